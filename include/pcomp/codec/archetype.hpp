@@ -1,0 +1,21 @@
+#pragma once
+#include "concepts.hpp"
+
+namespace pcomp::archetype {
+
+/// The smallest coder, to copy: one bit an element, its sign, and nothing else.
+///
+/// Law: |decode(encode(x)) - x| <= |x| + 1; NaN decodes to 1.
+/// Bytes: packed(n, 1).
+/// Source: Bernstein et al., "signSGD", ICML 2018.
+/// Example: examples/030-your-own-codec
+struct Sign : Composable {
+  static constexpr Role role = Role::code;
+  static constexpr Name name = "Sign";
+  static constexpr int bits = 1;
+  static constexpr std::uint32_t encode(float x) { return x < 0; }
+  static constexpr float decode(std::uint32_t code) { return code ? -1.0f : 1.0f; }
+  static constexpr double bound(double x) { return (x < 0 ? -x : x) + 1; }  // optional: what check_codec holds it to
+};
+
+}  // namespace pcomp::archetype

@@ -1,0 +1,65 @@
+#pragma once
+#include <concepts>
+#include <cstdint>
+#include <type_traits>
+
+#include "../core/name.hpp"
+#include "../core/refuse.hpp"
+#include "../core/shape.hpp"
+
+namespace pcomp {
+
+/// The place of a codec on a wire; at most one codec of each, applied in this order.
+enum class Role { feedback, shape, select, code };
+
+/// An empty type with a role and a name: what `|` joins.
+template <class C>
+concept Codec = std::is_empty_v<std::remove_cv_t<C>> && requires {
+  { std::remove_cv_t<C>::role } -> std::convertible_to<Role>;
+  { std::remove_cv_t<C>::name } -> std::convertible_to<Name>;
+};
+
+/// Codecs in normal form: sorted by role, each role at most once, never exactly one codec.
+///
+/// Law: two wires that mean the same have the same type.
+template <class... Cs>
+struct Chain;
+
+namespace detail {
+template <class T>
+inline constexpr bool is_chain = false;
+template <class... Cs>
+inline constexpr bool is_chain<Chain<Cs...>> = true;
+
+/// Defined in wire/compose.hpp: `type` is the normal form of both joined, `ok` says that no role is taken twice.
+template <class A, class B>
+struct Composed;
+}  // namespace detail
+
+/// What `|` takes: a codec, or codecs that were joined before.
+template <class T>
+concept WireExpr = Codec<T> || detail::is_chain<std::remove_cv_t<T>>;
+
+/// The base of every codec: brings `|` and `==` into reach by argument-dependent lookup.
+///
+/// Law: `|` is commutative and associative, `Raw` is its identity.
+/// Refusals: two codecs with the same role.
+/// Example: examples/010-algebra
+struct Composable {
+  template <WireExpr A, WireExpr B>
+    requires(detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::ok)
+  friend constexpr auto operator|(A, B) ->
+      typename detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::type {
+    return {};
+  }
+  template <WireExpr A, WireExpr B>
+    requires(!detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::ok)
+  friend auto operator|(A, B) -> refuse::TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE<A, B> = delete;
+
+  template <WireExpr A, WireExpr B>
+  friend constexpr bool operator==(A, B) {
+    return std::is_same_v<std::remove_cv_t<A>, std::remove_cv_t<B>>;
+  }
+};
+
+}  // namespace pcomp

@@ -1,0 +1,159 @@
+#pragma once
+#include <bit>
+#include <cstdint>
+#include <limits>
+
+#include "concepts.hpp"
+
+namespace pcomp {
+
+/// N consecutive elements share one scale: a 16-bit minimum and a 16-bit step.
+template <int N>
+struct Group {
+  static_assert(refuse::group_size<(N >= 128 && N <= 2048 && (N & (N - 1)) == 0)>());
+  static constexpr int size = N;
+};
+/// All that is sent shares one scale: a float minimum and a float step.
+struct PerTensor {
+  static constexpr int size = 0;
+};
+/// To the nearest code, ties to even.
+struct Nearest {};
+/// Up with the probability of the fraction; the noise is a hash of scale and position, so the bytes are reproducible.
+struct Stochastic {};
+
+namespace detail {
+
+inline constexpr float float_max = std::numeric_limits<float>::max();
+inline constexpr float float_min = std::numeric_limits<float>::min();
+
+constexpr float from_bf16(std::uint16_t h) { return std::bit_cast<float>(static_cast<std::uint32_t>(h) << 16); }
+
+/// The greatest float <= x with its low `drop` bits zero, and likewise the least one >= x, for finite x.
+constexpr float truncate_down(float x, int drop) {
+  std::uint32_t u = std::bit_cast<std::uint32_t>(x), mask = (1u << drop) - 1;
+  if ((u >> 31) && (u & mask)) u += mask;
+  return std::bit_cast<float>(u & ~mask);
+}
+constexpr float truncate_up(float x, int drop) { return -truncate_down(-x, drop); }
+
+/// Two scales of one meaning: value = lo + code * step.
+struct ScaleBf16 {
+  std::uint16_t lo, step;
+  static constexpr int step_drop(int) { return 16; }
+  static constexpr int lo_drop = 16;
+  static constexpr ScaleBf16 of(float lo, float step) {
+    return {static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(lo) >> 16),
+            static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(step) >> 16)};
+  }
+  constexpr float lo_value() const { return from_bf16(lo); }
+  constexpr float step_value() const { return from_bf16(step); }
+};
+struct ScaleF32 {
+  float lo, step;
+  static constexpr int step_drop(int bits) { return bits; }
+  static constexpr int lo_drop = 0;
+  static constexpr ScaleF32 of(float lo, float step) { return {lo, step}; }
+  constexpr float lo_value() const { return lo; }
+  constexpr float step_value() const { return step; }
+};
+
+}  // namespace detail
+
+namespace ops {
+
+/// Min-max affine quantisation to `Bits` bits.
+///
+/// Law: |decode(encode(x)) - x| <= step/2 (Nearest) or step (Stochastic), up to the rounding of one float operation,
+///   for every finite x of a group with that stored step. NaN and -inf decode to the group's minimum, +inf to its
+///   maximum; neither takes part in the scale.
+/// Bytes: packed(n, Bits) + 4 per Group<N>, or + 8 once for PerTensor.
+/// Shapes: any; Bits 1..8 or 16. The step has so few significant bits that code * step is exact in float: the bytes
+///   and the values do not depend on whether the machine fuses multiply and add.
+/// Refusals: another bit width; a group that is not 128, 256, 512, 1024 or 2048.
+/// Source: Jacob et al., "Quantization and Training of Neural Networks", CVPR 2018; QSGD (Alistarh et al., 2017)
+///   for Stochastic.
+/// Example: examples/020-bytes
+template <int Bits, class Groups, class Rounding>
+struct Quant : Composable {
+  static_assert(refuse::bit_width<((Bits >= 1 && Bits <= 8) || Bits == 16)>());
+  static constexpr Role role = Role::code;
+  static constexpr Name name = [] {
+    Name s = Name("Quant<") + std::int64_t{Bits};
+    if (Groups::size == 0) s += ", PerTensor";
+    else if (Groups::size != 128) s = s + ", Group<" + std::int64_t{Groups::size} + ">";
+    if (std::is_same_v<Rounding, Stochastic>) s += ", Stochastic";
+    return s + ">";
+  }();
+  static constexpr int bits = Bits;
+  static constexpr std::int64_t group = Groups::size;
+  static constexpr bool stochastic = std::is_same_v<Rounding, Stochastic>;
+  static constexpr float levels = static_cast<float>((1 << Bits) - 1);
+
+  using Scale = std::conditional_t<Groups::size == 0, detail::ScaleF32, detail::ScaleBf16>;
+
+  static constexpr Scale fit(Range r) {
+    using detail::truncate_down, detail::truncate_up;
+    constexpr float lowest = -truncate_down(detail::float_max, Scale::lo_drop);
+    const float down = truncate_down(r.lo, Scale::lo_drop);
+    const float lo = down < lowest ? lowest : down;  // rounding down may have reached -inf
+    // Both ends lie within half a step of a code: hi by width, lo where it could not be rounded down.
+    const double width = static_cast<double>(r.hi) - static_cast<double>(lo);
+    const double below = 2 * (static_cast<double>(lo) - static_cast<double>(r.lo));
+    const double least = width / levels > below ? width / levels : below;
+    if (!(least > 0)) return Scale::of(lo, 0);
+    float step = static_cast<float>(least);
+    if (static_cast<double>(step) < least) step = std::bit_cast<float>(std::bit_cast<std::uint32_t>(step) + 1);
+    step = truncate_up(step, Scale::step_drop(Bits));
+    return Scale::of(lo, step < detail::float_min ? detail::float_min : step);
+  }
+
+  /// A group wider than the float range is computed at half scale, so that nothing overflows on the way.
+  struct Prepared {
+    float lo, step, inverse, pre, post, top;
+  };
+  static constexpr Prepared prepare(Scale s) {
+    const float lo = s.lo_value(), step = s.step_value();
+    const double reach = static_cast<double>(levels) * static_cast<double>(step) + static_cast<double>(lo < 0 ? -lo : lo);
+    const float pre = reach > static_cast<double>(detail::float_max) ? 0.5f : 1.0f;
+    const float inverse = step > 0 ? 1 / (step * pre) : 0.0f;
+    return {lo * pre, step * pre, inverse, pre, 1 / pre, detail::float_max * pre};
+  }
+
+  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x, const Prepared& p)
+    requires(!stochastic)
+  {
+    // Adding 2^23 rounds to an integer, ties to even, in the low bits of the float.
+    return std::bit_cast<std::uint32_t>(clamped(x, p) + 8388608.0f) & 0xffffu;
+  }
+  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x, const Prepared& p, float noise)
+    requires stochastic
+  {
+    const float t = clamped(x, p) + noise;
+    return static_cast<std::uint32_t>(static_cast<std::int32_t>(t < levels ? t : levels));
+  }
+  [[gnu::always_inline]] static constexpr float decode(std::uint32_t code, const Prepared& p) {
+    const float v = p.lo + static_cast<float>(static_cast<std::int32_t>(code)) * p.step;
+    return (v < p.top ? v : p.top) * p.post;
+  }
+
+  /// The law's bound for a value of a group with this scale.
+  static constexpr double bound(double x, Scale s) {
+    const double step = static_cast<double>(s.step_value());
+    return step * (stochastic ? 1.0 : 0.5) * (1 + 0x1p-6) + (x < 0 ? -x : x) * 0x1p-23 + 0x1p-149;
+  }
+
+ private:
+  [[gnu::always_inline]] static constexpr float clamped(float x, const Prepared& p) {
+    const float t = (x * p.pre - p.lo) * p.inverse;
+    const float above = t > 0.0f ? t : 0.0f;  // NaN becomes 0
+    return above < levels ? above : levels;
+  }
+};
+
+}  // namespace ops
+
+template <int Bits, class Groups = Group<128>, class Rounding = Nearest>
+inline constexpr ops::Quant<Bits, Groups, Rounding> Quant{};
+
+}  // namespace pcomp

@@ -1,0 +1,61 @@
+#pragma once
+#include <cstdint>
+
+#include "../core/ratio.hpp"
+#include "concepts.hpp"
+
+namespace pcomp {
+namespace ops {
+
+/// Rounds down to a multiple of s = N/D, sent as a saturating signed integer of `Bits` bits.
+///
+/// Law: decode(encode(x)) = q*s for the largest integer q with q*s <= x in float arithmetic, q clamped to
+///   [-2^(Bits-1), 2^(Bits-1) - 1]; so 0 <= x - decode(encode(x)) < s inside that range, and encoding again changes
+///   nothing. NaN gives 0; infinities saturate.
+/// Bytes: packed(n, Bits).
+/// Shapes: any; s in the units of the tensor.
+/// Refusals: a size of 0 or less; a bit width that does not exist.
+/// Source: step quantisation, x - (x mod s), of the GPipe compression study.
+/// Example: examples/020-bytes
+template <class S, int Bits>
+struct Step : Composable {
+  static_assert(refuse::step_size<(S::num > 0 && S::den > 0)>());
+  static_assert(refuse::step_bit_width<((Bits >= 2 && Bits <= 8) || Bits == 16)>());
+  static constexpr Role role = Role::code;
+  static constexpr Name name = Name("Step<") + S::num + "/" + S::den + ", " + std::int64_t{Bits} + ">";
+  static constexpr int bits = Bits;
+  static constexpr float s = static_cast<float>(static_cast<double>(S::num) / static_cast<double>(S::den));
+  static constexpr float least = -static_cast<float>(1 << (Bits - 1));
+  static constexpr float most = static_cast<float>((1 << (Bits - 1)) - 1);
+  static constexpr std::int32_t bias = 1 << (Bits - 1);
+
+  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x) {
+    constexpr float inverse = 1 / s;
+    const float t = x * inverse;
+    const float low = t > least ? t : least;
+    const float in = low < most ? low : most;
+    // Truncation of the shifted value is the floor, up to one; the comparisons make it exact.
+    float q = static_cast<float>(static_cast<std::int32_t>(in + static_cast<float>(bias)) - bias);
+    q = q * s > x && q > least ? q - 1 : q;
+    q = (q + 1) * s <= x && q < most ? q + 1 : q;
+    const std::int32_t code = static_cast<std::int32_t>(q) + bias;
+    return static_cast<std::uint32_t>(x == x ? code : bias);
+  }
+  [[gnu::always_inline]] static constexpr float decode(std::uint32_t code) {
+    return static_cast<float>(static_cast<std::int32_t>(code) - bias) * s;
+  }
+  /// The law's bound inside the range; outside it the value saturates.
+  static constexpr double bound(double x) {
+    const double lo = static_cast<double>(least) * static_cast<double>(s);
+    const double hi = static_cast<double>(most) * static_cast<double>(s);
+    const double over = x < lo ? lo - x : x > hi ? x - hi : 0;
+    return over + static_cast<double>(s) + (x < 0 ? -x : x) * 0x1p-22;
+  }
+};
+
+}  // namespace ops
+
+template <class S, int Bits = 8>
+inline constexpr ops::Step<S, Bits> Step{};
+
+}  // namespace pcomp

@@ -1,0 +1,60 @@
+#pragma once
+#include <bit>
+#include <cstdint>
+
+#include "../core/ratio.hpp"
+#include "concepts.hpp"
+
+namespace pcomp {
+
+/// One selection over the whole tensor.
+struct Tensor {
+  static constexpr Name suffix = "";
+  static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
+};
+/// One selection for every sample, the first dimension.
+struct Sample {
+  static constexpr Name suffix = ", Sample";
+  static constexpr std::int64_t segment(const Extents& e) {
+    return e.rank() > 1 && e[0] > 0 ? e.size() / e[0] : e.size();
+  }
+};
+/// One selection for every B consecutive elements; the last block may be shorter.
+template <std::int64_t B>
+struct Block {
+  static_assert(refuse::block_size<(B >= 1)>());
+  static constexpr Name suffix = Name(", Block<") + B + ">";
+  static constexpr std::int64_t segment(const Extents&) { return B; }
+};
+
+namespace ops {
+
+/// Keeps the k = floor(N*n/D) elements of greatest magnitude and sends zero for the rest.
+///
+/// Law: exactly k survive, each with its own value; among equal magnitudes the lowest index wins. NaN counts as
+///   greater than infinity, so that it is never lost in silence.
+/// Bytes: index block of (n, k), the smaller of n/8 and Elias-Fano; then the coder's bytes of k elements.
+/// Shapes: any; n is the tensor, the sample or the block, by Scope.
+/// Refusals: a ratio outside (0, 1].
+/// Source: Aji and Heafield, "Sparse Communication for Distributed Gradient Descent", EMNLP 2017.
+/// Example: examples/020-bytes
+template <class R, class Scope>
+struct TopK : Composable {
+  static_assert(refuse::ratio_outside_0_1<(R::num > 0 && R::num <= R::den)>());
+  static constexpr Role role = Role::select;
+  static constexpr Name name = Name("TopK<") + R::num + "/" + R::den + Scope::suffix + ">";
+
+  static constexpr std::int64_t segment(const Extents& e) { return Scope::segment(e); }
+  static constexpr std::int64_t keep(std::int64_t n) { return R::of(n); }
+  static constexpr bool per_sample = std::is_same_v<Scope, Sample>;
+  [[gnu::always_inline]] static constexpr std::uint32_t score(float x, std::int64_t) {
+    return std::bit_cast<std::uint32_t>(x) & 0x7fffffffu;
+  }
+};
+
+}  // namespace ops
+
+template <class R, class Scope = Tensor>
+inline constexpr ops::TopK<typename R::lowest, Scope> TopK{};
+
+}  // namespace pcomp

@@ -1,0 +1,43 @@
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace pcomp {
+
+/// A short text as a constant expression, from which codecs and wires compose their names.
+///
+/// Law: `view()` is the concatenation of all that was added, cut at 127 characters.
+/// Example: examples/010-algebra
+class Name {
+ public:
+  constexpr Name() = default;
+  constexpr Name(const char* text) { *this += std::string_view(text); }
+  constexpr Name& operator+=(std::string_view text) {
+    for (char c : text)
+      if (size_ + 1 < text_.size()) text_[size_++] = c;
+    return *this;
+  }
+  constexpr Name& operator+=(std::int64_t n) {
+    char digits[20] = {};
+    int k = 0;
+    for (std::uint64_t u = n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n); k == 0 || u; u /= 10)
+      digits[k++] = static_cast<char>('0' + u % 10);
+    if (n < 0) digits[k++] = '-';
+    while (k) *this += std::string_view(&digits[--k], 1);
+    return *this;
+  }
+  template <class T>
+  friend constexpr Name operator+(Name a, T b) {
+    return a += b;
+  }
+  constexpr std::string_view view() const { return {text_.data(), size_}; }
+  constexpr operator std::string_view() const { return view(); }
+  friend constexpr bool operator==(const Name& a, std::string_view b) { return a.view() == b; }
+
+ private:
+  std::array<char, 128> text_{};
+  std::size_t size_ = 0;
+};
+
+}  // namespace pcomp

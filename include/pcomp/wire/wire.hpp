@@ -1,0 +1,140 @@
+#pragma once
+#include "../codec/concepts.hpp"
+#include "../codec/half.hpp"
+#include "compose.hpp"
+
+namespace pcomp {
+namespace detail {
+
+struct NoCodec {};
+
+template <Role R, class C>
+inline constexpr bool has_role = [] {
+  if constexpr (std::is_same_v<C, NoCodec>) return false;
+  else return C::role == R;
+}();
+
+/// The codec of role R in a list, or `Absent`.
+template <Role R, class Absent, class... Cs>
+struct Find {
+  using type = Absent;
+};
+template <Role R, class Absent, class H, class... T>
+struct Find<R, Absent, H, T...> {
+  static constexpr auto pick() {
+    if constexpr (H::role == R) return H{};
+    else return typename Find<R, Absent, T...>::type{};
+  }
+  using type = decltype(pick());
+};
+
+/// The slots of a normal form; a slot without codec is NoCodec, and a wire without coder sends floats.
+template <class T>
+struct FormOf;
+template <class... Cs>
+struct FormOf<Chain<Cs...>> {
+  using Shape = typename Find<Role::shape, NoCodec, Cs...>::type;
+  using Select = typename Find<Role::select, NoCodec, Cs...>::type;
+  using Code = typename Find<Role::code, ops::Float32, Cs...>::type;
+  static constexpr bool shapes = !std::is_same_v<Shape, NoCodec>;
+  static constexpr bool selects = !std::is_same_v<Select, NoCodec>;
+  static constexpr bool codes = (has_role<Role::code, Cs> || ...);
+};
+
+template <WireExpr E>
+using Form = FormOf<typename Codecs<std::remove_cv_t<E>>::type>;
+
+/// The coder of a chain as a chain: what the default gradient uses.
+template <WireExpr E>
+constexpr auto coder_of() {
+  if constexpr (Form<E>::codes) return typename Form<E>::Code{};
+  else return Chain<>{};
+}
+
+template <class T>
+inline constexpr bool is_wire_expr = false;
+template <WireExpr T>
+inline constexpr bool is_wire_expr<T> = true;
+
+struct SameCoder {};
+
+/// Whether G can be applied to what F leaves: after a selection that is a list, which has no rows and no samples.
+template <class F, class G>
+constexpr bool gradient_fits() {
+  if constexpr (!is_wire_expr<F> || !is_wire_expr<G>) return true;
+  else if constexpr (!Form<F>::selects) return true;
+  else if constexpr (Form<G>::shapes) return false;
+  else if constexpr (Form<G>::selects) return !requires { requires Form<G>::Select::per_sample; };
+  else return true;
+}
+
+}  // namespace detail
+
+/// What crosses one boundary: `F` on the activations, `G` on the gradients; by default F's coder.
+///
+/// Law: the gradient is restricted by the adjoint of F's shape and selection, so its bytes need no index of F's;
+///   then G codes that. Coders are straight-through.
+/// Bytes: wire_bytes(F, shape) forward, grad_wire_bytes(wire, shape) backward, both constant expressions.
+/// Refusals: something that is no wire; a Downsample or a Sample scope on the gradient of a selection.
+/// Source: AQ-SGD (Wang et al., 2022) for coding activations and gradients differently.
+/// Example: examples/020-bytes
+template <auto F, auto G = detail::SameCoder{}>
+struct Wire {
+  static_assert(refuse::not_a_wire<(detail::is_wire_expr<std::remove_cv_t<decltype(F)>> &&
+                                    (detail::is_wire_expr<std::remove_cv_t<decltype(G)>> ||
+                                     std::is_same_v<std::remove_cv_t<decltype(G)>, detail::SameCoder>))>());
+  static_assert(refuse::gradient_shape<detail::gradient_fits<std::remove_cv_t<decltype(F)>,
+                                                             std::remove_cv_t<decltype(G)>>()>());
+  static constexpr auto gradient() {
+    if constexpr (std::is_same_v<std::remove_cv_t<decltype(G)>, detail::SameCoder>)
+      return detail::coder_of<std::remove_cv_t<decltype(F)>>();
+    else return G;
+  }
+  using Forward = std::remove_cv_t<decltype(F)>;
+  using Backward = std::remove_cv_t<decltype(gradient())>;
+  static constexpr Forward forward{};
+};
+
+namespace detail {
+template <class T>
+inline constexpr bool is_wire = false;
+template <auto F, auto G>
+inline constexpr bool is_wire<Wire<F, G>> = true;
+}  // namespace detail
+
+/// A chain, which stands for its `Wire`, or a `Wire`.
+template <class T>
+concept AnyWire = WireExpr<T> || detail::is_wire<std::remove_cv_t<T>>;
+
+namespace detail {
+template <class T>
+struct AsWire {
+  using type = T;
+};
+template <WireExpr T>
+struct AsWire<T> {
+  using type = Wire<T{}>;
+};
+/// The Wire that W is or stands for.
+template <AnyWire W>
+using as_wire = typename AsWire<std::remove_cv_t<W>>::type;
+
+template <class... Cs>
+constexpr Name chain_name(Chain<Cs...>*) {
+  Name s;
+  ((s = s.view().empty() ? Name(Cs::name) : s + " | " + Name(Cs::name)), ...);
+  return s.view().empty() ? Name("Raw") : s;
+}
+}  // namespace detail
+
+/// "Downsample<2> | TopK<1/10> | Quant<8>"; a Wire with its own gradient adds " / " and that.
+template <AnyWire W>
+constexpr Name name(W) {
+  using V = detail::as_wire<W>;
+  const Name f = detail::chain_name(static_cast<typename detail::Codecs<typename V::Forward>::type*>(nullptr));
+  if constexpr (std::is_same_v<typename V::Backward, decltype(detail::coder_of<typename V::Forward>())>) return f;
+  else return f + " / " +
+           detail::chain_name(static_cast<typename detail::Codecs<typename V::Backward>::type*>(nullptr));
+}
+
+}  // namespace pcomp
