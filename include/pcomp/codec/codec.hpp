@@ -31,7 +31,8 @@ inline constexpr bool is_chain = false;
 template <class... Cs>
 inline constexpr bool is_chain<Chain<Cs...>> = true;
 
-/// Defined in wire/compose.hpp: `type` is the normal form of both joined, `ok` says that no role is taken twice.
+/// Defined in wire/compose.hpp: `type` is the normal form of both joined, `ok` says that no role is taken
+/// twice.
 template <class A, class B>
 struct Composed;
 }  // namespace detail
@@ -47,14 +48,14 @@ concept WireExpr = Codec<T> || detail::is_chain<std::remove_cv_t<T>>;
 /// Example: examples/010-algebra
 struct Composable {
   template <WireExpr A, WireExpr B>
-    requires(detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::ok)
-  friend constexpr auto operator|(A, B) ->
-      typename detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::type {
+  requires(detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::ok) friend constexpr auto operator|(A,
+                                                                                                           B)
+      -> typename detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::type {
     return {};
   }
   template <WireExpr A, WireExpr B>
-    requires(!detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::ok)
-  friend auto operator|(A, B) -> refuse::TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE<A, B> = delete;
+  requires(!detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::ok) friend auto operator|(A, B)
+      -> refuse::TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE<A, B> = delete;
 
   template <WireExpr A, WireExpr B>
   friend constexpr bool operator==(A, B) {

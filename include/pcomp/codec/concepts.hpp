@@ -13,7 +13,7 @@ struct Range {
 
 /// A codec that changes the extents: mean over `factor` x `factor` of the last two dimensions.
 template <class C>
-concept ShapeCodec = Codec<C> && C::role == Role::shape && requires(Extents e) {
+concept ShapeCodec = Codec<C> && C::role == Role::shape&& requires(Extents e) {
   { C::factor } -> std::convertible_to<int>;
   { C::shaped(e) } -> std::same_as<Extents>;
 };
@@ -22,7 +22,7 @@ concept ShapeCodec = Codec<C> && C::role == Role::shape && requires(Extents e) {
 ///
 /// Law: exactly `keep` survive; among equal scores the lowest index wins.
 template <class C>
-concept SelectCodec = Codec<C> && C::role == Role::select && requires(Extents e, float x, std::int64_t i) {
+concept SelectCodec = Codec<C> && C::role == Role::select&& requires(Extents e, float x, std::int64_t i) {
   { C::segment(e) } -> std::same_as<std::int64_t>;
   { C::keep(i) } -> std::same_as<std::int64_t>;
   { C::score(x, i) } -> std::same_as<std::uint32_t>;
@@ -30,19 +30,25 @@ concept SelectCodec = Codec<C> && C::role == Role::select && requires(Extents e,
 
 /// A codec that turns one float into `bits` bits; codec/archetype.hpp is the smallest one, to copy.
 ///
-/// With `Scale`, each `group` elements (0: all that is sent) share one, fitted to their range. With `prepare`,
-/// what follows from a scale is computed once a group. With `stochastic`, encode takes a noise in [0, 1).
+/// With `Scale`, each `group` elements (0: all that is sent) share one, fitted to their range. With
+/// `prepare`, what follows from a scale is computed once a group. With `stochastic`, encode takes a noise in
+/// [0, 1).
 template <class C>
-concept CodeCodec = Codec<C> && C::role == Role::code && requires {
+concept CodeCodec = Codec<C> && C::role == Role::code&& requires {
   { C::bits } -> std::convertible_to<int>;
-} && ((C::bits >= 1 && C::bits <= 8) || C::bits == 16 || C::bits == 32);
+}
+&&((C::bits >= 1 && C::bits <= 8) || C::bits == 16 || C::bits == 32);
 
 namespace detail {
 
 template <class C>
-concept HasScale = requires { typename C::Scale; };
+concept HasScale = requires {
+  typename C::Scale;
+};
 template <class C>
-concept HasPrepare = HasScale<C> && requires(typename C::Scale s) { C::prepare(s); };
+concept HasPrepare = HasScale<C> && requires(typename C::Scale s) {
+  C::prepare(s);
+};
 
 struct Nothing {};
 
@@ -54,34 +60,47 @@ struct CoderTraits {
   static constexpr bool stochastic = requires { requires C::stochastic; };
 
   static constexpr auto scale_type() {
-    if constexpr (has_scale) return typename C::Scale{};
-    else return Nothing{};
+    if constexpr (has_scale)
+      return typename C::Scale{};
+    else
+      return Nothing{};
   }
   using Scale = decltype(scale_type());
   static constexpr std::int64_t scale_bytes = has_scale ? static_cast<std::int64_t>(sizeof(Scale)) : 0;
   static constexpr std::int64_t group() {
-    if constexpr (has_scale) return C::group;
-    else return 0;
+    if constexpr (has_scale)
+      return C::group;
+    else
+      return 0;
   }
 
   static constexpr Scale fit(Range r) {
-    if constexpr (has_scale) return C::fit(r);
-    else return (void)r, Nothing{};
+    if constexpr (has_scale)
+      return C::fit(r);
+    else
+      return (void)r, Nothing{};
   }
   static constexpr auto prepare(Scale s) {
-    if constexpr (HasPrepare<C>) return C::prepare(s);
-    else return s;
+    if constexpr (HasPrepare<C>)
+      return C::prepare(s);
+    else
+      return s;
   }
   using Prepared = decltype(prepare(Scale{}));
 
   [[gnu::always_inline]] static constexpr std::uint32_t encode(float x, const Prepared& p, float noise) {
-    if constexpr (!has_scale) return (void)p, (void)noise, C::encode(x);
-    else if constexpr (stochastic) return C::encode(x, p, noise);
-    else return (void)noise, C::encode(x, p);
+    if constexpr (!has_scale)
+      return (void)p, (void)noise, C::encode(x);
+    else if constexpr (stochastic)
+      return C::encode(x, p, noise);
+    else
+      return (void)noise, C::encode(x, p);
   }
   [[gnu::always_inline]] static constexpr float decode(std::uint32_t code, const Prepared& p) {
-    if constexpr (has_scale) return C::decode(code, p);
-    else return (void)p, C::decode(code);
+    if constexpr (has_scale)
+      return C::decode(code, p);
+    else
+      return (void)p, C::decode(code);
   }
 };
 

@@ -28,7 +28,8 @@ namespace detail {
   const std::uint32_t sign = (h & 0x8000u) << 16, a = h & 0x7fffu;
   const std::uint32_t normal = (a << 13) + 0x38000000u;
   const std::uint32_t special = (a << 13) | 0x7f800000u;
-  const std::uint32_t small = std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(a)) * 0x1p-24f);
+  const std::uint32_t small =
+      std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(a)) * 0x1p-24f);
   const std::uint32_t u = a < 0x400u ? small : a >= 0x7c00u ? special : normal;
   return std::bit_cast<float>(sign | u);
 }
@@ -39,7 +40,8 @@ namespace ops {
 
 /// IEEE binary16, rounded to nearest even.
 ///
-/// Law: |decode(encode(x)) - x| <= max(|x| 2^-11, 2^-25) for |x| < 65520; beyond that infinity, as the IEEE cast
+/// Law: |decode(encode(x)) - x| <= max(|x| 2^-11, 2^-25) for |x| < 65520; beyond that infinity, as the IEEE
+/// cast
 ///   does. NaN stays NaN, infinities stay.
 /// Bytes: 2n.
 /// Shapes: any.
@@ -53,7 +55,9 @@ struct Half : Composable {
   [[gnu::always_inline]] static constexpr float decode(std::uint32_t code) { return detail::from_half(code); }
   static constexpr double bound(double x) {
     const double a = x < 0 ? -x : x;
-    return a >= 65520 ? std::numeric_limits<double>::infinity() : a * 0x1p-11 > 0x1p-25 ? a * 0x1p-11 : 0x1p-25;
+    return a >= 65520              ? std::numeric_limits<double>::infinity()
+           : a * 0x1p-11 > 0x1p-25 ? a * 0x1p-11
+                                   : 0x1p-25;
   }
 };
 
@@ -84,8 +88,12 @@ struct Float32 : Composable {
   static constexpr Role role = Role::code;
   static constexpr Name name = "Float32";
   static constexpr int bits = 32;
-  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x) { return std::bit_cast<std::uint32_t>(x); }
-  [[gnu::always_inline]] static constexpr float decode(std::uint32_t code) { return std::bit_cast<float>(code); }
+  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x) {
+    return std::bit_cast<std::uint32_t>(x);
+  }
+  [[gnu::always_inline]] static constexpr float decode(std::uint32_t code) {
+    return std::bit_cast<float>(code);
+  }
   static constexpr double bound(double) { return 0; }
 };
 

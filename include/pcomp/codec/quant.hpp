@@ -19,7 +19,8 @@ struct PerTensor {
 };
 /// To the nearest code, ties to even.
 struct Nearest {};
-/// Up with the probability of the fraction; the noise is a hash of scale and position, so the bytes are reproducible.
+/// Up with the probability of the fraction; the noise is a hash of scale and position, so the bytes are
+/// reproducible.
 struct Stochastic {};
 
 namespace detail {
@@ -27,7 +28,9 @@ namespace detail {
 inline constexpr float float_max = std::numeric_limits<float>::max();
 inline constexpr float float_min = std::numeric_limits<float>::min();
 
-constexpr float from_bf16(std::uint16_t h) { return std::bit_cast<float>(static_cast<std::uint32_t>(h) << 16); }
+constexpr float from_bf16(std::uint16_t h) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(h) << 16);
+}
 
 /// The greatest float <= x with its low `drop` bits zero, and likewise the least one >= x, for finite x.
 constexpr float truncate_down(float x, int drop) {
@@ -64,14 +67,17 @@ namespace ops {
 
 /// Min-max affine quantisation to `Bits` bits.
 ///
-/// Law: |decode(encode(x)) - x| <= step/2 (Nearest) or step (Stochastic), up to the rounding of one float operation,
-///   for every finite x of a group with that stored step. NaN and -inf decode to the group's minimum, +inf to its
-///   maximum; neither takes part in the scale.
+/// Law: |decode(encode(x)) - x| <= step/2 (Nearest) or step (Stochastic), up to the rounding of one float
+/// operation,
+///   for every finite x of a group with that stored step. NaN and -inf decode to the group's minimum, +inf to
+///   its maximum; neither takes part in the scale.
 /// Bytes: packed(n, Bits) + 4 per Group<N>, or + 8 once for PerTensor.
-/// Shapes: any; Bits 1..8 or 16. The step has so few significant bits that code * step is exact in float: the bytes
+/// Shapes: any; Bits 1..8 or 16. The step has so few significant bits that code * step is exact in float: the
+/// bytes
 ///   and the values do not depend on whether the machine fuses multiply and add.
 /// Refusals: another bit width; a group that is not 128, 256, 512, 1024 or 2048.
-/// Source: Jacob et al., "Quantization and Training of Neural Networks", CVPR 2018; QSGD (Alistarh et al., 2017)
+/// Source: Jacob et al., "Quantization and Training of Neural Networks", CVPR 2018; QSGD (Alistarh et al.,
+/// 2017)
 ///   for Stochastic.
 /// Example: examples/020-bytes
 template <int Bits, class Groups, class Rounding>
@@ -80,8 +86,10 @@ struct Quant : Composable {
   static constexpr Role role = Role::code;
   static constexpr Name name = [] {
     Name s = Name("Quant<") + std::int64_t{Bits};
-    if (Groups::size == 0) s += ", PerTensor";
-    else if (Groups::size != 128) s = s + ", Group<" + std::int64_t{Groups::size} + ">";
+    if (Groups::size == 0)
+      s += ", PerTensor";
+    else if (Groups::size != 128)
+      s = s + ", Group<" + std::int64_t{Groups::size} + ">";
     if (std::is_same_v<Rounding, Stochastic>) s += ", Stochastic";
     return s + ">";
   }();
@@ -103,7 +111,8 @@ struct Quant : Composable {
     const double least = width / levels > below ? width / levels : below;
     if (!(least > 0)) return Scale::of(lo, 0);
     float step = static_cast<float>(least);
-    if (static_cast<double>(step) < least) step = std::bit_cast<float>(std::bit_cast<std::uint32_t>(step) + 1);
+    if (static_cast<double>(step) < least)
+      step = std::bit_cast<float>(std::bit_cast<std::uint32_t>(step) + 1);
     step = truncate_up(step, Scale::step_drop(Bits));
     return Scale::of(lo, step < detail::float_min ? detail::float_min : step);
   }
@@ -114,21 +123,20 @@ struct Quant : Composable {
   };
   static constexpr Prepared prepare(Scale s) {
     const float lo = s.lo_value(), step = s.step_value();
-    const double reach = static_cast<double>(levels) * static_cast<double>(step) + static_cast<double>(lo < 0 ? -lo : lo);
+    const double reach =
+        static_cast<double>(levels) * static_cast<double>(step) + static_cast<double>(lo < 0 ? -lo : lo);
     const float pre = reach > static_cast<double>(detail::float_max) ? 0.5f : 1.0f;
     const float inverse = step > 0 ? 1 / (step * pre) : 0.0f;
     return {lo * pre, step * pre, inverse, pre, 1 / pre, detail::float_max * pre};
   }
 
-  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x, const Prepared& p)
-    requires(!stochastic)
-  {
+  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x,
+                                                               const Prepared& p) requires(!stochastic) {
     // Adding 2^23 rounds to an integer, ties to even, in the low bits of the float.
     return std::bit_cast<std::uint32_t>(clamped(x, p) + 8388608.0f) & 0xffffu;
   }
-  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x, const Prepared& p, float noise)
-    requires stochastic
-  {
+  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x, const Prepared& p,
+                                                               float noise) requires stochastic {
     const float t = clamped(x, p) + noise;
     return static_cast<std::uint32_t>(static_cast<std::int32_t>(t < levels ? t : levels));
   }

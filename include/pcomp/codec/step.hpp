@@ -10,8 +10,8 @@ namespace ops {
 /// Rounds down to a multiple of s = N/D, sent as a saturating signed integer of `Bits` bits.
 ///
 /// Law: decode(encode(x)) = q*s for the largest integer q with q*s <= x in float arithmetic, q clamped to
-///   [-2^(Bits-1), 2^(Bits-1) - 1]; so 0 <= x - decode(encode(x)) < s inside that range, and encoding again changes
-///   nothing. NaN gives 0; infinities saturate.
+///   [-2^(Bits-1), 2^(Bits-1) - 1]; so 0 <= x - decode(encode(x)) < s inside that range, and encoding again
+///   changes nothing. NaN gives 0; infinities saturate.
 /// Bytes: packed(n, Bits).
 /// Shapes: any; s in the units of the tensor.
 /// Refusals: a size of 0 or less; a bit width that does not exist.

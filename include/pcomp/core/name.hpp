@@ -21,7 +21,8 @@ class Name {
   constexpr Name& operator+=(std::int64_t n) {
     char digits[20] = {};
     int k = 0;
-    for (std::uint64_t u = n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n); k == 0 || u; u /= 10)
+    for (std::uint64_t u = n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n);
+         k == 0 || u; u /= 10)
       digits[k++] = static_cast<char>('0' + u % 10);
     if (n < 0) digits[k++] = '-';
     while (k) *this += std::string_view(&digits[--k], 1);

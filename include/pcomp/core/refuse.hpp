@@ -1,10 +1,11 @@
 #pragma once
 
-/// Every refusal of pcomp, one line each: what the compiler says when a wire, a stage or a schedule makes no sense.
+/// Every refusal of pcomp, one line each: what the compiler says when a wire, a stage or a schedule makes no
+/// sense.
 ///
 /// Two techniques, both giving exactly one error. A mistake between two operands is a deleted overload whose
-/// return type is the reason, so that `requires { a | b; }` stays testable. A mistake inside one template's own
-/// parameters is a failed assertion whose text is the reason.
+/// return type is the reason, so that `requires { a | b; }` stays testable. A mistake inside one template's
+/// own parameters is a failed assertion whose text is the reason.
 namespace pcomp::refuse {
 
 // clang-format off

@@ -33,8 +33,10 @@ struct Insert<Chain<D...>, Chain<>, C> {
 template <class... D, class H, class... R, class C>
 struct Insert<Chain<D...>, Chain<H, R...>, C> {
   static constexpr auto next() {
-    if constexpr (C::role < H::role) return static_cast<Chain<D..., C, H, R...>*>(nullptr);
-    else return static_cast<typename Insert<Chain<D..., H>, Chain<R...>, C>::type*>(nullptr);
+    if constexpr (C::role < H::role)
+      return static_cast<Chain<D..., C, H, R...>*>(nullptr);
+    else
+      return static_cast<typename Insert<Chain<D..., H>, Chain<R...>, C>::type*>(nullptr);
   }
   using type = std::remove_pointer_t<decltype(next())>;
 };

@@ -6,10 +6,10 @@ namespace pcomp::detail {
 
 /// Where everything of one payload stands. All sizes in bytes, all counts in elements.
 struct Layout {
-  Extents shaped;          // after the shape codec
-  std::int64_t n = 0;      // elements after the shape codec
-  std::int64_t sent = 0;   // elements whose codes are sent
-  IndexFormat index;       // at offset 0
+  Extents shaped;         // after the shape codec
+  std::int64_t n = 0;     // elements after the shape codec
+  std::int64_t sent = 0;  // elements whose codes are sent
+  IndexFormat index;      // at offset 0
   std::int64_t codes_at = 0, scales_at = 0, bytes = 0;
 };
 
@@ -36,19 +36,24 @@ constexpr Layout layout(const Extents& shape) {
   if constexpr (F::selects) l.index = index_format(l.n, l.sent);
   l.codes_at = aligned(l.index.bytes);
   const std::int64_t codes_end = l.codes_at + packed_bytes(l.sent, T::bits);
-  const std::int64_t groups = !T::has_scale || l.sent == 0 ? 0 : T::group() == 0 ? 1 : ceil_div(l.sent, T::group());
+  const std::int64_t groups = !T::has_scale || l.sent == 0 ? 0
+                              : T::group() == 0            ? 1
+                                                           : ceil_div(l.sent, T::group());
   l.scales_at = groups ? aligned(codes_end) : codes_end;
   l.bytes = l.scales_at + groups * T::scale_bytes;
   return l;
 }
 
-/// What the gradient of a wire is applied to: the shaped extents, or after a selection the list of what was kept.
+/// What the gradient of a wire is applied to: the shaped extents, or after a selection the list of what was
+/// kept.
 template <AnyWire W>
 constexpr Extents restricted(const Extents& shape) {
   using F = typename as_wire<W>::Forward;
   const Layout l = layout<F>(shape);
-  if constexpr (Form<F>::selects) return Extents{l.sent};
-  else return l.shaped;
+  if constexpr (Form<F>::selects)
+    return Extents{l.sent};
+  else
+    return l.shaped;
 }
 
 }  // namespace pcomp::detail

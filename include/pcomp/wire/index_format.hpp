@@ -5,9 +5,11 @@
 
 namespace pcomp::detail {
 
-/// How k ascending positions below n are written: nothing where all or none are kept, a bitmap, or Elias-Fano.
+/// How k ascending positions below n are written: nothing where all or none are kept, a bitmap, or
+/// Elias-Fano.
 ///
-/// Elias-Fano: position p of rank i sets bit (p >> low_bits) + i of the high part; its low bits follow, packed.
+/// Elias-Fano: position p of rank i sets bit (p >> low_bits) + i of the high part; its low bits follow,
+/// packed.
 struct IndexFormat {
   enum Kind { none, bitmap, elias_fano } kind = none;
   int low_bits = 0;

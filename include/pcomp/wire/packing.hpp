@@ -10,8 +10,9 @@ inline constexpr std::int64_t align_to = 16;
 constexpr std::int64_t aligned(std::int64_t bytes) { return (bytes + align_to - 1) / align_to * align_to; }
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-/// A block of r codes of `bits` bits is one plane for each set bit of `bits`, the widest first: a plane of width w
-/// takes s = ceil(r*w/8) bytes for w <= 8, else r*w/8, and its byte j holds codes j, j+s, j+2s, ... from the low bits.
+/// A block of r codes of `bits` bits is one plane for each set bit of `bits`, the widest first: a plane of
+/// width w takes s = ceil(r*w/8) bytes for w <= 8, else r*w/8, and its byte j holds codes j, j+s, j+2s, ...
+/// from the low bits.
 constexpr std::int64_t plane_bytes(std::int64_t r, int w) { return ceil_div(r * w, 8); }
 
 /// Bytes of one block of r <= 128 codes.

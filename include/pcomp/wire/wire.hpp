@@ -10,8 +10,10 @@ struct NoCodec {};
 
 template <Role R, class C>
 inline constexpr bool has_role = [] {
-  if constexpr (std::is_same_v<C, NoCodec>) return false;
-  else return C::role == R;
+  if constexpr (std::is_same_v<C, NoCodec>)
+    return false;
+  else
+    return C::role == R;
 }();
 
 /// The codec of role R in a list, or `Absent`.
@@ -22,8 +24,10 @@ struct Find {
 template <Role R, class Absent, class H, class... T>
 struct Find<R, Absent, H, T...> {
   static constexpr auto pick() {
-    if constexpr (H::role == R) return H{};
-    else return typename Find<R, Absent, T...>::type{};
+    if constexpr (H::role == R)
+      return H{};
+    else
+      return typename Find<R, Absent, T...>::type{};
   }
   using type = decltype(pick());
 };
@@ -47,8 +51,10 @@ using Form = FormOf<typename Codecs<std::remove_cv_t<E>>::type>;
 /// The coder of a chain as a chain: what the default gradient uses.
 template <WireExpr E>
 constexpr auto coder_of() {
-  if constexpr (Form<E>::codes) return typename Form<E>::Code{};
-  else return Chain<>{};
+  if constexpr (Form<E>::codes)
+    return typename Form<E>::Code{};
+  else
+    return Chain<>{};
 }
 
 template <class T>
@@ -58,21 +64,28 @@ inline constexpr bool is_wire_expr<T> = true;
 
 struct SameCoder {};
 
-/// Whether G can be applied to what F leaves: after a selection that is a list, which has no rows and no samples.
+/// Whether G can be applied to what F leaves: after a selection that is a list, which has no rows and no
+/// samples.
 template <class F, class G>
 constexpr bool gradient_fits() {
-  if constexpr (!is_wire_expr<F> || !is_wire_expr<G>) return true;
-  else if constexpr (!Form<F>::selects) return true;
-  else if constexpr (Form<G>::shapes) return false;
-  else if constexpr (Form<G>::selects) return !requires { requires Form<G>::Select::per_sample; };
-  else return true;
+  if constexpr (!is_wire_expr<F> || !is_wire_expr<G>)
+    return true;
+  else if constexpr (!Form<F>::selects)
+    return true;
+  else if constexpr (Form<G>::shapes)
+    return false;
+  else if constexpr (Form<G>::selects)
+    return !requires { requires Form<G>::Select::per_sample; };
+  else
+    return true;
 }
 
 }  // namespace detail
 
 /// What crosses one boundary: `F` on the activations, `G` on the gradients; by default F's coder.
 ///
-/// Law: the gradient is restricted by the adjoint of F's shape and selection, so its bytes need no index of F's;
+/// Law: the gradient is restricted by the adjoint of F's shape and selection, so its bytes need no index of
+/// F's;
 ///   then G codes that. Coders are straight-through.
 /// Bytes: wire_bytes(F, shape) forward, grad_wire_bytes(wire, shape) backward, both constant expressions.
 /// Refusals: something that is no wire; a Downsample or a Sample scope on the gradient of a selection.
@@ -83,12 +96,13 @@ struct Wire {
   static_assert(refuse::not_a_wire<(detail::is_wire_expr<std::remove_cv_t<decltype(F)>> &&
                                     (detail::is_wire_expr<std::remove_cv_t<decltype(G)>> ||
                                      std::is_same_v<std::remove_cv_t<decltype(G)>, detail::SameCoder>))>());
-  static_assert(refuse::gradient_shape<detail::gradient_fits<std::remove_cv_t<decltype(F)>,
-                                                             std::remove_cv_t<decltype(G)>>()>());
+  static_assert(refuse::gradient_shape<
+                detail::gradient_fits<std::remove_cv_t<decltype(F)>, std::remove_cv_t<decltype(G)>>()>());
   static constexpr auto gradient() {
     if constexpr (std::is_same_v<std::remove_cv_t<decltype(G)>, detail::SameCoder>)
       return detail::coder_of<std::remove_cv_t<decltype(F)>>();
-    else return G;
+    else
+      return G;
   }
   using Forward = std::remove_cv_t<decltype(F)>;
   using Backward = std::remove_cv_t<decltype(gradient())>;
@@ -131,9 +145,12 @@ constexpr Name chain_name(Chain<Cs...>*) {
 template <AnyWire W>
 constexpr Name name(W) {
   using V = detail::as_wire<W>;
-  const Name f = detail::chain_name(static_cast<typename detail::Codecs<typename V::Forward>::type*>(nullptr));
-  if constexpr (std::is_same_v<typename V::Backward, decltype(detail::coder_of<typename V::Forward>())>) return f;
-  else return f + " / " +
+  const Name f =
+      detail::chain_name(static_cast<typename detail::Codecs<typename V::Forward>::type*>(nullptr));
+  if constexpr (std::is_same_v<typename V::Backward, decltype(detail::coder_of<typename V::Forward>())>)
+    return f;
+  else
+    return f + " / " +
            detail::chain_name(static_cast<typename detail::Codecs<typename V::Backward>::type*>(nullptr));
 }
 
