@@ -1,0 +1,50 @@
+#pragma once
+#include "../parallel.hpp"
+#include "pool.hpp"
+#include "scatter.hpp"
+
+namespace pcomp::detail {
+
+/// Calls f(sink) with a sink that takes what chain E's shape codec left.
+template <class F, Pool mode, class Sink, class Then>
+void with_unshaped(const Sink& sink, const Extents& before, Then&& then) {
+  if constexpr (F::shapes)
+    then(UnpooledSink<Sink, F::Shape::factor, mode>(sink, before));
+  else
+    (void)before, then(sink);
+}
+
+/// A payload's shaped elements as a source, zero where nothing was sent.
+template <WireExpr E>
+auto payload_source(const std::byte* in, const Layout& l) {
+  const CodedSource<typename Form<E>::Code> ranks(in + l.codes_at, in + l.scales_at, l.sent);
+  if constexpr (Form<E>::selects)
+    return ScatteredSource<CodedSource<typename Form<E>::Code>>{ranks, in, l};
+  else
+    return ranks;
+}
+
+/// Writes [0, n) of a source to a sink, in place where the sink lets it.
+template <class Source, class Sink>
+void copy_all(const Source& source, const Sink& sink, std::int64_t n, const ParallelFor& par) {
+  par(ceil_div(n, chunk), 8, [&](std::int64_t b, std::int64_t e) {
+    float buffer[chunk];
+    auto cursor = source.cursor(b * chunk);
+    for (std::int64_t i = b * chunk; i < std::min(e * chunk, n); i += chunk) {
+      const std::int64_t m = std::min(chunk, n - i);
+      float* direct = sink.direct(i);
+      const float* v = cursor.load(i, m, direct ? direct : buffer);
+      if (!direct) sink.store(i, m, v);
+    }
+  });
+}
+
+/// The fused decoder of chain E: every output element is written once.
+template <WireExpr E, Pool mode, class Sink>
+void decode_chain(const std::byte* in, const Extents& shape, const Sink& plain, const ParallelFor& par) {
+  const Layout l = layout<E>(shape);
+  with_unshaped<Form<E>, mode>(plain, shape,
+                               [&](const auto& sink) { copy_all(payload_source<E>(in, l), sink, l.n, par); });
+}
+
+}  // namespace pcomp::detail

@@ -1,0 +1,96 @@
+#pragma once
+#include <mutex>
+
+#include "../../wire/format.hpp"
+#include "index.hpp"
+#include "pool.hpp"
+#include "select.hpp"
+
+namespace pcomp::detail {
+
+/// Calls f(source) with the source as chain E's shape codec leaves it.
+template <class F, Pool mode, class Source, class Then>
+void with_shaped(const Source& source, const Extents& before, Then&& then) {
+  if constexpr (F::shapes)
+    then(PooledSource<Source, F::Shape::factor, mode>(source, before));
+  else
+    (void)before, then(source);
+}
+
+/// The scale of a coder that shares one over all that is sent; `visit(begin, end, f)` shows f(values, n) the
+/// ranks.
+template <class T, class Visit>
+typename T::Scale whole_scale(std::int64_t sent, const ParallelFor& par, Visit&& visit) {
+  Range all{std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  std::mutex mutex;
+  par(ceil_div(sent, chunk), 16, [&](std::int64_t b, std::int64_t e) {
+    Range mine = {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+    visit(b * chunk, std::min(e * chunk, sent),
+          [&](const float* v, std::int64_t n) { mine = joined(mine, simd<FiniteRange>(v, n)); });
+    const std::lock_guard lock(mutex);
+    all = joined(all, mine);
+  });
+  return T::fit(settled(all));
+}
+
+/// The fused encoder of chain E: reads the source chunk by chunk, writes index, codes and scales; nothing of
+/// tensor size in between. Sources are read once; twice for a selection over more than `chunk` elements, once
+/// more for PerTensor.
+template <WireExpr E, Pool mode, class Source>
+void encode_chain(const Source& plain, const Extents& shape, std::byte* out, const ParallelFor& par) {
+  using F = Form<E>;
+  using C = typename F::Code;
+  using T = CoderTraits<C>;
+  constexpr bool shares_scale = T::has_scale && T::group() == 0;
+  const Layout l = layout<E>(shape);
+  std::byte* const codes = out + l.codes_at;
+  std::byte* const scales = out + l.scales_at;
+  // The paddings are part of the bytes, and the index block is ORed into.
+  std::memset(out, 0, static_cast<std::size_t>(l.codes_at));
+  const std::int64_t codes_end = l.codes_at + packed_bytes(l.sent, T::bits);
+  std::memset(out + codes_end, 0, static_cast<std::size_t>(l.scales_at - codes_end));
+  if (l.sent == 0) return;
+
+  with_shaped<F, mode>(plain, shape, [&](const auto& source) {
+    const auto code_all =
+        [&](auto&& visit) {  // visit(begin, end, f) shows f(rank, values, n) the ranks in order
+          typename T::Scale shared{};
+          if constexpr (shares_scale) {
+            shared = whole_scale<T>(l.sent, par, [&](std::int64_t b, std::int64_t e, auto&& f) {
+              visit(b, e, false, [&](std::int64_t, const float* v, std::int64_t n) { f(v, n); });
+            });
+            std::memcpy(scales, &shared, sizeof shared);
+          }
+          const typename T::Scale* whole = shares_scale ? &shared : nullptr;
+          par(ceil_div(l.sent, chunk), 8, [&](std::int64_t b, std::int64_t e) {
+            visit(b * chunk, std::min(e * chunk, l.sent), true,
+                  [&](std::int64_t rank, const float* v, std::int64_t n) {
+                    simd<EncodeCodes<C>>(v, n, rank, codes, scales, whole);
+                  });
+          });
+        };
+    if constexpr (F::selects) {
+      const Selection<typename F::Select, std::remove_cvref_t<decltype(source)>> selection(source, l.shaped,
+                                                                                           par);
+      code_all([&](std::int64_t b, std::int64_t e, bool write, auto&& f) {
+        IndexWriter index(l.index, out);
+        selection.emit(b, e,
+                       [&](std::int64_t rank, const std::int64_t* position, const float* v, std::int64_t n) {
+                         if (write) index.write(rank, position, n);
+                         f(rank, v, n);
+                       });
+      });
+    } else {
+      code_all([&](std::int64_t b, std::int64_t e, bool, auto&& f) {
+        float buffer[chunk];
+        auto cursor = source.cursor(b);
+        for (std::int64_t i = b; i < e; i += chunk) {
+          const std::int64_t n = std::min(chunk, e - i);
+          f(i, cursor.load(i, n, buffer), n);
+        }
+      });
+    }
+  });
+}
+
+}  // namespace pcomp::detail

@@ -1,0 +1,170 @@
+#pragma once
+#include <algorithm>
+
+#include "dense.hpp"
+
+namespace pcomp::detail {
+
+/// Mean for what is sent forward, sum for its adjoint.
+enum class Pool { mean, sum };
+
+struct AddRow {
+  PCOMP_INLINE static void run(const float* in, std::int64_t n, float* sum) {
+    for (std::int64_t i = 0; i < n; ++i) sum[i] += in[i];
+  }
+};
+
+/// out[c] = weight * (the sum of columns cK .. cK+K-1, left to right), over whole windows.
+template <int K>
+struct SumColumns {
+  PCOMP_INLINE static void run(const float* column, std::int64_t windows, float weight, float* out) {
+    for (std::int64_t c = 0; c < windows; ++c) {
+      float s = column[c * K];
+      for (int x = 1; x < K; ++x) s += column[c * K + x];
+      out[c] = s * weight;
+    }
+  }
+};
+
+/// The same for K whole rows in place: columns first, top to bottom, so that it agrees with the general way
+/// bit for bit.
+template <int K>
+struct PoolRows {
+  PCOMP_INLINE static void run(const float* const* row, std::int64_t windows, float weight, float* out) {
+    const float* r[K];
+    for (int y = 0; y < K; ++y) r[y] = row[y];
+    for (std::int64_t c = 0; c < windows; ++c) {
+      float s = 0;
+      for (int x = 0; x < K; ++x) {
+        float column = r[0][c * K + x];
+        for (int y = 1; y < K; ++y) column += r[y][c * K + x];
+        s = x == 0 ? column : s + column;
+      }
+      out[c] = s * weight;
+    }
+  }
+};
+
+template <int K>
+struct RepeatColumns {
+  PCOMP_INLINE static void run(const float* in, std::int64_t windows, float weight, float* out) {
+    for (std::int64_t c = 0; c < windows; ++c)
+      for (int x = 0; x < K; ++x) out[c * K + x] = in[c] * weight;
+  }
+};
+
+/// The last two extents before and after pooling by K.
+struct PoolShape {
+  std::int64_t h, w, oh, ow;
+  PoolShape(const Extents& e, int k)
+      : h(e[e.rank() - 2]), w(e[e.rank() - 1]), oh(ceil_div(h, k)), ow(ceil_div(w, k)) {}
+
+  /// Calls f(first input row, rows, first input column, columns, windows, output index) for runs within one
+  /// pooled row.
+  template <class F>
+  void for_runs(std::int64_t i, std::int64_t n, int k, std::int64_t most, F&& f) const {
+    while (n > 0) {
+      const std::int64_t line = i / ow, column = i % ow, y = line % oh * k;
+      const std::int64_t windows = std::min({n, ow - column, most});
+      f(line / oh * h + y, std::min<std::int64_t>(k, h - y), column * k,
+        std::min(windows * k, w - column * k), windows, i);
+      i += windows, n -= windows;
+    }
+  }
+};
+
+/// Another source, pooled.
+template <class Inner, int K, Pool mode>
+struct PooledSource {
+  static constexpr std::int64_t run_windows = std::max<std::int64_t>(1, 1024 / K);
+  using InnerCursor = decltype(std::declval<const Inner&>().cursor(0));
+
+  Inner inner;
+  PoolShape shape;
+
+  PooledSource(Inner source, const Extents& before) : inner(source), shape(before, K) {}
+  struct Cursor;
+  Cursor cursor(std::int64_t) const { return {inner.cursor(0), shape}; }
+
+  struct Cursor {
+    InnerCursor inner;
+    PoolShape shape;
+
+    const float* load(std::int64_t i, std::int64_t n, float* buffer) {
+      float* out = buffer;
+      shape.for_runs(i, n, K, run_windows,
+                     [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
+                         std::int64_t windows, std::int64_t) {
+                       pool(row, rows, column, columns, windows, out);
+                       out += windows;
+                     });
+      return buffer;
+    }
+
+   private:
+    static float weight(std::int64_t rows, std::int64_t columns) {
+      return mode == Pool::mean ? 1.0f / static_cast<float>(rows * columns) : 1.0f;
+    }
+
+    void pool(std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
+              std::int64_t windows, float* out) {
+      const std::int64_t whole = columns / K;
+      float rest[run_windows * K];
+      if (K <= 4 && rows == K && whole == windows) {
+        float widened[K <= 4 ? K : 1][run_windows * K];
+        const float* in[K <= 4 ? K : 1];
+        for (int y = 0; y < (K <= 4 ? K : 1); ++y)
+          in[y] = inner.load((row + y) * shape.w + column, columns, widened[y]);
+        if constexpr (K <= 4)
+          simd<PoolRows<K>>(static_cast<const float* const*>(in), windows, weight(K, K), out);
+        return;
+      }
+      float sum[run_windows * K];
+      std::memcpy(sum, inner.load(row * shape.w + column, columns, rest),
+                  static_cast<std::size_t>(columns) * sizeof(float));
+      for (std::int64_t y = 1; y < rows; ++y)
+        simd<AddRow>(inner.load((row + y) * shape.w + column, columns, rest), columns, sum);
+      simd<SumColumns<K>>(static_cast<const float*>(sum), whole, weight(rows, K), out);
+      if (whole < windows) {  // the ragged right edge
+        const std::int64_t left = columns - whole * K;
+        float s = sum[whole * K];
+        for (std::int64_t x = 1; x < left; ++x) s += sum[whole * K + x];
+        out[whole] = s * weight(rows, left);
+      }
+    }
+  };
+};
+
+/// Another sink, fed with each value repeated K x K times: the value itself forward, its share for the mean's
+/// adjoint.
+template <class Inner, int K, Pool mode>
+struct UnpooledSink {
+  static constexpr std::int64_t run_windows = std::max<std::int64_t>(1, 1024 / K);
+
+  Inner inner;
+  PoolShape shape;
+
+  UnpooledSink(Inner sink, const Extents& before) : inner(sink), shape(before, K) {}
+
+  float* direct(std::int64_t) const { return nullptr; }
+
+  void store(std::int64_t i, std::int64_t n, const float* values) const {
+    shape.for_runs(i, n, K, run_windows,
+                   [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
+                       std::int64_t windows, std::int64_t at) {
+                     const auto share = [&](std::int64_t r, std::int64_t c) {
+                       return mode == Pool::sum ? 1.0f / static_cast<float>(r * c) : 1.0f;
+                     };
+                     const float* v = values + (at - i);
+                     const std::int64_t whole = columns / K;
+                     float line[run_windows * K];
+                     simd<RepeatColumns<K>>(v, whole, share(rows, K), line);
+                     for (std::int64_t x = whole * K; x < columns; ++x)
+                       line[x] = v[windows - 1] * share(rows, columns - whole * K);
+                     for (std::int64_t y = 0; y < rows; ++y)
+                       inner.store((row + y) * shape.w + column, columns, line);
+                   });
+  }
+};
+
+}  // namespace pcomp::detail

@@ -1,0 +1,40 @@
+#pragma once
+#include "../wire/bytes.hpp"
+#include "cpu/fused_decode.hpp"
+#include "cpu/fused_encode.hpp"
+
+namespace pcomp {
+
+/// Writes the forward payload of a tensor: one fused kernel.
+///
+/// Law: the bytes depend on wire, shape and values alone, not on threads, instruction set or compiler.
+/// Bytes: exactly wire_bytes(w, shape), all of them written.
+/// Shapes: `x` has shape.size() elements, row-major; `par` says where threads come from, none by default.
+/// Errors: `Error` for another element or byte count, or a shape that the wire does not take.
+/// Example: examples/020-bytes
+template <AnyWire W>
+void encode(W w, In x, const Extents& shape, std::span<std::byte> payload, ParallelFor par = {}) {
+  using V = detail::as_wire<W>;
+  detail::expect_elements("the input", x.count, shape);
+  detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
+                       name(w), shape);
+  detail::encode_chain<typename V::Forward, detail::Pool::mean>(detail::DenseSource(x), shape, payload.data(),
+                                                                par);
+}
+
+/// Reads a forward payload back into a dense tensor: one fused kernel.
+///
+/// Law: |y - x| is within the coder's bound where x was kept; any payload of the right length is read within
+/// bounds. Bytes: wire_bytes(w, shape). Shapes: `y` has shape.size() elements, each written once. Errors: as
+/// encode. Example: examples/020-bytes
+template <AnyWire W>
+void decode(W w, std::span<const std::byte> payload, const Extents& shape, Out y, ParallelFor par = {}) {
+  using V = detail::as_wire<W>;
+  detail::expect_elements("the output", y.count, shape);
+  detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
+                       name(w), shape);
+  detail::decode_chain<typename V::Forward, detail::Pool::mean>(payload.data(), shape, detail::DenseSink(y),
+                                                                par);
+}
+
+}  // namespace pcomp
