@@ -6,25 +6,14 @@
 #include <span>
 #include <vector>
 
+#include "../../core/function_ref.hpp"
 #include "../parallel.hpp"
 #include "segments.hpp"
 
 namespace pcomp::detail {
 
 /// Scores of elements [i, i + n), n <= chunk, written to `out`; may be called from several threads.
-class Scores {
- public:
-  template <class F>
-  explicit Scores(F& f)
-      : object_(&f), call_([](void* o, std::int64_t i, std::int64_t n, std::uint32_t* out) {
-          (*static_cast<F*>(o))(i, n, out);
-        }) {}
-  void operator()(std::int64_t i, std::int64_t n, std::uint32_t* out) const { call_(object_, i, n, out); }
-
- private:
-  void* object_;
-  void (*call_)(void*, std::int64_t, std::int64_t, std::uint32_t*);
-};
+using Scores = FunctionRef<void(std::int64_t i, std::int64_t n, std::uint32_t* out)>;
 
 /// Sorts a piece's scores into those above a bracket, on its ends, and strictly inside, which are gathered.
 struct SplitByBracket {
@@ -180,7 +169,8 @@ class ThresholdSearch {
   Cut by_histogram(std::int64_t s, std::int64_t k, Piece* piece) const {
     std::uint32_t prefix = 0, known = 0;  // the bits of the cut found so far, and their mask
     std::int64_t rest = k;                // its rank among the scores that share them
-    for (const auto& [shift, bits] : {std::pair{21, 11}, std::pair{10, 11}, std::pair{0, 10}}) {
+    for (const auto& digit : {std::pair{21, 11}, std::pair{10, 11}, std::pair{0, 10}}) {
+      const int shift = digit.first, bits = digit.second;
       std::vector<std::int64_t> count(std::size_t{1} << bits);
       std::mutex mutex;
       each_piece(s, [&](const auto& scores_of, std::int64_t begin, std::int64_t end) {
