@@ -1,5 +1,6 @@
 #pragma once
 #include <algorithm>
+#include <limits>
 
 #include "dense.hpp"
 
@@ -7,6 +8,9 @@ namespace pcomp::detail {
 
 /// Mean for what is sent forward, sum for its adjoint.
 enum class Pool { mean, sum };
+
+/// A sum's NaN has a sign that depends on the order of its operands; the one that is sent does not.
+PCOMP_INLINE float canonical(float x) { return x == x ? x : std::numeric_limits<float>::quiet_NaN(); }
 
 struct AddRow {
   PCOMP_INLINE static void run(const float* in, std::int64_t n, float* sum) {
@@ -21,7 +25,7 @@ struct SumColumns {
     for (std::int64_t c = 0; c < windows; ++c) {
       float s = column[c * K];
       for (int x = 1; x < K; ++x) s += column[c * K + x];
-      out[c] = s * weight;
+      out[c] = canonical(s * weight);
     }
   }
 };
@@ -40,7 +44,7 @@ struct PoolRows {
         for (int y = 1; y < K; ++y) column += r[y][c * K + x];
         s = x == 0 ? column : s + column;
       }
-      out[c] = s * weight;
+      out[c] = canonical(s * weight);
     }
   }
 };
@@ -129,7 +133,7 @@ struct PooledSource {
         const std::int64_t left = columns - whole * K;
         float s = sum[whole * K];
         for (std::int64_t x = 1; x < left; ++x) s += sum[whole * K + x];
-        out[whole] = s * weight(rows, left);
+        out[whole] = canonical(s * weight(rows, left));
       }
     }
   };

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""A decoder of the wire written from docs/wire-format.md alone, checked against golden payloads.
+
+usage: decode.py wires.txt
+
+Reads every line of the file, decodes the forward and the gradient payload, and compares the CRC-32 of the floats.
+"""
+import math
+import re
+import struct
+import sys
+import zlib
+
+
+def f32(x):
+    """Rounds to float, the arithmetic of the wire."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", x))[0]
+    except OverflowError:
+        return math.copysign(math.inf, x)
+
+
+def bits_to_float(u):
+    return struct.unpack("<f", struct.pack("<I", u))[0]
+
+
+def align(n):
+    return -(-n // 16) * 16
+
+
+def planes(bits):
+    return [w for w in (32, 16, 8, 4, 2, 1) if bits & w]
+
+
+def packed_bytes(n, bits):
+    return n // 128 * 16 * bits + sum(-(-(n % 128) * w // 8) for w in planes(bits))
+
+
+def unpack(data, n, bits):
+    """Codes in blocks of 128, each a plane for every set bit of `bits`, the widest first."""
+    codes, at = [], 0
+    for begin in range(0, n, 128):
+        r = min(128, n - begin)
+        block, shift = [0] * r, 0
+        for w in planes(bits):
+            s = -(-r * w // 8)
+            for j in range(r):
+                if w >= 8:
+                    v = int.from_bytes(data[at + j * w // 8:at + (j + 1) * w // 8], "little")
+                else:
+                    v = data[at + j % s] >> (j // s * w) & ((1 << w) - 1)
+                block[j] |= v << shift
+            at, shift = at + s, shift + w
+        codes += block
+    return codes
+
+
+def index_format(n, k):
+    """(kind, low bits, bytes of bitmap or high part, offset of the low part, bytes)"""
+    if k in (0, n):
+        return None, 0, 0, 0, 0
+    best = ("bitmap", 0, -(-n // 8), 0, -(-n // 8))
+    low = 0
+    while low < 32 and (low == 0 or (n - 1) >> (low - 1)):
+        high = -(-(((n - 1) >> low) + k) // 8)
+        at = align(high) if low else high
+        size = at + packed_bytes(k, low)
+        if size < best[4]:
+            best = ("elias-fano", low, high, at, size)
+        low += 1
+    return best
+
+
+def positions(data, n, k):
+    kind, low, high, at, size = index_format(n, k)
+    if kind is None:
+        return list(range(k)), 0
+    ones = [i for i in range(high * 8) if data[i // 8] >> (i % 8) & 1]
+    if kind == "bitmap":
+        return ones, size
+    lows = unpack(data[at:size], k, low) if low else [0] * k
+    return [(bit - rank) << low | lows[rank] for rank, bit in enumerate(ones)], size
+
+
+class Coder:
+    def __init__(self, text):
+        self.text, self.group, self.scale_bytes = text, 0, 0
+        if m := re.match(r"Quant<(\d+)", text):
+            self.bits, whole = int(m[1]), "PerTensor" in text
+            g = re.search(r"Group<(\d+)>", text)
+            self.group, self.scale_bytes = (0, 8) if whole else (int(g[1]) if g else 128, 4)
+        elif m := re.match(r"Step<(\d+)/(\d+), (\d+)>", text):
+            self.bits, self.s = int(m[3]), f32(int(m[1]) / int(m[2]))
+        else:
+            self.bits = {"Half": 16, "BFloat16": 16, "Sign": 1, "Float32": 32}[text]
+
+    def scales(self, n):
+        return 0 if not self.scale_bytes or not n else 1 if not self.group else -(-n // self.group)
+
+    def decode(self, code, scale):
+        if self.text == "Float32":
+            return bits_to_float(code)
+        if self.text == "Half":
+            return struct.unpack("<e", struct.pack("<H", code))[0]
+        if self.text == "BFloat16":
+            return bits_to_float(code << 16)
+        if self.text == "Sign":
+            return -1.0 if code else 1.0
+        if self.text.startswith("Step"):
+            return f32((code - (1 << (self.bits - 1))) * self.s)
+        if self.scale_bytes == 8:
+            lo, step = struct.unpack("<ff", scale)
+        else:
+            lo, step = (bits_to_float(u << 16) for u in struct.unpack("<HH", scale))
+        return f32(lo + code * step)  # the product is exact; no value here leaves the float range
+
+
+def shape_of(text):
+    return [int(d) for d in text.split("x")]
+
+
+def size(e):
+    return math.prod(e)
+
+
+class Chain:
+    def __init__(self, text):
+        parts = [p for p in text.split(" | ") if p != "Raw"]
+        self.k = next((int(p[11:-1]) for p in parts if p.startswith("Downsample")), 0)
+        self.top = next((p for p in parts if p.startswith("TopK")), None)
+        self.coder = Coder(next((p for p in parts if not re.match("Downsample|TopK", p)), "Float32"))
+
+    def shaped(self, e):
+        return e[:-2] + [-(-d // self.k) for d in e[-2:]] if self.k else e
+
+    def sent(self, e):
+        n = size(e)
+        if not self.top:
+            return n
+        m = re.match(r"TopK<(\d+)/(\d+)(?:, (Sample|Block<(\d+)>))?>", self.top)
+        num, den = int(m[1]), int(m[2])
+        segment = n if not m[3] else int(m[4]) if m[4] else n // e[0] if len(e) > 1 else n
+        return n // segment * (segment * num // den) + n % segment * num // den
+
+    def decode(self, data, e):
+        """The shaped elements, and the positions that were sent."""
+        shaped = self.shaped(e)
+        n, k = size(shaped), self.sent(shaped)
+        at, codes_at = (positions(data, n, k)) if self.top else (list(range(n)), 0)
+        codes_at = align(codes_at)
+        codes = unpack(data[codes_at:], k, self.coder.bits)
+        end = codes_at + packed_bytes(k, self.coder.bits)
+        scales_at = align(end) if self.coder.scales(k) else end
+        sb, g = self.coder.scale_bytes, self.coder.group
+        assert len(data) == scales_at + self.coder.scales(k) * sb, "length"
+        out = [0.0] * n
+        for rank, (p, c) in enumerate(zip(at, codes)):
+            i = rank // g if g else 0
+            out[p] = self.coder.decode(c, data[scales_at + i * sb:scales_at + (i + 1) * sb])
+        return out, at
+
+    def repeat(self, y, e, share):
+        if not self.k:
+            return y
+        k, (h, w) = self.k, e[-2:]
+        oh, ow = -(-h // k), -(-w // k)
+        x = []
+        for i in range(size(e)):
+            image, r, c = i // (h * w), i // w % h, i % w
+            count = min(k, h - r // k * k) * min(k, w - c // k * k)
+            v = y[(image * oh + r // k) * ow + c // k]
+            x.append(f32(v * f32(1 / count)) if share else v)
+        return x
+
+
+def crc(values):
+    return zlib.crc32(struct.pack(f"<{len(values)}f", *values))
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    checked = 0
+    for line in open(sys.argv[1]):
+        name, shape, forward, forward_crc, backward, backward_crc = line.strip().split(";")
+        f_text, _, g_text = name.partition(" / ")
+        e, f = shape_of(shape), Chain(f_text)
+        g = Chain(g_text if g_text else f.coder.text if f.coder.text != "Float32" else "Raw")
+        y, kept = f.decode(bytes.fromhex(forward), e)
+        assert crc(f.repeat(y, e, False)) == int(forward_crc), f"{name} on {shape}: forward"
+        shaped = f.shaped(e)
+        restricted = [len(kept)] if f.top else shaped
+        values = g.repeat(g.decode(bytes.fromhex(backward), restricted)[0], restricted, False)
+        placed = [0.0] * size(shaped)
+        for p, v in zip(kept, values):
+            placed[p] = v
+        assert crc(f.repeat(placed, e, True)) == int(backward_crc), f"{name} on {shape}: gradient"
+        checked += 2
+    assert checked, "no payload was read"
+    print(f"{checked} payloads decoded as documented")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+#include <cstring>
+#include <random>
+#include <thread>
+
+#include "catch.hpp"
+#include "reference.hpp"
+#include "wires.hpp"
+
+namespace {
+
+using namespace pcomp;
+
+/// Values with everything that a codec may stumble over: ties, zeros of both signs, subnormals, huge ones, non-finite.
+std::vector<float> values(const Extents& e, int kind, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(static_cast<std::size_t>(e.size()));
+  for (float& v : x) {
+    v = normal(random);
+    if (kind == 1) v = v > 0 ? v : 0;                                       // after a ReLU: half zeros
+    if (kind == 2) v = std::round(v * 2) / 2;                               // ties everywhere
+    if (kind == 3) v = std::ldexp(v, static_cast<int>(random() % 260) - 140);  // every magnitude
+    if (kind == 4 && random() % 50 == 0) {
+      const float odd[] = {INFINITY, -INFINITY, NAN, -0.0f, 3.4e38f, -3.4e38f, 1e-45f};
+      v = odd[random() % 7];
+    }
+    if (kind == 5) v = 7.25f;                                               // all the same
+  }
+  return x;
+}
+
+bool same(const std::vector<float>& a, const std::vector<float>& b) {
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0 && !(std::isnan(a[i]) && std::isnan(b[i]))) return false;
+  return a.size() == b.size();
+}
+
+struct Threads {
+  int count;
+  void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
+    std::vector<std::thread> workers;
+    for (int t = 0; t < count; ++t) workers.emplace_back([=, parts = count] {
+      const auto begin = n * t / parts, end = n * (t + 1) / parts;
+      if (begin < end) body(begin, end);
+    });
+    for (auto& w : workers) w.join();
+  }
+};
+
+template <class W>
+void agrees(W w, const Extents& e, int kind, ParallelFor par) {
+  const auto x = values(e, kind, 1), dy = values(e, kind == 4 ? 4 : 0, 2);
+  const reference::Wire<W> expected(x, dy, e);
+  std::vector<std::byte> payload(wire_bytes(w, e), std::byte{0xaa}), grad(grad_wire_bytes(w, e), std::byte{0xaa});
+  std::vector<float> y(x.size(), 99.0f), dx(x.size(), 99.0f);
+  INFO(name(w).view() << " on " << to_string(e) << ", values of kind " << kind);
+  encode(w, std::span<const float>(x), e, payload, par);
+  CHECK((payload == expected.forward.bytes));
+  decode(w, payload, e, std::span<float>(y), par);
+  CHECK(same(y, expected.y));
+  encode_grad(w, std::span<const float>(dy), e, payload, grad, par);
+  CHECK((grad == expected.backward.bytes));
+  const std::vector<std::byte> index(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(index_bytes(w, e)));
+  decode_grad(w, grad, e, index, std::span<float>(dx), par);  // the index block alone is enough
+  CHECK(same(dx, expected.dx));
+}
+
+}  // namespace
+
+TEST_CASE("every wire sends and receives what the documented format says", "[wire]") {
+  const int kind = GENERATE(0, 1, 2, 3, 4, 5);
+  for_each_wire([&](auto w) {
+    agrees(w, Extents{3, 5, 9, 11}, kind, {});
+    agrees(w, Extents{2, 130}, kind, {});
+    agrees(w, Extents{1, 1, 1, 1}, kind, {});
+  });
+}
+
+TEST_CASE("the bytes do not depend on threads or instruction set", "[wire]") {
+  const int kind = GENERATE(0, 1, 4);
+  const auto best = detail::best_isa();
+  for (auto isa : {detail::Isa::baseline, detail::Isa::avx2, detail::Isa::avx512}) {
+    if (isa > best) continue;
+    detail::isa() = isa;
+    for_each_wire([&](auto w) { agrees(w, Extents{4, 3, 67, 65}, kind, Threads{isa == best ? 3 : 1}); });
+  }
+  detail::isa() = best;
+}
+
+TEST_CASE("a selection that its sample misleads is still exact", "[wire]") {
+  // The large values lie where no sample run looks: blocks between the runs.
+  const Extents e{1, 1 << 18};
+  std::vector<float> x(static_cast<std::size_t>(e.size()));
+  std::mt19937 random(5);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(random() % 1000) * 1e-4f;
+  for (std::size_t i = 0; i < x.size(); ++i)
+    if (i % 128 >= 40 && i % 128 < 60) x[i] = 100 + static_cast<float>(i % 977);
+  const auto w = TopK<Ratio<1, 10>> | Quant<8>;
+  const reference::Wire<std::remove_const_t<decltype(w)>> expected(x, x, e);
+  std::vector<std::byte> payload(wire_bytes(w, e));
+  encode(w, std::span<const float>(x), e, payload, Threads{2});
+  CHECK((payload == expected.forward.bytes));
+}
+
+TEST_CASE("bfloat16 and half tensors are read and written as the floats they stand for", "[wire]") {
+  const Extents e{2, 3, 10, 13};
+  const auto x = values(e, 0, 3);
+  std::vector<std::uint16_t> x16(x.size()), y16(x.size());
+  std::vector<float> wide(x.size()), y(x.size());
+  for (const DType t : {DType::bf16, DType::f16}) {
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      x16[i] = t == DType::bf16 ? detail::to_bf16(x[i]) : detail::to_half(x[i]);
+      wide[i] = t == DType::bf16 ? detail::from_bf16(x16[i]) : detail::from_half(x16[i]);
+    }
+    for_each_wire([&](auto w) {
+      INFO(name(w).view());
+      std::vector<std::byte> a(wire_bytes(w, e)), b(a.size());
+      encode(w, std::span<const float>(wide), e, a);
+      encode(w, In(x16.data(), t, e.size()), e, b);
+      CHECK((a == b));
+      decode(w, a, e, std::span<float>(y));
+      decode(w, b, e, Out(y16.data(), t, e.size()));
+      bool equal = true;
+      for (std::size_t i = 0; i < y.size(); ++i)
+        equal = equal && y16[i] == (t == DType::bf16 ? detail::to_bf16(y[i]) : detail::to_half(y[i]));
+      CHECK(equal);
+    });
+  }
+}
+
+TEST_CASE("a wrong length says what was expected and what came", "[wire]") {
+  const Extents e{2, 8, 8};
+  std::vector<float> x(128);
+  std::vector<std::byte> payload(wire_bytes(Quant<8>, e) + 1);
+  CHECK_THROWS_WITH(encode(Quant<8>, std::span<const float>(x), e, payload),
+                    "pcomp: the payload has 133 bytes, but Quant<8> on 2x8x8 takes 132");
+  CHECK_THROWS_WITH(encode(Quant<8>, std::span<const float>(x).first(127), e, payload),
+                    "pcomp: the input has 127 elements, but the shape 2x8x8 has 128");
+  CHECK_THROWS_WITH(encode(Downsample<2>, std::span<const float>(x), Extents{128}, payload),
+                    "pcomp: Downsample needs at least 2 dimensions, not the shape 128");
+  CHECK_THROWS_AS(decode_grad(TopK<Ratio<1, 4>>, payload, e, payload, std::span<float>(x)), Error);
+}

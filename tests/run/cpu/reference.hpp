@@ -1,0 +1,236 @@
+#pragma once
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <numeric>
+#include <pcomp/core.hpp>
+#include <vector>
+
+/// The wire, written a second time after docs/wire-format.md: slow, plain, with sorts and temporaries.
+namespace reference {
+
+using pcomp::Extents;
+using Floats = std::vector<float>;
+using Bytes = std::vector<std::byte>;
+
+inline void align(Bytes& b) { b.resize((b.size() + 15) / 16 * 16); }
+
+/// Codes in blocks of 128, one plane for each set bit of `bits`, the widest first.
+inline void pack(const std::vector<std::uint32_t>& code, int bits, Bytes& out) {
+  for (std::size_t b = 0; b < code.size(); b += 128) {
+    const std::size_t r = std::min<std::size_t>(128, code.size() - b);
+    int shift = 0;
+    for (int w : {32, 16, 8, 4, 2, 1}) {
+      if (!(bits & w)) continue;
+      const std::size_t at = out.size(), s = (r * static_cast<std::size_t>(w) + 7) / 8;
+      out.resize(at + s);
+      for (std::size_t j = 0; j < r; ++j)
+        for (int i = 0; i < w; ++i) {
+          const std::size_t byte = w >= 8 ? j * static_cast<std::size_t>(w) / 8 + static_cast<std::size_t>(i / 8) : j % s;
+          const std::size_t bit = w >= 8 ? static_cast<std::size_t>(i % 8) : j / s * static_cast<std::size_t>(w) + static_cast<std::size_t>(i);
+          if (code[b + j] >> (shift + i) & 1) out[at + byte] |= std::byte(1u << bit);
+        }
+      shift += w;
+    }
+  }
+}
+
+inline void set_bit(Bytes& b, std::size_t i) { b[i / 8] |= std::byte(1u << (i % 8)); }
+
+inline Bytes elias_fano(const std::vector<std::int64_t>& at, std::int64_t n, int low) {
+  const auto k = at.size();
+  Bytes out((static_cast<std::size_t>((n - 1) >> low) + k + 7) / 8);
+  std::vector<std::uint32_t> lows;
+  for (std::size_t i = 0; i < k; ++i) {
+    set_bit(out, static_cast<std::size_t>(at[i] >> low) + i);
+    lows.push_back(static_cast<std::uint32_t>(at[i]) & ((1u << low) - 1));
+  }
+  if (low) {
+    align(out);
+    pack(lows, low, out);
+  }
+  return out;
+}
+
+inline Bytes index_block(const std::vector<std::int64_t>& at, std::int64_t n) {
+  const auto k = static_cast<std::int64_t>(at.size());
+  if (k == 0 || k == n) return {};
+  Bytes best(static_cast<std::size_t>((n + 7) / 8));
+  for (auto p : at) set_bit(best, static_cast<std::size_t>(p));
+  for (int low = 0; low < 31 && (n - 1) >> low; ++low)
+    if (Bytes ef = elias_fano(at, n, low); ef.size() < best.size()) best = ef;
+  return best;
+}
+
+inline Floats pooled(const Floats& x, const Extents& e, int k, bool mean) {
+  const auto h = e[e.rank() - 2], w = e[e.rank() - 1], images = e.size() / (h * w);
+  Floats y;
+  for (std::int64_t i = 0; i < images; ++i)
+    for (std::int64_t r = 0; r < h; r += k)
+      for (std::int64_t c = 0; c < w; c += k) {
+        float sum = 0;
+        const auto rows = std::min<std::int64_t>(k, h - r), columns = std::min<std::int64_t>(k, w - c);
+        for (std::int64_t q = 0; q < columns; ++q) {
+          float column = 0;
+          for (std::int64_t p = 0; p < rows; ++p) {
+            const float v = x[static_cast<std::size_t>((i * h + r + p) * w + c + q)];
+            column = p ? column + v : v;
+          }
+          sum = q ? sum + column : column;
+        }
+        const float v = mean ? sum * (1.0f / static_cast<float>(rows * columns)) : sum;
+        y.push_back(std::isnan(v) ? std::numeric_limits<float>::quiet_NaN() : v);
+      }
+  return y;
+}
+
+inline Floats repeated(const Floats& y, const Extents& e, int k, bool share) {
+  const auto h = e[e.rank() - 2], w = e[e.rank() - 1], ow = (w + k - 1) / k, oh = (h + k - 1) / k;
+  Floats x(static_cast<std::size_t>(e.size()));
+  for (std::int64_t i = 0; i < e.size(); ++i) {
+    const auto image = i / (h * w), r = i / w % h, c = i % w;
+    const auto rows = std::min<std::int64_t>(k, h - r / k * k), columns = std::min<std::int64_t>(k, w - c / k * k);
+    x[static_cast<std::size_t>(i)] = y[static_cast<std::size_t>((image * oh + r / k) * ow + c / k)] *
+                                     (share ? 1.0f / static_cast<float>(rows * columns) : 1.0f);
+  }
+  return x;
+}
+
+/// Positions that survive: a stable sort by magnitude in every segment.
+inline std::vector<std::int64_t> survivors(const Floats& x, std::int64_t segment, auto keep) {
+  std::vector<std::int64_t> all;
+  const auto n = static_cast<std::int64_t>(x.size());
+  for (std::int64_t b = 0; b < n; b += segment) {
+    const auto m = std::min(segment, n - b);
+    std::vector<std::int64_t> order(static_cast<std::size_t>(m));
+    std::iota(order.begin(), order.end(), b);
+    const auto magnitude = [&](std::int64_t i) {
+      return std::bit_cast<std::uint32_t>(x[static_cast<std::size_t>(i)]) & 0x7fffffffu;
+    };
+    std::stable_sort(order.begin(), order.end(), [&](auto i, auto j) { return magnitude(i) > magnitude(j); });
+    order.resize(static_cast<std::size_t>(keep(m)));
+    all.insert(all.end(), order.begin(), order.end());
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+inline std::uint32_t mix(std::uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x7feb352du;
+  x = (x ^ (x >> 15)) * 0x846ca68bu;
+  return x ^ (x >> 16);
+}
+
+/// One payload, and what its receiver gets.
+struct Sent {
+  Bytes bytes;
+  Floats values;                    // decoded, in the shaped extents
+  std::vector<std::int64_t> kept;   // positions in the shaped extents
+};
+
+template <class C>
+void code(const Floats& v, Bytes& out, Floats& decoded) {
+  using T = pcomp::detail::CoderTraits<C>;
+  std::vector<std::uint32_t> codes;
+  Bytes scales;
+  typename T::Scale scale{};
+  for (std::size_t i = 0; i < v.size(); ++i) {
+    if constexpr (T::has_scale) {
+      const std::size_t group = T::group() ? static_cast<std::size_t>(T::group()) : v.size();
+      if (i % group == 0) {
+        float lo = std::numeric_limits<float>::infinity(), hi = -lo;
+        for (std::size_t j = i; j < std::min(v.size(), i + group); ++j)
+          if (std::isfinite(v[j])) lo = std::min(lo, v[j]), hi = std::max(hi, v[j]);
+        scale = C::fit(lo <= hi ? pcomp::Range{lo + 0.0f, hi + 0.0f} : pcomp::Range{});
+        const auto* p = reinterpret_cast<const std::byte*>(&scale);
+        scales.insert(scales.end(), p, p + sizeof scale);
+      }
+    }
+    float noise = 0;
+    if constexpr (T::stochastic) {
+      const auto block = static_cast<std::uint32_t>(i / 128);
+      std::uint32_t seed = block * 0x9e3779b9u;
+      const auto* p = reinterpret_cast<const unsigned char*>(&scale);
+      for (std::size_t b = 0; b < sizeof scale; ++b) seed = (seed ^ p[b]) * 0x01000193u;
+      noise = static_cast<float>(mix(mix(seed) + static_cast<std::uint32_t>(i % 128) * 0x9e3779b9u) >> 8) * 0x1p-24f;
+    }
+    const auto prepared = T::prepare(scale);
+    codes.push_back(T::encode(v[i], prepared, noise));
+    decoded.push_back(T::decode(codes.back(), prepared));
+  }
+  pack(codes, T::bits, out);
+  if (!scales.empty()) align(out);
+  out.insert(out.end(), scales.begin(), scales.end());
+}
+
+/// Sends already shaped values through the selection and the coder of E.
+template <class E>
+Sent send(const Floats& shaped, const Extents& e) {
+  using F = pcomp::detail::Form<E>;
+  Sent s;
+  Floats list = shaped;
+  s.kept.resize(shaped.size());
+  std::iota(s.kept.begin(), s.kept.end(), 0);
+  if constexpr (F::selects) {
+    s.kept = survivors(shaped, F::Select::segment(e), [](std::int64_t m) { return F::Select::keep(m); });
+    list.clear();
+    for (auto i : s.kept) list.push_back(shaped[static_cast<std::size_t>(i)]);
+    s.bytes = index_block(s.kept, static_cast<std::int64_t>(shaped.size()));
+    align(s.bytes);
+  }
+  Floats decoded;
+  code<typename F::Code>(list, s.bytes, decoded);
+  s.values.assign(shaped.size(), 0.0f);
+  for (std::size_t i = 0; i < s.kept.size(); ++i) s.values[static_cast<std::size_t>(s.kept[i])] = decoded[i];
+  return s;
+}
+
+template <class E>
+Extents shaped_extents(const Extents& e) {
+  return pcomp::detail::layout<E>(e).shaped;
+}
+
+template <class E>
+Floats shape(const Floats& x, const Extents& e, bool mean) {
+  if constexpr (pcomp::detail::Form<E>::shapes) return pooled(x, e, pcomp::detail::Form<E>::Shape::factor, mean);
+  else return x;
+}
+template <class E>
+Floats unshape(const Floats& y, const Extents& e, bool share) {
+  if constexpr (pcomp::detail::Form<E>::shapes) return repeated(y, e, pcomp::detail::Form<E>::Shape::factor, share);
+  else return y;
+}
+
+/// Both directions of a wire.
+template <class W>
+struct Wire {
+  using V = pcomp::detail::as_wire<W>;
+  using F = typename V::Forward;
+  using G = typename V::Backward;
+  Sent forward, backward;
+  Floats y, dx;
+
+  Wire(const Floats& x, const Floats& dy, const Extents& e) {
+    forward = send<F>(shape<F>(x, e, true), shaped_extents<F>(e));
+    y = unshape<F>(forward.values, e, false);
+    const Floats sums = shape<F>(dy, e, false);
+    Floats list = sums;
+    if constexpr (pcomp::detail::Form<F>::selects) {
+      list.clear();
+      for (auto i : forward.kept) list.push_back(sums[static_cast<std::size_t>(i)]);
+    }
+    const Extents r = pcomp::detail::restricted<W>(e);
+    backward = send<G>(shape<G>(list, r, true), shaped_extents<G>(r));
+    const Floats back = unshape<G>(backward.values, r, false);
+    Floats placed = back;
+    if constexpr (pcomp::detail::Form<F>::selects) {
+      placed.assign(sums.size(), 0.0f);
+      for (std::size_t i = 0; i < back.size(); ++i) placed[static_cast<std::size_t>(forward.kept[i])] = back[i];
+    }
+    dx = unshape<F>(placed, e, true);
+  }
+};
+
+}  // namespace reference
