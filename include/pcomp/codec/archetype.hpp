@@ -15,9 +15,8 @@ struct Sign : Composable {
   static constexpr int bits = 1;
   static constexpr std::uint32_t encode(float x) { return x < 0; }
   static constexpr float decode(std::uint32_t code) { return code ? -1.0f : 1.0f; }
-  static constexpr double bound(double x) {
-    return (x < 0 ? -x : x) + 1;
-  }  // optional: what check_codec holds it to
+  /// Optional: what check_codec holds it to.
+  static constexpr double bound(double x) { return (x < 0 ? -x : x) + 1; }
 };
 
 }  // namespace pcomp::archetype

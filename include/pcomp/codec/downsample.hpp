@@ -7,8 +7,7 @@ namespace ops {
 /// Mean over K x K of the last two dimensions, sent small; the receiver repeats each value K x K times.
 ///
 /// Law: the linear part A = upsample(mean) is symmetric up to its ragged edges, and the gradient uses its
-/// adjoint:
-///   sum over K x K at the sender, divided by the count at the receiver.
+///   adjoint: sum over K x K at the sender, divided by the count at the receiver.
 /// Bytes: those of the rest of the wire for H x W -> ceil(H/K) x ceil(W/K).
 /// Shapes: at least two dimensions; ragged edges average what is there.
 /// Errors: `Error` for a shape of fewer than two dimensions.

@@ -1,9 +1,6 @@
 #pragma once
-#include <bit>
-#include <cstdint>
-#include <limits>
-
 #include "concepts.hpp"
+#include "float_bits.hpp"
 
 namespace pcomp {
 
@@ -24,13 +21,6 @@ struct Nearest {};
 struct Stochastic {};
 
 namespace detail {
-
-inline constexpr float float_max = std::numeric_limits<float>::max();
-inline constexpr float float_min = std::numeric_limits<float>::min();
-
-constexpr float from_bf16(std::uint16_t h) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(h) << 16);
-}
 
 /// The greatest float <= x with its low `drop` bits zero, and likewise the least one >= x, for finite x.
 constexpr float truncate_down(float x, int drop) {
@@ -68,17 +58,14 @@ namespace ops {
 /// Min-max affine quantisation to `Bits` bits.
 ///
 /// Law: |decode(encode(x)) - x| <= step/2 (Nearest) or step (Stochastic), up to the rounding of one float
-/// operation,
-///   for every finite x of a group with that stored step. NaN and -inf decode to the group's minimum, +inf to
-///   its maximum; neither takes part in the scale.
+///   operation, for every finite x of a group with that stored step. NaN and -inf decode to the group's
+///   minimum, +inf to its maximum; neither takes part in the scale.
 /// Bytes: packed(n, Bits) + 4 per Group<N>, or + 8 once for PerTensor.
 /// Shapes: any; Bits 1..8 or 16. The step has so few significant bits that code * step is exact in float: the
-/// bytes
-///   and the values do not depend on whether the machine fuses multiply and add.
+///   bytes and the values do not depend on whether the machine fuses multiply and add.
 /// Refusals: another bit width; a group that is not 128, 256, 512, 1024 or 2048.
 /// Source: Jacob et al., "Quantization and Training of Neural Networks", CVPR 2018; QSGD (Alistarh et al.,
-/// 2017)
-///   for Stochastic.
+///   2017) for Stochastic.
 /// Example: examples/020-bytes
 template <int Bits, class Groups, class Rounding>
 struct Quant : Composable {

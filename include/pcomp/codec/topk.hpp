@@ -32,8 +32,7 @@ namespace ops {
 /// Keeps the k = floor(N*n/D) elements of greatest magnitude and sends zero for the rest.
 ///
 /// Law: exactly k survive, each with its own value; among equal magnitudes the lowest index wins. NaN counts
-/// as
-///   greater than infinity, so that it is never lost in silence.
+///   as greater than infinity, so that it is never lost in silence.
 /// Bytes: index block of (n, k), the smaller of n/8 and Elias-Fano; then the coder's bytes of k elements.
 /// Shapes: any; n is the tensor, the sample or the block, by Scope.
 /// Refusals: a ratio outside (0, 1].

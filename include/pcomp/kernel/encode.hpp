@@ -25,8 +25,11 @@ void encode(W w, In x, const Extents& shape, std::span<std::byte> payload, Paral
 /// Reads a forward payload back into a dense tensor: one fused kernel.
 ///
 /// Law: |y - x| is within the coder's bound where x was kept; any payload of the right length is read within
-/// bounds. Bytes: wire_bytes(w, shape). Shapes: `y` has shape.size() elements, each written once. Errors: as
-/// encode. Example: examples/020-bytes
+///   bounds.
+/// Bytes: wire_bytes(w, shape).
+/// Shapes: `y` has shape.size() elements, each written once.
+/// Errors: as encode.
+/// Example: examples/020-bytes
 template <AnyWire W>
 void decode(W w, std::span<const std::byte> payload, const Extents& shape, Out y, ParallelFor par = {}) {
   using V = detail::as_wire<W>;

@@ -8,7 +8,9 @@ namespace pcomp {
 /// selection.
 ///
 /// Law: encode_grad and decode_grad depend on these bytes alone, so a sender keeps nothing else.
-/// Bytes: that of the index block. Shapes: any that the wire takes. Example: examples/020-bytes
+/// Bytes: that of the index block.
+/// Shapes: any that the wire takes.
+/// Example: examples/020-bytes
 template <AnyWire W>
 constexpr std::size_t index_bytes(W, const Extents& shape) {
   return static_cast<std::size_t>(detail::layout<typename detail::as_wire<W>::Forward>(shape).index.bytes);
@@ -30,9 +32,12 @@ void expect_payloads(W w, std::int64_t elements, const Extents& shape, std::size
 /// Writes the gradient payload: dy restricted by the adjoint of the forward selection and shape, then coded.
 ///
 /// Law: decode_grad(encode_grad(dy)) is the adjoint of the wire's linear part applied to dy, up to the
-/// coder's bound. Bytes: exactly grad_wire_bytes(w, shape). Shapes: `dy` has shape.size() elements; `payload`
-/// is the forward payload, or its first index_bytes(w, shape) bytes. Errors: `Error` for another element or
-/// byte count. Example: examples/020-bytes
+///   coder's bound.
+/// Bytes: exactly grad_wire_bytes(w, shape).
+/// Shapes: `dy` has shape.size() elements; `payload` is the forward payload, or its first index_bytes(w,
+///   shape) bytes.
+/// Errors: `Error` for another element or byte count.
+/// Example: examples/020-bytes
 template <AnyWire W>
 void encode_grad(W w, In dy, const Extents& shape, std::span<const std::byte> payload,
                  std::span<std::byte> grad_payload, ParallelFor par = {}) {
@@ -44,7 +49,8 @@ void encode_grad(W w, In dy, const Extents& shape, std::span<const std::byte> pa
 /// Reads a gradient payload back: each value at its place of the forward mask, spread by the adjoint of the
 /// shape codec.
 ///
-/// Law, Bytes, Errors: as encode_grad. Shapes: `dx` has shape.size() elements, each written once.
+/// Law, Bytes, Errors: as encode_grad.
+/// Shapes: `dx` has shape.size() elements, each written once.
 /// Example: examples/020-bytes
 template <AnyWire W>
 void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& shape,

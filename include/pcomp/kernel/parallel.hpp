@@ -10,10 +10,11 @@ namespace pcomp {
 /// How a kernel asks for threads: a non-owning view of a functor `par(n, grain, body)`.
 ///
 /// Law: the functor calls `body(begin, end)` on ranges that cover [0, n) once each, in any order, on any
-/// threads,
-///   and returns when all are done. The bytes do not depend on how it divides.
+///   threads, and returns when all are done. The bytes do not depend on how it divides.
 /// Shapes: n units of work, at least `grain` of them worth a hand-over. No functor: the calling thread does
-/// it all. Errors: what a body throws must reach the caller. Example: examples/020-bytes
+///   it all.
+/// Errors: what a body throws must reach the caller.
+/// Example: examples/020-bytes
 class ParallelFor {
  public:
   using Body = FunctionRef<void(std::int64_t begin, std::int64_t end)>;

@@ -13,7 +13,8 @@ enum class DType { f32, bf16, f16 };
 
 constexpr std::int64_t bytes_of(DType t) { return t == DType::f32 ? 4 : 2; }
 
-/// A dense row-major tensor to read. Shapes: `count` elements of `dtype`.
+/// A dense row-major tensor to read.
+/// Shapes: `count` elements of `dtype`.
 struct In {
   const void* data = nullptr;
   DType dtype = DType::f32;
@@ -24,7 +25,8 @@ struct In {
   In(const void* d, DType t, std::int64_t n) : data(d), dtype(t), count(n) {}
 };
 
-/// A dense row-major tensor to write. Shapes: `count` elements of `dtype`.
+/// A dense row-major tensor to write.
+/// Shapes: `count` elements of `dtype`.
 struct Out {
   void* data = nullptr;
   DType dtype = DType::f32;

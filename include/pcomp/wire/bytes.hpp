@@ -7,8 +7,11 @@ namespace pcomp {
 
 /// The size of a forward payload, a constant expression where the shape is one.
 ///
-/// Law: equal to what is sent. Bytes: docs/wire-format.md. Shapes: any that the wire takes.
-/// Errors: `Error` for a shape that the wire does not take. Example: examples/020-bytes
+/// Law: equal to what is sent.
+/// Bytes: docs/wire-format.md.
+/// Shapes: any that the wire takes.
+/// Errors: `Error` for a shape that the wire does not take.
+/// Example: examples/020-bytes
 template <AnyWire W>
 constexpr std::size_t wire_bytes(W, const Extents& shape) {
   return static_cast<std::size_t>(detail::layout<typename detail::as_wire<W>::Forward>(shape).bytes);

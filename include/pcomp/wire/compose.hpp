@@ -10,7 +10,10 @@ struct Chain : Composable {
 
 /// The identity of `|`: every element as a float, 4 bytes.
 ///
-/// Law: `Raw | w == w`. Bytes: 4n. Shapes: any. Example: examples/010-algebra
+/// Law: `Raw | w == w`.
+/// Bytes: 4n.
+/// Shapes: any.
+/// Example: examples/010-algebra
 inline constexpr Chain<> Raw{};
 
 namespace detail {
@@ -68,8 +71,11 @@ struct Clash<Chain<A...>, Chain<B...>> {
   static constexpr bool value = (taken<A> || ...);
 };
 
+/// clang 14 looks here before it looks at the constraints, so what is no wire must not be an error yet.
 template <class A, class B>
-struct Composed {
+struct Composed {};
+template <WireExpr A, WireExpr B>
+struct Composed<A, B> {
   using L = typename Codecs<A>::type;
   using R = typename Codecs<B>::type;
   static constexpr bool ok = !Clash<L, R>::value;

@@ -85,8 +85,7 @@ constexpr bool gradient_fits() {
 /// What crosses one boundary: `F` on the activations, `G` on the gradients; by default F's coder.
 ///
 /// Law: the gradient is restricted by the adjoint of F's shape and selection, so its bytes need no index of
-/// F's;
-///   then G codes that. Coders are straight-through.
+///   F's; then G codes that. Coders are straight-through.
 /// Bytes: wire_bytes(F, shape) forward, grad_wire_bytes(wire, shape) backward, both constant expressions.
 /// Refusals: something that is no wire; a Downsample or a Sample scope on the gradient of a selection.
 /// Source: AQ-SGD (Wang et al., 2022) for coding activations and gradients differently.

@@ -17,21 +17,22 @@ std::vector<float> values(const Extents& e, int kind, unsigned seed) {
   std::vector<float> x(static_cast<std::size_t>(e.size()));
   for (float& v : x) {
     v = normal(random);
-    if (kind == 1) v = v > 0 ? v : 0;                                       // after a ReLU: half zeros
-    if (kind == 2) v = std::round(v * 2) / 2;                               // ties everywhere
+    if (kind == 1) v = v > 0 ? v : 0;                                          // after a ReLU: half zeros
+    if (kind == 2) v = std::round(v * 2) / 2;                                  // ties everywhere
     if (kind == 3) v = std::ldexp(v, static_cast<int>(random() % 260) - 140);  // every magnitude
     if (kind == 4 && random() % 50 == 0) {
       const float odd[] = {INFINITY, -INFINITY, NAN, -0.0f, 3.4e38f, -3.4e38f, 1e-45f};
       v = odd[random() % 7];
     }
-    if (kind == 5) v = 7.25f;                                               // all the same
+    if (kind == 5) v = 7.25f;  // all the same
   }
   return x;
 }
 
 bool same(const std::vector<float>& a, const std::vector<float>& b) {
   for (std::size_t i = 0; i < a.size(); ++i)
-    if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0 && !(std::isnan(a[i]) && std::isnan(b[i]))) return false;
+    if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0 && !(std::isnan(a[i]) && std::isnan(b[i])))
+      return false;
   return a.size() == b.size();
 }
 
@@ -39,10 +40,11 @@ struct Threads {
   int count;
   void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
     std::vector<std::thread> workers;
-    for (int t = 0; t < count; ++t) workers.emplace_back([=, parts = count] {
-      const auto begin = n * t / parts, end = n * (t + 1) / parts;
-      if (begin < end) body(begin, end);
-    });
+    for (int t = 0; t < count; ++t)
+      workers.emplace_back([=, parts = count] {
+        const auto begin = n * t / parts, end = n * (t + 1) / parts;
+        if (begin < end) body(begin, end);
+      });
     for (auto& w : workers) w.join();
   }
 };
@@ -51,7 +53,8 @@ template <class W>
 void agrees(W w, const Extents& e, int kind, ParallelFor par) {
   const auto x = values(e, kind, 1), dy = values(e, kind == 4 ? 4 : 0, 2);
   const reference::Wire<W> expected(x, dy, e);
-  std::vector<std::byte> payload(wire_bytes(w, e), std::byte{0xaa}), grad(grad_wire_bytes(w, e), std::byte{0xaa});
+  std::vector<std::byte> payload(wire_bytes(w, e), std::byte{0xaa}),
+      grad(grad_wire_bytes(w, e), std::byte{0xaa});
   std::vector<float> y(x.size(), 99.0f), dx(x.size(), 99.0f);
   INFO(name(w).view() << " on " << to_string(e) << ", values of kind " << kind);
   encode(w, std::span<const float>(x), e, payload, par);
@@ -60,7 +63,8 @@ void agrees(W w, const Extents& e, int kind, ParallelFor par) {
   CHECK(same(y, expected.y));
   encode_grad(w, std::span<const float>(dy), e, payload, grad, par);
   CHECK((grad == expected.backward.bytes));
-  const std::vector<std::byte> index(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(index_bytes(w, e)));
+  const std::vector<std::byte> index(payload.begin(),
+                                     payload.begin() + static_cast<std::ptrdiff_t>(index_bytes(w, e)));
   decode_grad(w, grad, e, index, std::span<float>(dx), par);  // the index block alone is enough
   CHECK(same(dx, expected.dx));
 }

@@ -46,7 +46,8 @@ std::string line(W w, const Extents& e) {
   encode_grad(w, std::span<const float>(dy), e, payload, grad);
   decode_grad(w, grad, e, payload, std::span<float>(dx));
   std::ostringstream s;
-  s << name(w).view() << ';' << to_string(e) << ';' << hex(payload) << ';' << crc32(y) << ';' << hex(grad) << ';' << crc32(dx);
+  s << name(w).view() << ';' << to_string(e) << ';' << hex(payload) << ';' << crc32(y) << ';' << hex(grad)
+    << ';' << crc32(dx);
   return s.str();
 }
 

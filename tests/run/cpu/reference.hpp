@@ -28,8 +28,10 @@ inline void pack(const std::vector<std::uint32_t>& code, int bits, Bytes& out) {
       out.resize(at + s);
       for (std::size_t j = 0; j < r; ++j)
         for (int i = 0; i < w; ++i) {
-          const std::size_t byte = w >= 8 ? j * static_cast<std::size_t>(w) / 8 + static_cast<std::size_t>(i / 8) : j % s;
-          const std::size_t bit = w >= 8 ? static_cast<std::size_t>(i % 8) : j / s * static_cast<std::size_t>(w) + static_cast<std::size_t>(i);
+          const std::size_t byte =
+              w >= 8 ? j * static_cast<std::size_t>(w) / 8 + static_cast<std::size_t>(i / 8) : j % s;
+          const std::size_t bit = w >= 8 ? static_cast<std::size_t>(i % 8)
+                                         : j / s * static_cast<std::size_t>(w) + static_cast<std::size_t>(i);
           if (code[b + j] >> (shift + i) & 1) out[at + byte] |= std::byte(1u << bit);
         }
       shift += w;
@@ -91,7 +93,8 @@ inline Floats repeated(const Floats& y, const Extents& e, int k, bool share) {
   Floats x(static_cast<std::size_t>(e.size()));
   for (std::int64_t i = 0; i < e.size(); ++i) {
     const auto image = i / (h * w), r = i / w % h, c = i % w;
-    const auto rows = std::min<std::int64_t>(k, h - r / k * k), columns = std::min<std::int64_t>(k, w - c / k * k);
+    const auto rows = std::min<std::int64_t>(k, h - r / k * k),
+               columns = std::min<std::int64_t>(k, w - c / k * k);
     x[static_cast<std::size_t>(i)] = y[static_cast<std::size_t>((image * oh + r / k) * ow + c / k)] *
                                      (share ? 1.0f / static_cast<float>(rows * columns) : 1.0f);
   }
@@ -126,8 +129,8 @@ inline std::uint32_t mix(std::uint32_t x) {
 /// One payload, and what its receiver gets.
 struct Sent {
   Bytes bytes;
-  Floats values;                    // decoded, in the shaped extents
-  std::vector<std::int64_t> kept;   // positions in the shaped extents
+  Floats values;                   // decoded, in the shaped extents
+  std::vector<std::int64_t> kept;  // positions in the shaped extents
 };
 
 template <class C>
@@ -154,7 +157,8 @@ void code(const Floats& v, Bytes& out, Floats& decoded) {
       std::uint32_t seed = block * 0x9e3779b9u;
       const auto* p = reinterpret_cast<const unsigned char*>(&scale);
       for (std::size_t b = 0; b < sizeof scale; ++b) seed = (seed ^ p[b]) * 0x01000193u;
-      noise = static_cast<float>(mix(mix(seed) + static_cast<std::uint32_t>(i % 128) * 0x9e3779b9u) >> 8) * 0x1p-24f;
+      noise = static_cast<float>(mix(mix(seed) + static_cast<std::uint32_t>(i % 128) * 0x9e3779b9u) >> 8) *
+              0x1p-24f;
     }
     const auto prepared = T::prepare(scale);
     codes.push_back(T::encode(v[i], prepared, noise));
@@ -194,13 +198,17 @@ Extents shaped_extents(const Extents& e) {
 
 template <class E>
 Floats shape(const Floats& x, const Extents& e, bool mean) {
-  if constexpr (pcomp::detail::Form<E>::shapes) return pooled(x, e, pcomp::detail::Form<E>::Shape::factor, mean);
-  else return x;
+  if constexpr (pcomp::detail::Form<E>::shapes)
+    return pooled(x, e, pcomp::detail::Form<E>::Shape::factor, mean);
+  else
+    return x;
 }
 template <class E>
 Floats unshape(const Floats& y, const Extents& e, bool share) {
-  if constexpr (pcomp::detail::Form<E>::shapes) return repeated(y, e, pcomp::detail::Form<E>::Shape::factor, share);
-  else return y;
+  if constexpr (pcomp::detail::Form<E>::shapes)
+    return repeated(y, e, pcomp::detail::Form<E>::Shape::factor, share);
+  else
+    return y;
 }
 
 /// Both directions of a wire.
@@ -227,7 +235,8 @@ struct Wire {
     Floats placed = back;
     if constexpr (pcomp::detail::Form<F>::selects) {
       placed.assign(sums.size(), 0.0f);
-      for (std::size_t i = 0; i < back.size(); ++i) placed[static_cast<std::size_t>(forward.kept[i])] = back[i];
+      for (std::size_t i = 0; i < back.size(); ++i)
+        placed[static_cast<std::size_t>(forward.kept[i])] = back[i];
     }
     dx = unshape<F>(placed, e, true);
   }

@@ -29,8 +29,8 @@ struct NarrowF16 {
 };
 
 /// A source hands out floats of a range: in place where it can, else through `buffer`. All sources do:
-///   cursor(first)                the reader from which ranges at or after `first` are loaded, ascending
-///   cursor.load(i, n, buffer)    elements [i, i + n), n <= chunk
+/// cursor(first)                the reader from which ranges at or after `first` are loaded, ascending
+/// cursor.load(i, n, buffer)    elements [i, i + n), n <= chunk
 struct DenseSource {
   const void* data;
   DType dtype;
@@ -50,9 +50,8 @@ struct DenseSource {
   }
 };
 
-/// A sink takes floats for a range. All sinks do:
-///   direct(i)                    where elements from i on may be written in place, or null
-///   store(i, n, values)          elements [i, i + n)
+/// A sink takes floats for a range. All sinks do: direct(i)                    where elements from i on may
+/// be written in place, or null store(i, n, values)          elements [i, i + n)
 struct DenseSink {
   void* data;
   DType dtype;

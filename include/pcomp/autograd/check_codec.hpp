@@ -1,0 +1,305 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "../kernel/encode.hpp"
+#include "../kernel/gradient.hpp"
+#include "codec_log.hpp"
+
+namespace pcomp {
+namespace detail {
+
+using Floats = std::vector<float>;
+using Bytes = std::vector<std::byte>;
+
+/// The calls of one wire on vectors of exactly the right size, so that a sanitizer sees every step outside.
+template <class W>
+struct Bench {
+  Extents e;
+  Floats zeros() const { return Floats(static_cast<std::size_t>(e.size())); }
+  Bytes sent(const Floats& x, std::byte before = {}, ParallelFor par = {}) const {
+    Bytes p(wire_bytes(W{}, e), before);
+    pcomp::encode(W{}, std::span<const float>(x), e, p, par);
+    return p;
+  }
+  Floats received(const Bytes& p) const {
+    Floats y = zeros();
+    pcomp::decode(W{}, p, e, std::span<float>(y));
+    return y;
+  }
+  Bytes grad_sent(const Floats& dy, const Bytes& p) const {
+    Bytes g(grad_wire_bytes(W{}, e));
+    pcomp::encode_grad(W{}, std::span<const float>(dy), e, p, g);
+    return g;
+  }
+  Floats grad_received(const Bytes& g, const Bytes& p) const {
+    Floats dx = zeros();
+    pcomp::decode_grad(W{}, g, e, p, std::span<float>(dx));
+    return dx;
+  }
+};
+
+enum class Values { normal, relu, every_magnitude, equal, odd };
+inline constexpr Values all_values[] = {Values::normal, Values::relu, Values::every_magnitude, Values::equal,
+                                        Values::odd};
+
+inline Floats test_values(const Extents& e, Values kind, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  Floats x(static_cast<std::size_t>(e.size()));
+  for (float& v : x) {
+    v = normal(random);
+    if (kind == Values::relu) v = v > 0 ? v : 0;
+    if (kind == Values::every_magnitude) v = std::ldexp(v, static_cast<int>(random() % 240) - 120);
+    if (kind == Values::equal) v = 7.25f;
+    if (kind == Values::odd && random() % 20 == 0) {
+      constexpr float inf = std::numeric_limits<float>::infinity();
+      const float odd[] = {inf,        -inf,  std::numeric_limits<float>::quiet_NaN(), -0.0f, float_max,
+                           -float_max, 1e-45f};
+      v = odd[random() % 7];
+    }
+  }
+  return x;
+}
+
+inline bool same_values(const Floats& a, const Floats& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](float x, float y) { return x == y || (x != x && y != y); });
+}
+
+/// Calls a kernel's pieces backwards and in odd sizes, as no sane thread pool would.
+struct OddPieces {
+  void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
+    for (std::int64_t end = n; end > 0; end -= std::min<std::int64_t>(end, 3))
+      body(end - std::min<std::int64_t>(end, 3), end);
+  }
+};
+
+/// Measures the laws of one wire; `Laws<C>` is what check_codec<C>() fills its log from.
+template <WireExpr C>
+struct Laws {
+  using F = Form<C>;
+  using Code = typename F::Code;
+  using T = CoderTraits<Code>;
+  static constexpr C wire{};
+  std::vector<Extents> shapes;
+  CodecLog log;
+
+  void add(std::string law, bool held, std::string measured) {
+    log.laws.push_back({std::move(law), held, std::move(measured)});
+  }
+  template <class V, class Each>
+  void over(V, Each&& each) {
+    for (const Extents& e : shapes)
+      for (Values kind : all_values) each(Bench<V>{e}, test_values(e, kind, 1), kind);
+  }
+
+  void bytes() {
+    std::size_t wrong = 0, payloads = 0;
+    over(wire, [&](auto b, const Floats& x, Values) {
+      wrong += b.sent(x, std::byte{0}) != b.sent(x, std::byte{0xff});
+      ++payloads;
+    });
+    const Extents& e = shapes.back();
+    std::ostringstream s;
+    s << payloads << " payloads, " << wrong << " with a byte not written; "
+      << 8.0 * static_cast<double>(wire_bytes(wire, e)) / static_cast<double>(e.size())
+      << " bits an element on " << to_string(e);
+    add("bytes sent == wire_bytes, each written", wrong == 0, s.str());
+  }
+
+  void reproducible() {
+    std::size_t wrong = 0, payloads = 0;
+    const Isa best = isa();
+    over(wire, [&](auto b, const Floats& x, Values) {
+      const Bytes whole = b.sent(x);
+      const Floats y = b.received(whole);
+      wrong += b.sent(x, {}, OddPieces{}) != whole;
+      for (Isa lower = Isa::baseline; lower < best; lower = static_cast<Isa>(static_cast<int>(lower) + 1)) {
+        isa() = lower;
+        wrong += b.sent(x) != whole || !same_values(b.received(whole), y);
+        isa() = best;
+      }
+      ++payloads;
+    });
+    add("same bytes for every division of work and instruction set", wrong == 0,
+        std::to_string(payloads) + " payloads, " + std::to_string(wrong) + " differences");
+  }
+
+  /// Finite values are held to the coder's own bound; those beside a NaN or an infinity as well.
+  void bound() {
+    double worst = 0, furthest = 0;
+    std::size_t beyond = 0, checked = 0;
+    constexpr Chain<> raw{};
+    constexpr auto coder = Code{} | raw;
+    constexpr bool scaled = requires(typename T::Scale s) { Code::bound(1.0, s); };
+    constexpr bool bounded = scaled || requires { Code::bound(1.0); };
+    over(coder, [&](auto b, const Floats& x, Values kind) {
+      const Bytes p = b.sent(x);
+      const Floats y = b.received(p);
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        if (!std::isfinite(x[i])) continue;
+        const double error = std::abs(static_cast<double>(y[i]) - static_cast<double>(x[i]));
+        if (kind == Values::normal) furthest = std::max(furthest, error);
+        double allowed = std::numeric_limits<double>::infinity();
+        if constexpr (scaled) {
+          typename T::Scale s;
+          const auto at = static_cast<std::size_t>(layout<decltype(coder)>(b.e).scales_at);
+          std::memcpy(&s,
+                      p.data() + at + (T::group() ? i / static_cast<std::size_t>(T::group()) : 0) * sizeof s,
+                      sizeof s);
+          allowed = Code::bound(static_cast<double>(x[i]), s);
+        } else if constexpr (bounded) {
+          allowed = Code::bound(static_cast<double>(x[i]));
+        }
+        ++checked;
+        if (allowed > 0 && error <= allowed) worst = std::max(worst, error / allowed);
+        if (!(error <= allowed)) ++beyond;
+      }
+    });
+    std::ostringstream s;
+    if (bounded)
+      s << checked << " values, " << beyond << " beyond the bound, the worst at " << worst << " of it";
+    else
+      s << "no bound stated; the largest error on normal values is " << furthest;
+    add("decode(encode(x)) within the coder's bound", beyond == 0, s.str());
+  }
+
+  void stochastic() {
+    if constexpr (T::stochastic) {
+      // The mean over many equal values between two codes; their standard error is below step / 2 / sqrt(n).
+      const Extents e{1 << 16};
+      Floats x(1 << 16, 0.3f);
+      x[0] = 0, x[1] = static_cast<float>((1 << T::bits) - 1);
+      for (std::size_t i = 0; i < x.size(); i += 64) x[i] = x[0], x[i + 1] = x[1];
+      const Bench<Code> b{e};
+      const Floats y = b.received(b.sent(x));
+      double bias = 0;
+      for (std::size_t i = 0; i < x.size(); ++i)
+        bias += static_cast<double>(y[i]) - static_cast<double>(x[i]);
+      bias /= static_cast<double>(x.size());
+      std::ostringstream s;
+      s << "mean error " << bias << " of a step over " << x.size() << " values";
+      add("stochastic rounding is unbiased", std::abs(bias) < 0.02, s.str());
+    }
+  }
+
+  void selection() {
+    if constexpr (F::selects) {
+      using Select = typename F::Select;
+      std::size_t wrong = 0, segments = 0;
+      over(Select{}, [&](auto b, const Floats& x, Values) {
+        const Floats y = b.received(b.sent(x));
+        const std::int64_t size = Select::segment(b.e), n = b.e.size();
+        for (std::int64_t at = 0; size > 0 && at < n; at += size, ++segments) {
+          const std::int64_t m = std::min(size, n - at), k = Select::keep(m);
+          std::vector<std::int64_t> order(static_cast<std::size_t>(m));
+          for (std::int64_t i = 0; i < m; ++i) order[static_cast<std::size_t>(i)] = at + i;
+          auto score = [&](std::int64_t i) { return Select::score(x[static_cast<std::size_t>(i)], i); };
+          std::stable_sort(order.begin(), order.end(), [&](auto i, auto j) { return score(i) > score(j); });
+          Floats expected(static_cast<std::size_t>(m), 0.0f);
+          for (std::int64_t r = 0; r < k; ++r) {
+            const auto i = static_cast<std::size_t>(order[static_cast<std::size_t>(r)]);
+            expected[i - static_cast<std::size_t>(at)] = x[i];
+          }
+          wrong += !same_values(expected, Floats(y.begin() + at, y.begin() + at + m));
+        }
+      });
+      add("keeps exactly the k highest scores, ties to the lowest index", wrong == 0,
+          std::to_string(segments) + " selections, " + std::to_string(wrong) + " wrong");
+    }
+  }
+
+  void adjoint() {
+    if constexpr (F::shapes || F::selects) {
+      constexpr auto linear = [] {
+        if constexpr (F::shapes && F::selects)
+          return typename F::Shape{} | typename F::Select{};
+        else if constexpr (F::shapes)
+          return typename F::Shape{};
+        else
+          return typename F::Select{};
+      }();
+      double worst = 0;
+      over(linear, [&](auto b, const Floats& x, Values kind) {
+        if (kind != Values::normal && kind != Values::relu) return;
+        const Floats g = test_values(b.e, Values::normal, 2);
+        const Bytes p = b.sent(x);
+        const Floats ax = b.received(p), ag = b.grad_received(b.grad_sent(g, p), p);
+        double left = 0, right = 0, size = 1e-30;
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          left += static_cast<double>(ax[i]) * static_cast<double>(g[i]);
+          right += static_cast<double>(x[i]) * static_cast<double>(ag[i]);
+          size += std::abs(static_cast<double>(ax[i]) * static_cast<double>(g[i]));
+        }
+        worst = std::max(worst, std::abs(left - right) / size);
+      });
+      std::ostringstream s;
+      s << "largest relative difference " << worst;
+      add("<Ax, g> == <x, A'g>", worst < 1e-5, s.str());
+    } else {
+      std::size_t wrong = 0;
+      over(wire, [&](auto b, const Floats& x, Values) {
+        const Bytes p = b.sent(x);
+        wrong += !same_values(b.grad_received(b.grad_sent(x, p), p), b.received(p));
+      });
+      add("the gradient passes straight through the coder", wrong == 0,
+          std::to_string(wrong) + " differences");
+    }
+  }
+
+  void any_bytes() {
+    std::mt19937 random(3);
+    std::size_t decoded = 0, wrong = 0;
+    for (const Extents& e : shapes)
+      for (int round = 0; round < 20; ++round) {
+        const Bench<C> b{e};
+        Bytes p(wire_bytes(wire, e)), g(grad_wire_bytes(wire, e));
+        // All zeros and all ones are the payloads that a broken peer is most likely to send.
+        for (std::byte& v : p) v = static_cast<std::byte>(round == 0 ? 0 : round == 1 ? 255 : random());
+        for (std::byte& v : g) v = static_cast<std::byte>(round == 0 ? 0 : round == 1 ? 255 : random());
+        wrong += !same_values(b.received(p), b.received(p));
+        wrong += !same_values(b.grad_received(g, p), b.grad_received(g, p));
+        wrong += b.grad_sent(test_values(e, Values::odd, 4), p).size() != g.size();
+        decoded += 2;
+      }
+    add("any bytes of the right length decode, the same each time", wrong == 0,
+        std::to_string(decoded) + " payloads of noise, " + std::to_string(wrong) + " unstable");
+  }
+
+  CodecLog run() {
+    log.codec = std::string(name(wire).view());
+    for (const Extents& e :
+         {Extents{1}, Extents{1000}, Extents{3, 70}, Extents{2, 3, 5, 9}, Extents{4, 8, 17, 16}})
+      if (!F::shapes || e.rank() >= 2) shapes.push_back(e);
+    bytes();
+    bound();
+    stochastic();
+    selection();
+    adjoint();
+    any_bytes();
+    reproducible();
+    return std::move(log);
+  }
+};
+
+}  // namespace detail
+
+/// Measures the laws that every codec keeps, on a codec or chain of your own.
+///
+/// Law: the log is true for each codec of pcomp; a codec that breaks a law is named with what was measured.
+/// Shapes: tensors of one to four dimensions, ragged and whole; normal, half-zero, equal, huge, tiny and
+///   non-finite values. A coder may state `bound(x)`, or `bound(x, scale)`, which it is then held to.
+/// Errors: none; a codec that steps outside its arrays is seen by a build with -fsanitize=address,undefined.
+/// Source: dlib's test_layer, which checks a user's layer in the same way.
+/// Example: examples/030-your-own-codec
+template <WireExpr C>
+CodecLog check_codec() {
+  return detail::Laws<std::remove_cv_t<C>>{}.run();
+}
+template <auto C>
+requires WireExpr<decltype(C)> CodecLog check_codec() { return check_codec<std::remove_cv_t<decltype(C)>>(); }
+
+}  // namespace pcomp

@@ -1,0 +1,79 @@
+#include <pcomp/autograd/check_codec.hpp>
+
+#include "catch.hpp"
+#include "wires.hpp"
+
+namespace {
+
+using namespace pcomp;
+
+struct Coder : Composable {
+  static constexpr Role role = Role::code;
+  static constexpr int bits = 8;
+};
+/// A coder that promises more than it keeps.
+struct TooProud : Coder {
+  static constexpr Name name = "TooProud";
+  static constexpr std::uint32_t encode(float x) { return x > 0 ? 1 : 0; }
+  static constexpr float decode(std::uint32_t c) { return c ? 1.0f : -1.0f; }
+  static constexpr double bound(double) { return 0.5; }
+};
+/// A coder whose second call sees another world.
+struct Forgetful : Coder {
+  static constexpr Name name = "Forgetful";
+  static std::uint32_t encode(float) {
+    static unsigned calls = 0;
+    return ++calls / 3 & 0xffu;
+  }
+  static constexpr float decode(std::uint32_t c) { return static_cast<float>(c); }
+};
+/// A coder whose decoder is not a function of the bytes.
+struct Moody : Coder {
+  static constexpr Name name = "Moody";
+  static constexpr std::uint32_t encode(float) { return 0; }
+  static float decode(std::uint32_t) {
+    static float calls = 0;
+    return calls += 1;
+  }
+};
+/// A range fitted to the least value alone: the others fall outside.
+struct HalfBlind : Coder {
+  static constexpr Name name = "HalfBlind";
+  static constexpr std::int64_t group = 128;
+  struct Scale {
+    float lo, step;
+  };
+  static constexpr Scale fit(Range r) { return {r.lo, 1e-3f}; }
+  static std::uint32_t encode(float x, const Scale& s) {
+    return static_cast<std::uint32_t>(std::clamp((x - s.lo) / s.step, 0.0f, 255.0f));
+  }
+  static float decode(std::uint32_t c, const Scale& s) { return s.lo + static_cast<float>(c) * s.step; }
+  static constexpr double bound(double, const Scale& s) { return static_cast<double>(s.step); }
+};
+
+bool broken(const CodecLog& log, const std::string& law) {
+  for (const auto& l : log.laws)
+    if (l.name.find(law) != std::string::npos) return !l.held;
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("every codec and chain keeps the laws", "[laws]") {
+  for_each_wire([](auto w) {
+    using W = std::remove_cv_t<decltype(w)>;
+    if constexpr (WireExpr<W>) {
+      const CodecLog log = check_codec<W>();
+      INFO(log.str());
+      CHECK(log);
+    }
+  });
+}
+
+TEST_CASE("a codec that breaks a law is told which", "[laws]") {
+  CHECK(broken(check_codec<TooProud>(), "bound"));
+  CHECK(broken(check_codec<HalfBlind>(), "bound"));
+  CHECK(broken(check_codec<Forgetful>(), "same bytes"));
+  CHECK(broken(check_codec<Moody>(), "the same each time"));
+  CHECK(check_codec<archetype::Sign{}>());
+}

@@ -1,0 +1,81 @@
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <random>
+
+#include "catch.hpp"
+#include "wires.hpp"
+
+/// Built a second time with -fsanitize=address,undefined, where every array ends where it must.
+namespace {
+
+using namespace pcomp;
+
+template <class T>
+std::span<T> exactly(std::unique_ptr<T[]>& owner, std::size_t n) {
+  owner.reset(new T[n]());
+  return {owner.get(), n};
+}
+
+template <class W>
+void decodes_noise(W w, const Extents& e, unsigned seed) {
+  std::mt19937 random(seed);
+  std::unique_ptr<std::byte[]> forward_owner, grad_owner, index_owner;
+  std::unique_ptr<float[]> y_owner, again_owner;
+  const auto n = static_cast<std::size_t>(e.size());
+  const auto forward = exactly(forward_owner, wire_bytes(w, e));
+  const auto grad = exactly(grad_owner, grad_wire_bytes(w, e));
+  const auto index = exactly(index_owner, index_bytes(w, e));
+  const auto y = exactly(y_owner, n), again = exactly(again_owner, n);
+  const auto noise = [&](std::span<std::byte> bytes) {
+    // One bits at three densities: an index block with too few, about the right number, and too many positions.
+    const auto density = static_cast<unsigned>(random() % 3);
+    for (std::byte& b : bytes) {
+      const auto r = static_cast<unsigned>(random());
+      b = static_cast<std::byte>(density == 0   ? r & r >> 8 & r >> 16
+                                 : density == 1 ? r
+                                                : r | r >> 8 | r >> 16);
+    }
+  };
+  INFO(name(w).view() << " on " << to_string(e) << ", seed " << seed);
+  noise(forward);
+  noise(grad);
+  noise(index);
+  decode(w, forward, e, y);
+  decode(w, forward, e, again);
+  CHECK(std::memcmp(y.data(), again.data(), y.size_bytes()) == 0);
+  decode_grad(w, grad, e, index, y);
+  decode_grad(w, grad, e, index, again);
+  CHECK(std::memcmp(y.data(), again.data(), y.size_bytes()) == 0);
+  // A sender whose kept index block was damaged still writes a whole payload, from what it can reach.
+  encode_grad(w, std::span<const float>(y), e, index, grad);
+}
+
+}  // namespace
+
+TEST_CASE("any bytes of the right length decode within bounds", "[wire]") {
+  const unsigned seed = GENERATE(range(0u, 12u));
+  for_each_wire([&](auto w) {
+    decodes_noise(w, Extents{2, 3, 9, 11}, seed);
+    decodes_noise(w, Extents{3, 70}, seed);
+    decodes_noise(w, Extents{5, 1300}, seed);
+    decodes_noise(w, Extents{1, 1}, seed);
+  });
+}
+
+TEST_CASE("any floats encode", "[wire]") {
+  const unsigned seed = GENERATE(range(0u, 4u));
+  std::mt19937 random(seed);
+  const Extents e{3, 5, 9, 11};
+  std::vector<float> x(static_cast<std::size_t>(e.size()));
+  for (float& v : x) v = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
+  for_each_wire([&](auto w) {
+    std::vector<std::byte> payload(wire_bytes(w, e)), grad(grad_wire_bytes(w, e));
+    std::vector<float> y(x.size());
+    encode(w, std::span<const float>(x), e, payload);
+    decode(w, payload, e, std::span<float>(y));
+    encode_grad(w, std::span<const float>(x), e, payload, grad);
+    decode_grad(w, grad, e, payload, std::span<float>(y));
+    CHECK(y.size() == x.size());
+  });
+}

@@ -1,0 +1,78 @@
+#include <pcomp/core.hpp>
+
+#include "../run/cpu/catch.hpp"
+
+// No `using namespace pcomp` in this first part: | and == are found by their arguments.
+constexpr bool test_lookup() {
+  constexpr auto w = pcomp::Quant<8> | pcomp::TopK<pcomp::Ratio<1, 10>>;
+  return w == (pcomp::TopK<pcomp::Ratio<1, 10>> | pcomp::Quant<8>);
+}
+static_assert(test_lookup());
+
+using namespace pcomp;
+
+constexpr auto q = Quant<8>;
+constexpr auto t = TopK<Ratio<1, 10>>;
+constexpr auto d = Downsample<2>;
+
+constexpr bool test_commutes() {
+  return (q | t) == (t | q) && (t | d) == (d | t) && (q | d) == (d | q) && (q | t | d) == (d | q | t);
+}
+constexpr bool test_associates() {
+  return ((q | t) | d) == (q | (t | d)) && ((d | q) | t) == (d | (q | t)) && ((t | d) | q) == (t | (d | q));
+}
+constexpr bool test_identity() {
+  return (q | Raw) == q && (Raw | q) == q && (Raw | Raw) == Raw && (q | t | Raw) == (q | t) && !(q == Raw);
+}
+constexpr bool test_differs() {
+  return !(Quant<8> == Quant<4>)&&!(Quant<8> == Quant<8, PerTensor>)&&!(
+             TopK<Ratio<1, 10>> == TopK<Ratio<1, 5>>)&&TopK<Ratio<2, 20>> == TopK<Ratio<1, 10>> &&
+         !(TopK<Ratio<1, 10>, Sample> == TopK<Ratio<1, 10>>)&&!((q | t) == q);
+}
+
+template <class A, class B>
+concept Joins = requires(A a, B b) {
+  a | b;
+};
+template <const auto& A, const auto& B>
+constexpr bool joins = Joins<std::remove_cvref_t<decltype(A)>, std::remove_cvref_t<decltype(B)>>;
+constexpr auto chain = q | t;
+
+/// A refusal stays a question that code can ask.
+constexpr bool test_refusals() {
+  return joins<q, t> && joins<chain, d> && !joins<q, q> && !joins<q, Half> && !joins<chain, t> &&
+         !joins<chain, chain> && !Joins<int, ops::Half>;
+}
+
+constexpr bool test_names() {
+  return name(q | t | d) == "Downsample<2> | TopK<1/10> | Quant<8>" && name(Raw) == "Raw" &&
+         name(Quant<4, PerTensor, Stochastic>) == "Quant<4, PerTensor, Stochastic>" &&
+         name(Quant<4, Group<512>>) == "Quant<4, Group<512>>" && name(Wire<q, Half>{}) == "Quant<8> / Half" &&
+         name(Wire<q>{}) == "Quant<8>" && name(TopK<Ratio<2, 8>, Block<64>>) == "TopK<1/4, Block<64>>" &&
+         name(Step<Ratio<1, 10>>) == "Step<1/10, 8>";
+}
+
+/// The name is all that a user's codec and a chain of them have in common with ours; each is an empty value.
+constexpr bool test_empty() {
+  return std::is_empty_v<std::remove_const_t<decltype(q | t | d)>> && std::is_empty_v<Wire<q, t>> &&
+         sizeof(q) == 1;
+}
+
+static_assert(test_commutes());
+static_assert(test_associates());
+static_assert(test_identity());
+static_assert(test_differs());
+static_assert(test_refusals());
+static_assert(test_names());
+static_assert(test_empty());
+
+TEST_CASE("the algebra of wires", "[static]") {
+  CHECK(test_lookup());
+  CHECK(test_commutes());
+  CHECK(test_associates());
+  CHECK(test_identity());
+  CHECK(test_differs());
+  CHECK(test_refusals());
+  CHECK(test_names());
+  CHECK(test_empty());
+}
