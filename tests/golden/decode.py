@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """A decoder of the wire written from docs/wire-format.md alone, checked against golden payloads.
 
-usage: decode.py wires.txt
+usage: decode.py wires.txt [wire-format.md]
 
-Reads every line of the file, decodes the forward and the gradient payload, and compares the CRC-32 of the floats.
+Reads every line of the first file, decodes the forward and the gradient payload, and compares the CRC-32 of the
+floats; then decodes the examples of the document and compares the values.
 """
 import math
 import re
@@ -177,27 +178,68 @@ def crc(values):
     return zlib.crc32(struct.pack(f"<{len(values)}f", *values))
 
 
-def main():
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
+def decode(name, e, forward, backward=None):
+    """The tensor of a forward payload, or of a gradient payload beside it."""
+    f_text, _, g_text = name.partition(" / ")
+    f = Chain(f_text)
+    y, kept = f.decode(forward, e)
+    if backward is None:
+        return f.repeat(y, e, False)
+    g = Chain(g_text if g_text else f.coder.text if f.coder.text != "Float32" else "Raw")
+    shaped = f.shaped(e)
+    restricted = [len(kept)] if f.top else shaped
+    values = g.repeat(g.decode(backward, restricted)[0], restricted, False)
+    placed = [0.0] * size(shaped)
+    for p, v in zip(kept, values):
+        placed[p] = v
+    return f.repeat(placed, e, True)
+
+
+def golden(path):
     checked = 0
-    for line in open(sys.argv[1]):
+    for line in open(path):
         name, shape, forward, forward_crc, backward, backward_crc = line.strip().split(";")
-        f_text, _, g_text = name.partition(" / ")
-        e, f = shape_of(shape), Chain(f_text)
-        g = Chain(g_text if g_text else f.coder.text if f.coder.text != "Float32" else "Raw")
-        y, kept = f.decode(bytes.fromhex(forward), e)
-        assert crc(f.repeat(y, e, False)) == int(forward_crc), f"{name} on {shape}: forward"
-        shaped = f.shaped(e)
-        restricted = [len(kept)] if f.top else shaped
-        values = g.repeat(g.decode(bytes.fromhex(backward), restricted)[0], restricted, False)
-        placed = [0.0] * size(shaped)
-        for p, v in zip(kept, values):
-            placed[p] = v
-        assert crc(f.repeat(placed, e, True)) == int(backward_crc), f"{name} on {shape}: gradient"
+        e, forward, backward = shape_of(shape), bytes.fromhex(forward), bytes.fromhex(backward)
+        assert crc(decode(name, e, forward)) == int(forward_crc), f"{name} on {shape}: forward"
+        assert crc(decode(name, e, forward, backward)) == int(backward_crc), f"{name} on {shape}: gradient"
         checked += 2
-    assert checked, "no payload was read"
-    print(f"{checked} payloads decoded as documented")
+    return checked
+
+
+def tensor(text, n):
+    """Values in order, or those that are not zero as index:value."""
+    if ":" not in text:
+        return [float(v) for v in text.split()]
+    dense = [0.0] * n
+    for item in text.split():
+        i, v = item.split(":")
+        dense[int(i)] = float(v)
+    return dense
+
+
+def document(path):
+    checked = 0
+    for block in re.findall(r"^```\n(.*?)^```", open(path).read(), re.M | re.S):
+        lines = block.splitlines()
+        if lines[0].count(" | ") < 2:
+            continue  # a picture
+        name, shape, _ = lines[0].rsplit(" | ", 2)
+        e, forward = shape_of(shape), bytes.fromhex(lines[1])
+        assert decode(name, e, forward) == tensor(lines[2], size(e)), f"the example of {name}"
+        checked += 1
+        if len(lines) > 3:
+            assert decode(name, e, forward, bytes.fromhex(lines[4])) == tensor(lines[5], size(e)), f"the gradient of {name}"
+            checked += 1
+    return checked
+
+
+def main():
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    checked = golden(sys.argv[1])
+    shown = document(sys.argv[2]) if len(sys.argv) == 3 else None
+    assert checked and shown != 0, "no payload was read"
+    print(f"{checked} payloads decoded as documented" + (f", and {shown} examples of the document" if shown else ""))
 
 
 if __name__ == "__main__":

@@ -71,3 +71,66 @@ TEST_CASE("the bytes are the golden ones", "[wire]") {
   }
   CHECK(!std::getline(in, golden));
 }
+
+namespace {
+
+std::vector<float> tensor(const std::string& text, std::int64_t n) {
+  std::istringstream in(text);
+  std::vector<float> x;
+  if (text.find(':') == std::string::npos) {
+    for (float v; in >> v;) x.push_back(v);
+  } else {
+    x.resize(static_cast<std::size_t>(n));
+    std::size_t i;
+    for (char colon; in >> i >> colon;) in >> x.at(i);
+  }
+  REQUIRE(static_cast<std::int64_t>(x.size()) == n);
+  return x;
+}
+
+std::string packed_hex(std::string text) {
+  std::erase(text, ' ');
+  return text;
+}
+
+template <class W>
+void example(W w, const std::vector<std::string>& lines, const Extents& e, const std::string& input) {
+  INFO(lines[0]);
+  const auto x = tensor(input, e.size());
+  std::vector<std::byte> payload(wire_bytes(w, e)), grad(grad_wire_bytes(w, e));
+  encode(w, std::span<const float>(x), e, payload);
+  CHECK(hex(payload) == packed_hex(lines.at(1)));
+  if (lines.size() == 3) return;
+  const auto dy = tensor(lines[3].substr(std::string("gradient ").size()), e.size());
+  encode_grad(w, std::span<const float>(dy), e, payload, grad);
+  CHECK(hex(grad) == packed_hex(lines.at(4)));
+}
+
+}  // namespace
+
+TEST_CASE("the examples of docs/wire-format.md are what is sent", "[wire]") {
+  std::ifstream in(std::string(PCOMP_SOURCE_DIR) + "/docs/wire-format.md");
+  REQUIRE(in);
+  int shown = 0;
+  for (std::string l; std::getline(in, l);) {
+    if (l != "```") continue;
+    std::vector<std::string> lines;
+    while (std::getline(in, l) && l != "```") lines.push_back(l);
+    const auto second = lines.at(0).rfind(" | ");
+    if (second == std::string::npos || second == 0) continue;
+    const auto first = lines[0].rfind(" | ", second - 1);
+    if (first == std::string::npos) continue;  // a picture
+    const std::string wire = lines[0].substr(0, first),
+                      shape = lines[0].substr(first + 3, second - first - 3);
+    const Extents e = shape == "3x4" ? Extents{3, 4} : Extents{std::stoll(shape)};
+    const auto try_wire = [&](auto w) {
+      if (name(w) != wire) return;
+      example(w, lines, e, lines[0].substr(second + 3));
+      ++shown;
+    };
+    [&](auto... w) { (try_wire(w), ...); }(Raw, Half, BFloat16, Step<Ratio<1, 2>>, Quant<4>, Quant<3>,
+                                           Quant<8>, Quant<2, PerTensor>, TopK<Ratio<1, 4>>,
+                                           TopK<Ratio<1, 250>>, Downsample<2>, TopK<Ratio<1, 4>> | Half);
+  }
+  CHECK(shown == 12);
+}
