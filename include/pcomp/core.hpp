@@ -7,4 +7,8 @@
 #include "codec/quant.hpp"
 #include "codec/step.hpp"
 #include "codec/topk.hpp"
+#include "schedule/forward_only.hpp"
+#include "schedule/gpipe.hpp"
+#include "schedule/make_schedule.hpp"
+#include "schedule/one_f_one_b.hpp"
 #include "wire/bytes.hpp"
