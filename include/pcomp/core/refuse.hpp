@@ -24,6 +24,10 @@ template <bool ok> consteval bool not_a_wire()             { static_assert(ok, "
 template <bool ok> consteval bool gradient_shape()         { static_assert(ok, "pcomp: the gradient of a selection is a list: no Downsample or Sample scope on it"); return ok; }
 template <bool ok> consteval bool last_stage_with_wire()   { static_assert(ok, "pcomp: the last stage of a Pipeline sends nothing: remove its Wire"); return ok; }
 template <bool ok> consteval bool missing_wire()           { static_assert(ok, "pcomp: every stage but the last needs a Wire to the next"); return ok; }
+template <bool ok> consteval bool stage_forward()          { static_assert(ok, "pcomp: a stage needs forward(Tensor) or operator()(Tensor) that returns a Tensor"); return ok; }
+template <bool ok> consteval bool stage_callables()        { static_assert(ok, "pcomp: a Pipeline takes one callable for every stage, each returning that stage's module"); return ok; }
+template <bool ok> consteval bool not_a_stage()            { static_assert(ok, "pcomp: a Pipeline takes one or more Stage<Module, Wire>"); return ok; }
+template <bool ok> consteval bool plan_stages()            { static_assert(ok, "pcomp: this Plan is for another number of stages"); return ok; }
 template <bool ok> consteval bool too_few_micro_batches()  { static_assert(ok, "pcomp: this schedule needs more micro-batches"); return ok; }
 template <bool ok> consteval bool placement_size()         { static_assert(ok, "pcomp: a Placement names one rank for every stage"); return ok; }
 template <bool ok> consteval bool placement_ranks()        { static_assert(ok, "pcomp: a Placement must use every rank from 0 up"); return ok; }

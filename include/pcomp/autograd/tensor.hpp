@@ -1,0 +1,49 @@
+#pragma once
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+#include "../kernel/view.hpp"
+
+namespace pcomp::detail {
+
+inline Extents extents_of(const at::Tensor& x) { return Extents(x.sizes().begin(), x.sizes().end()); }
+
+inline DType dtype_of(at::ScalarType t) {
+  switch (t) {
+    case at::kFloat:
+      return DType::f32;
+    case at::kBFloat16:
+      return DType::bf16;
+    case at::kHalf:
+      return DType::f16;
+    default:
+      throw Error(std::string("pcomp: a boundary takes float, bfloat16 or half, not ") + c10::toString(t));
+  }
+}
+
+/// Refuses what the CPU kernels cannot read, before anything is allocated.
+inline void expect_dense_cpu(const at::Tensor& x) {
+  if (!x.defined()) throw Error("pcomp: a boundary takes a tensor, but this one is undefined");
+  if (x.layout() != at::kStrided || !x.is_cpu())
+    throw Error("pcomp: a boundary takes a dense CPU tensor, not " + x.toString() + " on " +
+                x.device().str());
+  dtype_of(x.scalar_type());
+  if (x.dim() < 1 || x.dim() > Extents::max_rank || x.numel() == 0)
+    throw Error("pcomp: a boundary takes 1 to 8 dimensions and at least one element, not " +
+                to_string(extents_of(x)));
+}
+
+/// A contiguous tensor as a kernel's argument; the tensor must outlive the call.
+inline In in(const at::Tensor& x) { return {x.const_data_ptr(), dtype_of(x.scalar_type()), x.numel()}; }
+inline Out out(at::Tensor& x) { return {x.mutable_data_ptr(), dtype_of(x.scalar_type()), x.numel()}; }
+
+/// Torch's intra-op threads for a kernel.
+struct TorchThreads {
+  void operator()(std::int64_t n, std::int64_t grain, ParallelFor::Body body) const {
+    at::parallel_for(0, n, grain, [&](std::int64_t begin, std::int64_t end) { body(begin, end); });
+  }
+};
+inline constexpr TorchThreads torch_threads{};
+
+}  // namespace pcomp::detail

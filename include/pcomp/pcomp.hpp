@@ -1,0 +1,10 @@
+#pragma once
+
+/// Everything: the algebra, the kernels, schedules, and training over LibTorch.
+#include <torch/torch.h>
+
+#include "autograd/boundary.hpp"
+#include "autograd/check_codec.hpp"
+#include "cpu.hpp"
+#include "pipeline/checkpoint.hpp"
+#include "pipeline/pipeline.hpp"

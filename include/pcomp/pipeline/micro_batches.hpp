@@ -1,0 +1,37 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "../core/error.hpp"
+
+namespace pcomp {
+
+/// One micro-batch of a batch: `count` samples from `first` on.
+struct MicroBatch {
+  std::int64_t first = 0, count = 0;
+  double weight = 0;  ///< count / samples of the batch, so that a sum of weighted means is the batch's mean
+};
+
+/// Divides a batch into micro-batches.
+///
+/// Law: in order, without gap or overlap; sizes differ by at most one, larger ones first.
+/// Errors: `Error` for fewer samples than micro-batches.
+/// Source: GPipe (Huang et al., 2019).
+/// Example: examples/050-first-program
+inline std::vector<MicroBatch> split(std::int64_t samples, int micros) {
+  if (micros < 1 || samples < micros)
+    throw Error("pcomp: a batch of " + std::to_string(samples) + " samples cannot be split into " +
+                std::to_string(micros) + " micro-batches: give at least one sample to each");
+  std::vector<MicroBatch> parts(static_cast<std::size_t>(micros));
+  const std::int64_t size = samples / micros, larger = samples % micros;
+  std::int64_t first = 0;
+  for (int m = 0; m < micros; ++m) {
+    const std::int64_t n = size + (m < larger ? 1 : 0);
+    parts[static_cast<std::size_t>(m)] = {first, n, static_cast<double>(n) / static_cast<double>(samples)};
+    first += n;
+  }
+  return parts;
+}
+
+}  // namespace pcomp

@@ -1,0 +1,128 @@
+#pragma once
+#include <boost/hana/for_each.hpp>
+#include <boost/hana/tuple.hpp>
+
+#include "engine.hpp"
+#include "loss.hpp"
+
+namespace pcomp {
+
+/// One stage of a pipeline: its module's type, and the wire to the next stage; the last has none.
+///
+/// Refusals: a second parameter that is no wire.
+/// Example: examples/050-first-program
+template <class Module, class W = void>
+struct Stage {
+  static constexpr bool has_wire = !std::is_void_v<W>;
+  static_assert(refuse::not_a_wire<(!has_wire || AnyWire<W>)>());
+  using ModuleType = Module;
+  using WireType = W;
+};
+
+namespace detail {
+
+template <class T>
+inline constexpr bool is_stage = false;
+template <class M, class W>
+inline constexpr bool is_stage<Stage<M, W>> = true;
+
+/// Whether all stages but the last have a wire, and whether the last has one.
+template <class... S>
+struct WiresOf {
+  static constexpr bool stages = sizeof...(S) > 0 && (is_stage<S> && ...);
+  static constexpr bool has(std::size_t i) {
+    if constexpr (stages) {
+      const bool has_wire[] = {S::has_wire...};
+      return has_wire[i];
+    }
+    return false;
+  }
+  static constexpr bool last_without = !stages || !has(sizeof...(S) - 1);
+  static constexpr bool others_with = [] {
+    for (std::size_t i = 0; stages && i + 1 < sizeof...(S); ++i)
+      if (!has(i)) return false;
+    return true;
+  }();
+};
+
+/// Whether a callable makes the module M: by value, in a holder or a shared pointer.
+template <class F, class M>
+constexpr bool makes() {
+  if constexpr (std::invocable<F&>) {
+    using Made = std::remove_cvref_t<std::invoke_result_t<F&>>;
+    return std::is_same_v<Made, M> || std::is_convertible_v<Made, M> ||
+           std::is_convertible_v<typename Held<Made>::type*, M*>;
+  }
+  return false;
+}
+
+}  // namespace detail
+
+/// A network cut into stages, with the wire that each sends over: a type, from which kernels, sizes and schedules
+/// follow.
+///
+/// Law: the callables of the constructor are called once each, on the rank that holds the stage.
+/// Shapes: `size` stages, `size - 1` wires.
+/// Refusals: no stage, something that is no Stage, a wire on the last stage, a missing wire between stages; a
+///   constructor without one callable for each stage.
+/// Source: torchgpipe (Kim et al., 2020) for a network as a sequence of stages.
+/// Example: examples/050-first-program
+template <class... Stages>
+class Pipeline {
+  using Wires = detail::WiresOf<Stages...>;
+  static_assert(refuse::not_a_stage<Wires::stages>());
+  static_assert(refuse::last_stage_with_wire<Wires::last_without>());
+  static_assert(refuse::missing_wire<Wires::others_with>());
+  static constexpr bool ok = Wires::stages && Wires::last_without && Wires::others_with;
+
+ public:
+  static constexpr int size = sizeof...(Stages);
+
+  /// The schedule of this network under a policy.
+  template <Policy P, int MicroBatches, class Where = OneStagePerRank>
+  using Plan = Schedule<P, size, MicroBatches, Where>;
+
+  template <class... Builders>
+  explicit Pipeline(Builders... builders) {
+    if constexpr (ok && sizeof...(Builders) == sizeof...(Stages)) {
+      constexpr bool each = (detail::makes<Builders, typename Stages::ModuleType>() && ...);
+      static_assert(refuse::stage_callables<each>());
+      if constexpr (each) specs_ = {stage_spec(std::move(builders))...};
+    } else {
+      static_assert(refuse::stage_callables<!ok>());
+    }
+  }
+
+  const std::vector<StageSpec>& stages() const { return specs_; }
+
+  static std::vector<const BoundaryOps*> wires() {
+    std::vector<const BoundaryOps*> all;
+    if constexpr (ok)
+      boost::hana::for_each(boost::hana::tuple_t<Stages...>, [&](auto stage) {
+        using S = typename decltype(stage)::type;
+        if constexpr (S::has_wire) all.push_back(&boundary_ops<typename S::WireType>());
+      });
+    return all;
+  }
+
+ private:
+  std::vector<StageSpec> specs_;
+};
+
+/// Builds the stages of a network where the plan places them, ready to train.
+///
+/// Law: as `Engine`, which it returns.
+/// Refusals: a plan for another number of stages.
+/// Errors: `Error` where a stage cannot be built.
+/// Example: examples/050-first-program
+template <class Plan, class... Stages>
+Engine train(const World& world, const Pipeline<Stages...>& net) {
+  constexpr bool fits = Plan::stages == sizeof...(Stages);
+  static_assert(refuse::plan_stages<fits>());
+  if constexpr (fits)
+    return Engine(world, net.stages(), net.wires(), ScheduleTable(Plan{}));
+  else
+    std::abort();
+}
+
+}  // namespace pcomp

@@ -1,0 +1,60 @@
+#pragma once
+#include <ATen/core/grad_mode.h>
+
+#include "../autograd/tensor.hpp"
+#include "stage_module.hpp"
+
+namespace pcomp::detail {
+
+/// What a stage puts out for one sample: its shape, whose first dimension is the batch, and its dtype.
+struct Activation {
+  Extents sample;
+  at::ScalarType dtype = at::kFloat;
+  Extents of(std::int64_t samples) const { return sample.with(0, samples); }
+  friend bool operator==(const Activation&, const Activation&) = default;
+};
+
+/// Puts a module into evaluation mode, and every submodule back into its own.
+class EvalMode {
+ public:
+  explicit EvalMode(torch::nn::Module* m) {
+    if (!m) return;
+    for (const auto& part : m->modules()) modes_.emplace_back(part, part->is_training());
+    m->eval();
+  }
+  EvalMode(const EvalMode&) = delete;
+  EvalMode& operator=(const EvalMode&) = delete;
+  ~EvalMode() {
+    for (const auto& [part, training] : modes_) part->train(training);
+  }
+
+ private:
+  std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>> modes_;
+};
+
+/// Sends one sample through the stages to learn the shape behind each; touches no state of theirs.
+inline std::vector<Activation> probe(const std::vector<const StageModule*>& stages, at::Tensor x) {
+  const at::AutoGradMode no_grad(false);
+  std::vector<Activation> shapes;
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    const EvalMode eval(stages[s]->module.get());
+    std::string why;
+    try {
+      x = stages[s]->forward(x);
+    } catch (const c10::Error& e) {
+      why = e.what_without_backtrace();
+    } catch (const std::exception& e) {
+      why = e.what();
+    }
+    if (!why.empty()) throw Error("pcomp: stage " + std::to_string(s) + " cannot take one sample: " + why);
+    if (!x.defined() || x.dim() < 1 || x.size(0) != 1)
+      throw Error("pcomp: stage " + std::to_string(s) + " made " +
+                  (x.defined() ? to_string(extents_of(x)) : std::string("an undefined tensor")) +
+                  " of one sample: the first dimension must stay the batch");
+    if (s + 1 < stages.size()) expect_dense_cpu(x);
+    shapes.push_back({extents_of(x), x.scalar_type()});
+  }
+  return shapes;
+}
+
+}  // namespace pcomp::detail
