@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 
+#include "../kernel/parallel.hpp"
 #include "../kernel/view.hpp"
 
 namespace pcomp::detail {

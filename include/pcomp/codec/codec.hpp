@@ -35,6 +35,8 @@ inline constexpr bool is_chain<Chain<Cs...>> = true;
 /// twice.
 template <class A, class B>
 struct Composed;
+template <class A, class B>
+inline constexpr bool composes = Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::ok;
 }  // namespace detail
 
 /// What `|` takes: a codec, or codecs that were joined before.
@@ -48,14 +50,14 @@ concept WireExpr = Codec<T> || detail::is_chain<std::remove_cv_t<T>>;
 /// Example: examples/010-algebra
 struct Composable {
   template <WireExpr A, WireExpr B>
-  requires(detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::ok) friend constexpr auto operator|(A,
-                                                                                                           B)
-      -> typename detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::type {
-    return {};
+  requires(detail::composes<A, B>) friend constexpr auto operator|(A, B) {
+    return typename detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::type{};
   }
-  template <WireExpr A, WireExpr B>
-  requires(!detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::ok) friend auto operator|(A, B)
-      -> refuse::TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE<A, B> = delete;
+  // One line each: clang shows the line of the deleted function under its note, and there stands the reason.
+  // clang-format off
+  template <WireExpr A, WireExpr B> requires(!detail::composes<A, B>)
+  friend refuse::TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE<A, B> operator|(A, B) = delete;
+  // clang-format on
 
   template <WireExpr A, WireExpr B>
   friend constexpr bool operator==(A, B) {

@@ -40,7 +40,8 @@ namespace ops {
 /// Example: examples/020-bytes
 template <class R, class Scope>
 struct TopK : Composable {
-  static_assert(refuse::ratio_outside_0_1<(R::num > 0 && R::num <= R::den)>());
+  static_assert(refuse::ratio_outside_0_1<(R::den < 1 || (R::num > 0 && R::num <= R::den))>());
+  static_assert(sizeof(Scope) > 0);  // completes Scope, which refuses what it cannot be
   static constexpr Role role = Role::select;
   static constexpr Name name = Name("TopK<") + R::num + "/" + R::den + Scope::suffix + ">";
 

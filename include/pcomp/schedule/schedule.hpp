@@ -45,14 +45,16 @@ template <Policy P, int Stages, int MicroBatches, class Where = OneStagePerRank>
 class Schedule {
   static constexpr bool sizes_ok = Stages >= 1 && MicroBatches >= 1;
   static constexpr bool size_ok = detail::placement_fits<Where, Stages>();
-  static constexpr auto ranks_or_none = [] {
-    std::array<int, (Stages > 0 ? Stages : 1)> map{};
+  static constexpr auto named = [] {
+    std::array<int, (Stages > 0 ? Stages : 1)> list{};
     if constexpr (size_ok)
-      for (int s = 0; s < Stages; ++s) map[static_cast<std::size_t>(s)] = Where::rank(s);
-    return map;
+      for (int s = 0; s < Stages; ++s) list[static_cast<std::size_t>(s)] = Where::rank(s);
+    return list;
   }();
-  static constexpr bool ranks_ok = !size_ok || detail::count_ranks(ranks_or_none) > 0;
+  static constexpr bool ranks_ok = !size_ok || detail::count_ranks(named) > 0;
   static constexpr bool fits = sizes_ok && size_ok && ranks_ok;
+  // After a refusal the rest is about one stage on one rank, so that it adds no error of its own.
+  static constexpr auto map = fits ? named : decltype(named){};
 
  public:
   using PolicyType = P;
@@ -62,17 +64,17 @@ class Schedule {
 
   static constexpr int stages = Stages;
   static constexpr int micros = MicroBatches;
-  static constexpr int ranks = fits ? detail::count_ranks(ranks_or_none) : 1;
+  static constexpr int ranks = fits ? detail::count_ranks(map) : 1;
   static constexpr bool backward = P::backward;
   static constexpr const char* policy = P::name;
-  static constexpr int rank_of(int stage) { return ranks_or_none[static_cast<std::size_t>(stage)]; }
+  static constexpr int rank_of(int stage) { return map[static_cast<std::size_t>(stage)]; }
 
  private:
   static constexpr Size n{fits ? Stages : 1, fits ? MicroBatches : 1};
   static constexpr std::size_t total = [] {
     std::size_t messages = 0;
-    for (std::size_t s = 0; s + 1 < ranks_or_none.size(); ++s)
-      if (fits && ranks_or_none[s] != ranks_or_none[s + 1]) messages += 2;
+    for (std::size_t s = 0; s + 1 < map.size(); ++s)
+      if (fits && map[s] != map[s + 1]) messages += 2;
     return static_cast<std::size_t>(n.micros) * (static_cast<std::size_t>(n.stages) + messages) *
            (P::backward ? 2u : 1u);
   }();
@@ -84,8 +86,7 @@ class Schedule {
     Storage t;
     std::size_t at = 0;
     for (int r = 0; r < ranks; ++r) {
-      for (const Action& a : detail::make_row<P>(r, n, std::span(ranks_or_none).first(n.stages)))
-        t.actions[at++] = a;
+      for (const Action& a : detail::make_row<P>(r, n, std::span(map).first(n.stages))) t.actions[at++] = a;
       t.first[static_cast<std::size_t>(r) + 1] = at;
     }
     return t;
@@ -105,7 +106,7 @@ class Schedule {
 
   static constexpr bool deadlock_free = [] {
     const auto all = rows();
-    return Rendezvous(all, n, std::span(ranks_or_none).first(n.stages), P::backward).ok();
+    return Rendezvous(all, n, std::span(map).first(n.stages), P::backward).ok();
   }();
   static_assert(refuse::deadlock<deadlock_free>());
 

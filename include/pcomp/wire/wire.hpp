@@ -98,7 +98,9 @@ struct Wire {
   static_assert(refuse::gradient_shape<
                 detail::gradient_fits<std::remove_cv_t<decltype(F)>, std::remove_cv_t<decltype(G)>>()>());
   static constexpr auto gradient() {
-    if constexpr (std::is_same_v<std::remove_cv_t<decltype(G)>, detail::SameCoder>)
+    if constexpr (!detail::is_wire_expr<std::remove_cv_t<decltype(F)>>)
+      return Chain<>{};  // refused above
+    else if constexpr (std::is_same_v<std::remove_cv_t<decltype(G)>, detail::SameCoder>)
       return detail::coder_of<std::remove_cv_t<decltype(F)>>();
     else
       return G;

@@ -1,0 +1,19 @@
+# Settings of this project's own examples and tests; nobody who uses pcomp gets them.
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+find_program(ccache ccache)
+if(ccache AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${ccache})
+endif()
+set(CMAKE_CXX_EXTENSIONS OFF)
+
+add_library(pcomp_warnings INTERFACE)
+target_compile_options(pcomp_warnings INTERFACE -Wall -Wextra -Wconversion -Wshadow -Wpedantic
+                                                $<$<BOOL:${PCOMP_WERROR}>:-Werror>)
+
+# A program of this project: pcomp_program(name core|pcomp sources...)
+function(pcomp_program name library)
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE pcomp_${library} pcomp_warnings)
+endfunction()

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Checks the headers: includes point only downwards, none is above 16 KB, each begins with #pragma once."""
+import pathlib
+import re
+import sys
+import tempfile
+
+LAYER = {"core": 0, "codec": 1, "schedule": 1, "wire": 2, "kernel": 3, "transport": 3, "autograd": 4, "pipeline": 5}
+# Layers that stand beside each other do not know each other.
+APART = {("schedule", "codec"), ("codec", "schedule"), ("transport", "kernel"), ("kernel", "transport"),
+         ("transport", "codec"), ("transport", "wire"), ("wire", "schedule"), ("kernel", "schedule")}
+LIMIT = 16 * 1024
+HANA_USER = "pipeline/pipeline.hpp"
+
+
+def mistakes(include):
+    root = include / "pcomp"
+    found, sizes = [], []
+    for header in sorted(root.rglob("*.hpp")):
+        name = header.relative_to(root).as_posix()
+        text = header.read_text()
+        sizes.append(len(text.encode()))
+        if sizes[-1] > LIMIT:
+            found.append(f"{name}: {sizes[-1]} bytes, more than {LIMIT}: split it by idea")
+        if not text.startswith("#pragma once"):
+            found.append(f"{name}: does not begin with #pragma once")
+        if "boost/hana" in text and name != HANA_USER:
+            found.append(f"{name}: Boost.Hana belongs to {HANA_USER} alone")
+        folder = name.split("/")[0]
+        if folder not in LAYER:
+            if "/" in name:
+                found.append(f"{name}: the folder {folder} is no layer")
+            continue
+        for target in re.findall(r'#include "([^"]+)"', text):
+            path = (header.parent / target).resolve()
+            try:
+                other = path.relative_to(root.resolve()).as_posix()
+            except ValueError:
+                found.append(f"{name}: {target} is outside the library")
+                continue
+            if not path.exists():
+                found.append(f"{name}: {target} does not exist")
+            to = other.split("/")[0]
+            if to not in LAYER:
+                found.append(f"{name}: includes the umbrella {other}")
+            elif LAYER[to] > LAYER[folder] or (folder, to) in APART:
+                found.append(f"{name}: {folder} must not include {other}")
+        if LAYER[folder] < 4 and re.search(r"#include <(torch|ATen|c10)/", text):
+            found.append(f"{name}: {folder} is torch-free")
+    return found, sizes
+
+
+def self_test():
+    cases = {
+        "an upward include": ("wire/a.hpp", '#pragma once\n#include "../kernel/b.hpp"\n', "must not include"),
+        "a sideways include": ("schedule/a.hpp", '#pragma once\n#include "../codec/b.hpp"\n', "must not include"),
+        "an umbrella": ("wire/a.hpp", '#pragma once\n#include "../core.hpp"\n', "umbrella"),
+        "no guard": ("core/a.hpp", "int x;\n", "#pragma once"),
+        "a large header": ("core/a.hpp", "#pragma once\n" + "// x\n" * 4000, "bytes"),
+        "torch below autograd": ("kernel/a.hpp", "#pragma once\n#include <torch/torch.h>\n", "torch-free"),
+        "hana elsewhere": ("wire/a.hpp", "#pragma once\n#include <boost/hana.hpp>\n", "Hana"),
+        "a missing file": ("wire/a.hpp", '#pragma once\n#include "c.hpp"\n', "does not exist"),
+    }
+    for what, (name, text, reason) in cases.items():
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            for other in ("kernel/b.hpp", "codec/b.hpp", "core.hpp", name):
+                path = root / "pcomp" / other
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text if other == name else "#pragma once\n")
+            found, _ = mistakes(root)
+            if len(found) != 1 or reason not in found[0]:
+                sys.exit(f"{what} was not found: {found}")
+    print(f"{len(cases)} kinds of mistakes are found")
+
+
+if sys.argv[1] == "--self-test":
+    self_test()
+else:
+    found, sizes = mistakes(pathlib.Path(sys.argv[1]))
+    sizes.sort()
+    print(f"{len(sizes)} headers, median {sizes[len(sizes) // 2]} bytes, largest {sizes[-1]}")
+    sys.exit("\n".join(found))

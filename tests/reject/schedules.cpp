@@ -1,0 +1,25 @@
+#include <pcomp/core.hpp>
+using namespace pcomp;
+
+using Fine = Schedule<GPipe, 5, 8, Placement<0, 1, 2, 3, 0>>;
+static_assert(Fine::deadlock_free);
+
+/// A policy that is wrong: a stage's backward before the one that gives its gradient.
+struct Backwards : GPipe {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, Size n) {
+    return op == Op::Forward ? GPipe::tick(op, stage, micro, n) : 100 + stage + micro;
+  }
+};
+
+#if CASE == 1  // this schedule needs more micro-batches
+static_assert(Schedule<OneFOneB, 3, 0>::stages == 3);
+#elif CASE == 2  // a Placement names one rank for every stage
+static_assert(Schedule<GPipe, 3, 4, Placement<0, 1>>::stages == 3);
+#elif CASE == 3  // a Placement must use every rank from 0 up
+static_assert(Schedule<GPipe, 3, 4, Placement<0, 2, 2>>::stages == 3);
+#elif CASE == 4  // a Placement must use every rank from 0 up
+static_assert(Schedule<GPipe, 2, 4, RoundRobin<3>>::stages == 2 &&
+              Schedule<GPipe, 2, 4, Placement<1, 2>>::stages == 2);
+#elif CASE == 5  // this schedule deadlocks under a blocking rendezvous
+static_assert(Schedule<Backwards, 3, 4>::stages == 3);
+#endif

@@ -1,0 +1,43 @@
+#include <pcomp/core.hpp>
+using namespace pcomp;
+
+auto fine = Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>;
+Wire<Quant<8> | TopK<Ratio<1, 10>>, TopK<Ratio<1, 2>>> also_fine;
+
+#if CASE == 1  // TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE
+auto w = Quant<8> | Half;
+#elif CASE == 2   // TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE
+auto w = Quant<8> | TopK<Ratio<1, 10>> | TopK<Ratio<1, 2>>;
+#elif CASE == 3   // TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE
+auto w = (Downsample<2> | Quant<8>) | (Downsample<4> | TopK<Ratio<1, 2>>);
+#elif CASE == 4   // TopK keeps a Ratio in \(0, 1\]
+auto w = TopK<Ratio<11, 10>>;
+#elif CASE == 5   // TopK keeps a Ratio in \(0, 1\]
+auto w = TopK<Ratio<0, 10>>;
+#elif CASE == 6   // Ratio<N, D> needs D of at least 1
+auto w = TopK<Ratio<1, 0>>;
+#elif CASE == 7   // Quant takes 1 to 8 or 16 bits
+auto w = Quant<9>;
+#elif CASE == 8   // Quant takes 1 to 8 or 16 bits
+auto w = Quant<0>;
+#elif CASE == 9   // Step takes 2 to 8 or 16 bits
+auto w = Step<Ratio<1, 10>, 1>;
+#elif CASE == 10  // Step's size must be above 0
+auto w = Step<Ratio<0, 10>>;
+#elif CASE == 11  // Group<N> takes 128, 256, 512, 1024 or 2048
+auto w = Quant<8, Group<100>>;
+#elif CASE == 12  // Block<B> needs B of at least 1
+auto w = TopK<Ratio<1, 10>, Block<0>>;
+#elif CASE == 13  // Downsample<K> takes K from 1 to 256
+auto w = Downsample<0>;
+#elif CASE == 14  // Wire<...> takes codecs joined by \| \(or Raw\)
+Wire<3> w;
+#elif CASE == 15  // the gradient of a selection is a list: no Downsample or Sample scope on it
+Wire<TopK<Ratio<1, 10>>, Downsample<2>> w;
+#elif CASE == 16  // the gradient of a selection is a list: no Downsample or Sample scope on it
+Wire<TopK<Ratio<1, 10>>, TopK<Ratio<1, 10>, Sample>> w;
+#elif CASE == 17  // a Shape has 1 to 8 extents, each at least 1
+auto n = wire_bytes(Raw, Shape<>{});
+#elif CASE == 18  // a Shape has 1 to 8 extents, each at least 1
+auto n = wire_bytes(Raw, Shape<4, 0, 3>{});
+#endif
