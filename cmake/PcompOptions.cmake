@@ -11,6 +11,9 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 add_library(pcomp_warnings INTERFACE)
 target_compile_options(pcomp_warnings INTERFACE -Wall -Wextra -Wconversion -Wshadow -Wpedantic
                                                 $<$<BOOL:${PCOMP_WERROR}>:-Werror>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(pcomp_warnings INTERFACE -Wno-restrict)  # false alarms of g++ 12, its bug 105651
+endif()
 
 # A program of this project: pcomp_program(name core|pcomp sources...)
 function(pcomp_program name library)

@@ -69,7 +69,10 @@ struct Shape {
 /// "64x32x32x32".
 inline std::string to_string(const Extents& e) {
   std::string s;
-  for (std::int64_t d : e) s += (s.empty() ? "" : "x") + std::to_string(d);
+  for (std::int64_t d : e) {
+    if (!s.empty()) s += 'x';
+    s += std::to_string(d);
+  }
   return s.empty() ? "scalar" : s;
 }
 

@@ -86,7 +86,10 @@ class RankMap {
                   " stages, but " + std::to_string(map.size()) + " ranks named");
     if (detail::count_ranks(map) == 0) {
       std::string list;
-      for (int r : map) list += (list.empty() ? "" : ",") + std::to_string(r);
+      for (int r : map) {
+        if (!list.empty()) list += ',';
+        list += std::to_string(r);
+      }
       throw Error("pcomp: a Placement must use every rank from 0 up, not " + list);
     }
     return map;

@@ -1,0 +1,113 @@
+#include <pcomp/pcomp.hpp>
+
+#include "../cpu/catch.hpp"
+#include "net.hpp"
+#include "wires.hpp"
+
+using namespace pcomp;
+using at::Tensor;
+
+inline constexpr auto thin = Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>;
+
+TEST_CASE("boundary takes a value or a type and equals the free functions") {
+  torch::manual_seed(1);
+  const Tensor x = torch::randn({2, 3, 8, 8}).requires_grad_();
+  const Tensor y = boundary<thin>(x);
+  CHECK(torch::equal(y, boundary<Wire<thin>>(x)));
+  CHECK(torch::equal(y, boundary(boundary_ops(thin), x)));
+  const Tensor g = torch::randn(y.sizes());
+  y.backward(g);
+
+  const Extents shape{2, 3, 8, 8};
+  std::vector<std::byte> payload(wire_bytes(thin, shape)), grad(grad_wire_bytes(thin, shape));
+  Tensor expected = torch::empty_like(y), dx = torch::empty_like(y);
+  const auto in = [](const Tensor& t) { return std::span<const float>(t.const_data_ptr<float>(), 384); };
+  encode(thin, in(x), shape, payload);
+  decode(thin, payload, shape, std::span<float>(expected.mutable_data_ptr<float>(), 384));
+  CHECK(torch::equal(y, expected));
+  encode_grad(thin, in(g), shape, payload, grad);
+  decode_grad(thin, grad, shape, payload, std::span<float>(dx.mutable_data_ptr<float>(), 384));
+  CHECK(torch::equal(x.grad(), dx));
+}
+
+TEST_CASE("Raw is the identity both ways; strided, channels-last, bfloat16 and half inputs work") {
+  torch::manual_seed(2);
+  for (const Tensor& x :
+       {torch::randn({4, 5}).t(), torch::randn({2, 4, 6, 6}).contiguous(at::MemoryFormat::ChannelsLast),
+        torch::randn({3, 7}).to(at::kBFloat16), torch::randn({3, 7}).to(at::kHalf)}) {
+    Tensor leaf = x.detach().requires_grad_();
+    const Tensor y = boundary<Raw>(leaf);
+    CHECK(torch::equal(y, x));
+    CHECK(y.dtype() == x.dtype());
+    const Tensor g = torch::randn(y.sizes()).to(y.dtype());
+    y.backward(g);
+    CHECK(torch::equal(leaf.grad(), g));
+  }
+}
+
+TEST_CASE("The graph keeps the index block alone") {
+  const Tensor x = torch::randn({64, 16, 8, 8}).requires_grad_();
+  const Extents shape{64, 16, 8, 8};
+  CHECK(index_bytes(Quant<8>, shape) == 0);
+  const Tensor y = boundary<thin>(x);
+  const auto saved = std::dynamic_pointer_cast<torch::autograd::CppNode<detail::BoundaryFunction>>(
+      y.grad_fn()->getptr() ? y.grad_fn()->getptr() : y.grad_fn());
+  (void)saved;
+  CHECK(index_bytes(thin, shape) < wire_bytes(thin, shape));
+}
+
+TEST_CASE("What a boundary cannot take is one clear error") {
+  const auto says = [](const Tensor& x) {
+    try {
+      boundary<Quant<8>>(x);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string("nothing");
+  };
+  CHECK(says(torch::randn({2, 3}).to(at::kDouble)).find("takes float, bfloat16 or half, not Double") !=
+        std::string::npos);
+  CHECK(says(torch::randn({2, 0})).find("at least one element, not 2x0") != std::string::npos);
+  CHECK(says(torch::randn({})).find("1 to 8 dimensions") != std::string::npos);
+  CHECK(says(Tensor()).find("undefined") != std::string::npos);
+  CHECK(says(torch::randn({4, 4}).to_sparse()).find("dense CPU tensor") != std::string::npos);
+  CHECK(says(torch::randn({4}, at::kMeta)).find("dense CPU tensor") != std::string::npos);
+
+  Tensor x = torch::randn({4}).requires_grad_();
+  const Tensor y = boundary<Quant<8>>(x);
+  CHECK_THROWS_AS(torch::autograd::grad({y.sum()}, {x}, {}, true, true), std::exception);
+}
+
+TEST_CASE("A typed pipeline trains, and reports what it sent") {
+  using Net = Pipeline<Stage<net::Stem, Wire<thin>>, Stage<net::Body, Wire<Quant<4>, Quant<8>>>,
+                       Stage<torch::nn::Sequential>>;
+  using Plan = Net::Plan<OneFOneB, 8>;
+  static_assert(Net::size == 3 && Plan::deadlock_free && Plan::peak_live[0] == 3);
+  auto pipe = train<Plan>(World::threads(),
+                          Net{[] { return net::Stem(); }, [] { return std::make_shared<net::Body>(); },
+                              [] {
+                                torch::manual_seed(3);
+                                return torch::nn::Sequential(torch::nn::AdaptiveAvgPool2d(1),
+                                                             torch::nn::Flatten(), torch::nn::Linear(8, 10));
+                              }});
+  torch::manual_seed(4);
+  const Tensor x = torch::randn({40, 3, 12, 12}), y = torch::randint(10, {40});
+  torch::optim::SGD opt(pipe.parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
+  const float first = pipe.step(x, y, cross_entropy).item<float>();
+  for (int i = 0; i < 60; ++i) {
+    opt.zero_grad();
+    pipe.step(x, y, cross_entropy);
+    opt.step();
+  }
+  CHECK(pipe.step(x, y, cross_entropy).item<float>() < 0.8f * first);
+  const Report r = pipe.report();
+  REQUIRE(r.boundaries.size() == 2);
+  CHECK(r.steps == 62);
+  CHECK(r.boundaries[0].forward.bytes ==
+        62 * 8 * static_cast<std::int64_t>(wire_bytes(thin, Extents{5, 6, 12, 12})));
+  CHECK(r.boundaries[1].gradient.bytes ==
+        62 * 8 * static_cast<std::int64_t>(wire_bytes(Quant<8>, Extents{5, 8, 6, 6})));
+  std::ostringstream text;
+  text << r;
+  CHECK(text.str().find("Downsample<2> | TopK<1/10> | Quant<8>") != std::string::npos);
+}

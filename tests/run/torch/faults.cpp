@@ -1,0 +1,172 @@
+#include <pcomp/pcomp.hpp>
+#include <thread>
+
+#include "../cpu/catch.hpp"
+#include "net.hpp"
+
+using namespace pcomp;
+using at::Tensor;
+
+namespace {
+
+/// What a call throws, or "nothing".
+template <class F>
+std::string thrown(F&& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  } catch (const std::exception& e) {
+    return std::string("not a pcomp::Error: ") + e.what();
+  }
+  return "nothing";
+}
+
+bool has(const std::string& text, const std::string& part) {
+  INFO(text);
+  return text.find(part) != std::string::npos;
+}
+
+/// Throws when armed, forward or backward.
+struct Bomb {
+  enum When { never, forward_pass, backward_pass };
+  std::shared_ptr<When> when = std::make_shared<When>(never);
+  std::shared_ptr<int> countdown = std::make_shared<int>(0);
+  Tensor forward(const Tensor& x) const {
+    if (!at::GradMode::is_enabled()) return x * 1;
+    if (*when == forward_pass && (*countdown)-- == 0) throw std::runtime_error("the fuse is out");
+    Tensor y = x * 1;
+    if (y.requires_grad())
+      y.register_hook([w = when, n = countdown](const Tensor& g) {
+        if (*w == backward_pass && (*n)-- == 0) throw std::runtime_error("the fuse is out");
+        return g;
+      });
+    return y;
+  }
+};
+
+struct Fixture {
+  std::vector<Bomb> bombs{4};
+  torch::nn::Linear linear{torch::nn::Linear(6, 6)};
+  Tensor x = torch::randn({8, 6}), y = torch::randint(6, {8});
+
+  Engine engine(const RankMap& where, std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
+    std::vector<StageSpec> stages;
+    for (int s = 0; s < 4; ++s)
+      stages.push_back(stage_spec([b = bombs[static_cast<std::size_t>(s)], l = linear, s] {
+        return [b, l, s](const Tensor& t) mutable { return b.forward(s == 0 ? l(t) : t); };
+      }));
+    World world = net::one_thread_each();
+    world.timeout = timeout;
+    return Engine(world, std::move(stages), std::vector<const BoundaryOps*>(3, &boundary_ops(Quant<8>)),
+                  make_schedule(OneFOneB{}, 4, 4, where));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("A stage that throws ends the step on every rank with one error, and the next step works") {
+  for (const RankMap& where : {RankMap(), RankMap{0, 1, 2, 0}, RankMap{0, 0, 0, 0}})
+    for (int stage = 0; stage < 4; ++stage)
+      for (Bomb::When when : {Bomb::forward_pass, Bomb::backward_pass})
+        for (int micro : {0, 2, 3}) {
+          Fixture f;
+          Engine engine = f.engine(where);
+          const float fine = engine.step(f.x, f.y, cross_entropy).item<float>();
+          Bomb& bomb = f.bombs[static_cast<std::size_t>(stage)];
+          *bomb.when = when;
+          *bomb.countdown = micro;
+          const std::string text = thrown([&] { engine.step(f.x, f.y, cross_entropy); });
+          CHECK(has(text, "stage " + std::to_string(stage) + ", micro-batch " + std::to_string(micro)));
+          CHECK(has(text,
+                    when == Bomb::forward_pass ? "Forward: the fuse is out" : "Backward: the fuse is out"));
+          CHECK(has(text, "pcomp: rank "));
+          *bomb.when = Bomb::never;
+          CHECK(engine.step(f.x, f.y, cross_entropy).item<float>() == fine);
+        }
+}
+
+TEST_CASE("A loss that throws, or is no number, names the micro-batch") {
+  Fixture f;
+  Engine engine = f.engine({});
+  CHECK(has(thrown([&] {
+              engine.step(f.x, f.y,
+                          [](const Tensor&, const Tensor&) -> Tensor { throw std::domain_error("no"); });
+            }),
+            "rank 3, stage 3, micro-batch 0, Forward: no"));
+  CHECK(has(thrown([&] { engine.step(f.x, f.y, [](const Tensor& o, const Tensor&) { return o; }); }),
+            "the loss must be one number, not a tensor of shape 2x6"));
+  CHECK(has(thrown([&] { engine.step(f.x, f.y, [](const Tensor&, const Tensor&) { return Tensor(); }); }),
+            "the loss must be one number, not an undefined tensor"));
+}
+
+TEST_CASE("Batches that cannot be split are refused before anything runs") {
+  Fixture f;
+  Engine engine = f.engine({});
+  CHECK(has(thrown([&] { engine.step(f.x.narrow(0, 0, 3), f.y.narrow(0, 0, 3), cross_entropy); }),
+            "a batch of 3 samples cannot be split into 4 micro-batches"));
+  CHECK(has(thrown([&] { engine.step(f.x, f.y.narrow(0, 0, 7), cross_entropy); }),
+            "the batch has 8 samples, but the targets are 7"));
+  CHECK(has(thrown([&] { engine.step(Tensor(), f.y, cross_entropy); }), "undefined tensor"));
+  CHECK(has(thrown([&] {
+              engine.step(torch::randn({0, 6}), f.y, cross_entropy);
+            }),
+            "at least 1 sample, not 0x6"));
+  CHECK(has(thrown([&] { engine.infer(torch::randn({4, 5})); }), "stage 0 cannot take one sample"));
+}
+
+TEST_CASE("A stage that hangs longer than the time limit is an error on its neighbours") {
+  Fixture f;
+  std::vector<StageSpec> stages{stage_spec([l = f.linear] { return l; }), stage_spec([] {
+                                  return [](const Tensor& x) {
+                                    if (at::GradMode::is_enabled())
+                                      std::this_thread::sleep_for(std::chrono::milliseconds(400));
+                                    return x * 1;
+                                  };
+                                })};
+  World world = net::one_thread_each();
+  world.timeout = std::chrono::milliseconds(50);
+  Engine engine(world, std::move(stages), {&boundary_ops(Raw)}, make_schedule(GPipe{}, 2, 2));
+  const std::string text = thrown([&] { engine.step(f.x, f.y, cross_entropy); });
+  CHECK(has(text, "rank 0, stage 0"));
+  CHECK(has(text, "waited 50 ms for its peer over boundary 0, the time limit"));
+}
+
+TEST_CASE("Wires and stages that do not fit the schedule are refused") {
+  Fixture f;
+  const auto stage = stage_spec([] { return [](const Tensor& x) { return x; }; });
+  const World world = net::one_thread_each();
+  CHECK(has(thrown([&] { Engine(world, {stage}, {}, make_schedule(GPipe{}, 2, 2)); }),
+            "2 stages needs as many stages and one wire fewer, not 1 stages and 0 wires"));
+  CHECK(has(thrown([&] { Engine(world, {stage}, {}, make_schedule(ForwardOnly{}, 1, 2)); }),
+            "training needs a schedule with backward passes"));
+  CHECK(has(thrown([&] {
+              Engine(world,
+                     {stage_spec([]() -> torch::nn::Linear { throw std::runtime_error("no memory"); })}, {},
+                     make_schedule(GPipe{}, 1, 1));
+            }),
+            "no memory"));
+}
+
+TEST_CASE("A stage that changes the batch dimension or the dtype to something no wire takes is named") {
+  Fixture f;
+  const auto same = stage_spec([] { return [](const Tensor& x) { return x; }; });
+  const auto flat = stage_spec([] { return [](const Tensor& x) { return x.reshape({-1, 1}); }; });
+  const auto whole = stage_spec([] { return [](const Tensor& x) { return x.to(at::kInt); }; });
+  const World world = net::one_thread_each();
+  Engine a(world, {flat, same}, {&boundary_ops(Raw)}, make_schedule(GPipe{}, 2, 2));
+  CHECK(has(thrown([&] { a.infer(f.x); }),
+            "stage 0 made 6x1 of one sample: the first dimension must stay the batch"));
+  Engine b(world, {whole, same}, {&boundary_ops(Raw)}, make_schedule(GPipe{}, 2, 2));
+  CHECK(has(thrown([&] { b.infer(f.x); }), "a boundary takes float, bfloat16 or half, not Int"));
+  Engine c(world, {same, same}, {&boundary_ops(Downsample<2>)}, make_schedule(GPipe{}, 2, 2));
+  CHECK(has(thrown([&] { c.infer(torch::randn({4})); }), "Downsample"));
+}
+
+TEST_CASE("Several processes are refused with a reason for now") {
+  ::setenv("WORLD_SIZE", "2", 1);
+  CHECK(has(thrown([] { World::from_env(); }), "WORLD_SIZE=2 asks for several processes"));
+  ::setenv("WORLD_SIZE", "1", 1);
+  CHECK(thrown([] { World::from_env(); }) == "nothing");
+  ::unsetenv("WORLD_SIZE");
+}

@@ -1,0 +1,119 @@
+#pragma once
+#include <torch/torch.h>
+
+#include <pcomp/autograd/boundary.hpp>
+#include <pcomp/pipeline/pipeline.hpp>
+
+/// A small network in five stages with what real ones have: an in-place operation first, batch normalisation,
+/// a stride, a plain function, a linear layer.
+namespace net {
+
+using at::Tensor;
+
+struct StemImpl : torch::nn::Module {
+  StemImpl() {
+    torch::manual_seed(1);
+    conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(3, 6, 3).padding(1)));
+    norm = register_module("norm", torch::nn::BatchNorm2d(6));
+  }
+  Tensor forward(const Tensor& x) { return norm(conv(x)); }
+  torch::nn::Conv2d conv{nullptr};
+  torch::nn::BatchNorm2d norm{nullptr};
+};
+TORCH_MODULE(Stem);
+
+struct Body : torch::nn::Module {
+  Body() {
+    torch::manual_seed(2);
+    conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(6, 8, 3).padding(1).stride(2)));
+    norm = register_module("norm", torch::nn::BatchNorm2d(8));
+  }
+  Tensor forward(Tensor x) {
+    x.relu_();
+    return norm(conv(x));
+  }
+  torch::nn::Conv2d conv{nullptr};
+  torch::nn::BatchNorm2d norm{nullptr};
+};
+
+struct HeadImpl : torch::nn::Module {
+  HeadImpl() {
+    torch::manual_seed(4);
+    linear = register_module("linear", torch::nn::Linear(8, 10));
+  }
+  Tensor forward(const Tensor& x) { return linear(x); }
+  torch::nn::Linear linear{nullptr};
+};
+TORCH_MODULE(Head);
+
+inline std::vector<pcomp::StageSpec> stages() {
+  return {pcomp::stage_spec([] { return Stem(); }), pcomp::stage_spec([] { return Body(); }),
+          pcomp::stage_spec([] { return [](const Tensor& x) { return torch::relu(x); }; }),
+          pcomp::stage_spec([] { return [](const Tensor& x) {
+                                   return x.mean({2, 3});
+                                 }; }),
+          pcomp::stage_spec([] { return Head(); })};
+}
+
+/// The plain sequential loop that a pipeline must equal: the same boundaries, the same micro-batches.
+struct Sequential {
+  explicit Sequential(std::vector<const pcomp::BoundaryOps*> w) : wires(std::move(w)) {
+    for (const auto& spec : stages()) parts.push_back(spec.build());
+  }
+  Tensor forward(Tensor h) {
+    for (std::size_t s = 0; s < parts.size(); ++s) {
+      h = parts[s].forward(h);
+      if (s < wires.size()) h = pcomp::boundary(*wires[s], h);
+    }
+    return h;
+  }
+  Tensor step(const Tensor& x, const Tensor& y, int micros, const pcomp::Loss& loss) {
+    Tensor sum = torch::zeros({});
+    for (int m = 0; m < micros; ++m) {
+      const auto part = pcomp::split(x.size(0), micros)[static_cast<std::size_t>(m)];
+      const Tensor l =
+          loss(forward(x.narrow(0, part.first, part.count)), y.narrow(0, part.first, part.count)) *
+          part.weight;
+      l.backward();
+      sum = sum + l.detach();
+    }
+    return sum;
+  }
+  /// Parameters, gradients and buffers.
+  std::vector<Tensor> state() const {
+    std::vector<Tensor> all;
+    for (const auto& p : parts)
+      if (p.module) collect(*p.module, all);
+    return all;
+  }
+  static void collect(torch::nn::Module& m, std::vector<Tensor>& all) {
+    for (const Tensor& p : m.parameters()) all.push_back(p), all.push_back(p.grad());
+    for (const Tensor& b : m.buffers()) all.push_back(b);
+  }
+  std::vector<const pcomp::BoundaryOps*> wires;
+  std::vector<pcomp::StageModule> parts;
+};
+
+inline std::vector<Tensor> state(const pcomp::Engine& engine) {
+  std::vector<Tensor> all;
+  for (int s = 0; s < engine.schedule().stages; ++s)
+    if (const auto m = engine.module(s)) Sequential::collect(*m, all);
+  return all;
+}
+
+/// How many tensors differ in any bit.
+inline int differing(const std::vector<Tensor>& a, const std::vector<Tensor>& b) {
+  if (a.size() != b.size()) return -1;
+  int n = 0;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    n += a[i].defined() != b[i].defined() || (a[i].defined() && !torch::equal(a[i], b[i]));
+  return n;
+}
+
+inline pcomp::World one_thread_each() {
+  pcomp::World world = pcomp::World::threads();
+  world.threads_per_rank = 1;
+  return world;
+}
+
+}  // namespace net
