@@ -18,7 +18,8 @@ namespace pcomp {
 /// A pipeline whose stages, wires and schedule are known at run time: what `train` builds, without its types.
 ///
 /// Law: loss, gradients and running statistics equal those of a sequential loop over the same micro-batches and
-///   `boundary`, bit for bit with one thread a rank; they do not depend on the placement.
+///   `boundary`, bit for bit with one thread a rank; they do not depend on the placement. Stages are built in
+///   their order, so one seed gives the same network everywhere.
 /// Bytes: `report()`.
 /// Shapes: `stages.size() == schedule.stages`, and one wire fewer. The first dimension of every tensor is the
 ///   batch; what follows it is learnt from one sample for each new input shape.
@@ -43,12 +44,13 @@ class Engine {
     const int cores = static_cast<int>(std::thread::hardware_concurrency());
     const int threads =
         world.threads_per_rank > 0 ? world.threads_per_rank : std::max(1, cores / schedule_.ranks);
-    on_every_rank([&](Rank& rank) {
-      at::set_num_threads(threads);
-      for (std::size_t s = 0; s < stages.size(); ++s)
-        if (schedule_.rank_of(static_cast<int>(s)) == rank.executor.rank())
-          rank.executor.build(static_cast<int>(s), stages[s]);
-    });
+    on_every_rank([&](Rank&) { at::set_num_threads(threads); });
+    // One stage after the other: the initial weights come from LibTorch's one generator.
+    for (int s = 0; s < schedule_.stages; ++s)
+      on_every_rank([&](Rank& rank) {
+        if (schedule_.rank_of(s) == rank.executor.rank())
+          rank.executor.build(s, stages[static_cast<std::size_t>(s)]);
+      });
   }
 
   /// The modules' parameters in the order of the stages.

@@ -1,16 +1,15 @@
 #include <pcomp/core.hpp>
 
-#include "../cpu/catch.hpp"
+#include "catch.hpp"
 #include "net.hpp"
 #include "wires.hpp"
 
 using namespace pcomp;
-using at::Tensor;
 
 namespace {
 
 struct Data {
-  Tensor x, y;
+  torch::Tensor x, y;
   Data(std::int64_t n, std::int64_t height, std::int64_t width, std::uint64_t seed) {
     torch::manual_seed(seed);
     x = torch::randn({n, 3, height, width});
@@ -20,10 +19,10 @@ struct Data {
 
 /// Two steps with an optimiser between, so that weights, statistics and gradients all had their chance to differ.
 template <class Net>
-Tensor two_steps(Net&& step, const std::vector<Tensor>& parameters) {
+torch::Tensor two_steps(Net&& step, const std::vector<torch::Tensor>& parameters) {
   const Data a(10, 9, 7, 5), b(11, 9, 7, 6);
   torch::optim::SGD sgd(parameters, torch::optim::SGDOptions(0.05).momentum(0.9));
-  const Tensor first = step(a.x, a.y);
+  const torch::Tensor first = step(a.x, a.y);
   sgd.step();
   sgd.zero_grad();
   return torch::stack({first, step(b.x, b.y)});
@@ -32,18 +31,19 @@ Tensor two_steps(Net&& step, const std::vector<Tensor>& parameters) {
 void check_equal(const std::vector<const BoundaryOps*>& wires, const ScheduleTable& table) {
   at::set_num_threads(1);
   net::Sequential plain(wires);
-  std::vector<Tensor> parameters;
+  std::vector<torch::Tensor> parameters;
   for (const auto& p : plain.parts)
     if (p.module)
-      for (const Tensor& t : p.module->parameters()) parameters.push_back(t);
-  const Tensor expected = two_steps(
-      [&](const Tensor& x, const Tensor& y) { return plain.step(x, y, table.micros, cross_entropy); },
-      parameters);
+      for (const torch::Tensor& t : p.module->parameters()) parameters.push_back(t);
+  const torch::Tensor expected =
+      two_steps([&](const torch::Tensor& x,
+                    const torch::Tensor& y) { return plain.step(x, y, table.micros, cross_entropy); },
+                parameters);
 
   Engine engine(net::one_thread_each(), net::stages(), wires, table);
-  const Tensor came =
-      two_steps([&](const Tensor& x, const Tensor& y) { return engine.step(x, y, cross_entropy); },
-                engine.parameters());
+  const torch::Tensor came = two_steps(
+      [&](const torch::Tensor& x, const torch::Tensor& y) { return engine.step(x, y, cross_entropy); },
+      engine.parameters());
   CHECK(torch::equal(came, expected));
   CHECK(net::differing(net::state(engine), plain.state()) == 0);
   for (const BoundaryReport& b : engine.report().boundaries) {
@@ -96,10 +96,10 @@ TEST_CASE(
   const torch::NoGradGuard no_grad;
   for (std::int64_t n : {1, 3, 4, 9}) {
     const Data data(n, 8, 8, 3);
-    std::vector<Tensor> outputs;
+    std::vector<torch::Tensor> outputs;
     for (const auto& part : split(n, static_cast<int>(std::min<std::int64_t>(n, 4))))
       outputs.push_back(plain.forward(data.x.narrow(0, part.first, part.count)));
-    const Tensor came = engine.infer(data.x);
+    const torch::Tensor came = engine.infer(data.x);
     CHECK(torch::equal(came, torch::cat(outputs)));
     CHECK_FALSE(came.requires_grad());
   }
@@ -110,10 +110,10 @@ TEST_CASE("Learning the shapes leaves modes, statistics and random numbers alone
   Engine engine(net::one_thread_each(), net::stages(), wires, make_schedule(GPipe{}, 5, 2));
   auto& body = dynamic_cast<net::Body&>(*engine.module(1));
   body.norm->eval();
-  const Tensor mean = body.norm->running_mean.clone();
+  const torch::Tensor mean = body.norm->running_mean.clone();
   const Data data(4, 8, 8, 3);
   torch::manual_seed(11);
-  const Tensor expected = torch::rand({4});
+  const torch::Tensor expected = torch::rand({4});
   torch::manual_seed(11);
   engine.step(data.x, data.y, cross_entropy);
   CHECK(torch::equal(torch::rand({4}), expected));

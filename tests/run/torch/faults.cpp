@@ -1,11 +1,10 @@
 #include <pcomp/pcomp.hpp>
 #include <thread>
 
-#include "../cpu/catch.hpp"
+#include "catch.hpp"
 #include "net.hpp"
 
 using namespace pcomp;
-using at::Tensor;
 
 namespace {
 
@@ -32,12 +31,12 @@ struct Bomb {
   enum When { never, forward_pass, backward_pass };
   std::shared_ptr<When> when = std::make_shared<When>(never);
   std::shared_ptr<int> countdown = std::make_shared<int>(0);
-  Tensor forward(const Tensor& x) const {
+  torch::Tensor forward(const torch::Tensor& x) const {
     if (!at::GradMode::is_enabled()) return x * 1;
     if (*when == forward_pass && (*countdown)-- == 0) throw std::runtime_error("the fuse is out");
-    Tensor y = x * 1;
+    torch::Tensor y = x * 1;
     if (y.requires_grad())
-      y.register_hook([w = when, n = countdown](const Tensor& g) {
+      y.register_hook([w = when, n = countdown](const torch::Tensor& g) {
         if (*w == backward_pass && (*n)-- == 0) throw std::runtime_error("the fuse is out");
         return g;
       });
@@ -48,13 +47,13 @@ struct Bomb {
 struct Fixture {
   std::vector<Bomb> bombs{4};
   torch::nn::Linear linear{torch::nn::Linear(6, 6)};
-  Tensor x = torch::randn({8, 6}), y = torch::randint(6, {8});
+  torch::Tensor x = torch::randn({8, 6}), y = torch::randint(6, {8});
 
   Engine engine(const RankMap& where, std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
     std::vector<StageSpec> stages;
     for (int s = 0; s < 4; ++s)
       stages.push_back(stage_spec([b = bombs[static_cast<std::size_t>(s)], l = linear, s] {
-        return [b, l, s](const Tensor& t) mutable { return b.forward(s == 0 ? l(t) : t); };
+        return [b, l, s](const torch::Tensor& t) mutable { return b.forward(s == 0 ? l(t) : t); };
       }));
     World world = net::one_thread_each();
     world.timeout = timeout;
@@ -90,13 +89,18 @@ TEST_CASE("A loss that throws, or is no number, names the micro-batch") {
   Fixture f;
   Engine engine = f.engine({});
   CHECK(has(thrown([&] {
-              engine.step(f.x, f.y,
-                          [](const Tensor&, const Tensor&) -> Tensor { throw std::domain_error("no"); });
+              engine.step(f.x, f.y, [](const torch::Tensor&, const torch::Tensor&) -> torch::Tensor {
+                throw std::domain_error("no");
+              });
             }),
             "rank 3, stage 3, micro-batch 0, Forward: no"));
-  CHECK(has(thrown([&] { engine.step(f.x, f.y, [](const Tensor& o, const Tensor&) { return o; }); }),
-            "the loss must be one number, not a tensor of shape 2x6"));
-  CHECK(has(thrown([&] { engine.step(f.x, f.y, [](const Tensor&, const Tensor&) { return Tensor(); }); }),
+  CHECK(has(
+      thrown([&] { engine.step(f.x, f.y, [](const torch::Tensor& o, const torch::Tensor&) { return o; }); }),
+      "the loss must be one number, not a tensor of shape 2x6"));
+  CHECK(has(thrown([&] {
+              engine.step(f.x, f.y,
+                          [](const torch::Tensor&, const torch::Tensor&) { return torch::Tensor(); });
+            }),
             "the loss must be one number, not an undefined tensor"));
 }
 
@@ -107,7 +111,7 @@ TEST_CASE("Batches that cannot be split are refused before anything runs") {
             "a batch of 3 samples cannot be split into 4 micro-batches"));
   CHECK(has(thrown([&] { engine.step(f.x, f.y.narrow(0, 0, 7), cross_entropy); }),
             "the batch has 8 samples, but the targets are 7"));
-  CHECK(has(thrown([&] { engine.step(Tensor(), f.y, cross_entropy); }), "undefined tensor"));
+  CHECK(has(thrown([&] { engine.step(torch::Tensor(), f.y, cross_entropy); }), "undefined tensor"));
   CHECK(has(thrown([&] {
               engine.step(torch::randn({0, 6}), f.y, cross_entropy);
             }),
@@ -118,7 +122,7 @@ TEST_CASE("Batches that cannot be split are refused before anything runs") {
 TEST_CASE("A stage that hangs longer than the time limit is an error on its neighbours") {
   Fixture f;
   std::vector<StageSpec> stages{stage_spec([l = f.linear] { return l; }), stage_spec([] {
-                                  return [](const Tensor& x) {
+                                  return [](const torch::Tensor& x) {
                                     if (at::GradMode::is_enabled())
                                       std::this_thread::sleep_for(std::chrono::milliseconds(400));
                                     return x * 1;
@@ -134,7 +138,7 @@ TEST_CASE("A stage that hangs longer than the time limit is an error on its neig
 
 TEST_CASE("Wires and stages that do not fit the schedule are refused") {
   Fixture f;
-  const auto stage = stage_spec([] { return [](const Tensor& x) { return x; }; });
+  const auto stage = stage_spec([] { return [](const torch::Tensor& x) { return x; }; });
   const World world = net::one_thread_each();
   CHECK(has(thrown([&] { Engine(world, {stage}, {}, make_schedule(GPipe{}, 2, 2)); }),
             "2 stages needs as many stages and one wire fewer, not 1 stages and 0 wires"));
@@ -150,9 +154,9 @@ TEST_CASE("Wires and stages that do not fit the schedule are refused") {
 
 TEST_CASE("A stage that changes the batch dimension or the dtype to something no wire takes is named") {
   Fixture f;
-  const auto same = stage_spec([] { return [](const Tensor& x) { return x; }; });
-  const auto flat = stage_spec([] { return [](const Tensor& x) { return x.reshape({-1, 1}); }; });
-  const auto whole = stage_spec([] { return [](const Tensor& x) { return x.to(at::kInt); }; });
+  const auto same = stage_spec([] { return [](const torch::Tensor& x) { return x; }; });
+  const auto flat = stage_spec([] { return [](const torch::Tensor& x) { return x.reshape({-1, 1}); }; });
+  const auto whole = stage_spec([] { return [](const torch::Tensor& x) { return x.to(at::kInt); }; });
   const World world = net::one_thread_each();
   Engine a(world, {flat, same}, {&boundary_ops(Raw)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { a.infer(f.x); }),
