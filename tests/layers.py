@@ -80,4 +80,4 @@ else:
     found, sizes = mistakes(pathlib.Path(sys.argv[1]))
     sizes.sort()
     print(f"{len(sizes)} headers, median {sizes[len(sizes) // 2]} bytes, largest {sizes[-1]}")
-    sys.exit("\n".join(found))
+    sys.exit("\n".join(found) or 0)

@@ -68,7 +68,8 @@ class Executor {
         if (const std::string reason = link.aborted(); !reason.empty()) throw Error(reason);
         act(a);
       }
-      for (auto& [stage, s] : stages_) timed(times_.wait, [&] { s.sent.flush(), s.sent_grad.flush(); });
+      for (auto& entry : stages_)
+        timed(times_.wait, [&] { entry.second.sent.flush(), entry.second.sent_grad.flush(); });
     } catch (const c10::Error& e) {
       fail(now_, e.what_without_backtrace());
     } catch (const std::exception& e) {
