@@ -1,0 +1,37 @@
+#pragma once
+#include <torch/optim/sgd.h>
+
+#include <filesystem>
+#include <pcomp/pipeline/engine.hpp>
+#include <utility>
+
+namespace cifar {
+
+/// One epoch in metrics.csv.
+struct Metrics {
+  double epoch, loss, accuracy, lr, seconds, images_per_second;
+  double forward_bytes, gradient_bytes;  ///< since the run began
+};
+
+/// How far a run is; weights and momentum are in the engine and the optimiser.
+struct State {
+  std::vector<std::pair<std::string, std::string>> identity;
+  std::vector<Metrics> metrics;  ///< of every finished epoch
+  std::int64_t images = 0;       ///< trained on so far
+  pcomp::Report traffic;         ///< of all sessions of this run before this one
+};
+
+/// Writes the whole run into one file, or leaves the old one.
+///
+/// Law: what `load` and `restore` give back continues as if there had been no break, bit for bit.
+/// Errors: `pcomp::Error` where the file cannot be written; the old one is unchanged.
+void save(const std::filesystem::path& path, const State& state, const pcomp::Engine& engine,
+          const torch::optim::SGD& optimiser);
+
+/// Errors: `pcomp::Error` that names the file if it is missing, damaged or not from this program.
+State load(const std::filesystem::path& path);
+void restore(const std::filesystem::path& path, pcomp::Engine& engine, torch::optim::SGD& optimiser);
+
+void add(pcomp::Report& to, const pcomp::Report& more);
+
+}  // namespace cifar

@@ -1,0 +1,36 @@
+#include "list_wires.hpp"
+
+#include <cstdio>
+#include <string>
+
+#include "network.hpp"
+#include "wires.hpp"
+
+namespace cifar {
+
+int list_wires(const Settings& s) {
+  const Cut& cut = find_cut(s.cut);
+  const auto units = mobilenetv2(s.width);
+  const int samples = (s.batch + s.micro_batches - 1) / s.micro_batches;
+  std::printf(
+      "bits per element, activation / gradient, in micro-batches of %d images, width %g, cut %s\n\n%-15s",
+      samples, s.width, s.cut.c_str(), "--wire");
+  for (int b : cut.compressed) std::printf("  %-19s", ("boundary " + std::to_string(b)).c_str());
+  std::printf("\n%-15s", "");
+  for (int b : cut.compressed) std::printf("  %-19s", to_string(activation(units, cut, b, samples)).c_str());
+  std::printf("\n");
+  for (const NamedWire& w : wires()) {
+    std::printf("%-15s", std::string(w.name).c_str());
+    for (int b : cut.compressed) {
+      const pcomp::Extents a = activation(units, cut, b, samples);
+      const auto bits = [&](std::size_t bytes) {
+        return 8.0 * static_cast<double>(bytes) / static_cast<double>(a.size());
+      };
+      std::printf("  %7.3f / %-9.3f", bits(w.ops->bytes(a)), bits(w.ops->grad_bytes(a)));
+    }
+    std::printf("  %s\n", std::string(w.ops->name.view()).c_str());
+  }
+  return 0;
+}
+
+}  // namespace cifar

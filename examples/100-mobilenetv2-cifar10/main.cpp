@@ -1,0 +1,33 @@
+// Trains MobileNetV2 on CIFAR-10 in stages that send each other compressed activations and gradients.
+// docs/train.md says how to use it.
+#include <malloc.h>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include "list_wires.hpp"
+#include "train.hpp"
+
+int main(int argc, char** argv) {
+  // The big tensors of a step come and go: keep their memory instead of asking the system for it each time.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+
+  struct sigaction stop {};
+  stop.sa_handler = [](int) { cifar::interrupted = 1; };
+  stop.sa_flags = static_cast<int>(SA_RESETHAND);  // a second one ends the program at once
+  sigaction(SIGINT, &stop, nullptr);
+  sigaction(SIGTERM, &stop, nullptr);
+
+  try {
+    const cifar::Parsed parsed = cifar::parse(argc, argv);
+    if (!parsed.go_on) return parsed.exit;
+    if (parsed.settings.list_wires) return cifar::list_wires(parsed.settings);
+    return cifar::train(parsed.settings);
+  } catch (const std::exception& e) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "mobilenetv2-cifar10: %s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,129 @@
+#include "model.hpp"
+
+#include <torch/nn/functional/pooling.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/linear.h>
+
+#include "random.hpp"
+
+namespace cifar {
+namespace {
+
+using at::Tensor;
+namespace nn = torch::nn;
+
+nn::Conv2d conv(int in, int out, int kernel, int stride = 1, int groups = 1) {
+  return nn::Conv2d(
+      nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).groups(groups).bias(false));
+}
+
+// Layers are made one statement at a time: each draws its weights from the one generator, in this order.
+
+struct Stem : nn::Module {
+  explicit Stem(const Unit& u) {
+    conv1 = register_module("conv1", conv(u.in, u.out, 3));
+    bn1 = register_module("bn1", nn::BatchNorm2d(u.out));
+  }
+  Tensor forward(const Tensor& x) { return bn1(conv1(x)).relu_(); }
+  nn::Conv2d conv1{nullptr};
+  nn::BatchNorm2d bn1{nullptr};
+};
+
+/// Expand, filter each channel, project; with a shortcut where the stride is 1.
+struct Block : nn::Module {
+  explicit Block(const Unit& u) : stride(u.stride) {
+    const int inner = u.expansion * u.in;
+    conv1 = register_module("conv1", conv(u.in, inner, 1));
+    bn1 = register_module("bn1", nn::BatchNorm2d(inner));
+    conv2 = register_module("conv2", conv(inner, inner, 3, stride, inner));
+    bn2 = register_module("bn2", nn::BatchNorm2d(inner));
+    conv3 = register_module("conv3", conv(inner, u.out, 1));
+    bn3 = register_module("bn3", nn::BatchNorm2d(u.out));
+    if (stride == 1 && u.in != u.out) {
+      shortcut_conv = register_module("shortcut_conv", conv(u.in, u.out, 1));
+      shortcut_bn = register_module("shortcut_bn", nn::BatchNorm2d(u.out));
+    }
+  }
+  Tensor forward(const Tensor& x) {
+    Tensor y = bn1(conv1(x)).relu_();
+    y = bn2(conv2(y)).relu_();
+    y = bn3(conv3(y));
+    if (stride != 1) return y;
+    return y + (shortcut_conv ? shortcut_bn(shortcut_conv(x)) : x);
+  }
+  int stride;
+  nn::Conv2d conv1{nullptr}, conv2{nullptr}, conv3{nullptr}, shortcut_conv{nullptr};
+  nn::BatchNorm2d bn1{nullptr}, bn2{nullptr}, bn3{nullptr}, shortcut_bn{nullptr};
+};
+
+struct LastConv : nn::Module {
+  explicit LastConv(const Unit& u) { conv2 = register_module("conv2", conv(u.in, u.out, 1)); }
+  Tensor forward(const Tensor& x) { return conv2(x); }
+  nn::Conv2d conv2{nullptr};
+};
+
+struct Classifier : nn::Module {
+  explicit Classifier(const Unit& u) {
+    bn2 = register_module("bn2", nn::BatchNorm2d(u.in));
+    linear = register_module("linear", nn::Linear(u.in, u.out));
+  }
+  Tensor forward(const Tensor& x) { return linear(bn2(x).relu_().mean({2, 3})); }
+  nn::BatchNorm2d bn2{nullptr};
+  nn::Linear linear{nullptr};
+};
+
+/// The units of one stage in a row, channels last inside.
+struct Segment : nn::Module {
+  void add(const Unit& u, int row) {
+    const std::string name = std::to_string(row);
+    switch (u.kind) {
+      case Unit::Stem:
+        return chain(name, std::make_shared<Stem>(u));
+      case Unit::Block:
+        return chain(name, std::make_shared<Block>(u));
+      case Unit::LastConv:
+        return chain(name, std::make_shared<LastConv>(u));
+      case Unit::Classifier:
+        return chain(name, std::make_shared<Classifier>(u));
+    }
+  }
+  Tensor forward(const Tensor& x) {
+    Tensor y = x.contiguous(at::MemoryFormat::ChannelsLast);
+    for (const auto& unit : units) y = unit(y);
+    return y;
+  }
+
+ private:
+  template <class M>
+  void chain(const std::string& name, std::shared_ptr<M> m) {
+    register_module(name, m);
+    for (Tensor& p : m->parameters())
+      if (p.dim() == 4) p.set_data(p.detach().contiguous(at::MemoryFormat::ChannelsLast));
+    units.push_back([m](const Tensor& x) { return m->forward(x); });
+  }
+  std::vector<std::function<Tensor(const Tensor&)>> units;
+};
+
+}  // namespace
+
+std::vector<pcomp::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed) {
+  const std::vector<Unit> units = mobilenetv2(width);
+  std::vector<pcomp::StageSpec> all;
+  for (int s = 0; s < cut.stages(); ++s) {
+    const int first = cut.first[static_cast<std::size_t>(s)], end = cut.end(s);
+    all.push_back(pcomp::stage_spec(
+        [=] {
+          auto segment = std::make_shared<Segment>();
+          for (int row = first; row < end; ++row) {
+            at::manual_seed(Random(seed, static_cast<std::uint64_t>(row))());
+            segment->add(units[static_cast<std::size_t>(row)], row);
+          }
+          return segment;
+        },
+        "units " + std::to_string(first) + " to " + std::to_string(end - 1)));
+  }
+  return all;
+}
+
+}  // namespace cifar

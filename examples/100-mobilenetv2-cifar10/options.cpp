@@ -1,0 +1,205 @@
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <optional>
+#include <pcomp/core/error.hpp>
+
+#include "network.hpp"
+#include "wires.hpp"
+
+namespace cifar {
+namespace {
+
+std::string text(double v) {
+  char buffer[32];
+  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, v).ptr};
+}
+
+/// The name of something that is known, or CLI11's error with the reason.
+template <class F>
+CLI::Validator known(F find) {
+  return CLI::Validator(
+      [find](std::string& name) {
+        try {
+          find(name);
+          return std::string();
+        } catch (const pcomp::Error& e) {
+          return std::string(e.what());
+        }
+      },
+      "");
+}
+
+/// A range that --help does not spell out; the error does.
+template <class T>
+CLI::Validator between(T low, T high) {
+  return CLI::Range(low, high).description("");
+}
+const int most = 1 << 30;
+
+/// Binds every option to a field of `s`; those left out keep what is there.
+void bind(CLI::App& app, Settings& s) {
+  const auto option = [&](const char* name, auto& field, const char* help, const char* type,
+                          const CLI::Validator& check, bool shown) {
+    CLI::Option* o = app.add_option(name, field, help)->check(check)->type_name(type);
+    if (shown) o->capture_default_str();
+    return o;
+  };
+  const auto any = CLI::Validator([](std::string&) { return std::string(); }, "");
+
+  std::string group = "What crosses the boundaries";
+  option("--wire", s.wire, "wire of the compressed boundaries, see --list-wires", "NAME",
+         known([](const std::string& n) { find_wire(n); }), true)
+      ->group(group);
+  option("--cut", s.cut, "edge, cloud: five stages, the first and the last on rank 0; two: two stages",
+         "NAME", known([](const std::string& n) { find_cut(n); }), true)
+      ->group(group);
+  app.add_flag("--list-wires", s.list_wires, "show every wire with its bits per element at this cut, and end")
+      ->group(group);
+
+  group = "Training (the first line sets the others)";
+  option("--recipe", s.recipe, "quick: minutes on two cores; seed: the published study's", "NAME",
+         CLI::IsMember({"quick", "seed"}).description(""), true)
+      ->group(group);
+  option("--epochs", s.epochs, "passes over the images", "N", between(1, most), false)->group(group);
+  option("--width", s.width, "multiplies the channels", "X", between(0.05, 4.0), false)->group(group);
+  option("--batch", s.batch, "images in a step", "N", between(1, most), false)->group(group);
+  option("--micro-batches", s.micro_batches, "parts of a batch in the pipeline", "N", between(1, most), false)
+      ->group(group);
+  option("--lr", s.lr, "learning rate after the warm-up; from there a cosine to 0", "X", between(1e-9, 1e3),
+         false)
+      ->group(group);
+  option("--warmup", s.warmup, "epochs of linear warm-up, at most a fifth of all", "N", between(0, most),
+         false)
+      ->group(group);
+  option("--momentum", s.momentum, "of SGD", "X", between(0.0, 0.9999), false)->group(group);
+  option("--weight-decay", s.weight_decay, "of SGD", "X", between(0.0, 1.0), false)->group(group);
+  option("--schedule", s.schedule, "gpipe or 1f1b", "NAME", CLI::IsMember({"gpipe", "1f1b"}).description(""),
+         true)
+      ->group(group);
+  option("--seed", s.seed, "of weights, order and augmentation", "N", any, true)->group(group);
+  option("--images", s.images, "train on the first so many images; 0: all", "N", between(0, most), true)
+      ->group(group);
+
+  group = "Data and results";
+  option("--data", s.data, "CIFAR-10's binary files [$PCOMP_CIFAR10, else data/, else drawings]", "DIR", any,
+         false)
+      ->group(group);
+  option("--out", s.out, "where the run is kept [a new folder in runs/; with --resume the latest]", "DIR",
+         any, false)
+      ->group(group);
+  app.add_flag("--resume", s.resume, "go on after the last whole epoch, with the run's own settings")
+      ->group(group);
+  option("--threads", s.threads, "of each rank; 0: the cores divided by the ranks", "N", between(0, 4096),
+         true)
+      ->group(group);
+  option("--timeout", s.timeout, "seconds that a rank waits for another", "N", between(1, most), true)
+      ->group(group);
+}
+
+std::string recipe_line(const char* name) {
+  const Settings r = recipe(name);
+  char line[160];
+  std::snprintf(line, sizeof line, "%-6s %7g %7d %6d %14d %4g %7d %9g %13g\n", name, r.width, r.epochs,
+                r.batch, r.micro_batches, r.lr, r.warmup, r.momentum, r.weight_decay);
+  return line;
+}
+
+std::unique_ptr<CLI::App> make_app(Settings& s) {
+  auto app = std::make_unique<CLI::App>("Trains MobileNetV2 on CIFAR-10 through compressed boundaries.",
+                                        "mobilenetv2-cifar10");
+  app->footer("recipe   width  epochs  batch  micro-batches   lr  warmup  momentum  weight-decay\n" +
+              recipe_line("quick") + recipe_line("seed"));
+  app->get_formatter()->column_width(28);
+  app->set_help_flag("-h,--help", "this text, and end")->group("Data and results");
+  bind(*app, s);
+  return app;
+}
+
+/// Reads the same words twice: first for the recipe, then over what it sets.
+Settings read(const std::vector<std::string>& words, CLI::App** failed, std::unique_ptr<CLI::App>& app) {
+  const std::vector<std::string> backwards(words.rbegin(), words.rend());
+  Settings first;
+  app = make_app(first);
+  *failed = app.get();
+  auto again = backwards;
+  app->parse(again);
+  Settings s = recipe(first.recipe);
+  app = make_app(s);
+  *failed = app.get();
+  again = backwards;
+  app->parse(again);
+  for (const CLI::Option* option : app->get_options())
+    if (option->count()) s.given.push_back(option->get_lnames().front());
+  return s;
+}
+
+}  // namespace
+
+Settings recipe(const std::string& name) {
+  Settings s;
+  s.recipe = name;
+  if (name == "seed") {
+    s.width = 1, s.lr = 0.4, s.batch = 1024, s.micro_batches = 4, s.weight_decay = 1e-4;
+    s.epochs = 200, s.warmup = 20;
+  }
+  return s;
+}
+
+Parsed parse(int argc, const char* const* argv) {
+  Parsed p;
+  std::unique_ptr<CLI::App> app;
+  CLI::App* failed = nullptr;
+  try {
+    p.settings = read({argv + 1, argv + argc}, &failed, app);
+  } catch (const CLI::ParseError& e) {
+    p.go_on = false;
+    p.exit = failed->exit(e);
+  }
+  return p;
+}
+
+std::vector<std::pair<std::string, std::string>> identity(const Settings& s) {
+  return {{"wire", s.wire},
+          {"cut", s.cut},
+          {"recipe", s.recipe},
+          {"schedule", s.schedule},
+          {"width", text(s.width)},
+          {"lr", text(s.lr)},
+          {"momentum", text(s.momentum)},
+          {"weight-decay", text(s.weight_decay)},
+          {"epochs", std::to_string(s.epochs)},
+          {"warmup", std::to_string(s.warmup)},
+          {"batch", std::to_string(s.batch)},
+          {"micro-batches", std::to_string(s.micro_batches)},
+          {"images", std::to_string(s.images)},
+          {"seed", std::to_string(s.seed)}};
+}
+
+Settings resumed(const Settings& now, const std::vector<std::pair<std::string, std::string>>& saved) {
+  std::vector<std::string> words;
+  for (const auto& [option, value] : saved) {
+    words.push_back("--" + option);
+    words.push_back(value);
+  }
+  std::unique_ptr<CLI::App> app;
+  CLI::App* failed = nullptr;
+  Settings s;
+  try {
+    s = read(words, &failed, app);
+  } catch (const CLI::ParseError& e) {
+    throw pcomp::Error(std::string("the checkpoint's settings are not this program's: ") + e.what());
+  }
+  const auto current = identity(now), kept = identity(s);
+  for (std::size_t i = 0; i < kept.size(); ++i)
+    for (const std::string& option : now.given)
+      if (option == kept[i].first && current[i].second != kept[i].second)
+        throw pcomp::Error("--" + option + " " + current[i].second + ": the run to resume has --" + option +
+                           " " + kept[i].second);
+  s.data = now.data, s.out = now.out, s.threads = now.threads, s.timeout = now.timeout;
+  s.resume = true, s.given = now.given;
+  return s;
+}
+
+}  // namespace cifar

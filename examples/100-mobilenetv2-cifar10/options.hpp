@@ -1,0 +1,43 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cifar {
+
+/// Everything that decides the numbers of a run, and where it is kept.
+struct Settings {
+  // The run: what a checkpoint records.
+  std::string wire = "thin", cut = "edge", recipe = "quick", schedule = "gpipe";
+  double width = 0.25, lr = 0.1, momentum = 0.9, weight_decay = 5e-4;
+  int epochs = 6, warmup = 1, batch = 128, micro_batches = 4, images = 0;
+  std::uint64_t seed = 1;
+  // Around it.
+  std::string data, out;
+  int threads = 0, timeout = 600;
+  bool resume = false, list_wires = false;
+
+  std::vector<std::string> given;  ///< the options of the command line, by their long names
+};
+
+/// What a recipe sets, unless an option says otherwise.
+Settings recipe(const std::string& name);
+
+/// Reads the command line; where --help or a mistake ends the program, `exit` says with which code.
+struct Parsed {
+  Settings settings;
+  bool go_on = true;
+  int exit = 0;
+};
+Parsed parse(int argc, const char* const* argv);
+
+/// The options that define a run with their values as text: `resumed` reads them back.
+std::vector<std::pair<std::string, std::string>> identity(const Settings& settings);
+
+/// The settings of a saved run, with folder, data and threads as now.
+///
+/// Errors: `pcomp::Error` where an option of the command line contradicts what was saved.
+Settings resumed(const Settings& now, const std::vector<std::pair<std::string, std::string>>& saved);
+
+}  // namespace cifar

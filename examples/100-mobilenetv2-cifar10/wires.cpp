@@ -1,0 +1,67 @@
+#include "wires.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <pcomp/cpu.hpp>
+#include <string>
+
+namespace cifar {
+namespace {
+
+using namespace pcomp;
+
+inline constexpr auto thin = Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>;
+
+std::size_t edits(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0]++;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replace = diagonal + (a[i] != b[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({row[j + 1] + 1, row[j] + 1, replace});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+const std::vector<NamedWire>& wires() {
+  static const std::vector<NamedWire> all{{"raw", &boundary_ops(Raw)},
+                                          {"half", &boundary_ops(Half)},
+                                          {"quant16", &boundary_ops(Quant<16>)},
+                                          {"quant8", &boundary_ops(Quant<8>)},
+                                          {"quant6", &boundary_ops(Quant<6>)},
+                                          {"quant4", &boundary_ops(Quant<4>)},
+                                          {"step", &boundary_ops(Step<Ratio<1, 16>, 8>)},
+                                          {"downsample2", &boundary_ops(Downsample<2>)},
+                                          {"downsample4", &boundary_ops(Downsample<4>)},
+                                          {"topk80", &boundary_ops(TopK<Ratio<8, 10>>)},
+                                          {"topk60", &boundary_ops(TopK<Ratio<6, 10>>)},
+                                          {"topk40", &boundary_ops(TopK<Ratio<4, 10>>)},
+                                          {"topk20", &boundary_ops(TopK<Ratio<2, 10>>)},
+                                          {"topk10", &boundary_ops(TopK<Ratio<1, 10>>)},
+                                          {"topk05", &boundary_ops(TopK<Ratio<1, 20>>)},
+                                          {"topk20-quant16", &boundary_ops(TopK<Ratio<2, 10>> | Quant<16>)},
+                                          {"topk10-quant16", &boundary_ops(TopK<Ratio<1, 10>> | Quant<16>)},
+                                          {"topk05-quant16", &boundary_ops(TopK<Ratio<1, 20>> | Quant<16>)},
+                                          {"topk20-quant8", &boundary_ops(TopK<Ratio<2, 10>> | Quant<8>)},
+                                          {"topk10-quant8", &boundary_ops(TopK<Ratio<1, 10>> | Quant<8>)},
+                                          {"topk05-quant8", &boundary_ops(TopK<Ratio<1, 20>> | Quant<8>)},
+                                          {"thin", &boundary_ops(thin)}};
+  return all;
+}
+
+const NamedWire& find_wire(std::string_view name) {
+  const NamedWire* similar = nullptr;
+  for (const NamedWire& w : wires()) {
+    if (w.name == name) return w;
+    if (!similar || edits(w.name, name) < edits(similar->name, name)) similar = &w;
+  }
+  throw Error("there is no wire '" + std::string(name) + "': did you mean '" + std::string(similar->name) +
+              "'? --list-wires shows all");
+}
+
+}  // namespace cifar

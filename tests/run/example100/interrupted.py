@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Runs the main job as a user would: to the end, interrupted, killed and resumed, with mistakes."""
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+program = sys.argv[1]
+small = "--width 0.05 --images 512 --batch 64 --epochs 3 --threads 1 --wire topk10-quant8".split()
+
+
+def expect(ok, what):
+    if not ok:
+        sys.exit(what)
+
+
+def run(*options, code=0):
+    done = subprocess.run([program, *options], capture_output=True, text=True, timeout=600)
+    expect(done.returncode == code, f"{options}: {done.returncode}, not {code}\n{done.stdout}{done.stderr}")
+    return done.stdout if code in (0, 130) else done.stderr
+
+
+def stop_after_first_epoch(folder, how):
+    job = subprocess.Popen([program, *small, "--out", folder], stdout=subprocess.PIPE, text=True)
+    seen = ""
+    for line in job.stdout:
+        seen += line
+        if line.startswith("epoch 1/3"):
+            job.send_signal(how)
+    return seen, job.wait()
+
+
+def tensors(folder):
+    """Checksums of what a checkpoint holds, in order; the table of metrics has the seconds in it."""
+    with zipfile.ZipFile(pathlib.Path(folder) / "checkpoint.pt") as file:
+        return [entry.CRC for entry in file.infolist() if "/data/" in entry.filename]
+
+
+def results(folder):
+    lines = (pathlib.Path(folder) / "metrics.csv").read_text().splitlines()
+    return [[row.split(",")[i] for i in (0, 1, 2, 3, 6, 7)] for row in lines]
+
+
+with tempfile.TemporaryDirectory() as base:
+    whole, killed, stopped = (str(pathlib.Path(base) / name) for name in ("whole", "killed", "stopped"))
+    text = run(*small, "--out", whole)
+    expect("test accuracy" in text and "1/23.7 of raw" in text, text)
+    for line in text.splitlines():
+        word = line.split()
+        if len(word) > 8 and word[2] in ("forward", "gradient", "inference"):
+            expect(word[4] == word[5], f"counted and predicted bytes differ: {line}")
+    expect(len(results(whole)) == 4, "metrics.csv has not one line for each epoch")
+
+    _, code = stop_after_first_epoch(killed, signal.SIGKILL)
+    expect(code == -signal.SIGKILL, f"killed, but the code is {code}")
+    run("--out", killed, "--resume")
+    text, code = stop_after_first_epoch(stopped, signal.SIGINT)
+    expect(code == 130 and "interrupted in epoch 2; epoch 1 is kept" in text, f"{code}\n{text}")
+    run("--out", stopped, "--resume")
+    for folder in (killed, stopped):
+        expect(results(folder) == results(whole), f"{results(folder)}\n{results(whole)}")
+        different = [i for i, (a, b) in enumerate(zip(tensors(folder), tensors(whole))) if a != b]
+        expect(len(different) <= 1 and len(tensors(folder)) == len(tensors(whole)), f"tensors {different} differ")
+
+    for options, reason in (
+        (["--out", whole], "holds a run already"),
+        (["--out", whole, "--resume", "--wire", "raw"], "the run to resume has --wire topk10-quant8"),
+        (["--out", str(pathlib.Path(base) / "none"), "--resume"], "there is no such checkpoint"),
+        (["--data", base], "data_batch_1.bin: there is no such file"),
+        (["--batch", "2", "--out", killed + "2"], "cannot be cut into --micro-batches 4"),
+        (["--images", "3", "--out", killed + "3"], "no batch of at least 4 images"),
+    ):
+        expect(reason in run(*options, code=1), f"{options}: {reason} was not said")
+    expect(not pathlib.Path(killed + "2").exists(), "a mistake left a folder")
+    expect("did you mean 'topk10-quant8'?" in run("--wire", "topk10quant8", code=105), "no suggestion")
+    expect("--list-wires" in run("--help") and "Quant<8>" in run("--list-wires"), "--help or --list-wires")
+print("run, kill -9, Ctrl-C, resume: the same results to the last bit")
