@@ -92,17 +92,17 @@ State load(const std::filesystem::path& path) {
     for (std::string option, value; lines >> option >> value;) state.identity.emplace_back(option, value);
     archive.read("images", v);
     state.images = v.toInt();
-    at::Tensor t;
-    archive.read("metrics", t);
-    TORCH_CHECK(t.dim() == 2 && t.size(1) == columns && t.scalar_type() == at::kDouble);
-    state.metrics.resize(static_cast<std::size_t>(t.size(0)));
-    std::memcpy(state.metrics.data(), t.const_data_ptr(), state.metrics.size() * sizeof(Metrics));
+    at::Tensor metrics, counts;  // one each: reading into a defined tensor keeps its dtype
+    archive.read("metrics", metrics);
+    TORCH_CHECK(metrics.dim() == 2 && metrics.size(1) == columns && metrics.scalar_type() == at::kDouble);
+    state.metrics.resize(static_cast<std::size_t>(metrics.size(0)));
+    std::memcpy(state.metrics.data(), metrics.const_data_ptr(), state.metrics.size() * sizeof(Metrics));
     archive.read("steps", v);
     state.traffic.steps = v.toInt();
-    archive.read("traffic", t);
-    TORCH_CHECK(t.dim() == 2 && t.size(1) == counted && t.scalar_type() == at::kLong);
-    const auto* from = t.const_data_ptr<std::int64_t>();
-    state.traffic.boundaries.resize(static_cast<std::size_t>(t.size(0)));
+    archive.read("traffic", counts);
+    TORCH_CHECK(counts.dim() == 2 && counts.size(1) == counted && counts.scalar_type() == at::kLong);
+    const auto* from = counts.const_data_ptr<std::int64_t>();
+    state.traffic.boundaries.resize(static_cast<std::size_t>(counts.size(0)));
     for (pcomp::BoundaryReport& b : state.traffic.boundaries)
       for (std::int64_t i = 0; i < counted; ++i) *numbers(b)[static_cast<std::size_t>(i)] = *from++;
   } catch (const std::exception&) {

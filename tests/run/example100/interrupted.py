@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Runs the main job as a user would: to the end, interrupted, killed and resumed, with mistakes."""
+import collections
 import pathlib
 import signal
 import subprocess
@@ -33,9 +34,9 @@ def stop_after_first_epoch(folder, how):
 
 
 def tensors(folder):
-    """Checksums of what a checkpoint holds, in order; the table of metrics has the seconds in it."""
+    """Checksums of what a checkpoint holds; LibTorch writes the momentum in no fixed order."""
     with zipfile.ZipFile(pathlib.Path(folder) / "checkpoint.pt") as file:
-        return [entry.CRC for entry in file.infolist() if "/data/" in entry.filename]
+        return collections.Counter(entry.CRC for entry in file.infolist() if "/data/" in entry.filename)
 
 
 def results(folder):
@@ -46,7 +47,7 @@ def results(folder):
 with tempfile.TemporaryDirectory() as base:
     whole, killed, stopped = (str(pathlib.Path(base) / name) for name in ("whole", "killed", "stopped"))
     text = run(*small, "--out", whole)
-    expect("test accuracy" in text and "1/23.7 of raw" in text, text)
+    expect("test accuracy" in text and "1/29.4 of raw" in text, text)
     for line in text.splitlines():
         word = line.split()
         if len(word) > 8 and word[2] in ("forward", "gradient", "inference"):
@@ -61,8 +62,8 @@ with tempfile.TemporaryDirectory() as base:
     run("--out", stopped, "--resume")
     for folder in (killed, stopped):
         expect(results(folder) == results(whole), f"{results(folder)}\n{results(whole)}")
-        different = [i for i, (a, b) in enumerate(zip(tensors(folder), tensors(whole))) if a != b]
-        expect(len(different) <= 1 and len(tensors(folder)) == len(tensors(whole)), f"tensors {different} differ")
+        different = (tensors(folder) - tensors(whole)).total()  # the table of metrics has the seconds in it
+        expect(tensors(whole).total() > 400 and different <= 1, f"{different} tensors differ")
 
     for options, reason in (
         (["--out", whole], "holds a run already"),
