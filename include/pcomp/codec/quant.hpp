@@ -83,6 +83,7 @@ struct Quant : Composable {
   static constexpr int bits = Bits;
   static constexpr std::int64_t group = Groups::size;
   static constexpr bool stochastic = std::is_same_v<Rounding, Stochastic>;
+  static constexpr bool affine = !stochastic;  // kernels may compute encode and decode from a Prepared
   static constexpr float levels = static_cast<float>((1 << Bits) - 1);
 
   using Scale = std::conditional_t<Groups::size == 0, detail::ScaleF32, detail::ScaleBf16>;
@@ -107,6 +108,7 @@ struct Quant : Composable {
   /// A group wider than the float range is computed at half scale, so that nothing overflows on the way.
   struct Prepared {
     float lo, step, inverse, pre, post, top;
+    bool within;  // no code's value leaves the float range
   };
   static constexpr Prepared prepare(Scale s) {
     const float lo = s.lo_value(), step = s.step_value();
@@ -114,7 +116,8 @@ struct Quant : Composable {
         static_cast<double>(levels) * static_cast<double>(step) + static_cast<double>(lo < 0 ? -lo : lo);
     const float pre = reach > static_cast<double>(detail::float_max) ? 0.5f : 1.0f;
     const float inverse = step > 0 ? 1 / (step * pre) : 0.0f;
-    return {lo * pre, step * pre, inverse, pre, 1 / pre, detail::float_max * pre};
+    const bool within = reach <= static_cast<double>(detail::float_max);
+    return {lo * pre, step * pre, inverse, pre, 1 / pre, detail::float_max * pre, within};
   }
 
   [[gnu::always_inline]] static constexpr std::uint32_t encode(float x,

@@ -48,6 +48,7 @@ struct TopK : Composable {
   static constexpr std::int64_t segment(const Extents& e) { return Scope::segment(e); }
   static constexpr std::int64_t keep(std::int64_t n) { return R::of(n); }
   static constexpr bool per_sample = std::is_same_v<Scope, Sample>;
+  static constexpr bool magnitude = true;  // kernels may compute the score as the bits of |x|
   [[gnu::always_inline]] static constexpr std::uint32_t score(float x, std::int64_t) {
     return std::bit_cast<std::uint32_t>(x) & 0x7fffffffu;
   }

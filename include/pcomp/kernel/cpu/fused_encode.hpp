@@ -2,7 +2,7 @@
 #include <mutex>
 
 #include "../../wire/format.hpp"
-#include "index.hpp"
+#include "index_writer.hpp"
 #include "pool.hpp"
 #include "select.hpp"
 
@@ -26,7 +26,7 @@ typename T::Scale whole_scale(std::int64_t sent, const ParallelFor& par, Visit&&
   par(ceil_div(sent, chunk), 16, [&](std::int64_t b, std::int64_t e) {
     Range mine = {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
     visit(b * chunk, std::min(e * chunk, sent),
-          [&](const float* v, std::int64_t n) { mine = joined(mine, simd<FiniteRange>(v, n)); });
+          [&](const float* v, std::int64_t n) { mine = joined(mine, PCOMP_SIMD((v, n), finite_range)); });
     const std::lock_guard lock(mutex);
     all = joined(all, mine);
   });
@@ -65,7 +65,7 @@ void encode_chain(const Source& plain, const Extents& shape, std::byte* out, con
           par(ceil_div(l.sent, chunk), 8, [&](std::int64_t b, std::int64_t e) {
             visit(b * chunk, std::min(e * chunk, l.sent), true,
                   [&](std::int64_t rank, const float* v, std::int64_t n) {
-                    simd<EncodeCodes<C>>(v, n, rank, codes, scales, whole);
+                    PCOMP_SIMD((v, n, rank, codes, scales, whole), encode_codes<C>);
                   });
           });
         };
@@ -73,12 +73,16 @@ void encode_chain(const Source& plain, const Extents& shape, std::byte* out, con
       const Selection<typename F::Select, std::remove_cvref_t<decltype(source)>> selection(source, l.shaped,
                                                                                            par);
       code_all([&](std::int64_t b, std::int64_t e, bool write, auto&& f) {
-        IndexWriter index(l.index, out);
-        selection.emit(b, e,
-                       [&](std::int64_t rank, const std::int64_t* position, const float* v, std::int64_t n) {
-                         if (write) index.write(rank, position, n);
-                         f(rank, v, n);
-                       });
+        IndexWriter index(l.index, out, b);
+        selection.emit(
+            b, e,
+            [&](std::int64_t position, const std::uint64_t* word, std::int64_t bits) {
+              if (write) index.mask(position, word, bits);
+            },
+            [&](std::int64_t rank, const std::uint32_t* position, const float* v, std::int64_t n) {
+              if (write) index.lows(rank, position, n);
+              f(rank, v, n);
+            });
       });
     } else {
       code_all([&](std::int64_t b, std::int64_t e, bool, auto&& f) {

@@ -1,7 +1,4 @@
 #pragma once
-#include <algorithm>
-#include <limits>
-
 #include "dense.hpp"
 
 namespace pcomp::detail {
@@ -9,59 +6,12 @@ namespace pcomp::detail {
 /// Mean for what is sent forward, sum for its adjoint.
 enum class Pool { mean, sum };
 
-/// A sum's NaN has a sign that depends on the order of its operands; the one that is sent does not.
-PCOMP_INLINE float canonical(float x) { return x == x ? x : std::numeric_limits<float>::quiet_NaN(); }
-
-struct AddRow {
-  PCOMP_INLINE static void run(const float* in, std::int64_t n, float* sum) {
-    for (std::int64_t i = 0; i < n; ++i) sum[i] += in[i];
-  }
-};
-
-/// out[c] = weight * (the sum of columns cK .. cK+K-1, left to right), over whole windows.
-template <int K>
-struct SumColumns {
-  PCOMP_INLINE static void run(const float* column, std::int64_t windows, float weight, float* out) {
-    for (std::int64_t c = 0; c < windows; ++c) {
-      float s = column[c * K];
-      for (int x = 1; x < K; ++x) s += column[c * K + x];
-      out[c] = canonical(s * weight);
-    }
-  }
-};
-
-/// The same for K whole rows in place: columns first, top to bottom, so that it agrees with the general way
-/// bit for bit.
-template <int K>
-struct PoolRows {
-  PCOMP_INLINE static void run(const float* const* row, std::int64_t windows, float weight, float* out) {
-    const float* r[K];
-    for (int y = 0; y < K; ++y) r[y] = row[y];
-    for (std::int64_t c = 0; c < windows; ++c) {
-      float s = 0;
-      for (int x = 0; x < K; ++x) {
-        float column = r[0][c * K + x];
-        for (int y = 1; y < K; ++y) column += r[y][c * K + x];
-        s = x == 0 ? column : s + column;
-      }
-      out[c] = canonical(s * weight);
-    }
-  }
-};
-
-template <int K>
-struct RepeatColumns {
-  PCOMP_INLINE static void run(const float* in, std::int64_t windows, float weight, float* out) {
-    for (std::int64_t c = 0; c < windows; ++c)
-      for (int x = 0; x < K; ++x) out[c * K + x] = in[c] * weight;
-  }
-};
-
 /// The last two extents before and after pooling by K.
 struct PoolShape {
   std::int64_t h, w, oh, ow;
   PoolShape(const Extents& e, int k)
       : h(e[e.rank() - 2]), w(e[e.rank() - 1]), oh(ceil_div(h, k)), ow(ceil_div(w, k)) {}
+  bool is_whole(int k) const { return h % k == 0 && w % k == 0; }
 
   /// Calls f(first input row, rows, first input column, columns, windows, output index) for runs within one
   /// pooled row.
@@ -95,6 +45,11 @@ struct PooledSource {
     PoolShape shape;
 
     const float* load(std::int64_t i, std::int64_t n, float* buffer) {
+      if constexpr (K <= 4 && requires { inner.in_place(); })
+        if (const float* all = inner.in_place(); all && shape.is_whole(K)) {
+          PCOMP_SIMD((all, shape.w, i, n, weight(K, K), buffer), pool_lines<K>);
+          return buffer;
+        }
       float* out = buffer;
       shape.for_runs(i, n, K, run_windows,
                      [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
@@ -119,16 +74,15 @@ struct PooledSource {
         const float* in[K <= 4 ? K : 1];
         for (int y = 0; y < (K <= 4 ? K : 1); ++y)
           in[y] = inner.load((row + y) * shape.w + column, columns, widened[y]);
-        if constexpr (K <= 4)
-          simd<PoolRows<K>>(static_cast<const float* const*>(in), windows, weight(K, K), out);
+        if constexpr (K <= 4) PCOMP_SIMD((in, windows, weight(K, K), out), pool_rows<K>);
         return;
       }
       float sum[run_windows * K];
       std::memcpy(sum, inner.load(row * shape.w + column, columns, rest),
                   static_cast<std::size_t>(columns) * sizeof(float));
       for (std::int64_t y = 1; y < rows; ++y)
-        simd<AddRow>(inner.load((row + y) * shape.w + column, columns, rest), columns, sum);
-      simd<SumColumns<K>>(static_cast<const float*>(sum), whole, weight(rows, K), out);
+        PCOMP_SIMD((inner.load((row + y) * shape.w + column, columns, rest), columns, sum), add_row);
+      PCOMP_SIMD((sum, whole, weight(rows, K), out), sum_columns<K>);
       if (whole < windows) {  // the ragged right edge
         const std::int64_t left = columns - whole * K;
         float s = sum[whole * K];
@@ -153,6 +107,11 @@ struct UnpooledSink {
   float* direct(std::int64_t) const { return nullptr; }
 
   void store(std::int64_t i, std::int64_t n, const float* values) const {
+    if (float* all = inner.direct(0); all && shape.is_whole(K)) {
+      const float share = mode == Pool::sum ? 1.0f / (K * K) : 1.0f;
+      PCOMP_SIMD((values, shape.w, i, n, share, all), repeat_lines<K>);
+      return;
+    }
     shape.for_runs(i, n, K, run_windows,
                    [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
                        std::int64_t windows, std::int64_t at) {
@@ -162,7 +121,7 @@ struct UnpooledSink {
                      const float* v = values + (at - i);
                      const std::int64_t whole = columns / K;
                      float line[run_windows * K];
-                     simd<RepeatColumns<K>>(v, whole, share(rows, K), line);
+                     PCOMP_SIMD((v, whole, share(rows, K), line), repeat_columns<K>);
                      for (std::int64_t x = whole * K; x < columns; ++x)
                        line[x] = v[windows - 1] * share(rows, columns - whole * K);
                      for (std::int64_t y = 0; y < rows; ++y)

@@ -1,7 +1,7 @@
 #pragma once
 #include "../../wire/format.hpp"
 #include "code.hpp"
-#include "index.hpp"
+#include "index_reader.hpp"
 
 namespace pcomp::detail {
 

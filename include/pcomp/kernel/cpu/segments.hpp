@@ -1,9 +1,5 @@
 #pragma once
-#include <algorithm>
-#include <cstdint>
-#include <functional>
-
-#include "code.hpp"
+#include "simd.hpp"
 
 namespace pcomp::detail {
 
@@ -44,18 +40,10 @@ struct Segments {
   std::int64_t size_of(std::int64_t s) const { return std::min(segment, n - s * segment); }
 };
 
-/// What survives of n scores: all above `score`, and the first `ties` that equal it.
+/// What survives of a segment: all keys above `key`, and the first `ties` that equal it.
 struct Cut {
-  std::uint32_t score = 0xffffffffu;
+  std::int32_t key = std::numeric_limits<std::int32_t>::max();
   std::int64_t ties = 0;
 };
-
-/// The cut that keeps exactly k of n scores; reorders them.
-inline Cut cut_of(std::uint32_t* score, std::int64_t n, std::int64_t k) {
-  if (k <= 0) return {};
-  std::nth_element(score, score + (k - 1), score + n, std::greater<>());
-  const std::uint32_t s = score[k - 1];
-  return {s, k - std::count_if(score, score + k, [s](std::uint32_t x) { return x > s; })};
-}
 
 }  // namespace pcomp::detail

@@ -3,39 +3,6 @@
 
 namespace pcomp::detail {
 
-template <SelectCodec S>
-struct ScoreChunk {
-  PCOMP_INLINE static void run(const float* v, std::int64_t first, std::int64_t n, std::uint32_t* score) {
-    for (std::int64_t i = 0; i < n; ++i) score[i] = S::score(v[i], first + i);
-  }
-};
-
-/// Appends the survivors of one segment's range to `position` and `value`: all above the cut, and the first
-/// `ties` on it.
-struct Compact {
-  PCOMP_INLINE static std::int64_t run(const float* v, const std::uint32_t* score, std::int64_t first,
-                                       std::int64_t n, std::uint32_t cut, std::int64_t ties,
-                                       std::int64_t* position, float* value) {
-    std::int64_t c = 0;
-    if (ties == 0) {
-      for (std::int64_t i = 0; i < n; ++i) {
-        position[c] = first + i;
-        value[c] = v[i];
-        c += score[i] > cut;
-      }
-    } else {
-      for (std::int64_t i = 0; i < n; ++i) {
-        position[c] = first + i;
-        value[c] = v[i];
-        const bool tie = score[i] == cut && ties > 0;
-        ties -= tie;
-        c += score[i] > cut || tie;
-      }
-    }
-    return c;
-  }
-};
-
 /// One selection: every survivor's place among all of them is known before the first is written.
 template <SelectCodec S, class Source>
 class Selection {
@@ -45,56 +12,66 @@ class Selection {
         segments_(shaped.size(), S::segment(shaped), S::keep(S::segment(shaped)),
                   S::keep(S::segment(shaped) ? shaped.size() % S::segment(shaped) : 0)) {
     if (segments_.is_short()) return;
-    auto scores = [this](std::int64_t i, std::int64_t n, std::uint32_t* out) {
-      float buffer[chunk];
-      auto cursor = source_.cursor(i);
-      simd<ScoreChunk<S>>(cursor.load(i, n, buffer), i, n, out);
-    };
-    const ThresholdSearch search(segments_, Scores(scores), par);
-    pieces_.resize(static_cast<std::size_t>(segments_.pieces));
+    pieces_ = frame_.template take<Piece>(segments_.pieces);
+    starts_ = frame_.template take<std::int64_t>(segments_.pieces);
+    cuts_ = frame_.template take<std::int32_t>(segments_.count());
+    const Search search(source, segments_, par);
     for (std::int64_t s = 0; s < segments_.count(); ++s)
-      cuts_.push_back(search.find(s, pieces_.data() + s * segments_.pieces_each).score);
-    starts_.reserve(pieces_.size());
+      cuts_[static_cast<std::size_t>(s)] = search.find(s, pieces_.data() + s * segments_.pieces_each).key;
     std::int64_t rank = 0;
-    for (const auto& p : pieces_) {
-      starts_.push_back(rank);
-      rank += p.above + p.ties;
+    for (std::size_t p = 0; p < pieces_.size(); ++p) {
+      starts_[p] = rank;
+      rank += pieces_[p].above + pieces_[p].ties;
     }
   }
 
-  /// Calls sink(first rank, positions, values, count) for the survivors of ranks [begin, end), in runs of
-  /// `chunk` but for the last; `begin` is a multiple of `chunk`.
-  template <class Sink>
-  void emit(std::int64_t begin, std::int64_t end, Sink&& sink) const {
+  /// Shows the survivors of ranks [begin, end), `begin` a multiple of `chunk`:
+  /// mask(position, words, bits)              which of the next positions survive, ascending
+  /// values(rank, positions, values, count)   the same as lists, in runs of `chunk` but for the last
+  template <class Mask, class Values>
+  void emit(std::int64_t begin, std::int64_t end, Mask&& mask, Values&& values) const {
     if (begin >= end) return;
-    std::int64_t position[2 * chunk + 1];
-    float value[2 * chunk + 1], buffer[chunk];
-    std::uint32_t score[chunk];
+    std::uint32_t position[2 * chunk + slack];
+    float value[2 * chunk + slack], buffer[chunk];
+    std::uint64_t word[chunk / 64];
     std::int64_t piece = piece_of(begin), skip = begin - start_of(piece), held = 0;
     auto cursor = source_.cursor(segments_.begin_of(piece));
-    for (std::int64_t rank = begin; rank < end; ++piece) {
+    for (std::int64_t rank = begin, next = begin; rank < end; ++piece) {
       const std::int64_t i = segments_.begin_of(piece), n = segments_.end_of(piece) - i;
+      if (!segments_.is_short() && !any(piece)) continue;
       const float* v = cursor.load(i, n, buffer);
-      simd<ScoreChunk<S>>(v, i, n, static_cast<std::uint32_t*>(score));
-      held += compact(piece, v, score, i, n, position + held, value + held);
+      std::int64_t found = compact(piece, v, i, n, position + held, value + held, word);
       if (skip) {
-        held -= skip;
-        std::copy(position + skip, position + skip + held, position);
-        std::copy(value + skip, value + skip + held, value);
+        drop_first(word, skip);
+        found -= skip;
+        std::copy_n(position + held + skip, found, position + held);
+        std::copy_n(value + held + skip, found, value + held);
         skip = 0;
       }
-      while (held >= chunk || (held > 0 && rank + held >= end)) {
-        const std::int64_t count = std::min({held, chunk, end - rank});
-        sink(rank, static_cast<const std::int64_t*>(position), static_cast<const float*>(value), count);
+      if (next + found > end) {
+        found = end - next;
+        keep_first(word, ceil_div(n, 64), found);
+      }
+      if (found > 0) mask(i, word, n);
+      next += found, held += found;
+      while (held >= chunk || (held > 0 && rank + held == end)) {
+        const std::int64_t count = std::min(held, chunk);
+        values(rank, static_cast<const std::uint32_t*>(position), static_cast<const float*>(value), count);
         rank += count, held -= count;
-        std::copy(position + count, position + count + held, position);
-        std::copy(value + count, value + count + held, value);
-        if (rank >= end) return;
+        std::copy_n(position + count, held, position);
+        std::copy_n(value + count, held, value);
       }
     }
   }
 
  private:
+  using Search = ThresholdSearch<S, Source>;
+  using Piece = typename Search::Piece;
+
+  bool any(std::int64_t piece) const {
+    const Piece& p = pieces_[static_cast<std::size_t>(piece)];
+    return p.above + p.ties > 0;
+  }
   std::int64_t piece_of(std::int64_t rank) const {
     if (segments_.is_short())
       return segments_.keep ? rank / (segments_.keep * segments_.per_piece()) : segments_.pieces - 1;
@@ -105,30 +82,46 @@ class Selection {
                                 : starts_[static_cast<std::size_t>(piece)];
   }
 
-  std::int64_t compact(std::int64_t piece, const float* v, const std::uint32_t* score, std::int64_t i,
-                       std::int64_t n, std::int64_t* position, float* value) const {
-    if (!segments_.is_short()) {
-      const auto& p = pieces_[static_cast<std::size_t>(piece)];
-      if (p.above + p.ties == 0) return 0;
-      return simd<Compact>(v, score, i, n, cuts_[static_cast<std::size_t>(segments_.segment_of(piece))],
-                           std::int64_t{p.ties}, position, value);
+  static void drop_first(std::uint64_t* word, std::int64_t ones) {
+    for (; ones >= std::popcount(*word); *word++ = 0) ones -= std::popcount(*word);
+    for (; ones > 0; --ones) *word &= *word - 1;
+  }
+  static void keep_first(std::uint64_t* word, std::int64_t words, std::int64_t ones) {
+    for (std::int64_t w = 0; w < words; ++w) {
+      const auto here = std::popcount(word[w]);
+      if (ones < here) {
+        std::uint64_t rest = word[w];
+        for (std::int64_t j = 0; j < ones; ++j) rest &= rest - 1;
+        word[w] &= ~rest;
+      }
+      ones = std::max<std::int64_t>(0, ones - here);
     }
-    std::int64_t c = 0;
-    std::uint32_t order[chunk];
-    for (std::int64_t at = 0, s = segments_.segment_of(piece); at < n; at += segments_.segment, ++s) {
-      const std::int64_t m = std::min(segments_.segment, n - at);
-      std::copy(score + at, score + at + m, order);
-      const Cut cut = cut_of(order, m, segments_.keep_of(s));
-      c += simd<Compact>(v + at, score + at, i + at, m, cut.score, cut.ties, position + c, value + c);
+  }
+
+  std::int64_t compact(std::int64_t piece, const float* v, std::int64_t i, std::int64_t n,
+                       std::uint32_t* position, float* value, std::uint64_t* word) const {
+    if (!segments_.is_short()) {
+      const Piece& p = pieces_[static_cast<std::size_t>(piece)];
+      const std::int32_t cut = cuts_[static_cast<std::size_t>(segments_.segment_of(piece))];
+      const bool all = p.ties == p.equal;
+      return PCOMP_SIMD((v, i, n, cut, std::int64_t{p.ties}, all, position, value, word), compact_piece<S>);
+    }
+    std::fill_n(word, ceil_div(n, 64), std::uint64_t{0});
+    std::int64_t c = 0, at = 0;
+    for (std::int64_t s = segments_.segment_of(piece); at < n; at += segments_.segment, ++s) {
+      const std::int64_t m = std::min(segments_.segment, n - at), k = segments_.keep_of(s);
+      if (k <= 0) continue;
+      c += PCOMP_SIMD((v + at, i + at, m, k, at, position + c, value + c, word), compact_short<S>);
     }
     return c;
   }
 
+  Scratch frame_;
   const Source& source_;
   Segments segments_;
-  std::vector<ThresholdSearch::Piece> pieces_;
-  std::vector<std::uint32_t> cuts_;
-  std::vector<std::int64_t> starts_;
+  std::span<Piece> pieces_;
+  std::span<std::int64_t> starts_;
+  std::span<std::int32_t> cuts_;
 };
 
 }  // namespace pcomp::detail

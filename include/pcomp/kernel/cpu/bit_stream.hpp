@@ -1,0 +1,75 @@
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "isa.hpp"
+
+namespace pcomp::detail {
+
+/// Word number `word` of a block of bytes, zero past its end.
+PCOMP_INLINE std::uint64_t word_at(const std::byte* block, std::int64_t bytes, std::int64_t word) {
+  std::uint64_t v = 0;
+  const std::int64_t rest = bytes - word * 8;
+  if (rest >= 8)
+    std::memcpy(&v, block + word * 8, 8);
+  else if (rest > 0)
+    std::memcpy(&v, block + word * 8, static_cast<std::size_t>(rest));
+  return v;
+}
+
+/// Appends bits to an array that starts as zero and that other threads append to before and after this stretch.
+///
+/// Words at its two ends may hold bits of theirs: those are ORed in, all others are stored.
+class BitStream {
+ public:
+  BitStream(std::byte* to, std::int64_t bytes) : to_(to), bytes_(bytes) {}
+
+  void begin(std::int64_t bit) {
+    word_ = bit / 64;
+    fill_ = static_cast<int>(bit % 64);
+    value_ = 0;
+    shared_ = 2;
+  }
+  /// The low `length` <= 64 bits of `bits`, which has no others.
+  PCOMP_INLINE void append(std::uint64_t bits, int length) {
+    value_ |= bits << fill_;
+    if (fill_ + length >= 64) {
+      flush_word();
+      value_ = bits >> 1 >> (63 - fill_);
+      fill_ -= 64;
+    }
+    fill_ += length;
+  }
+  /// From here on words may hold bits of the thread that goes on.
+  void share() { shared_ = 1 << 30; }
+  void finish() {
+    share();
+    flush_word();
+    value_ = 0;
+  }
+
+ private:
+  PCOMP_INLINE void flush_word() {
+    std::byte* at = to_ + word_ * 8;
+    if (shared_ <= 0 && word_ * 8 + 8 <= bytes_)
+      std::memcpy(at, &value_, 8);
+    else
+      merge(at);
+    --shared_;
+    ++word_;
+  }
+  void merge(std::byte* at) {
+    for (std::int64_t b = 0; b < std::min<std::int64_t>(8, bytes_ - word_ * 8); ++b)
+      if (const auto v = static_cast<unsigned char>(value_ >> (8 * b)))
+        __atomic_fetch_or(reinterpret_cast<unsigned char*>(at) + b, v, __ATOMIC_RELAXED);
+  }
+
+  std::byte* to_;
+  std::int64_t bytes_, word_ = 0;
+  std::uint64_t value_ = 0;
+  int fill_ = 0, shared_ = 2;
+};
+
+}  // namespace pcomp::detail

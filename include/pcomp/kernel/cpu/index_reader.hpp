@@ -1,0 +1,118 @@
+#pragma once
+#include "../../wire/index_format.hpp"
+#include "simd.hpp"
+
+namespace pcomp::detail {
+
+/// Reads positions in order of rank, some hundreds at a time. Whatever the bytes are, every position it gives lies
+/// where it was asked for.
+class IndexReader {
+ public:
+  IndexReader(const IndexFormat& f, const std::byte* block, std::int64_t n, std::int64_t k)
+      : f_(f), block_(block), n_(n), k_(k) {}
+
+  std::int64_t rank() const { return rank_ + at_; }
+
+  /// Goes to the first position that is at least p.
+  void seek_position(std::int64_t p) {
+    rewind();
+    if (f_.kind == IndexFormat::none) {
+      rank_ = std::min(p, k_);
+      return;
+    }
+    if (f_.kind == IndexFormat::bitmap) {
+      for (; word_ < p / 64 && has_words(); ++word_) rank_ += std::popcount(word());
+    } else {  // skip words until the zeros, which count buckets, reach p's bucket
+      const std::int64_t bucket = p >> f_.low_bits;
+      for (std::int64_t zeros = 0; has_words(); ++word_) {
+        const int ones = std::popcount(word());
+        if (zeros + 64 - ones >= bucket) break;
+        zeros += 64 - ones;
+        rank_ += ones;
+      }
+    }
+    while (peek() < p) ++at_;
+  }
+
+  /// Goes to rank s.
+  void seek_rank(std::int64_t s) {
+    rewind();
+    if (f_.kind == IndexFormat::none) {
+      rank_ = s;
+      return;
+    }
+    for (; has_words(); ++word_) {
+      const int ones = std::popcount(word());
+      if (rank_ + ones > s) break;
+      rank_ += ones;
+    }
+    while (rank() < s && peek() < n_) ++at_;
+  }
+
+  /// Up to `most` offsets from `base` of the next positions below `end`; fewer where there are no more.
+  std::int64_t take(std::int64_t base, std::int64_t end, std::int64_t most, std::int32_t* offset) {
+    std::int64_t c = 0;
+    while (c < most && peek() < end) {
+      const std::int64_t stop = std::min(count_, at_ + most - c);
+      for (; at_ < stop && position_[at_] < end; ++at_, ++c)
+        offset[c] = static_cast<std::int32_t>(std::max(position_[at_] - base, std::int64_t{0}));
+    }
+    return c;
+  }
+
+  /// The next position; n where there is none.
+  std::int64_t peek() {
+    if (at_ == count_) refill();
+    return at_ < count_ ? position_[at_] : n_;
+  }
+
+ private:
+  static constexpr std::int64_t window = 2 * pack_block;
+
+  bool has_words() const { return word_ * 8 < f_.high_bytes; }
+  std::uint64_t word() const { return word_at(block_, f_.high_bytes, word_); }
+  void rewind() { word_ = rank_ = at_ = count_ = 0; }
+
+  /// Reads the next positions, if there are any.
+  void refill() {
+    rank_ += count_;
+    at_ = count_ = 0;
+    if (rank_ >= k_) return;
+    if (f_.kind == IndexFormat::none) {
+      count_ = std::min(window, k_ - rank_);
+      for (std::int64_t j = 0; j < count_; ++j) position_[j] = rank_ + j;
+      return;
+    }
+    count_ =
+        std::min(PCOMP_SIMD((block_, f_.high_bytes, word_, window, position_), ones_of_words), k_ - rank_);
+    if (f_.kind == IndexFormat::elias_fano) {
+      lows(rank_, count_);
+      PCOMP_SIMD((position_, count_, rank_, f_.low_bits, low_, n_), fano_positions);
+    }
+  }
+
+  /// The low bits of ranks [first, first + count) to `low_`, whole blocks at a time.
+  void lows(std::int64_t first, std::int64_t count) {
+    for (std::int64_t done = 0; done < count;) {
+      const std::int64_t b = (first + done) / pack_block, within = (first + done) % pack_block;
+      if (b != low_block_) {
+        low_block_ = b;
+        PCOMP_SIMD((block_ + f_.low_at + b * (pack_block / 8) * f_.low_bits,
+                    std::min(pack_block, k_ - b * pack_block), f_.low_bits, block_low_),
+                   unpack_lows);
+      }
+      const std::int64_t part = std::min(count - done, pack_block - within);
+      std::copy_n(block_low_ + within, part, low_ + done);
+      done += part;
+    }
+  }
+
+  IndexFormat f_;
+  const std::byte* block_;
+  std::int64_t n_, k_;
+  std::int64_t word_ = 0, rank_ = 0, at_ = 0, count_ = 0, low_block_ = -1;
+  std::int64_t position_[window + 64 + 8];
+  std::uint32_t low_[window + 64 + 8], block_low_[pack_block];
+};
+
+}  // namespace pcomp::detail

@@ -1,0 +1,91 @@
+#pragma once
+#include "../../wire/index_format.hpp"
+#include "simd.hpp"
+
+namespace pcomp::detail {
+
+/// Writes the index block of a stretch of survivors into an array of zeros, into which other threads write the
+/// stretches before and after.
+///
+/// The last word that has a survivor is held back until the next one comes: whatever stands behind the last
+/// survivor belongs to another thread.
+class IndexWriter {
+ public:
+  /// `rank` is that of the first survivor to come.
+  IndexWriter(const IndexFormat& f, std::byte* block, std::int64_t rank)
+      : f_(f), block_(block), rank_(rank), out_(block, f.high_bytes) {}
+  ~IndexWriter() { end_stretch(); }
+  IndexWriter(const IndexWriter&) = delete;
+  IndexWriter& operator=(const IndexWriter&) = delete;
+
+  /// Which of `bits` positions from `position` on survive; positions ascend from call to call.
+  void mask(std::int64_t position, const std::uint64_t* word, std::int64_t bits) {
+    if (f_.kind == IndexFormat::none) return;
+    const std::int64_t count = ceil_div(bits, 64);
+    const int shift = static_cast<int>(position % 64);
+    if (shift) {
+      for (std::int64_t w = 0; w < count; ++w) {
+        if (const std::uint64_t low = word[w] << shift) add(position + w * 64 - shift, &low, 1);
+        if (const std::uint64_t high = word[w] >> (64 - shift)) add(position + w * 64 + 64 - shift, &high, 1);
+      }
+      return;
+    }
+    std::int64_t first = 0, end = count;
+    while (end > first && word[end - 1] == 0) --end;
+    while (first < end && word[first] == 0) ++first;
+    if (first < end) add(position + first * 64, word + first, end - first);
+  }
+
+  /// The positions of ranks [first, first + count); `first` is a multiple of the pack block.
+  void lows(std::int64_t first, const std::uint32_t* position, std::int64_t count) const {
+    if (f_.kind != IndexFormat::elias_fano || f_.low_bits == 0) return;
+    std::byte* to = block_ + f_.low_at + first / pack_block * (pack_block / 8) * f_.low_bits;
+    PCOMP_SIMD((position, count, f_.low_bits, to), pack_lows);
+  }
+
+ private:
+  /// Words from the multiple of 64 `at` on; the first and the last are not zero.
+  void add(std::int64_t at, const std::uint64_t* word, std::int64_t count) {
+    if (holds_ && at == held_at_) {
+      held_ |= *word++;
+      if (--count == 0) return;
+      at += 64;
+    }
+    constexpr std::int64_t far = 64;
+    if (holds_ && at - held_at_ > far * 64) end_stretch();
+    if (!holds_) {
+      out_.begin(f_.kind == IndexFormat::bitmap ? at : (at >> f_.low_bits) + rank_);
+    } else {
+      emit(&held_, 1, held_at_);
+      const std::uint64_t none[far] = {};
+      emit(none, (at - held_at_) / 64 - 1, held_at_ + 64);
+    }
+    emit(word, count - 1, at);
+    holds_ = true, held_ = word[count - 1], held_at_ = at + (count - 1) * 64;
+  }
+  void emit(const std::uint64_t* word, std::int64_t count, std::int64_t at) {
+    if (f_.kind == IndexFormat::bitmap) {
+      for (std::int64_t w = 0; w < count; ++w) out_.append(word[w], 64);
+      return;
+    }
+    PCOMP_SIMD((word, count, at, f_.low_bits, out_), append_words);
+    for (std::int64_t w = 0; w < count; ++w) rank_ += std::popcount(word[w]);
+  }
+  void end_stretch() {
+    if (!holds_) return;
+    out_.share();
+    emit(&held_, 1, held_at_);
+    out_.finish();
+    holds_ = false;
+  }
+
+  IndexFormat f_;
+  std::byte* block_;
+  std::int64_t rank_;
+  BitStream out_;
+  bool holds_ = false;
+  std::uint64_t held_ = 0;
+  std::int64_t held_at_ = 0;
+};
+
+}  // namespace pcomp::detail

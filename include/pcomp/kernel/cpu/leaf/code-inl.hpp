@@ -1,0 +1,144 @@
+// Values to packed codes and back, a chunk at a time.
+namespace pcomp::detail::HWY_NAMESPACE {
+
+/// A block of 128 values to codes, one a word; the affine coder by hand, others as the compiler vectorises them.
+template <CodeCodec C>
+HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prepared& p, std::uint32_t seed,
+                             CodeWord<C>* code) {
+  using T = CoderTraits<C>;
+  if constexpr (is_affine<C> && HWY_TARGET != HWY_SCALAR) {
+    const hn::ScalableTag<float> d;
+    const hn::Rebind<std::int32_t, decltype(d)> di;
+    const hn::Rebind<CodeWord<C>, decltype(d)> dc;
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    const auto lo = hn::Set(d, p.lo), inverse = hn::Set(d, p.inverse), levels = hn::Set(d, C::levels);
+    const auto pre = hn::Set(d, p.pre), zero = hn::Zero(d), magic = hn::Set(d, 8388608.0f);
+    for (std::int64_t j = 0; j < pack_block; j += lanes) {
+      auto x = hn::LoadU(d, v + j);
+      if (p.pre != 1) x = hn::Mul(x, pre);
+      auto t = hn::Mul(hn::Sub(x, lo), inverse);
+      t = hn::IfThenElse(hn::Gt(t, zero), t, zero);  // NaN becomes 0
+      t = hn::Add(hn::Min(t, levels), magic);        // rounded, to even, in the low bits of the float
+      const auto bits = hn::And(hn::BitCast(di, t), hn::Set(di, 0xffff));
+      hn::StoreU(hn::DemoteTo(dc, bits), dc, code + j);
+    }
+  } else if constexpr (std::is_same_v<C, ops::Half>) {
+    narrow_f16(v, pack_block, code);
+  } else {
+    for (std::uint32_t j = 0; j < pack_block; ++j) {
+      float noise = 0;
+      if constexpr (T::stochastic)
+        noise = static_cast<float>(static_cast<std::int32_t>(mix(seed + j * 0x9e3779b9u) >> 8)) * 0x1p-24f;
+      code[j] = static_cast<CodeWord<C>>(T::encode(v[j], p, noise));
+    }
+  }
+}
+
+template <CodeCodec C>
+HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits<C>::Prepared& p,
+                             float* out) {
+  using T = CoderTraits<C>;
+  if constexpr (is_affine<C> && HWY_TARGET != HWY_SCALAR) {
+    const hn::ScalableTag<float> d;
+    const hn::Rebind<std::int32_t, decltype(d)> di;
+    const hn::Rebind<CodeWord<C>, decltype(d)> dc;
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    const auto lo = hn::Set(d, p.lo), step = hn::Set(d, p.step);
+    if (p.within) {
+      for (std::int64_t j = 0; j < pack_block; j += lanes) {
+        const auto c = hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(dc, code + j)));
+        hn::StoreU(hn::MulAdd(c, step, lo), d, out + j);  // the product is exact, so fused or not is the same
+      }
+      return;
+    }
+  }
+  if constexpr (std::is_same_v<C, ops::Half>)
+    widen_f16(code, pack_block, out);
+  else
+    for (std::int64_t j = 0; j < pack_block; ++j) out[j] = T::decode(code[j], p);
+}
+
+/// Codes `count` values, ranks [first, first + count) of what is sent; `first` is a multiple of `chunk`.
+template <CodeCodec C>
+inline void encode_codes(const float* v, std::int64_t count, std::int64_t first, std::byte* codes,
+                         std::byte* scales, const typename CoderTraits<C>::Scale* whole) {
+  using T = CoderTraits<C>;
+  typename T::Scale scale{};
+  if (whole) scale = *whole;
+  typename T::Prepared p = T::prepare(scale);
+  codes += first / pack_block * (pack_block / 8) * T::bits;
+  for (std::int64_t b = 0; b < count; b += pack_block) {
+    if constexpr (T::has_scale && T::group() > 0) {
+      if (b % T::group() == 0) {
+        scale = T::fit(settled(finite_range_of(v + b, std::min(count - b, T::group()))));
+        std::memcpy(scales + (first + b) / T::group() * T::scale_bytes, &scale, sizeof scale);
+        p = T::prepare(scale);
+      }
+    }
+    std::uint32_t seed = 0;
+    if constexpr (T::stochastic) seed = noise_seed(scale, (first + b) / pack_block);
+    const std::int64_t r = std::min(count - b, pack_block);
+    const float* from = v + b;
+    float rest[pack_block];
+    if (r < pack_block) {
+      std::fill(std::copy_n(from, r, rest), rest + pack_block, 0.0f);
+      from = rest;
+    }
+    const std::int64_t bytes = block_bytes(r, T::bits);
+    if constexpr (std::is_same_v<C, ops::Float32>) {
+      std::memcpy(codes, from, static_cast<std::size_t>(bytes));
+    } else if (T::bits == 8 && r == pack_block) {  // one plane: the codes are the bytes
+      encode_block<C>(from, p, seed, reinterpret_cast<CodeWord<C>*>(codes));
+    } else {
+      CodeWord<C> code[pack_block];
+      encode_block<C>(from, p, seed, code);
+      if constexpr (T::bits >= 16)
+        std::memcpy(codes, code, static_cast<std::size_t>(bytes));
+      else
+        pack_codes(code, r, T::bits, codes);
+    }
+    codes += bytes;
+  }
+}
+
+/// The values of ranks [first, first + count), where `first` is a multiple of the pack block.
+template <CodeCodec C>
+inline void decode_codes(const std::byte* codes, const std::byte* scales, std::int64_t first,
+                         std::int64_t count, float* out) {
+  using T = CoderTraits<C>;
+  codes += first / pack_block * (pack_block / 8) * T::bits;
+  typename T::Scale scale{};
+  typename T::Prepared p = T::prepare(scale);
+  for (std::int64_t b = 0; b < count; b += pack_block) {
+    if constexpr (T::has_scale) {
+      const std::int64_t at = T::group() ? (first + b) / std::max<std::int64_t>(T::group(), 1) : 0;
+      if (b == 0 || (T::group() && (first + b) % std::max<std::int64_t>(T::group(), 1) == 0)) {
+        std::memcpy(&scale, scales + at * T::scale_bytes, sizeof scale);
+        p = T::prepare(scale);
+      }
+    }
+    const std::int64_t r = std::min(count - b, pack_block), bytes = block_bytes(r, T::bits);
+    if constexpr (std::is_same_v<C, ops::Float32>) {
+      std::memcpy(out + b, codes, static_cast<std::size_t>(bytes));
+    } else if (T::bits == 8 && r == pack_block) {
+      decode_block<C>(reinterpret_cast<const CodeWord<C>*>(codes), p, out + b);
+    } else {
+      CodeWord<C> code[pack_block];
+      if constexpr (T::bits >= 16)
+        std::memcpy(code, codes, static_cast<std::size_t>(bytes));
+      else
+        unpack_codes(codes, r, T::bits, code);
+      if (r == pack_block) {
+        decode_block<C>(code, p, out + b);
+      } else {
+        float value[pack_block];
+        std::fill(code + r, code + pack_block, CodeWord<C>{0});
+        decode_block<C>(code, p, value);
+        std::copy_n(value, r, out + b);
+      }
+    }
+    codes += bytes;
+  }
+}
+
+}  // namespace pcomp::detail::HWY_NAMESPACE

@@ -1,0 +1,35 @@
+// Widening and narrowing of the 16-bit float formats.
+namespace pcomp::detail::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+inline void widen_bf16(const std::uint16_t* in, std::int64_t n, float* out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = from_bf16(in[i]);
+}
+inline void narrow_bf16(const float* in, std::int64_t n, std::uint16_t* out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = to_bf16(in[i]);
+}
+
+inline void widen_f16(const std::uint16_t* in, std::int64_t n, float* out) {
+  std::int64_t i = 0;
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  const hn::ScalableTag<float> d;
+  const hn::Rebind<hwy::float16_t, decltype(d)> d16;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto* half = reinterpret_cast<const hwy::float16_t*>(in);
+  for (; i + lanes <= n; i += lanes) hn::StoreU(hn::PromoteTo(d, hn::LoadU(d16, half + i)), d, out + i);
+#endif
+  for (; i < n; ++i) out[i] = from_half(in[i]);
+}
+inline void narrow_f16(const float* in, std::int64_t n, std::uint16_t* out) {
+  std::int64_t i = 0;
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  const hn::ScalableTag<float> d;
+  const hn::Rebind<hwy::float16_t, decltype(d)> d16;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  auto* half = reinterpret_cast<hwy::float16_t*>(out);
+  for (; i + lanes <= n; i += lanes) hn::StoreU(hn::DemoteTo(d16, hn::LoadU(d, in + i)), d16, half + i);
+#endif
+  for (; i < n; ++i) out[i] = to_half(in[i]);
+}
+
+}  // namespace pcomp::detail::HWY_NAMESPACE

@@ -1,0 +1,108 @@
+// Sums of windows, and values repeated over windows.
+namespace pcomp::detail::HWY_NAMESPACE {
+
+inline void add_row(const float* in, std::int64_t n, float* sum) {
+  for (std::int64_t i = 0; i < n; ++i) sum[i] += in[i];
+}
+
+/// out[c] = weight * (the sum of columns cK .. cK+K-1, left to right), over whole windows.
+template <int K>
+inline void sum_columns(const float* column, std::int64_t windows, float weight, float* out) {
+  for (std::int64_t c = 0; c < windows; ++c) {
+    float s = column[c * K];
+    for (int x = 1; x < K; ++x) s += column[c * K + x];
+    out[c] = canonical(s * weight);
+  }
+}
+
+/// The same for K whole rows in place: columns first, top to bottom, so that it agrees with the general way
+/// bit for bit.
+template <int K>
+HWY_INLINE void pool_rows_of(const float* const* row, std::int64_t windows, float weight, float* out) {
+  std::int64_t c = 0;
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (K == 2) {
+    const hn::ScalableTag<float> d;
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    const auto w = hn::Set(d, weight), nan = hn::Set(d, std::numeric_limits<float>::quiet_NaN());
+    for (; c + lanes <= windows; c += lanes) {
+      const float* a = row[0] + 2 * c;
+      const float* b = row[1] + 2 * c;
+      const auto left = hn::Add(hn::LoadU(d, a), hn::LoadU(d, b));
+      const auto right = hn::Add(hn::LoadU(d, a + lanes), hn::LoadU(d, b + lanes));
+      const auto mean = hn::Mul(hn::Add(hn::ConcatEven(d, right, left), hn::ConcatOdd(d, right, left)), w);
+      hn::StoreU(hn::IfThenElse(hn::Eq(mean, mean), mean, nan), d, out + c);
+    }
+  }
+#endif
+  for (; c < windows; ++c) {
+    float s = 0;
+    for (int x = 0; x < K; ++x) {
+      float column = row[0][c * K + x];
+      for (int y = 1; y < K; ++y) column += row[y][c * K + x];
+      s = x == 0 ? column : s + column;
+    }
+    out[c] = canonical(s * weight);
+  }
+}
+template <int K>
+inline void pool_rows(const float* const* row, std::int64_t windows, float weight, float* out) {
+  pool_rows_of<K>(row, windows, weight, out);
+}
+
+/// Windows [i, i + n) of an array of lines that whole windows fill, `width` floats wide.
+template <int K>
+inline void pool_lines(const float* in, std::int64_t width, std::int64_t i, std::int64_t n, float weight,
+                       float* out) {
+  const std::int64_t each = width / K;
+  for (std::int64_t line = i / each, column = i % each; n > 0; ++line, column = 0) {
+    const std::int64_t windows = std::min(n, each - column);
+    const float* row[K];
+    for (int y = 0; y < K; ++y) row[y] = in + (line * K + y) * width + column * K;
+    pool_rows_of<K>(row, windows, weight, out);
+    out += windows, n -= windows;
+  }
+}
+
+template <int K>
+HWY_INLINE void repeat_columns_of(const float* in, std::int64_t windows, float weight, float* out) {
+  std::int64_t c = 0;
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (K == 2) {
+    const hn::ScalableTag<float> d;
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    const auto w = hn::Set(d, weight);
+    const hn::Repartition<std::uint64_t, decltype(d)> d64;
+    for (; c + lanes <= windows; c += lanes) {
+      const auto x = hn::Mul(hn::LoadU(d, in + c), w);
+      // Each float twice: widened to 64 bits, ORed with itself in the upper half.
+      const hn::Rebind<std::uint32_t, decltype(d64)> half;
+      const auto bits = hn::BitCast(hn::RebindToUnsigned<decltype(d)>(), x);
+      const auto low = hn::PromoteTo(d64, hn::LowerHalf(half, bits));
+      const auto high = hn::PromoteTo(d64, hn::UpperHalf(half, bits));
+      hn::StoreU(hn::BitCast(d, hn::Or(low, hn::ShiftLeft<32>(low))), d, out + 2 * c);
+      hn::StoreU(hn::BitCast(d, hn::Or(high, hn::ShiftLeft<32>(high))), d, out + 2 * c + lanes);
+    }
+  }
+#endif
+  for (; c < windows; ++c)
+    for (int x = 0; x < K; ++x) out[c * K + x] = in[c] * weight;
+}
+template <int K>
+inline void repeat_columns(const float* in, std::int64_t windows, float weight, float* out) {
+  repeat_columns_of<K>(in, windows, weight, out);
+}
+/// The inverse of pool_lines: each value K x K times.
+template <int K>
+inline void repeat_lines(const float* in, std::int64_t width, std::int64_t i, std::int64_t n, float weight,
+                         float* out) {
+  const std::int64_t each = width / K;
+  for (std::int64_t line = i / each, column = i % each; n > 0; ++line, column = 0) {
+    const std::int64_t windows = std::min(n, each - column);
+    float* row = out + line * K * width + column * K;
+    for (int y = 0; y < K; ++y) repeat_columns_of<K>(in, windows, weight, row + y * width);
+    in += windows, n -= windows;
+  }
+}
+
+}  // namespace pcomp::detail::HWY_NAMESPACE

@@ -1,0 +1,141 @@
+// Counting and compacting by score.
+namespace pcomp::detail::HWY_NAMESPACE {
+
+/// Scores as signed keys of the same order; a magnitude is one already.
+template <SelectCodec S>
+HWY_INLINE std::int32_t key_of(float x, std::int64_t i) {
+  return as_key<S>(S::score(x, i));
+}
+
+#if HWY_TARGET != HWY_SCALAR
+template <SelectCodec S, class DI>
+HWY_INLINE hn::Vec<DI> keys_of(DI d, const float* v, std::int64_t first) {
+  if constexpr (is_magnitude<S>) {
+    return (void)first,
+           hn::And(hn::LoadU(d, reinterpret_cast<const std::int32_t*>(v)), hn::Set(d, 0x7fffffff));
+  } else {
+    std::int32_t key[hn::MaxLanes(DI())];
+    for (std::size_t j = 0; j < hn::Lanes(d); ++j)
+      key[j] = key_of<S>(v[j], first + static_cast<std::int64_t>(j));
+    return hn::LoadU(d, key);
+  }
+}
+#endif
+
+template <SelectCodec S>
+inline void write_keys(const float* v, std::int64_t first, std::int64_t n, std::int32_t* key) {
+  for (std::int64_t i = 0; i < n; ++i) key[i] = key_of<S>(v[i], first + i);
+}
+
+/// Counts the keys above a bracket and gathers those in (lo, hi], with room for a vector behind them: both numbers.
+template <SelectCodec S>
+inline std::array<std::int32_t, 2> split(const float* v, std::int64_t first, std::int64_t n, std::int32_t lo,
+                                         std::int32_t hi, std::int32_t* inside) {
+  std::int32_t above = 0, in = 0;
+  std::int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<std::int32_t> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto low = hn::Set(d, lo), high = hn::Set(d, hi);
+  for (; i + lanes <= n; i += lanes) {
+    const auto key = keys_of<S>(d, v + i, first + i);
+    const auto over = hn::Gt(key, high);
+    const auto within = hn::And(hn::Gt(key, low), hn::Not(over));
+    above += count_of(bits_of(d, over));
+    hn::StoreU(hn::Compress(key, within), d, inside + in);
+    in += count_of(bits_of(d, within));
+  }
+#endif
+  for (; i < n; ++i) {
+    const std::int32_t key = key_of<S>(v[i], first + i);
+    above += key > hi;
+    inside[in] = key;
+    in += key > lo && key <= hi;
+  }
+  return {above, in};
+}
+
+/// How many of n keys equal two values.
+template <SelectCodec S>
+inline std::array<std::int32_t, 2> count_equal(const float* v, std::int64_t first, std::int64_t n,
+                                               std::int32_t a, std::int32_t b) {
+  std::int32_t at_a = 0, at_b = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int32_t key = key_of<S>(v[i], first + i);
+    at_a += key == a;
+    at_b += key == b;
+  }
+  return {at_a, at_b};
+}
+
+/// The survivors of n elements: their values, their positions from `first` on and the mask of 64 a word. All
+/// above the cut survive, and the first `ties` that equal it. There is room for a vector behind the results.
+template <SelectCodec S>
+inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64_t n, std::int32_t cut,
+                                  std::int64_t ties, bool all_ties, std::uint32_t* position, float* value,
+                                  std::uint64_t* mask) {
+  std::int64_t c = 0, i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<std::int32_t> d;
+  const hn::Rebind<float, decltype(d)> df;
+  const hn::Rebind<std::uint32_t, decltype(d)> du;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  if (ties == 0 || all_ties) {
+    const auto limit = hn::Set(d, cut);
+    auto at = hn::Iota(du, static_cast<std::uint32_t>(first));
+    const auto step = hn::Set(du, static_cast<std::uint32_t>(lanes));
+    for (; i + 64 <= n; i += 64) {
+      std::uint64_t word = 0;
+      for (std::int64_t j = 0; j < 64; j += lanes) {
+        const auto key = keys_of<S>(d, v + i + j, first + i + j);
+        const auto kept = ties == 0 ? hn::Gt(key, limit) : hn::Not(hn::Gt(limit, key));
+        const std::uint64_t bits = bits_of(d, kept);
+        hn::StoreU(hn::Compress(hn::LoadU(df, v + i + j), hn::RebindMask(df, kept)), df, value + c);
+        hn::StoreU(hn::Compress(at, hn::RebindMask(du, kept)), du, position + c);
+        at = hn::Add(at, step);
+        word |= bits << j;
+        c += count_of(bits);
+      }
+      mask[i / 64] = word;
+    }
+  }
+#endif
+  for (std::uint64_t word = 0; i < n; ++i) {
+    const std::int32_t key = key_of<S>(v[i], first + i);
+    const bool tie = key == cut && ties > 0;
+    ties -= tie && !all_ties;
+    const bool kept = key > cut || tie;
+    position[c] = static_cast<std::uint32_t>(first + i);
+    value[c] = v[i];
+    c += kept;
+    word |= std::uint64_t{kept} << (i % 64);
+    if (i % 64 == 63 || i + 1 == n) {
+      mask[i / 64] = word;
+      word = 0;
+    }
+  }
+  return c;
+}
+
+/// The same for a short segment, whose k survivors are found here; their bits are ORed in from bit `at` on.
+template <SelectCodec S>
+inline std::int64_t compact_short(const float* v, std::int64_t first, std::int64_t n, std::int64_t k,
+                                  std::int64_t at, std::uint32_t* position, float* value,
+                                  std::uint64_t* mask) {
+  std::int32_t key[chunk + slack], order[chunk + slack];
+  write_keys<S>(v, first, n, key);
+  std::copy_n(key, n, order);
+  const std::int32_t cut = nth_highest(order, n, k);
+  std::int64_t above = 0, equal = 0;
+  for (std::int64_t i = 0; i < n; ++i) above += key[i] > cut, equal += key[i] == cut;
+  std::uint64_t word[chunk / 64];
+  const std::int64_t c =
+      compact_piece<S>(v, first, n, cut, k - above, k - above == equal, position, value, word);
+  for (std::int64_t w = 0; w * 64 < n; ++w) {
+    mask[(at + w * 64) / 64] |= word[w] << (at % 64);
+    if (at % 64 && word[w] >> (64 - at % 64)) mask[(at + w * 64) / 64 + 1] |= word[w] >> (64 - at % 64);
+  }
+  return c;
+}
+
+}  // namespace pcomp::detail::HWY_NAMESPACE
