@@ -6,6 +6,7 @@
 #include <pcomp/core/error.hpp>
 
 #include "network.hpp"
+#include "similar.hpp"
 #include "wires.hpp"
 
 namespace cifar {
@@ -135,6 +136,20 @@ Settings read(const std::vector<std::string>& words, CLI::App** failed, std::uni
   return s;
 }
 
+/// About words that are no option's: CLI11's own text lists them backwards and suggests nothing.
+std::string unknown(const CLI::App& app) {
+  std::string word = app.remaining().front();
+  if (!word.starts_with("-"))
+    return "'" + word + "' belongs to no option: an option begins with --, see --help";
+  word = word.substr(0, word.find('='));
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) names.push_back("--" + option->get_lnames().front());
+  const std::string meant = most_similar(word, names);
+  return "there is no option '" + word + "'" +
+         (2 * edits(meant, word) <= word.size() ? ": did you mean '" + meant + "'? --help shows all"
+                                                : "; --help shows all");
+}
+
 }  // namespace
 
 Settings recipe(const std::string& name) {
@@ -153,6 +168,10 @@ Parsed parse(int argc, const char* const* argv) {
   CLI::App* failed = nullptr;
   try {
     p.settings = read({argv + 1, argv + argc}, &failed, app);
+  } catch (const CLI::ExtrasError& e) {
+    std::fprintf(stderr, "mobilenetv2-cifar10: %s\n", unknown(*failed).c_str());
+    p.go_on = false;
+    p.exit = e.get_exit_code();
   } catch (const CLI::ParseError& e) {
     p.go_on = false;
     p.exit = failed->exit(e);

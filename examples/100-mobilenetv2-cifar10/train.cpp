@@ -137,9 +137,9 @@ class Run {
                 engine_.schedule().policy.c_str(), settings_.micro_batches,
                 (settings_.batch + settings_.micro_batches - 1) / settings_.micro_batches,
                 engine_.schedule().ranks, 100 * engine_.schedule().bubble);
-    std::printf("recipe    %s: %d epochs, batch %d, lr %g, weight decay %g, seed %llu\n",
-                settings_.recipe.c_str(), settings_.epochs, settings_.batch, settings_.lr,
-                settings_.weight_decay, static_cast<unsigned long long>(settings_.seed));
+    std::printf("recipe    %s: %d epoch%s, batch %d, lr %g, weight decay %g, seed %llu\n",
+                settings_.recipe.c_str(), settings_.epochs, settings_.epochs == 1 ? "" : "s", settings_.batch,
+                settings_.lr, settings_.weight_decay, static_cast<unsigned long long>(settings_.seed));
     if (done() > 0)
       std::printf("results   %s, resumed after epoch %d\n", folder_.c_str(), done());
     else

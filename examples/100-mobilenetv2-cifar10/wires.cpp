@@ -1,9 +1,8 @@
 #include "wires.hpp"
 
-#include <algorithm>
-#include <numeric>
 #include <pcomp/cpu.hpp>
-#include <string>
+
+#include "similar.hpp"
 
 namespace cifar {
 namespace {
@@ -11,20 +10,6 @@ namespace {
 using namespace pcomp;
 
 inline constexpr auto thin = Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>;
-
-std::size_t edits(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0]++;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replace = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({row[j + 1] + 1, row[j] + 1, replace});
-    }
-  }
-  return row.back();
-}
 
 }  // namespace
 
@@ -55,12 +40,12 @@ const std::vector<NamedWire>& wires() {
 }
 
 const NamedWire& find_wire(std::string_view name) {
-  const NamedWire* similar = nullptr;
+  std::vector<std::string> names;
   for (const NamedWire& w : wires()) {
     if (w.name == name) return w;
-    if (!similar || edits(w.name, name) < edits(similar->name, name)) similar = &w;
+    names.emplace_back(w.name);
   }
-  throw Error("there is no wire '" + std::string(name) + "': did you mean '" + std::string(similar->name) +
+  throw Error("there is no wire '" + std::string(name) + "': did you mean '" + most_similar(name, names) +
               "'? --list-wires shows all");
 }
 

@@ -76,5 +76,6 @@ with tempfile.TemporaryDirectory() as base:
         expect(reason in run(*options, code=1), f"{options}: {reason} was not said")
     expect(not pathlib.Path(killed + "2").exists(), "a mistake left a folder")
     expect("did you mean 'topk10-quant8'?" in run("--wire", "topk10quant8", code=105), "no suggestion")
+    expect("did you mean '--epochs'?" in run("--epoch", "3", code=109), "no suggestion for an option")
     expect("--list-wires" in run("--help") and "Quant<8>" in run("--list-wires"), "--help or --list-wires")
 print("run, kill -9, Ctrl-C, resume: the same results to the last bit")
