@@ -9,6 +9,8 @@
 #include "codec/topk.hpp"
 #include "schedule/forward_only.hpp"
 #include "schedule/gpipe.hpp"
+#include "schedule/interleaved.hpp"
 #include "schedule/make_schedule.hpp"
 #include "schedule/one_f_one_b.hpp"
+#include "schedule/zero_bubble.hpp"
 #include "wire/bytes.hpp"
