@@ -67,7 +67,7 @@ class ScheduleTable {
   template <class T = Trace>
   T trace() const {
     return with_rows(
-        [&](detail::Rows all) { return detail::trace_of<T>(policy.c_str(), all, size(), passes_); });
+        [&](detail::Rows all) { return detail::trace_of<T>(policy.c_str(), all, size(), map(), passes_); });
   }
   template <class Chart = TextChart>
   std::string draw(const Chart& chart = {}) const {

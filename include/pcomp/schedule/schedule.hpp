@@ -130,7 +130,7 @@ class Schedule {
   }
 
   /// The table as a trace in ticks, and drawn: by default as text.
-  static Trace trace() { return detail::trace_of<Trace>(P::name, rows(), n, detail::passes_of<P>); }
+  static Trace trace() { return detail::trace_of<Trace>(P::name, rows(), n, placed(), detail::passes_of<P>); }
   template <class Chart = TextChart>
   static std::string draw(const Chart& chart = {}) {
     return chart(trace());

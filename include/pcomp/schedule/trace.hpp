@@ -63,17 +63,32 @@ inline std::string describe(const char* policy, Size n) {
   return text;
 }
 
-/// A table as a trace of ticks; a template, so that a program which draws nothing does not pay for it.
+/// A table as a trace of ticks, each message at its computation; a template, so that a program which draws nothing
+/// does not pay for it.
 template <class T>
-T trace_of(const char* policy, Rows rows, Size n, Passes passes) {
+T trace_of(const char* policy, Rows rows, Size n, std::span<const int> rank_of, Passes passes) {
   T trace{describe(policy, n), n.stages, true, {}};
-  for (const auto& row : rows) trace.ranks.emplace_back().resize(row.size());
-  const int end = timeline(rows, n, [&](std::size_t r, std::size_t i, int begin) {
+  trace.ranks.resize(rows.size());
+  const auto remote = [&](int edge) {
+    return edge >= 0 && edge + 1 < n.stages &&
+           rank_of[static_cast<std::size_t>(edge)] != rank_of[static_cast<std::size_t>(edge) + 1];
+  };
+  const int last = timeline(rows, n, [&](std::size_t r, std::size_t i, int tick) {
     const Action& a = rows[r][i];
-    trace.ranks[r][i] = {a.op, a.stage, a.micro, double(begin), double(begin + is_compute(a.op))};
+    if (!is_compute(a.op)) return;
+    auto& lane = trace.ranks[r];
+    const double begin = tick, end = tick + 1;
+    const bool forward = a.op == Op::Forward;
+    const int before = forward ? a.stage - 1 : a.stage, after = forward ? a.stage : a.stage - 1;
+    if (a.op != Op::BackwardWeights && remote(before))
+      lane.push_back({forward ? Op::Recv : Op::RecvGrad, a.stage, a.micro, begin, begin});
+    lane.push_back({a.op, a.stage, a.micro, begin, end});
+    if (a.op != Op::BackwardWeights && remote(after))
+      lane.push_back({forward ? Op::Send : Op::SendGrad, a.stage, a.micro, end, end});
   });
   char facts[80];
-  std::snprintf(facts, sizeof facts, ": %d ticks, bubble %.1f %%", end, 100 * detail::bubble(n, passes, end));
+  std::snprintf(facts, sizeof facts, ": %d ticks, bubble %.1f %%", last,
+                100 * detail::bubble(n, passes, last));
   trace.title += facts;
   return trace;
 }
