@@ -35,11 +35,11 @@ inline std::vector<Flight> messages_of(const Trace& trace) {
 
 /// How many of the rank's stages come before this one.
 inline std::map<int, int> chunks_of(const std::vector<Interval>& lane) {
-  std::map<int, int> chunk;
-  for (const Interval& i : lane) chunk[i.stage] = 0;
+  std::map<int, int> index;
+  for (const Interval& i : lane) index[i.stage] = 0;
   int n = 0;
-  for (auto& [stage, index] : chunk) index = n++;
-  return chunk;
+  for (auto& [stage, place] : index) place = n++;
+  return index;
 }
 
 }  // namespace pcomp::detail

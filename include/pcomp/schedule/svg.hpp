@@ -82,7 +82,7 @@ struct SvgChart {
           y(r) + lane / 2 + 4, static_cast<int>(r));
       add("<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.0f\" fill=\"url(#idle)\"/>\n", x(0), y(r),
           trace.end() * scale(), lane);
-      const auto chunk = detail::chunks_of(intervals);
+      const auto index = detail::chunks_of(intervals);
       int most = 0;
       for (const Interval& i : intervals) most = i.micro > most ? i.micro : most;
       const int digits = most < 10 ? 1 : most < 100 ? 2 : most < 1000 ? 3 : 5;
@@ -91,7 +91,7 @@ struct SvgChart {
         const double w = (i.end - i.begin) * scale();
         add("<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.0f\" fill=\"%s\" stroke=\"#fff\" "
             "stroke-width=\"%.2f\"/>\n",
-            x(i.begin), y(r), w, lane, colour(i.op, chunk.at(i.stage)), w > 4 ? 0.8 : 0.1);
+            x(i.begin), y(r), w, lane, colour(i.op, index.at(i.stage)), w > 4 ? 0.8 : 0.1);
         const double size = std::fmin(12, (w - 1) / (0.58 * digits));
         if (size >= 5.5)
           add("<text x=\"%.2f\" y=\"%.2f\" font-size=\"%.1f\" text-anchor=\"middle\">%d</text>\n",
