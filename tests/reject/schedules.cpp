@@ -22,11 +22,10 @@ static_assert(Schedule<GPipe, 3, 4, Placement<0, 2, 2>>::stages == 3);
 static_assert(Schedule<GPipe, 2, 4, RoundRobin<3>>::stages == 2 &&
               Schedule<GPipe, 2, 4, Placement<1, 2>>::stages == 2);
 #elif CASE == \
-    5  // this schedule deadlocks under a blocking rendezvous && a send before its computation: rank 2, step 8, SendGrad of stage 2, micro-batch 0|Micro_WaitsForRank<2, 8, pcomp::Op::SendGrad, 2, 0, -1>
+    5  // deadlocks under a blocking rendezvous && rank 2, step 8, SendGrad|<2, 8, pcomp::Op::SendGrad
 static_assert(Schedule<Backwards, 3, 4>::stages == 3);
 #elif CASE == 6  // this schedule cannot run a Placement that names a rank twice like this
 static_assert(Schedule<Interleaved, 4, 4, Placement<0, 1, 1, 0>>::stages == 4);
-#elif CASE == \
-    7  // more than 8192 actions is built at run time: make_schedule\(policy, stages, micros, placement\)
+#elif CASE == 7  // a table of more than 8192 actions is built at run time: make_schedule\(policy, stages
 static_assert(Schedule<OneFOneB, 64, 256>::stages == 64);
 #endif

@@ -24,7 +24,7 @@ struct ChromeTrace {
                     rank, rank);
       out += (r ? ",\n" : "") + std::string(text);
       for (const Interval& i : trace.ranks[r]) {
-        if (i.end <= i.begin) continue;
+        if ((i.end - i.begin) * unit < 0.001) continue;
         const std::string name =
             is_compute(i.op) ? label(i, trace.loops()) : to_string(i.op) + (' ' + std::to_string(i.micro));
         std::snprintf(text, sizeof text,

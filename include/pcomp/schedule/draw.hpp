@@ -6,7 +6,7 @@ namespace pcomp {
 /// A chart of a trace as text: ranks as lanes, time to the right, a dot where a rank is idle.
 ///
 /// Law: a lane has a label for every computation that has the room; without room, a forward is the last digit of
-///   its micro-batch, a backward that digit as a letter from a, gradients of weights a w.
+///   its micro-batch, a backward that digit as a letter from a, gradients of weights a w; in colour, the digit.
 /// Shapes: at most `width` columns, in as many blocks as it takes; `colour` adds ANSI colours.
 /// Example: examples/040-schedules
 struct TextChart {
@@ -54,7 +54,8 @@ struct TextChart {
       std::string name = label(i, trace.loops());
       const char kind = name[0];
       if (name.size() > to - from)
-        name = kind == 'W' ? 'w' : static_cast<char>((kind == 'F' || colour ? '0' : 'a') + i.micro % 10);
+        name = kind == 'W' && !colour ? 'w'
+                                      : static_cast<char>((kind == 'F' || colour ? '0' : 'a') + i.micro % 10);
       const char fill = trace.ticks || colour ? ' ' : '-';
       for (std::size_t c = from; c < to; ++c) {
         lane.text[c] = c - from < name.size() ? name[c - from] : fill;
@@ -90,6 +91,9 @@ struct TextChart {
     for (const auto& lane : trace.ranks)
       for (const Interval& i : lane) weights = weights || i.op == Op::BackwardWeights;
     std::string text;
+    if (colour && trace.ticks && cell == 1)
+      return std::string("a digit: the micro-batch that ends in it; blue: forward, green: backward") +
+             (weights ? ", yellow: gradients of weights\n" : "\n");
     if (trace.ticks && cell == 1)
       text = "a digit: forward of the micro-batch that ends in it; a letter: backward, a for 0";
     else
