@@ -21,8 +21,7 @@ static_assert(Schedule<GPipe, 3, 4, Placement<0, 2, 2>>::stages == 3);
 #elif CASE == 4  // a Placement must use every rank from 0 up
 static_assert(Schedule<GPipe, 2, 4, RoundRobin<3>>::stages == 2 &&
               Schedule<GPipe, 2, 4, Placement<1, 2>>::stages == 2);
-#elif CASE == \
-    5  // deadlocks under a blocking rendezvous && rank 2, step 8, SendGrad|<2, 8, pcomp::Op::SendGrad
+#elif CASE == 5  // deadlocks under a blocking rendezvous && rank 2, step 8, SendGrad|<2, 8, pcomp::Op::Se
 static_assert(Schedule<Backwards, 3, 4>::stages == 3);
 #elif CASE == 6  // this schedule cannot run a Placement that names a rank twice like this
 static_assert(Schedule<Interleaved, 4, 4, Placement<0, 1, 1, 0>>::stages == 4);

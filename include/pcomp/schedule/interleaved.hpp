@@ -6,8 +6,8 @@ namespace pcomp {
 /// Several stages a rank, so that the pipeline fills in smaller steps: a group of p micro-batches passes the
 /// rank's first stage, then its second, and so on, backward in reverse.
 ///
-/// Law: with p ranks of v stages, rank r first runs 2(p-r-1) + (v-1)p forwards, then alternates; the bubble is
-///   that of 1F1B divided by v, where a backward takes no less than a forward and messages are free.
+/// Law: with p ranks of v stages, rank r first runs min(2(p-r-1) + (v-1)p, vm) forwards, then alternates; where p
+///   divides m the bubble is (p-1)/(vm+p-1), and rank r keeps one activation more than it warms up.
 /// Shapes: stage s on rank s mod p, as `RoundRobin<p>`; any number of stages and micro-batches, best multiples
 ///   of p.
 /// Refusals: another placement.

@@ -34,6 +34,7 @@ class ScheduleTable {
   detail::Fact<std::vector<int>> peak_live;
   detail::Fact<int> ticks;
   detail::Fact<double> bubble;
+  std::vector<EdgeBytes> bytes;  ///< payloads of every boundary, where somebody has set them
 
   int rank_of(int stage) const { return rank_of_.at(static_cast<std::size_t>(stage)); }
   const std::vector<int>& rank_map() const { return rank_of_; }
@@ -51,6 +52,15 @@ class ScheduleTable {
   int messages(int edge) const { return detail::messages(map(), micros, edge); }
   std::int64_t bytes_per_step(int edge, std::int64_t forward, std::int64_t gradient) const {
     return messages(edge) * (forward + (backward ? gradient : 0));
+  }
+  /// Of the payloads in `bytes`, one for every boundary.
+  std::int64_t bytes_per_step(int edge) const {
+    const int named = static_cast<int>(bytes.size());
+    if (named != stages - 1)
+      fail(detail::Words() << "pcomp: set `bytes` for " << stages - 1 << " boundaries first, not " << named);
+    messages(edge);
+    const EdgeBytes b = bytes[static_cast<std::size_t>(edge)];
+    return bytes_per_step(edge, b.forward, b.gradient);
   }
   template <class W>
   std::int64_t bytes_per_step(int edge, W wire, const Extents& micro_batch) const {

@@ -134,13 +134,17 @@ TEST_CASE("What ends under a rendezvous ends with any number of messages in flig
 }
 
 TEST_CASE("Messages and bytes per edge and step") {
-  const auto t = make_schedule(OneFOneB{}, 5, 8, {0, 1, 1, 2, 0});
+  auto t = make_schedule(OneFOneB{}, 5, 8, {0, 1, 1, 2, 0});
   CHECK(t.messages(0) == 8);
   CHECK(t.messages(1) == 0);
   CHECK(t.bytes_per_step(2, 100, 7) == 856);
   CHECK(make_schedule(ForwardOnly{}, 5, 8).bytes_per_step(2, 100, 7) == 800);
   CHECK(t.bytes_per_step(0, Quant<8>, Extents{16, 8}) ==
         8 * 2 * static_cast<std::int64_t>(wire_bytes(Quant<8>, Extents{16, 8})));
+  CHECK(thrown([&] { t.bytes_per_step(0); }) == "pcomp: set `bytes` for 4 boundaries first, not 0");
+  t.bytes = {{100, 7}, {1, 1}, {2, 3}, {4, 5}};
+  CHECK(t.bytes_per_step(0) == 856);
+  CHECK(t.bytes_per_step(1) == 0);
   CHECK(thrown([&] { t.messages(4); }) == "pcomp: there is no boundary 4: 5 stages have 4");
 }
 
