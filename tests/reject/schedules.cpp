@@ -3,7 +3,9 @@ using namespace pcomp;
 
 using Fine = Schedule<GPipe, 5, 8, Placement<0, 1, 2, 3, 0>>;
 static_assert(Fine::deadlock_free);
-static_assert(Schedule<ZeroBubble, 16, 64>::deadlock_free);  // within every compiler's default limits
+#if !CASE  // within every compiler's default limits
+static_assert(Schedule<ZeroBubble, 16, 64>::deadlock_free);
+#endif
 
 /// A policy that is wrong: a stage's backward before the one that gives its gradient.
 struct Backwards : GPipe {

@@ -86,7 +86,7 @@ class ScheduleTable {
 
   /// A table of one's own rows, for sends with at most `in_flight` on their way (0: a blocking rendezvous).
   /// Errors: `Error` with what `Proof::explain` says where they cannot run.
-  ScheduleTable(std::string policy_name, Size n, detail::Passes passes, std::vector<int> rank_map,
+  ScheduleTable(std::string policy_name, Size n, Passes passes, std::vector<int> rank_map,
                 std::vector<std::vector<Action>> rows, int in_flight = 0)
       : ScheduleTable(std::move(policy_name), n, passes, RankMap(std::move(rank_map)).resolve(n.stages)) {
     if (rows.size() != rows_.size())
@@ -124,7 +124,7 @@ class ScheduleTable {
   }
 
  private:
-  ScheduleTable(std::string policy_name, Size n, detail::Passes passes, std::vector<int> rank_map)
+  ScheduleTable(std::string policy_name, Size n, Passes passes, std::vector<int> rank_map)
       : stages(n.stages),
         micros(n.micros),
         backward(passes.backward),
@@ -164,7 +164,7 @@ class ScheduleTable {
     });
   }
 
-  detail::Passes passes_;
+  Passes passes_;
   std::vector<int> rank_of_;
   mutable std::vector<std::vector<Action>> rows_;
   std::vector<Action> (*make_)(int, Size, std::span<const int>) = nullptr;

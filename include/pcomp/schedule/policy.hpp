@@ -51,14 +51,15 @@ constexpr bool suits(std::span<const int> rank_of) {
     return true;
 }
 
-namespace detail {
-
 /// What comes for every stage and micro-batch besides Forward.
 struct Passes {
   bool backward = true;
   bool weights = false;
   constexpr int count() const { return 1 + backward + weights; }
 };
+
+namespace detail {
+
 template <Policy P>
 inline constexpr Passes passes_of{P::backward, splits_backward<P>};
 

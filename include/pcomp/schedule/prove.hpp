@@ -16,8 +16,7 @@ namespace pcomp {
 /// Example: docs/schedules.md
 class Proof {
  public:
-  constexpr Proof(detail::Rows rows, Size n, std::span<const int> rank_of, detail::Passes passes,
-                  int in_flight = 0)
+  constexpr Proof(detail::Rows rows, Size n, std::span<const int> rank_of, Passes passes, int in_flight = 0)
       : progress_(n, rank_of, passes),
         in_flight_(in_flight),
         ranks_(static_cast<int>(rows.size())),
