@@ -1,6 +1,7 @@
 #pragma once
 
-/// Algebra, sizes and schedules: no LibTorch, no kernels, half a second to compile.
+/// Algebra, sizes and schedules: no LibTorch, no kernels, half a second to compile. Simulation and pictures have
+/// headers of their own: schedule/simulate.hpp, svg.hpp, chrome_trace.hpp, terminal.hpp.
 #include "codec/archetype.hpp"
 #include "codec/downsample.hpp"
 #include "codec/half.hpp"

@@ -27,6 +27,6 @@ static_assert(Schedule<GPipe, 2, 4, RoundRobin<3>>::stages == 2 &&
 static_assert(Schedule<Backwards, 3, 4>::stages == 3);
 #elif CASE == 6  // this schedule cannot run a Placement that names a rank twice like this
 static_assert(Schedule<Interleaved, 4, 4, Placement<0, 1, 1, 0>>::stages == 4);
-#elif CASE == 7  // a table of more than 8192 actions is built at run time: make_schedule\(policy, stages
+#elif CASE == 7  // more than 8192 actions or 64 stages is built at run time: make_schedule\(policy
 static_assert(Schedule<OneFOneB, 64, 256>::stages == 64);
 #endif

@@ -3,6 +3,37 @@
 #include "schedule.hpp"
 
 namespace pcomp {
+namespace detail {
+
+[[noreturn]] inline void fail(const Words& text) { throw Error(text.string()); }
+inline Size checked(int stages, int micros) {
+  if (stages < 1) fail(Words() << "pcomp: a schedule needs at least 1 stage, not " << stages);
+  if (micros < 1)
+    fail(Words() << "pcomp: this schedule needs more micro-batches: at least 1, not " << micros);
+  return {stages, micros};
+}
+inline void check_rank(int rank, int ranks) {
+  if (rank < 0 || rank >= ranks)
+    fail(Words() << "pcomp: there is no rank " << rank << ": this schedule has " << ranks);
+}
+
+template <Policy P>
+void check_suits(std::span<const int> rank_of) {
+  if (!suits<P>(rank_of))
+    fail(list(Words() << "pcomp: this schedule cannot run a Placement that names a rank twice like this: "
+                      << P::name << " on ranks ",
+              rank_of));
+}
+/// One rank's row, of a clock that keeps its law.
+template <Policy P>
+std::vector<Action> checked_row(int rank, Size n, std::span<const int> rank_of) {
+  if (const ClockFault late = clock_fault<P>(rank, n, rank_of); late.found)
+    fail(Words() << "pcomp: the clock of " << P::name << " breaks its law: the tick of " << late.late
+                 << " must be above that of " << late.needs);
+  return make_row<P>(rank, n, rank_of);
+}
+
+}  // namespace detail
 
 /// A schedule that is known at run time, with the facts of `Schedule` under the same names.
 ///
@@ -17,8 +48,8 @@ class ScheduleTable {
   template <class Use>
   auto with_rows(Use use) const {
     if (make_ && actions() > proved_at_once)
-      fail(detail::Words() << "pcomp: a table of more than " << proved_at_once
-                           << " actions is asked for single rows");
+      detail::fail(detail::Words() << "pcomp: a table of more than " << proved_at_once
+                                   << " actions is asked for single rows");
     const detail::Buffer<std::span<const Action>> views(rows_.size());
     for (std::size_t r = 0; r < rows_.size(); ++r) views.data()[r] = {rows_[r].data(), rows_[r].size()};
     return use(detail::Rows(views.data(), rows_.size()));
@@ -43,8 +74,7 @@ class ScheduleTable {
 
   /// What rank `r` does, in order.
   std::span<const Action> row(int r) const {
-    if (r < 0 || r >= ranks)
-      fail(detail::Words() << "pcomp: there is no rank " << r << ": this schedule has " << ranks);
+    detail::check_rank(r, ranks);
     auto& made = rows_[static_cast<std::size_t>(r)];
     if (made.empty()) made = make_(r, size(), map());
     return {made.data(), made.size()};
@@ -57,7 +87,8 @@ class ScheduleTable {
   std::int64_t bytes_per_step(int edge) const {
     const int named = static_cast<int>(bytes.size());
     if (named != stages - 1)
-      fail(detail::Words() << "pcomp: set `bytes` for " << stages - 1 << " boundaries first, not " << named);
+      detail::fail(detail::Words() << "pcomp: set `bytes` for " << stages - 1 << " boundaries first, not "
+                                   << named);
     messages(edge);
     const EdgeBytes b = bytes[static_cast<std::size_t>(edge)];
     return bytes_per_step(edge, b.forward, b.gradient);
@@ -90,8 +121,8 @@ class ScheduleTable {
                 std::vector<std::vector<Action>> rows, int in_flight = 0)
       : ScheduleTable(std::move(policy_name), n, passes, RankMap(std::move(rank_map)).resolve(n.stages)) {
     if (rows.size() != rows_.size())
-      fail(detail::Words() << "pcomp: a table for " << ranks << " ranks needs as many rows, not "
-                           << static_cast<int>(rows.size()));
+      detail::fail(detail::Words() << "pcomp: a table for " << ranks << " ranks needs as many rows, not "
+                                   << static_cast<int>(rows.size()));
     rows_ = std::move(rows);
     prove(in_flight);
   }
@@ -104,19 +135,10 @@ class ScheduleTable {
   /// What `make_schedule` gives.
   template <Policy P>
   ScheduleTable(P, int stage_count, int micro_count, const RankMap& where)
-      : ScheduleTable(P::name, checked(stage_count, micro_count), detail::passes_of<P>,
-                      where.resolve(checked(stage_count, micro_count).stages)) {
-    if (!suits<P>(map()))
-      fail(detail::list(
-          detail::Words() << "pcomp: this schedule cannot run a Placement that names a rank twice like this: "
-                          << P::name << " on ranks ",
-          map()));
-    make_ = [](int rank, Size n, std::span<const int> map) {
-      if (const auto late = detail::clock_fault<P>(rank, n, map); late.found)
-        fail(detail::Words() << "pcomp: the clock of " << P::name << " breaks its law: the tick of "
-                             << late.late << " must be above that of " << late.needs);
-      return detail::make_row<P>(rank, n, map);
-    };
+      : ScheduleTable(P::name, detail::checked(stage_count, micro_count), detail::passes_of<P>,
+                      where.resolve(detail::checked(stage_count, micro_count).stages)) {
+    detail::check_suits<P>(map());
+    make_ = detail::checked_row<P>;
     if (actions() > proved_at_once) return;
     for (int r = 0; r < ranks; ++r)
       rows_[static_cast<std::size_t>(r)] = detail::make_row<P>(r, size(), map());
@@ -133,16 +155,6 @@ class ScheduleTable {
         rank_of_(std::move(rank_map)) {
     ranks = detail::count_ranks(map());
     rows_ = std::vector<std::vector<Action>>(static_cast<std::size_t>(ranks));
-  }
-
-  [[noreturn]] static void fail(const detail::Words& text) { throw Error(text.string()); }
-  static Size checked(int stage_count, int micro_count) {
-    if (stage_count < 1)
-      fail(detail::Words() << "pcomp: a schedule needs at least 1 stage, not " << stage_count);
-    if (micro_count < 1)
-      fail(detail::Words() << "pcomp: this schedule needs more micro-batches: at least 1, not "
-                           << micro_count);
-    return {stage_count, micro_count};
   }
 
   std::span<const int> map() const { return {rank_of_.data(), rank_of_.size()}; }
@@ -188,9 +200,12 @@ ScheduleTable make_schedule(P policy, int stages, int micros, const RankMap& whe
 /// Errors: as there.
 template <Policy P>
 std::vector<Action> make_row(P, int stages, int micros, int rank, const RankMap& where = {}) {
-  const std::vector<int> map = where.resolve(stages);
+  const std::vector<int> map = where.resolve(detail::checked(stages, micros).stages);
   const std::span<const int> rank_of(map.data(), map.size());
-  return detail::make_row<P>(rank, {stages, micros, detail::count_ranks(rank_of)}, rank_of);
+  const Size n{stages, micros, detail::count_ranks(rank_of)};
+  detail::check_rank(rank, n.ranks);
+  detail::check_suits<P>(rank_of);
+  return detail::checked_row<P>(rank, n, rank_of);
 }
 
 }  // namespace pcomp

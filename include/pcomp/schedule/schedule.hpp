@@ -16,8 +16,9 @@ constexpr bool placement_fits() {
     return true;
 }
 
-/// The most actions of a table that both compilers build and prove within their default limits.
-inline constexpr std::int64_t largest_constant = 8192;
+/// The largest table that both compilers build and prove within their default limits, and in under two seconds.
+inline constexpr std::int64_t most_actions = 8192;
+inline constexpr int most_stages = 64;
 
 }  // namespace detail
 
@@ -29,7 +30,7 @@ inline constexpr std::int64_t largest_constant = 8192;
 /// Bytes: `bytes_per_step(edge, f, g)` for f bytes forward and g bytes backward in each micro-batch, or
 ///   `bytes_per_step(edge, wire, shape of a micro-batch)`.
 /// Shapes: `ticks` counts every computation as one and messages as none; `bubble` is a fraction of ranks times
-///   ticks. Up to 8192 actions; larger ones come from `make_schedule`.
+///   ticks. Up to 8192 actions and 64 stages; larger ones come from `make_schedule`.
 /// Refusals: fewer micro-batches than the policy needs; a placement that does not name one rank for every stage,
 ///   leaves one out or is none that the policy runs on; a larger table; a table that cannot run, with the step
 ///   and the cycle.
@@ -53,7 +54,7 @@ class Schedule {
       if (named[s] != named[s + 1]) each += P::backward ? 4 : 2;
     return each * MicroBatches;
   }();
-  static constexpr bool small = actions <= detail::largest_constant;
+  static constexpr bool small = actions <= detail::most_actions && Stages <= detail::most_stages;
   static constexpr bool fits = sizes_ok && size_ok && ranks_ok && suits_ok && small;
   // After a refusal the rest is about one stage on one rank, so that it adds no error of its own.
   static constexpr auto map = fits ? named : decltype(named){};

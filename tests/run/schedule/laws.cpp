@@ -192,6 +192,7 @@ TEST_CASE("What makes no sense is one clear error") {
         "ranks 0,1,1,0");
   CHECK(thrown([] { make_schedule(GPipe{}, 3, 4).row(3); }) ==
         "pcomp: there is no rank 3: this schedule has 3");
+  CHECK(thrown([] { make_row(GPipe{}, 3, 4, -1); }) == "pcomp: there is no rank -1: this schedule has 3");
   CHECK(thrown([] { make_schedule(Backwards{}, 3, 4); }) ==
         "pcomp: a table that cannot run: a send before its computation: rank 2, step 8, SendGrad of stage 2, "
         "micro-batch 0");
