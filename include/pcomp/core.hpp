@@ -1,6 +1,7 @@
 #pragma once
 
-/// Algebra, sizes and schedules: no LibTorch, no kernels, half a second to compile.
+/// Algebra, sizes and schedules: no LibTorch, no kernels, half a second to compile. Simulation and pictures have
+/// headers of their own: schedule/simulate.hpp, svg.hpp, chrome_trace.hpp, terminal.hpp.
 #include "codec/archetype.hpp"
 #include "codec/downsample.hpp"
 #include "codec/half.hpp"
@@ -9,6 +10,8 @@
 #include "codec/topk.hpp"
 #include "schedule/forward_only.hpp"
 #include "schedule/gpipe.hpp"
+#include "schedule/interleaved.hpp"
 #include "schedule/make_schedule.hpp"
 #include "schedule/one_f_one_b.hpp"
+#include "schedule/zero_bubble.hpp"
 #include "wire/bytes.hpp"

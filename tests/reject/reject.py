@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """reject.py COMPILER FILE FLAGS...: case 0 of FILE compiles; each other case is refused, and says why.
 
-A case is a block `#if CASE == n  // regex`. The first error must match the regex: on the error's own line with
-g++, there or in a note with clang++ (which prints the reason of a deleted function in the note). With g++ there
-is exactly one error.
+A case is a block `#if CASE == n  // regex && another`. The first error must match the regex: on the error's own line with
+g++, there or in a note with clang++ (which prints the reason of a deleted function in the note). The other regex,
+if there is one, matches anywhere in what the compiler says. With g++ there is exactly one error.
 """
 import re
 import subprocess
@@ -33,7 +33,8 @@ for case in range(len(cases) + 1):
     if clang:  # and the note right under it, with the source line that it shows
         note = next((i for i in range(errors[0], len(lines)) if "note: " in lines[i]), errors[0])
         said += "\n" + "\n".join(lines[note:note + 2])
-    if not re.search(cases[case], said):
+    first, _, anywhere = cases[case].partition(" && ")
+    if not re.search(first, said) or not re.search(anywhere, run.stderr):
         failed.append(f"case {case}: expected {cases[case]}\nbut the compiler said\n{run.stderr}")
     if len(errors) != 1 and not clang:
         failed.append(f"case {case}: one error expected, {len(errors)} came:\n{run.stderr}")

@@ -32,7 +32,8 @@ template <bool ok> consteval bool too_few_micro_batches()  { static_assert(ok, "
 template <bool ok> consteval bool placement_size()         { static_assert(ok, "pcomp: a Placement names one rank for every stage"); return true; }
 template <bool ok> consteval bool placement_ranks()        { static_assert(ok, "pcomp: a Placement must use every rank from 0 up"); return true; }
 template <bool ok> consteval bool placement_repeats()      { static_assert(ok, "pcomp: this schedule cannot run a Placement that names a rank twice like this"); return true; }
-template <bool ok> consteval bool deadlock()               { static_assert(ok, "pcomp: this schedule deadlocks under a blocking rendezvous"); return true; }
+template <bool ok> consteval bool table_size()             { static_assert(ok, "pcomp: a table of more than 8192 actions or 64 stages is built at run time: make_schedule(policy, stages, micros, placement)"); return true; }
+template <bool ok, class Found> consteval bool deadlock()  { static_assert(ok, "pcomp: this schedule deadlocks under a blocking rendezvous, or cannot run at all: 'Found' beside this says where"); return true; }
 // clang-format on
 
 }  // namespace pcomp::refuse

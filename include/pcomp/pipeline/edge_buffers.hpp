@@ -12,8 +12,10 @@ namespace pcomp::detail {
 ///
 /// Law: the storage grows to the largest payload and stays, so a step after the first allocates nothing here.
 class EdgeBuffers {
- protected:
+ public:
   static constexpr std::size_t depth = 2;
+
+ protected:
   struct Slot {
     std::vector<std::byte> storage;
     std::span<std::byte> bytes;

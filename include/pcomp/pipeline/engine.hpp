@@ -1,7 +1,7 @@
 #pragma once
 #include <ATen/ThreadLocalState.h>
+#include <ATen/ops/add.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/stack.h>
 
 #include <thread>
 
@@ -85,7 +85,9 @@ class Engine {
     ++steps_;
     predict(batch, &BoundaryReport::forward, &BoundaryOps::bytes);
     predict(batch, &BoundaryReport::gradient, &BoundaryOps::grad_bytes);
-    return at::stack(losses).sum();
+    at::Tensor loss_sum = losses[0];  // one after the other, as a loop would
+    for (std::size_t m = 1; m < losses.size(); ++m) loss_sum = loss_sum + losses[m];
+    return loss_sum;
   }
 
   /// The last stage's output for a batch, with compression on and without gradients, in the stages' present mode.
@@ -101,6 +103,11 @@ class Engine {
     predict(batch, &BoundaryReport::inference, &BoundaryOps::bytes);
     return at::cat(outputs);
   }
+
+  /// Whether the steps from here on are measured operation by operation; off at first, and cheap.
+  void record(bool on = true) { recording_ = on; }
+  /// The last step that was recorded, in seconds since its begin.
+  const Trace& trace() const { return trace_; }
 
   Report report() const {
     Report r;
@@ -164,8 +171,16 @@ class Engine {
   std::vector<at::Tensor> run(const ScheduleTable& table, const detail::Batch& batch) {
     std::vector<at::Tensor> results(batch.parts.size());
     links_->reset();
-    on_every_rank(
-        [&](Rank& rank) { rank.executor.run(table.row(rank.executor.rank()), batch, rank.link, results); });
+    const bool record = recording_ && batch.loss;
+    if (record)
+      trace_ = {detail::describe(table.policy.c_str(), table.size()) + ", measured", table.stages, false, {}};
+    if (record) trace_.ranks.resize(ranks_.size());
+    const auto origin = detail::Stopwatch::Clock::now();
+    on_every_rank([&](Rank& rank) {
+      const int r = rank.executor.rank();
+      rank.executor.stopwatch().record(record ? &trace_.ranks[static_cast<std::size_t>(r)] : nullptr, origin);
+      rank.executor.run(table.row(r), batch, rank.link, results);
+    });
     return results;
   }
 
@@ -194,6 +209,8 @@ class Engine {
   std::vector<BoundaryReport> edges_;
   std::deque<std::pair<detail::Activation, std::vector<detail::Activation>>> shapes_;
   std::int64_t steps_ = 0;
+  bool recording_ = false;
+  Trace trace_;
   std::unique_ptr<Threads> links_;
   std::vector<std::unique_ptr<Rank>> ranks_;
 };

@@ -3,7 +3,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <chrono>
+#include <deque>
 #include <map>
 
 #include "../autograd/tensor.hpp"
@@ -14,7 +14,9 @@
 #include "micro_batches.hpp"
 #include "probe.hpp"
 #include "report.hpp"
+#include "split_backward.hpp"
 #include "stage_module.hpp"
+#include "stopwatch.hpp"
 
 namespace pcomp {
 
@@ -53,6 +55,7 @@ class Executor {
   const Traffic& forward(int edge) const { return forward_[at(edge)]; }
   const Traffic& gradient(int edge) const { return gradient_[at(edge)]; }
   const Traffic& inference(int edge) const { return inference_[at(edge)]; }
+  Stopwatch& stopwatch() { return timed_; }
 
   /// `results[m]` becomes the weighted loss or, in inference, the output of micro-batch m.
   void run(std::span<const Action> row, const Batch& batch, Transport& link,
@@ -69,7 +72,7 @@ class Executor {
         act(a);
       }
       for (auto& entry : stages_)
-        timed(times_.wait, [&] { entry.second.sent.flush(), entry.second.sent_grad.flush(); });
+        timed_(times_.wait, now_, [&] { entry.second.sent.flush(), entry.second.sent_grad.flush(); });
     } catch (const c10::Error& e) {
       fail(now_, e.what_without_backtrace());
     } catch (const std::exception& e) {
@@ -83,15 +86,25 @@ class Executor {
  private:
   /// What lives between the forward and the backward pass of one micro-batch.
   struct Live {
-    at::Tensor input, output;            ///< graph ends of the stage
-    at::Tensor input_grad, output_grad;  ///< set by the backward pass, and by the next stage
+    at::Tensor input, output;                         ///< graph ends of the stage
+    at::Tensor input_grad, output_grad;               ///< set by the backward pass, and by the next stage
+    std::shared_ptr<torch::autograd::Node> entrance;  ///< of the input, where the backward pass is split
+    SplitBackward split;
     std::vector<std::byte> index_in, index_out;
+  };
+  /// Which sends of an edge may be posted before their place in the row: those whose buffer was used by a send
+  /// whose place is past. To wait for a later one could be to wait for oneself.
+  struct Early {
+    std::size_t posted = 0, passed = 0;
+    std::deque<int> deferred;
+    bool may() const { return deferred.empty() && posted < passed + EdgeBuffers::depth; }
   };
   struct Held {
     StageModule module;
     std::vector<Live> live;
     Inbox received, received_grad;
     Outbox sent, sent_grad;
+    Early early, early_grad;
   };
 
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
@@ -103,16 +116,12 @@ class Executor {
     return batch_->activations[at(stage)].of(batch_->parts[at(micro)].count);
   }
 
-  template <class F>
-  static void timed(double& seconds, F&& body) {
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  }
-
   /// Posts the first receives of every edge, before any compute.
   void begin(std::span<const Action> row) {
+    split_ = false;
+    for (const Action& a : row) split_ = split_ || a.op == Op::BackwardWeights;
     for (auto& [stage, s] : stages_) {
+      s.early = s.early_grad = {};
       s.live.resize(std::max(s.live.size(), batch_->parts.size()));
       if (stage > 0) {
         s.received.begin(*link_, rank_of_[at(stage) - 1], stage - 1, false);
@@ -130,8 +139,8 @@ class Executor {
         stages_.at(a.stage).received_grad.expect(a.micro, wire(a.stage).grad_bytes(shape(a.stage, a.micro)));
   }
 
-  /// A send is posted as soon as its computation is over, which is at or before its place in the row: that place
-  /// is where a rendezvous would have it, and no later one can hang.
+  /// A send is posted as soon as its computation is over and a buffer is free, at or before its place in the
+  /// row: that place is where a rendezvous would have it, and no later one can hang.
   void act(const Action& a) {
     switch (a.op) {
       case Op::Recv:
@@ -139,21 +148,41 @@ class Executor {
       case Op::Forward:
         return forward_pass(a.stage, a.micro);
       case Op::Send:
-        return;
+        return pass(stages_.at(a.stage).early, [&](int m) { send(a.stage, m); });
       case Op::RecvGrad:
         return receive_grad(a.stage, a.micro);
       case Op::Backward:
         return backward_pass(a.stage, a.micro);
       case Op::SendGrad:
-        return;
+        return pass(stages_.at(a.stage).early_grad, [&](int m) { send_grad(a.stage, m); });
+      case Op::BackwardWeights:
+        return timed_(times_.compute, now_, [&] { live(a.stage, a.micro).split.weights(); });
     }
+  }
+
+  /// A payload is ready: sends it, now or at its place.
+  template <class Send>
+  void offer(Early& early, int micro, Send send) {
+    if (!early.may()) return early.deferred.push_back(micro);
+    ++early.posted;
+    send(micro);
+  }
+  /// The place of a send in the row.
+  template <class Send>
+  void pass(Early& early, Send send) {
+    ++early.passed;
+    if (early.deferred.empty()) return;
+    const int micro = early.deferred.front();
+    early.deferred.pop_front();
+    ++early.posted;
+    send(micro);
   }
 
   void receive(int stage, int micro) {
     Held& s = stages_.at(stage);
     std::span<const std::byte> payload;
-    timed(times_.wait, [&] { payload = s.received.take(); });
-    timed(times_.codec, [&] { arrive(stage, micro, payload); });
+    timed_(times_.wait, now_, [&] { payload = s.received.take(); });
+    timed_(times_.codec, now_, [&] { arrive(stage, micro, payload); });
     s.received.release();
   }
 
@@ -161,16 +190,16 @@ class Executor {
     now_.op = Op::Send;
     Held& s = stages_.at(stage);
     std::span<std::byte> payload;
-    timed(times_.wait, [&] { payload = s.sent.buffer(wire(stage).bytes(shape(stage, micro))); });
-    timed(times_.codec, [&] { depart(stage, micro, payload); });
+    timed_(times_.wait, now_, [&] { payload = s.sent.buffer(wire(stage).bytes(shape(stage, micro))); });
+    timed_(times_.codec, now_, [&] { depart(stage, micro, payload); });
     s.sent.send(micro);
   }
 
   void receive_grad(int stage, int micro) {
     Held& s = stages_.at(stage);
     std::span<const std::byte> payload;
-    timed(times_.wait, [&] { payload = s.received_grad.take(); });
-    timed(times_.codec, [&] { arrive_grad(stage, micro, payload); });
+    timed_(times_.wait, now_, [&] { payload = s.received_grad.take(); });
+    timed_(times_.codec, now_, [&] { arrive_grad(stage, micro, payload); });
     s.received_grad.release();
   }
 
@@ -178,16 +207,16 @@ class Executor {
     now_.op = Op::SendGrad;
     Held& s = stages_.at(stage);
     std::span<std::byte> payload;
-    timed(times_.wait,
-          [&] { payload = s.sent_grad.buffer(wire(stage - 1).grad_bytes(shape(stage - 1, micro))); });
-    timed(times_.codec, [&] { depart_grad(stage, micro, payload); });
+    timed_(times_.wait, now_,
+           [&] { payload = s.sent_grad.buffer(wire(stage - 1).grad_bytes(shape(stage - 1, micro))); });
+    timed_(times_.codec, now_, [&] { depart_grad(stage, micro, payload); });
     s.sent_grad.send(micro);
   }
 
   void forward_pass(int stage, int micro) {
     Live& v = live(stage, micro);
     const MicroBatch& part = batch_->parts[at(micro)];
-    timed(times_.compute, [&] {
+    timed_(times_.compute, now_, [&] {
       if (stage == 0) v.input = batch_->x.narrow(0, part.first, part.count);
       v.output = stages_.at(stage).module.forward(v.input);
       if (last(stage)) finish(v, part, micro);
@@ -198,9 +227,9 @@ class Executor {
       throw Error("the output has shape " + to_string(extents_of(v.output)) +
                   ", but one sample gave a shape that makes it " + to_string(shape(stage, micro)));
     if (local(stage))
-      timed(times_.codec, [&] { hand_over(stage, micro); });
+      timed_(times_.codec, now_, [&] { hand_over(stage, micro); });
     else
-      send(stage, micro);
+      offer(stages_.at(stage).early, micro, [&](int m) { send(stage, m); });
   }
 
   void finish(Live& v, const MicroBatch& part, int micro) {
@@ -222,15 +251,19 @@ class Executor {
 
   void backward_pass(int stage, int micro) {
     Live& v = live(stage, micro);
-    timed(times_.compute, [&] {
-      if (v.output.requires_grad()) v.output.backward(last(stage) ? at::Tensor() : v.output_grad);
+    timed_(times_.compute, now_, [&] {
+      if (v.output.requires_grad() && split_)
+        v.input_grad = v.split.inputs(v.output, v.output_grad, v.entrance.get());
+      else if (v.output.requires_grad())
+        v.output.backward(v.output_grad);
       v.output = v.output_grad = v.input = at::Tensor();
+      v.entrance.reset();
     });
     if (stage == 0) return;
     if (local(stage - 1))
-      timed(times_.codec, [&] { hand_back(stage, micro); });
+      timed_(times_.codec, now_, [&] { hand_back(stage, micro); });
     else
-      send_grad(stage, micro);
+      offer(stages_.at(stage).early_grad, micro, [&](int m) { send_grad(stage, m); });
   }
 
   /// Output of `stage` -> payload. The sender keeps the index block alone.
@@ -262,6 +295,7 @@ class Executor {
     v.index_in.assign(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(w.index_bytes(s)));
     if (!anchor_.defined()) anchor_ = at::zeros({}).requires_grad_();
     v.input = Entrance::apply(anchor_, &x, &v.input_grad);
+    v.entrance = v.input.grad_fn();
   }
 
   /// Gradient of the input of `stage` -> gradient payload.
@@ -316,7 +350,11 @@ class Executor {
 
   void clear() {
     for (auto& [stage, s] : stages_)
-      for (Live& v : s.live) v.input = v.output = v.input_grad = v.output_grad = at::Tensor();
+      for (Live& v : s.live) {
+        v.input = v.output = v.input_grad = v.output_grad = at::Tensor();
+        v.entrance.reset();
+        v.split = {};
+      }
   }
 
   int rank_;
@@ -326,6 +364,8 @@ class Executor {
   const Batch* batch_ = nullptr;
   Transport* link_ = nullptr;
   Action now_;
+  bool split_ = false;  ///< the row has BackwardWeights
+  Stopwatch timed_;
   std::vector<at::Tensor>* results_ = nullptr;
   at::Tensor anchor_;
   std::vector<std::byte> local_;

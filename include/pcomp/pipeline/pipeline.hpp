@@ -82,6 +82,20 @@ class Pipeline {
   template <Policy P, int MicroBatches, class Where = OneStagePerRank>
   using Plan = Schedule<P, size, MicroBatches, Where>;
 
+  /// Bytes in one step of a plan over the boundary behind stage `edge`, where a micro-batch has this shape.
+  template <class Plan>
+  static constexpr std::int64_t bytes_per_step(int edge, const Extents& micro_batch) {
+    std::int64_t bytes = Plan::messages(edge);
+    int stage = 0;
+    const auto add = [&]<class W>(std::type_identity<W>) {
+      if constexpr (!std::is_void_v<W>)
+        if (stage == edge) bytes = Plan::bytes_per_step(edge, W{}, micro_batch);
+      ++stage;
+    };
+    (add(std::type_identity<typename Stages::WireType>{}), ...);
+    return bytes;
+  }
+
   template <class... Builders>
   explicit Pipeline(Builders... builders) {
     if constexpr (ok && sizeof...(Builders) == sizeof...(Stages)) {

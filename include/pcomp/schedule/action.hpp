@@ -1,13 +1,15 @@
 #pragma once
-#include <string>
+#include "../core/words.hpp"
 
 namespace pcomp {
 
 /// What a rank does in one action of its row.
 ///
 /// `Recv` and `Send` are of the activation that enters and leaves a stage, `RecvGrad` and `SendGrad` of the
-/// gradient of its output and of its input. An edge within a rank has none of the four.
-enum class Op { Recv, Forward, Send, RecvGrad, Backward, SendGrad };
+/// gradient of its output and of its input. An edge within a rank has none of the four. `Backward` computes
+/// every gradient of a stage; under a policy that splits it, that of its input alone, and `BackwardWeights`
+/// later those of its weights.
+enum class Op { Recv, Forward, Send, RecvGrad, Backward, SendGrad, BackwardWeights };
 
 /// One entry of a row: `op` for micro-batch `micro` of stage `stage`, both counted from 0.
 struct Action {
@@ -17,30 +19,26 @@ struct Action {
   friend constexpr bool operator==(const Action&, const Action&) = default;
 };
 
-constexpr bool is_compute(Op op) { return op == Op::Forward || op == Op::Backward; }
+constexpr bool is_compute(Op op) {
+  return op == Op::Forward || op == Op::Backward || op == Op::BackwardWeights;
+}
 
 constexpr const char* to_string(Op op) {
-  switch (op) {
-    case Op::Recv:
-      return "Recv";
-    case Op::Forward:
-      return "Forward";
-    case Op::Send:
-      return "Send";
-    case Op::RecvGrad:
-      return "RecvGrad";
-    case Op::Backward:
-      return "Backward";
-    case Op::SendGrad:
-      return "SendGrad";
-  }
-  return "?";
+  constexpr const char* names[] = {"Recv",     "Forward",  "Send",           "RecvGrad",
+                                   "Backward", "SendGrad", "BackwardWeights"};
+  return names[static_cast<int>(op)];
 }
+
+namespace detail {
+constexpr Words& operator<<(Words& text, const Action& a) {
+  return text << to_string(a.op) << " of stage " << a.stage << ", micro-batch " << a.micro;
+}
+}  // namespace detail
 
 /// "Forward of stage 1, micro-batch 3".
 inline std::string to_string(const Action& a) {
-  return std::string(to_string(a.op)) + " of stage " + std::to_string(a.stage) + ", micro-batch " +
-         std::to_string(a.micro);
+  detail::Words text;
+  return (text << a).string();
 }
 
 }  // namespace pcomp

@@ -1,66 +1,185 @@
 #pragma once
+#include "fact.hpp"
 #include "schedule.hpp"
 
 namespace pcomp {
+namespace detail {
+
+[[noreturn]] inline void fail(const Words& text) { throw Error(text.string()); }
+inline Size checked(int stages, int micros) {
+  if (stages < 1) fail(Words() << "pcomp: a schedule needs at least 1 stage, not " << stages);
+  if (micros < 1)
+    fail(Words() << "pcomp: this schedule needs more micro-batches: at least 1, not " << micros);
+  return {stages, micros};
+}
+inline void check_rank(int rank, int ranks) {
+  if (rank < 0 || rank >= ranks)
+    fail(Words() << "pcomp: there is no rank " << rank << ": this schedule has " << ranks);
+}
+
+template <Policy P>
+void check_suits(std::span<const int> rank_of) {
+  if (!suits<P>(rank_of))
+    fail(list(Words() << "pcomp: this schedule cannot run a Placement that names a rank twice like this: "
+                      << P::name << " on ranks ",
+              rank_of));
+}
+/// One rank's row, of a clock that keeps its law.
+template <Policy P>
+std::vector<Action> checked_row(int rank, Size n, std::span<const int> rank_of) {
+  if (const ClockFault late = clock_fault<P>(rank, n, rank_of); late.found)
+    fail(Words() << "pcomp: the clock of " << P::name << " breaks its law: the tick of " << late.late
+                 << " must be above that of " << late.needs);
+  return make_row<P>(rank, n, rank_of);
+}
+
+}  // namespace detail
 
 /// A schedule that is known at run time, with the facts of `Schedule` under the same names.
 ///
 /// Law: equal to `Schedule<P, stages, micros, Where>` entry by entry.
-/// Example: docs/schedules.md
+/// Shapes: up to `proved_at_once` actions every row is made and proved together. A larger one makes a row when
+///   it is first asked for, in memory proportional to that row, and checks the policy's clock there, from which
+///   freedom of deadlock follows; ask for one rank's first row from one thread at a time.
+/// Errors: `row` of a rank that does not exist; a large table's facts, which would need every row.
+/// Example: examples/040-schedules
 class ScheduleTable {
+  /// Calls `use` with all rows.
+  template <class Use>
+  auto with_rows(Use use) const {
+    if (make_ && actions() > proved_at_once)
+      detail::fail(detail::Words() << "pcomp: a table of more than " << proved_at_once
+                                   << " actions is asked for single rows");
+    const detail::Buffer<std::span<const Action>> views(rows_.size());
+    for (std::size_t r = 0; r < rows_.size(); ++r) views.data()[r] = {rows_[r].data(), rows_[r].size()};
+    return use(detail::Rows(views.data(), rows_.size()));
+  }
+
  public:
+  static constexpr int proved_at_once = 4'000'000;
+
   int stages = 1, micros = 1, ranks = 1;
   bool backward = true;
   std::string policy;
   bool deadlock_free = true;
-  std::vector<int> peak_live;
-  int ticks = 0;
-  double bubble = 0;
+  detail::Fact<std::vector<int>> peak_live;
+  detail::Fact<int> ticks;
+  detail::Fact<double> bubble;
+  std::vector<EdgeBytes> bytes;  ///< payloads of every boundary, where somebody has set them
 
   int rank_of(int stage) const { return rank_of_.at(static_cast<std::size_t>(stage)); }
   const std::vector<int>& rank_map() const { return rank_of_; }
-  std::span<const Action> row(int rank) const { return rows_.at(static_cast<std::size_t>(rank)); }
-  int messages(int edge) const { return rank_of(edge) == rank_of(edge + 1) ? 0 : micros; }
+  bool splits_backward() const { return passes_.weights; }
+  Size size() const { return {stages, micros, ranks}; }
+
+  /// What rank `r` does, in order.
+  std::span<const Action> row(int r) const {
+    detail::check_rank(r, ranks);
+    auto& made = rows_[static_cast<std::size_t>(r)];
+    if (made.empty()) made = make_(r, size(), map());
+    return {made.data(), made.size()};
+  }
+  int messages(int edge) const { return detail::messages(map(), micros, edge); }
   std::int64_t bytes_per_step(int edge, std::int64_t forward, std::int64_t gradient) const {
     return messages(edge) * (forward + (backward ? gradient : 0));
   }
-  std::string draw() const { return detail::draw(policy.c_str(), views(), {stages, micros}); }
+  /// Of the payloads in `bytes`, one for every boundary.
+  std::int64_t bytes_per_step(int edge) const {
+    const int named = static_cast<int>(bytes.size());
+    if (named != stages - 1)
+      detail::fail(detail::Words() << "pcomp: set `bytes` for " << stages - 1 << " boundaries first, not "
+                                   << named);
+    messages(edge);
+    const EdgeBytes b = bytes[static_cast<std::size_t>(edge)];
+    return bytes_per_step(edge, b.forward, b.gradient);
+  }
+  template <class W>
+  std::int64_t bytes_per_step(int edge, W wire, const Extents& micro_batch) const {
+    const EdgeBytes b = edge_bytes(wire, micro_batch);
+    return bytes_per_step(edge, b.forward, b.gradient);
+  }
 
-  /// A table of one's own rows.
-  /// Errors: `Error` with what `Rendezvous::explain` says where they cannot run.
-  ScheduleTable(std::string policy_name, Size n, bool with_backward, std::vector<int> rank_map,
-                std::vector<std::vector<Action>> rows)
-      : stages(n.stages),
-        micros(n.micros),
-        ranks(static_cast<int>(rows.size())),
-        backward(with_backward),
-        policy(std::move(policy_name)),
-        rank_of_(std::move(rank_map)),
-        rows_(std::move(rows)) {
-    const auto all = views();
-    const Rendezvous proof(all, n, rank_of_, backward);
-    if (!proof.ok()) throw Error(proof.explain());
-    for (const auto& row : rows_) peak_live.push_back(detail::peak_live(row));
-    ticks = detail::timeline(all, n).ticks;
-    bubble = detail::bubble(all, ticks);
+  /// Whether it ends with at most `in_flight` messages between a send and its receive on each edge and direction;
+  /// 0 is a blocking rendezvous.
+  bool runs_with(int in_flight) const {
+    return with_rows([&](detail::Rows all) { return Proof(all, size(), map(), passes_, in_flight).ok(); });
+  }
+
+  template <class T = Trace>
+  T trace() const {
+    return with_rows(
+        [&](detail::Rows all) { return detail::trace_of<T>(policy.c_str(), all, size(), map(), passes_); });
+  }
+  template <class Chart = TextChart>
+  std::string draw(const Chart& chart = {}) const {
+    return chart(trace());
+  }
+
+  /// A table of one's own rows, for sends with at most `in_flight` on their way (0: a blocking rendezvous).
+  /// Errors: `Error` with what `Proof::explain` says where they cannot run.
+  ScheduleTable(std::string policy_name, Size n, Passes passes, std::vector<int> rank_map,
+                std::vector<std::vector<Action>> rows, int in_flight = 0)
+      : ScheduleTable(std::move(policy_name), n, passes, RankMap(std::move(rank_map)).resolve(n.stages)) {
+    if (rows.size() != rows_.size())
+      detail::fail(detail::Words() << "pcomp: a table for " << ranks << " ranks needs as many rows, not "
+                                   << static_cast<int>(rows.size()));
+    rows_ = std::move(rows);
+    prove(in_flight);
   }
 
   /// The same table as a compile-time schedule.
   template <Policy P, int Stages, int MicroBatches, class Where>
-  ScheduleTable(Schedule<P, Stages, MicroBatches, Where>) {
-    using S = Schedule<P, Stages, MicroBatches, Where>;
-    stages = S::stages, micros = S::micros, ranks = S::ranks, backward = S::backward, policy = S::policy;
-    peak_live.assign(S::peak_live.begin(), S::peak_live.end());
-    ticks = S::ticks, bubble = S::bubble;
-    for (int s = 0; s < stages; ++s) rank_of_.push_back(S::rank_of(s));
-    for (int r = 0; r < ranks; ++r) rows_.emplace_back(S::row(r).begin(), S::row(r).end());
+  ScheduleTable(Schedule<P, Stages, MicroBatches, Where>)
+      : ScheduleTable(P{}, Stages, MicroBatches, RankMap(Where{})) {}
+
+  /// What `make_schedule` gives.
+  template <Policy P>
+  ScheduleTable(P, int stage_count, int micro_count, const RankMap& where)
+      : ScheduleTable(P::name, detail::checked(stage_count, micro_count), detail::passes_of<P>,
+                      where.resolve(detail::checked(stage_count, micro_count).stages)) {
+    detail::check_suits<P>(map());
+    make_ = detail::checked_row<P>;
+    if (actions() > proved_at_once) return;
+    for (int r = 0; r < ranks; ++r)
+      rows_[static_cast<std::size_t>(r)] = detail::make_row<P>(r, size(), map());
+    prove(0);
   }
 
  private:
-  std::vector<std::span<const Action>> views() const { return {rows_.begin(), rows_.end()}; }
+  ScheduleTable(std::string policy_name, Size n, Passes passes, std::vector<int> rank_map)
+      : stages(n.stages),
+        micros(n.micros),
+        backward(passes.backward),
+        policy(std::move(policy_name)),
+        passes_(passes),
+        rank_of_(std::move(rank_map)) {
+    ranks = detail::count_ranks(map());
+    rows_ = std::vector<std::vector<Action>>(static_cast<std::size_t>(ranks));
+  }
 
+  std::span<const int> map() const { return {rank_of_.data(), rank_of_.size()}; }
+  std::int64_t actions() const {
+    std::int64_t each = std::int64_t{passes_.count()} * stages;
+    for (int e = 0; e + 1 < stages; ++e)
+      if (messages(e)) each += backward ? 4 : 2;
+    return each * micros;
+  }
+  void prove(int in_flight) {
+    with_rows([&](detail::Rows all) {
+      const Proof proof(all, size(), map(), passes_, in_flight);
+      if (!proof.ok()) throw Error(proof.explain());
+      std::vector<int> peaks(all.size());
+      for (std::size_t r = 0; r < all.size(); ++r) peaks[r] = detail::peak_live(all[r], passes_);
+      peak_live = std::move(peaks);
+      ticks = detail::count_ticks(all, size());
+      bubble = detail::bubble(size(), passes_, ticks);
+    });
+  }
+
+  Passes passes_;
   std::vector<int> rank_of_;
-  std::vector<std::vector<Action>> rows_;
+  mutable std::vector<std::vector<Action>> rows_;
+  std::vector<Action> (*make_)(int, Size, std::span<const int>) = nullptr;
 };
 
 /// Builds and proves a schedule at run time.
@@ -69,17 +188,24 @@ class ScheduleTable {
 /// Shapes: at least one stage and one micro-batch; `where` is a list of ranks, `round_robin(n)`, a placement
 ///   type's value, or nothing for a stage a rank.
 /// Errors: `Error` with the text of the compile-time refusal.
-/// Example: docs/schedules.md
+/// Example: examples/040-schedules
 template <Policy P>
-ScheduleTable make_schedule(P, int stages, int micros, const RankMap& where = {}) {
-  if (stages < 1) throw Error("pcomp: a schedule needs at least 1 stage, not " + std::to_string(stages));
-  if (micros < 1)
-    throw Error("pcomp: this schedule needs more micro-batches: at least 1, not " + std::to_string(micros));
-  std::vector<int> map = where.resolve(stages);
-  std::vector<std::vector<Action>> rows;
-  for (int r = 0; r < detail::count_ranks(map); ++r)
-    rows.push_back(detail::make_row<P>(r, {stages, micros}, map));
-  return {P::name, {stages, micros}, P::backward, std::move(map), std::move(rows)};
+ScheduleTable make_schedule(P policy, int stages, int micros, const RankMap& where = {}) {
+  return {policy, stages, micros, where};
+}
+
+/// One rank's row alone, in memory proportional to it.
+///
+/// Law: `make_schedule(policy, stages, micros, where).row(rank)`.
+/// Errors: as there.
+template <Policy P>
+std::vector<Action> make_row(P, int stages, int micros, int rank, const RankMap& where = {}) {
+  const std::vector<int> map = where.resolve(detail::checked(stages, micros).stages);
+  const std::span<const int> rank_of(map.data(), map.size());
+  const Size n{stages, micros, detail::count_ranks(rank_of)};
+  detail::check_rank(rank, n.ranks);
+  detail::check_suits<P>(rank_of);
+  return detail::checked_row<P>(rank, n, rank_of);
 }
 
 }  // namespace pcomp

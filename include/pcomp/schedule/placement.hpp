@@ -1,8 +1,6 @@
 #pragma once
-#include <algorithm>
 #include <array>
 #include <initializer_list>
-#include <vector>
 
 #include "../core/error.hpp"
 #include "../core/refuse.hpp"
@@ -32,25 +30,30 @@ struct Placement {
 /// Stage s on rank s mod `Ranks`.
 template <int Ranks>
 struct RoundRobin {
-  static constexpr int rank(int stage) { return stage % Ranks; }
+  static constexpr int rank(int stage) { return Ranks > 0 ? stage % (Ranks > 0 ? Ranks : 1) : -1; }
 };
 
 namespace detail {
 
 /// How many ranks a map uses, or 0 where one below the highest is left out or negative.
-template <class Map>
-constexpr int count_ranks(const Map& rank_of) {
-  int highest = -1;
+constexpr int count_ranks(std::span<const int> rank_of) {
+  const int stages = static_cast<int>(rank_of.size());
+  const Buffer<char> used(rank_of.size());
+  int ranks = 0;
   for (int r : rank_of) {
-    if (r < 0) return 0;
-    highest = std::max(highest, r);
+    if (r < 0 || r >= stages) return 0;
+    used.data()[r] = 1;
+    if (r >= ranks) ranks = r + 1;
   }
-  if (highest >= static_cast<int>(rank_of.size())) return 0;
-  auto used = filled<char>(static_cast<std::size_t>(highest) + 1, 0);
-  for (int r : rank_of) used[static_cast<std::size_t>(r)] = 1;
-  for (char u : used)
-    if (!u) return 0;
-  return highest + 1;
+  for (int r = 0; r < ranks; ++r)
+    if (!used.data()[r]) return 0;
+  return ranks;
+}
+
+/// "0,1,0".
+inline Words& list(Words& text, std::span<const int> rank_of) {
+  for (std::size_t s = 0; s < rank_of.size(); ++s) text << (s ? "," : "") << rank_of[s];
+  return text;
 }
 
 }  // namespace detail
@@ -69,29 +72,26 @@ class RankMap {
   template <int... Ranks>
   RankMap(Placement<Ranks...>) : ranks_{Ranks...} {}
   template <int Ranks>
-  RankMap(RoundRobin<Ranks>) : modulus_(Ranks) {}
+  RankMap(RoundRobin<Ranks>) : RankMap(modulo(Ranks)) {}
   static RankMap modulo(int ranks) {
-    if (ranks < 1) throw Error("pcomp: round_robin needs at least 1 rank, not " + std::to_string(ranks));
+    detail::Words text;
+    if (ranks < 1) throw Error((text << "pcomp: round_robin needs at least 1 rank, not " << ranks).string());
     RankMap map;
     map.modulus_ = ranks;
     return map;
   }
 
   std::vector<int> resolve(int stages) const {
-    std::vector<int> map = ranks_;
-    if (map.empty())
-      for (int s = 0; s < stages; ++s) map.push_back(modulus_ ? s % modulus_ : s);
-    if (static_cast<int>(map.size()) != stages)
-      throw Error("pcomp: a Placement names one rank for every stage: " + std::to_string(stages) +
-                  " stages, but " + std::to_string(map.size()) + " ranks named");
-    if (detail::count_ranks(map) == 0) {
-      std::string list;
-      for (int r : map) {
-        if (!list.empty()) list += ',';
-        list += std::to_string(r);
-      }
-      throw Error("pcomp: a Placement must use every rank from 0 up, not " + list);
-    }
+    std::vector<int> map = ranks_.empty() ? std::vector<int>(static_cast<std::size_t>(stages)) : ranks_;
+    for (int s = 0; s < stages && ranks_.empty(); ++s)
+      map[static_cast<std::size_t>(s)] = modulus_ ? s % modulus_ : s;
+    detail::Words text;
+    if (const int named = static_cast<int>(map.size()); named != stages)
+      text << "pcomp: a Placement names one rank for every stage: " << stages << " stages, but " << named
+           << " ranks named";
+    else if (const std::span<const int> ranks(map.data(), map.size()); detail::count_ranks(ranks) == 0)
+      detail::list(text << "pcomp: a Placement must use every rank from 0 up, not ", ranks);
+    if (text.size()) throw Error(text.string());
     return map;
   }
 

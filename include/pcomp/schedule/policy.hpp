@@ -1,25 +1,31 @@
 #pragma once
 #include <concepts>
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "../core/buffer.hpp"
 #include "action.hpp"
 
 namespace pcomp {
 
-/// How many stages and micro-batches a schedule is for.
+/// How many stages, micro-batches and ranks a schedule is for.
 struct Size {
   int stages = 1;
   int micros = 1;
+  int ranks = 1;
 };
 
-/// A schedule's policy: a clock that says when each Forward and Backward would run if every stage had a rank
-/// of its own and each took one tick.
+/// A schedule's policy: a clock that says when each computation would run if every stage had a rank of its own
+/// and each took one tick.
 ///
 /// Law: a tick is above those of what the operation needs: Forward(s, m) above Forward(s-1, m), Backward(s, m)
-///   above Backward(s+1, m) and Forward(s, m); on one stage ticks differ and micro-batches ascend. From that
-///   follows an order for every placement that cannot deadlock: see row.hpp.
-/// Example: docs/schedules.md
+///   above Backward(s+1, m) and Forward(s, m), BackwardWeights(s, m) above Backward(s, m); on one stage ticks
+///   differ, and those of one operation ascend with the micro-batch. From that follows an order for every
+///   placement that cannot deadlock: see row.hpp.
+/// Shapes: optional members are `split_backward = true`, for a Backward of inputs alone and a BackwardWeights,
+///   and `takes(rank_of)`, whether it runs on a placement.
+/// Example: docs/your-own-schedule.md
 template <class P>
 concept Policy = requires(Size n) {
   { P::name } -> std::convertible_to<const char*>;
@@ -27,15 +33,38 @@ concept Policy = requires(Size n) {
   { P::tick(Op::Forward, 0, 0, n) } -> std::convertible_to<std::int64_t>;
 };
 
-namespace detail {
-/// vector(n, value); clang 14 takes only this in a constant expression.
-template <class T>
-constexpr std::vector<T> filled(std::size_t n, T value) {
-  std::vector<T> v;
-  v.reserve(n);
-  for (std::size_t i = 0; i < n; ++i) v.push_back(value);
-  return v;
-}
-}  // namespace detail
+/// Whether each micro-batch has a BackwardWeights of its own.
+template <Policy P>
+inline constexpr bool splits_backward = [] {
+  if constexpr (requires { P::split_backward; })
+    return P::backward && P::split_backward;
+  else
+    return false;
+}();
 
+/// Whether the policy runs where stage s is on rank `rank_of[s]`.
+template <Policy P>
+constexpr bool suits(std::span<const int> rank_of) {
+  if constexpr (requires { P::takes(rank_of); })
+    return P::takes(rank_of);
+  else
+    return true;
+}
+
+/// What comes for every stage and micro-batch besides Forward.
+struct Passes {
+  bool backward = true;
+  bool weights = false;
+  constexpr int count() const { return 1 + backward + weights; }
+};
+
+namespace detail {
+
+template <Policy P>
+inline constexpr Passes passes_of{P::backward, splits_backward<P>};
+
+/// The rows of all ranks.
+using Rows = std::span<const std::span<const Action>>;
+
+}  // namespace detail
 }  // namespace pcomp

@@ -1,66 +1,97 @@
 #pragma once
-#include <span>
-#include <string>
-#include <vector>
-
-#include "policy.hpp"
+#include "progress.hpp"
 
 namespace pcomp {
 
-/// Runs a table of rows under a blocking rendezvous, the worst case: a send ends only when the other rank stands
-/// at its receive.
+/// Runs a table of rows with sends that end early or late, and says whether it reaches the end.
 ///
-/// Law: `ok()` exactly when every rank reaches the end of its row, every operation comes once, after what it
-///   needs, and each edge's messages are received in the order in which they are sent. That a rendezvous ends
-///   does not depend on speed: one run decides it for all.
-/// Errors: `explain()` says what is wrong, with rank and step, and for a deadlock who waits for whom.
+/// Law: with `in_flight` 0 a blocking rendezvous, the worst case: a send ends only when the other rank stands at
+///   its receive. With k above 0 a send ends at once while fewer than k messages of its edge and direction wait
+///   to be received. `ok()` exactly when every rank reaches the end of its row, every operation comes once, after
+///   what it needs, and each edge's messages are received in the order in which they are sent. Whether that
+///   happens does not depend on speed, so one run decides it for all; and what ends with k ends with every more.
+/// Errors: `explain()` says what is wrong, at which rank and step, and for a deadlock the cycle of who waits for
+///   whom.
+/// Source: a network of deterministic processes has one outcome (Kahn, 1974), also with bounded channels.
 /// Example: docs/schedules.md
-class Rendezvous {
+class Proof {
  public:
-  using Rows = std::vector<std::span<const Action>>;
-
-  constexpr Rendezvous(const Rows& rows, Size n, std::span<const int> rank_of, bool backward)
-      : rows_(rows),
-        n_(n),
-        rank_of_(rank_of),
-        at_(detail::filled<std::size_t>(rows.size(), 0)),
-        done_(detail::filled<char>(6 * count(), 0)) {
+  constexpr Proof(detail::Rows rows, Size n, std::span<const int> rank_of, Passes passes, int in_flight = 0)
+      : progress_(n, rank_of, passes),
+        in_flight_(in_flight),
+        ranks_(static_cast<int>(rows.size())),
+        micros_(n.micros),
+        cursors_(rows.size()),
+        channels_(in_flight ? 2 * static_cast<std::size_t>(n.stages) : 0),
+        sent_(in_flight ? 2 * static_cast<std::size_t>(n.stages) * static_cast<std::size_t>(n.micros) : 0) {
+    for (int r = 0; r < ranks_; ++r) {
+      const auto& row = rows[static_cast<std::size_t>(r)];
+      cursors_.data()[r] = {row.data(), row.data(), row.data() + row.size()};
+    }
     while (pass()) {
     }
-    for (std::size_t r = 0; r < rows_.size(); ++r) stuck_ = stuck_ || at_[r] < rows_[r].size();
-    if (stuck_ || fault_) return;
-    for (int s = 0; s < n_.stages; ++s)
-      for (int m = 0; m < n_.micros; ++m)
-        if (!did(Op::Forward, s, m) || (backward && !did(Op::Backward, s, m)))
-          fault_ = "an operation is missing";
+    for (int r = 0; r < ranks_; ++r) stuck_ = stuck_ || !ended(r);
+    missing_ = !stuck_ && !progress_.complete();
   }
 
-  constexpr bool ok() const { return !stuck_ && !fault_; }
-
+  constexpr bool ok() const { return !stuck_ && !missing_; }
   std::string explain() const {
-    if (ok()) return "no deadlock";
-    std::string text = fault_ ? std::string("pcomp: a table that cannot run: ") + fault_
-                              : "pcomp: this schedule deadlocks under a blocking rendezvous";
-    for (std::size_t r = 0; r < rows_.size(); ++r)
-      if (at_[r] < rows_[r].size())
-        text += "; rank " + std::to_string(r) + " is at step " + std::to_string(at_[r]) + ", " +
-                to_string(rows_[r][at_[r]]) + waits_for(r);
-    return text;
+    detail::Words text;
+    explain(text);
+    return text.string();
+  }
+
+  /// The same text, also in a constant expression.
+  constexpr void explain(detail::Words& text) const {
+    if (ok()) text << "no deadlock";
+    if (missing_) text << "pcomp: a table that cannot run: an operation is missing";
+    if (fault_) text << "pcomp: a table that cannot run: " << fault_;
+    if (stuck_ && !fault_) text << "pcomp: this schedule deadlocks under ";
+    if (stuck_ && !fault_ && in_flight_) text << "sends with " << in_flight_ << " in flight";
+    if (stuck_ && !fault_ && !in_flight_) text << "a blocking rendezvous";
+    const char* before = ": ";
+    places([&](const Place& p) {
+      text << before;
+      before = "; ";
+      if (p.step >= 0) text << "rank " << p.rank << ", step " << p.step << ", ";
+      text << p.action;
+      if (p.waits_for >= 0) text << " waits for rank " << p.waits_for;
+      if (p.waits_for >= 0 && ended(p.waits_for)) text << ", which has ended";
+    });
+  }
+
+  /// Where it is wrong: one action, or those of a cycle, each with the rank that it waits for.
+  struct Place {
+    int rank = 0, step = -1;
+    Action action{};
+    int waits_for = -1;
+  };
+  template <class Note>
+  constexpr void places(Note note) const {
+    if (missing_) note(Place{progress_.rank(progress_.missing().stage), -1, progress_.missing(), -1});
+    if (fault_) note(place(rank_, -1));
+    if (!stuck_ || fault_) return;
+    // From a rank that is stuck along who waits for whom, to the first again or to one that has ended.
+    int r = 0;
+    while (ended(r)) ++r;
+    const detail::Buffer<char> seen(static_cast<std::size_t>(ranks_));
+    for (; !seen.data()[r] && !ended(peer(r)); r = peer(r)) seen.data()[r] = 1;
+    const int first = r;
+    do note(place(r, peer(r)));
+    while (!ended(peer(r)) && (r = peer(r)) != first);
   }
 
  private:
-  constexpr std::size_t count() const {
-    return static_cast<std::size_t>(n_.stages) * static_cast<std::size_t>(n_.micros);
-  }
-  constexpr std::size_t flag(Op op, int s, int m) const {
-    return static_cast<std::size_t>(op) * count() +
-           static_cast<std::size_t>(s) * static_cast<std::size_t>(n_.micros) + static_cast<std::size_t>(m);
-  }
-  constexpr bool did(Op op, int s, int m) const { return done_[flag(op, s, m)]; }
-  constexpr int rank(int s) const { return rank_of_[static_cast<std::size_t>(s)]; }
-  constexpr bool remote(int edge) const {
-    return edge >= 0 && edge + 1 < n_.stages && rank(edge) != rank(edge + 1);
-  }
+  struct Cursor {
+    const Action *first = nullptr, *at = nullptr, *end = nullptr;
+  };
+  /// How many messages of an edge and direction were sent and received.
+  struct Channel {
+    int sent = 0, received = 0;
+  };
+
+  constexpr bool ended(int r) const { return cursors_.data()[r].at == cursors_.data()[r].end; }
+  constexpr const Action& next(int r) const { return *cursors_.data()[r].at; }
 
   /// What the other end of a message does.
   static constexpr Action partner(const Action& a) {
@@ -77,78 +108,72 @@ class Rendezvous {
         return a;
     }
   }
+  constexpr int peer(int r) const { return progress_.rank(partner(next(r)).stage); }
 
-  /// Why `a` makes no sense on this rank now, or null.
-  constexpr const char* fault(std::size_t r, const Action& a) const {
-    const int s = a.stage, m = a.micro;
-    if (s < 0 || s >= n_.stages || m < 0 || m >= n_.micros)
-      return "a stage or micro-batch that does not exist";
-    if (rank(s) != static_cast<int>(r)) return "a stage of another rank";
-    if (did(a.op, s, m)) return "an operation comes twice";
-    switch (a.op) {
-      case Op::Recv:
-        return remote(s - 1) ? nullptr : "a message where no edge leaves the rank";
-      case Op::RecvGrad:
-        return remote(s) ? nullptr : "a message where no edge leaves the rank";
-      case Op::Send:
-        if (!remote(s)) return "a message where no edge leaves the rank";
-        return did(Op::Forward, s, m) ? nullptr : "a send before its computation";
-      case Op::SendGrad:
-        if (!remote(s - 1)) return "a message where no edge leaves the rank";
-        return did(Op::Backward, s, m) ? nullptr : "a send before its computation";
-      case Op::Forward:
-        if (s == 0) return nullptr;
-        return did(remote(s - 1) ? Op::Recv : Op::Forward, remote(s - 1) ? s : s - 1, m)
-                   ? nullptr
-                   : "a forward before its input";
-      case Op::Backward:
-        if (!did(Op::Forward, s, m)) return "a backward before its forward";
-        if (s + 1 == n_.stages) return nullptr;
-        return did(remote(s) ? Op::RecvGrad : Op::Backward, remote(s) ? s : s + 1, m)
-                   ? nullptr
-                   : "a backward before its gradient";
-    }
-    return "an operation that does not exist";
-  }
-
-  constexpr void advance(std::size_t r) {
-    const Action& a = rows_[r][at_[r]++];
-    done_[flag(a.op, a.stage, a.micro)] = 1;
+  constexpr bool refuse(int r, const char* why) {
+    fault_ = why;
+    rank_ = r;
+    return false;
   }
 
   /// Lets every rank go as far as it can; whether any moved.
   constexpr bool pass() {
     bool moved = false;
-    for (std::size_t r = 0; r < rows_.size(); ++r)
-      while (!fault_ && at_[r] < rows_[r].size()) {
-        const Action a = rows_[r][at_[r]];
-        if ((fault_ = fault(r, a))) return false;
-        if (!is_compute(a.op)) {
-          const Action b = partner(a);
-          const auto peer = static_cast<std::size_t>(rank(b.stage));
-          if (at_[peer] >= rows_[peer].size() || !(rows_[peer][at_[peer]] == b)) break;
-          if ((fault_ = fault(peer, b))) return false;
-          advance(peer);
-        }
-        advance(r);
-        moved = true;
-      }
+    for (int r = 0; r < ranks_; ++r)
+      for (Cursor& c = cursors_.data()[r]; !fault_ && c.at != c.end && act(r, c); ++c.at) moved = true;
     return moved && !fault_;
   }
 
-  std::string waits_for(std::size_t r) const {
-    const Action a = rows_[r][at_[r]];
-    if (is_compute(a.op) || fault_) return "";
-    return ", waiting for rank " + std::to_string(rank(partner(a).stage));
+  /// One action of rank r, if it can be.
+  constexpr bool act(int r, const Cursor& c) {
+    if (const char* why = progress_.fault(r, *c.at)) return refuse(r, why);
+    if (!is_compute(c.at->op) && !(in_flight_ ? pass_on(r, *c.at) : meet(*c.at))) return false;
+    progress_.mark(*c.at);
+    return true;
   }
 
-  const Rows& rows_;
-  Size n_;
-  std::span<const int> rank_of_;
-  std::vector<std::size_t> at_;
-  std::vector<char> done_;
-  bool stuck_ = false;
+  /// A rendezvous: the other end stands at it too.
+  constexpr bool meet(const Action& a) {
+    const Action b = partner(a);
+    const int other = progress_.rank(b.stage);
+    Cursor& c = cursors_.data()[other];
+    if (c.at == c.end || c.at->op != b.op || c.at->stage != b.stage || c.at->micro != b.micro) return false;
+    if (const char* why = progress_.fault(other, b)) return refuse(other, why);
+    progress_.mark(b);
+    ++c.at;
+    return true;
+  }
+
+  /// One end of a message that may wait in between.
+  constexpr bool pass_on(int r, const Action& a) {
+    const bool gradient = a.op == Op::SendGrad || a.op == Op::RecvGrad;
+    const int edge = a.stage - (a.op == Op::Recv || a.op == Op::SendGrad ? 1 : 0);
+    Channel& c = channels_.data()[2 * edge + gradient];
+    int* const sent = sent_.data() + (2 * edge + gradient) * std::ptrdiff_t{micros_};
+    if (a.op == Op::Send || a.op == Op::SendGrad) {
+      if (c.sent - c.received >= in_flight_) return false;
+      sent[c.sent++] = a.micro;
+    } else {
+      if (c.sent == c.received) return false;
+      if (sent[c.received] != a.micro) return refuse(r, "a message is received out of order");
+      ++c.received;
+    }
+    return true;
+  }
+
+  constexpr Place place(int r, int waits_for) const {
+    const Cursor& c = cursors_.data()[r];
+    return {r, static_cast<int>(c.at - c.first), *c.at, waits_for};
+  }
+
+  detail::Progress progress_;
+  int in_flight_, ranks_, micros_;
+  detail::Buffer<Cursor> cursors_;
+  detail::Buffer<Channel> channels_;
+  detail::Buffer<int> sent_;  ///< their micro-batches, in order
+  bool stuck_ = false, missing_ = false;
   const char* fault_ = nullptr;
+  int rank_ = 0;  ///< of the fault
 };
 
 }  // namespace pcomp

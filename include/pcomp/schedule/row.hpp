@@ -1,5 +1,4 @@
 #pragma once
-#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -7,51 +6,112 @@
 
 namespace pcomp::detail {
 
-/// An action and its place in the one order of all events.
+/// One operation of one stage over all micro-batches, with its place in the one order of all events.
 ///
 /// A message takes place just before what consumes it, at the consumer's tick, and has the same key in the
 /// sender's row and in the receiver's. So every row is a part of one order in which each event comes after all
 /// that it needs, and a rendezvous never waits for something later in that order.
-struct Event {
-  std::int64_t tick;
-  int kind;  ///< messages before computations of one tick
-  int tie;   ///< of two messages or computations on one rank, the deeper edge or stage first
-  int micro;
-  Action action;
+struct Stream {
+  Op op;
+  int stage;
+  Op consumer;  ///< whose tick counts
+  int at;       ///< the consumer's stage
+  int kind;     ///< of one tick activations come before gradients, and messages before computations
+  int tie;      ///< then the deeper edge or stage first
+  int micro = 0;
+  std::int64_t key = 0;  ///< tick, kind and tie as one number
 
-  friend constexpr bool operator<(const Event& a, const Event& b) {
-    if (a.tick != b.tick) return a.tick < b.tick;
-    if (a.kind != b.kind) return a.kind < b.kind;
-    if (a.tie != b.tie) return a.tie > b.tie;
-    return a.micro < b.micro;
+  template <class P>
+  constexpr void find_key(Size n) {
+    key = (3 * P::tick(consumer, at, micro, n) + kind) * n.stages - tie;
   }
 };
 
-/// The row of one rank, from the policy's clock alone: no other rank's row is needed.
+/// Lets heap[i] sink to where no child is earlier.
+constexpr void sink(Stream* heap, std::size_t size, std::size_t i) {
+  for (std::size_t child = 2 * i + 1; child < size; child = 2 * i + 1) {
+    if (child + 1 < size && heap[child + 1].key < heap[child].key) ++child;
+    if (heap[child].key >= heap[i].key) return;
+    const Stream s = heap[i];
+    heap[i] = heap[child];
+    heap[child] = s;
+    i = child;
+  }
+}
+
+/// The operations of one rank, each a stream.
+template <Policy P>
+constexpr std::vector<Stream> streams(int rank, std::span<const int> rank_of) {
+  std::vector<Stream> list;
+  for (int s = 0; s < static_cast<int>(rank_of.size()); ++s) {
+    const auto i = static_cast<std::size_t>(s);
+    if (rank_of[i] != rank) continue;
+    const bool from = s > 0 && rank_of[i - 1] != rank;
+    const bool to = i + 1 < rank_of.size() && rank_of[i + 1] != rank;
+    if (from) list.push_back({Op::Recv, s, Op::Forward, s, 0, s - 1});
+    list.push_back({Op::Forward, s, Op::Forward, s, 2, s});
+    if (to) list.push_back({Op::Send, s, Op::Forward, s + 1, 0, s});
+    if (!P::backward) continue;
+    if (to) list.push_back({Op::RecvGrad, s, Op::Backward, s, 1, s});
+    list.push_back({Op::Backward, s, Op::Backward, s, 2, s});
+    if (from) list.push_back({Op::SendGrad, s, Op::Backward, s - 1, 1, s - 1});
+    if (splits_backward<P>) list.push_back({Op::BackwardWeights, s, Op::BackwardWeights, s, 2, s});
+  }
+  return list;
+}
+
+/// The row of one rank, from the policy's clock alone: no other rank's row is needed, and no more memory than
+/// the row's.
 template <Policy P>
 constexpr std::vector<Action> make_row(int rank, Size n, std::span<const int> rank_of) {
-  const auto on = [&](int s) { return rank_of[static_cast<std::size_t>(s)]; };
-  std::vector<Event> events;
+  std::vector<Stream> list = streams<P>(rank, rank_of);
+  std::vector<Action> row;
+  row.reserve(list.size() * static_cast<std::size_t>(n.micros));
+  Stream* const heap = list.data();
+  std::size_t size = list.size();
+  for (Stream& s : list) s.find_key<P>(n);
+  for (std::size_t i = size / 2; i-- > 0;) sink(heap, size, i);
+  while (size) {
+    row.push_back({heap->op, heap->stage, heap->micro});
+    if (++heap->micro < n.micros)
+      heap->find_key<P>(n);
+    else
+      *heap = heap[--size];
+    sink(heap, size, 0);
+  }
+  return row;
+}
+
+/// An operation whose tick is not above that of one that it needs.
+struct ClockFault {
+  bool found = false;
+  Action late{}, needs{};
+};
+
+/// The first such operation of one rank.
+///
+/// Law: where no rank has one, rows of this clock cannot deadlock; so each rank may check its own.
+template <Policy P>
+constexpr ClockFault clock_fault(int rank, Size n, std::span<const int> rank_of) {
+  ClockFault fault;
+  const auto late = [&](const Action& a, const Action& b) {
+    if (P::tick(a.op, a.stage, a.micro, n) > P::tick(b.op, b.stage, b.micro, n)) return false;
+    fault = {true, a, b};
+    return true;
+  };
   for (int s = 0; s < n.stages; ++s) {
-    if (on(s) != rank) continue;
-    const bool from = s > 0 && on(s - 1) != rank, to = s + 1 < n.stages && on(s + 1) != rank;
+    if (rank_of[static_cast<std::size_t>(s)] != rank) continue;
     for (int m = 0; m < n.micros; ++m) {
-      const std::int64_t forward = P::tick(Op::Forward, s, m, n);
-      if (from) events.push_back({forward, 0, s - 1, m, {Op::Recv, s, m}});
-      events.push_back({forward, 2, s, m, {Op::Forward, s, m}});
-      if (to) events.push_back({P::tick(Op::Forward, s + 1, m, n), 0, s, m, {Op::Send, s, m}});
+      const Action f{Op::Forward, s, m}, b{Op::Backward, s, m}, w{Op::BackwardWeights, s, m};
+      if (m > 0 && late(f, {f.op, s, m - 1})) return fault;
+      if (s > 0 && late(f, {f.op, s - 1, m})) return fault;
       if (!P::backward) continue;
-      const std::int64_t backward = P::tick(Op::Backward, s, m, n);
-      if (to) events.push_back({backward, 1, s, m, {Op::RecvGrad, s, m}});
-      events.push_back({backward, 2, s, m, {Op::Backward, s, m}});
-      if (from) events.push_back({P::tick(Op::Backward, s - 1, m, n), 1, s - 1, m, {Op::SendGrad, s, m}});
+      if (late(b, f) || (m > 0 && late(b, {b.op, s, m - 1}))) return fault;
+      if (s + 1 < n.stages && late(b, {b.op, s + 1, m})) return fault;
+      if (splits_backward<P> && (late(w, b) || (m > 0 && late(w, {w.op, s, m - 1})))) return fault;
     }
   }
-  std::sort(events.begin(), events.end());
-  std::vector<Action> row;
-  row.reserve(events.size());
-  for (const Event& e : events) row.push_back(e.action);
-  return row;
+  return fault;
 }
 
 }  // namespace pcomp::detail

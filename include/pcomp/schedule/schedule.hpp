@@ -1,12 +1,9 @@
 #pragma once
-#include <array>
-#include <cstdint>
-
 #include "draw.hpp"
-#include "facts.hpp"
+#include "found.hpp"
 #include "placement.hpp"
-#include "prove.hpp"
 #include "row.hpp"
+#include "traffic.hpp"
 
 namespace pcomp {
 namespace detail {
@@ -19,13 +16,9 @@ constexpr bool placement_fits() {
     return true;
 }
 
-template <int Stages, int Ranks>
-constexpr int edge_count(const std::array<int, Stages>& rank_of, int rank) {
-  int n = 0;
-  for (std::size_t s = 0; s + 1 < Stages; ++s)
-    if (rank_of[s] != rank_of[s + 1]) n += (rank_of[s] == rank) + (rank_of[s + 1] == rank);
-  return n;
-}
+/// The largest table that both compilers build and prove within their default limits, and in under two seconds.
+inline constexpr std::int64_t most_actions = 8192;
+inline constexpr int most_stages = 64;
 
 }  // namespace detail
 
@@ -34,13 +27,15 @@ constexpr int edge_count(const std::array<int, Stages>& rank_of, int rank) {
 ///
 /// Law: `deadlock_free` under a blocking rendezvous, or it does not compile; forward and backward passes run in
 ///   ascending micro-batches on every stage; `peak_live[r]` is the most activations that rank r keeps at once.
-/// Bytes: `bytes_per_step(edge, f, g)` for f bytes forward and g bytes backward in each micro-batch.
-/// Shapes: `ticks` counts Forward and Backward as one each and messages as none; `bubble` is a fraction of
-///   ranks times ticks.
-/// Refusals: fewer micro-batches than the policy needs; a placement that does not name one rank for every stage
-///   or leaves one out; a table that deadlocks.
+/// Bytes: `bytes_per_step(edge, f, g)` for f bytes forward and g bytes backward in each micro-batch, or
+///   `bytes_per_step(edge, wire, shape of a micro-batch)`.
+/// Shapes: `ticks` counts every computation as one and messages as none; `bubble` is a fraction of ranks times
+///   ticks. Up to 8192 actions and 64 stages; larger ones come from `make_schedule`.
+/// Refusals: fewer micro-batches than the policy needs; a placement that does not name one rank for every stage,
+///   leaves one out or is none that the policy runs on; a larger table; a table that cannot run, with the step
+///   and the cycle.
 /// Source: GPipe (Huang et al., 2019), PipeDream-flush (Narayanan et al., 2021).
-/// Example: docs/schedules.md
+/// Example: examples/040-schedules
 template <Policy P, int Stages, int MicroBatches, class Where = OneStagePerRank>
 class Schedule {
   static constexpr bool sizes_ok = Stages >= 1 && MicroBatches >= 1;
@@ -52,7 +47,15 @@ class Schedule {
     return list;
   }();
   static constexpr bool ranks_ok = !size_ok || detail::count_ranks(named) > 0;
-  static constexpr bool fits = sizes_ok && size_ok && ranks_ok;
+  static constexpr bool suits_ok = !sizes_ok || !size_ok || !ranks_ok || suits<P>(named);
+  static constexpr std::int64_t actions = [] {
+    std::int64_t each = detail::passes_of<P>.count() * std::int64_t{Stages};
+    for (std::size_t s = 0; s + 1 < named.size(); ++s)
+      if (named[s] != named[s + 1]) each += P::backward ? 4 : 2;
+    return each * MicroBatches;
+  }();
+  static constexpr bool small = actions <= detail::most_actions && Stages <= detail::most_stages;
+  static constexpr bool fits = sizes_ok && size_ok && ranks_ok && suits_ok && small;
   // After a refusal the rest is about one stage on one rank, so that it adds no error of its own.
   static constexpr auto map = fits ? named : decltype(named){};
 
@@ -61,6 +64,8 @@ class Schedule {
   static_assert(refuse::too_few_micro_batches<sizes_ok>());
   static_assert(refuse::placement_size<size_ok>());
   static_assert(refuse::placement_ranks<ranks_ok>());
+  static_assert(refuse::placement_repeats<suits_ok>());
+  static_assert(refuse::table_size<small>());
 
   static constexpr int stages = Stages;
   static constexpr int micros = MicroBatches;
@@ -70,62 +75,67 @@ class Schedule {
   static constexpr int rank_of(int stage) { return map[static_cast<std::size_t>(stage)]; }
 
  private:
-  static constexpr Size n{fits ? Stages : 1, fits ? MicroBatches : 1};
-  static constexpr std::size_t total = [] {
-    std::size_t messages = 0;
-    for (std::size_t s = 0; s + 1 < map.size(); ++s)
-      if (fits && map[s] != map[s + 1]) messages += 2;
-    return static_cast<std::size_t>(n.micros) * (static_cast<std::size_t>(n.stages) + messages) *
-           (P::backward ? 2u : 1u);
+  static constexpr Size n{fits ? Stages : 1, fits ? MicroBatches : 1, ranks};
+  static constexpr std::span<const int> placed() { return std::span<const int>(map).first(n.stages); }
+
+  /// A rank's row is a constant of its own, so that no single evaluation is long.
+  template <int R>
+  static constexpr auto stored = [] {
+    constexpr std::size_t size = [] {
+      std::size_t streams = detail::streams<P>(R, placed()).size();
+      return streams * static_cast<std::size_t>(n.micros);
+    }();
+    std::array<Action, size> row{};
+    const std::vector<Action> made = detail::make_row<P>(R, n, placed());
+    for (std::size_t i = 0; i < size; ++i) row[i] = made[i];
+    return row;
   }();
-  struct Storage {
-    std::array<Action, total> actions{};
-    std::array<std::size_t, static_cast<std::size_t>(ranks) + 1> first{};
-  };
-  static constexpr Storage storage = [] {
-    Storage t;
-    std::size_t at = 0;
-    for (int r = 0; r < ranks; ++r) {
-      for (const Action& a : detail::make_row<P>(r, n, std::span(map).first(n.stages))) t.actions[at++] = a;
-      t.first[static_cast<std::size_t>(r) + 1] = at;
-    }
-    return t;
-  }();
-  static constexpr std::vector<std::span<const Action>> rows() {
-    std::vector<std::span<const Action>> all;
-    for (int r = 0; r < ranks; ++r) all.push_back(row(r));
-    return all;
+  template <int... R>
+  static constexpr auto views(std::integer_sequence<int, R...>) {
+    return std::array<std::span<const Action>, sizeof...(R)>{std::span<const Action>(stored<R>)...};
   }
+  static constexpr std::array<std::span<const Action>, static_cast<std::size_t>(ranks)> all =
+      views(std::make_integer_sequence<int, ranks>());
+  static constexpr detail::Rows rows() { return all; }
 
  public:
-  /// What rank `r` does, in order.
-  static constexpr std::span<const Action> row(int r) {
-    const auto i = static_cast<std::size_t>(r);
-    return std::span(storage.actions).subspan(storage.first[i], storage.first[i + 1] - storage.first[i]);
+  /// Calls `use` with the proof.
+  template <class Use>
+  static constexpr auto proved(Use use) {
+    return use(Proof(rows(), n, placed(), detail::passes_of<P>));
   }
 
-  static constexpr bool deadlock_free = [] {
-    const auto all = rows();
-    return Rendezvous(all, n, std::span(map).first(n.stages), P::backward).ok();
-  }();
-  static_assert(refuse::deadlock<deadlock_free>());
+  static constexpr bool deadlock_free = proved([](const Proof& proof) { return proof.ok(); });
+  static_assert(refuse::deadlock<deadlock_free, detail::Found<deadlock_free, Schedule>>());
+
+  /// What rank `r` does, in order.
+  static constexpr std::span<const Action> row(int r) { return all[static_cast<std::size_t>(r)]; }
 
   static constexpr std::array<int, static_cast<std::size_t>(ranks)> peak_live = [] {
     std::array<int, static_cast<std::size_t>(ranks)> peak{};
-    for (int r = 0; r < ranks; ++r) peak[static_cast<std::size_t>(r)] = detail::peak_live(row(r));
+    for (std::size_t r = 0; r < peak.size(); ++r) peak[r] = detail::peak_live(all[r], detail::passes_of<P>);
     return peak;
   }();
-  static constexpr int ticks = detail::timeline(rows(), n).ticks;
-  static constexpr double bubble = detail::bubble(rows(), ticks);
+  static constexpr int ticks = detail::count_ticks(rows(), n);
+  static constexpr double bubble = detail::bubble(n, detail::passes_of<P>, ticks);
 
   /// Messages over the boundary between `edge` and the next stage in one step and direction.
-  static constexpr int messages(int edge) { return rank_of(edge) == rank_of(edge + 1) ? 0 : MicroBatches; }
+  static constexpr int messages(int edge) { return detail::messages(placed(), MicroBatches, edge); }
   static constexpr std::int64_t bytes_per_step(int edge, std::int64_t forward, std::int64_t gradient) {
     return messages(edge) * (forward + (P::backward ? gradient : 0));
   }
+  template <class W>
+  static constexpr std::int64_t bytes_per_step(int edge, W wire, const Extents& micro_batch) {
+    const EdgeBytes b = edge_bytes(wire, micro_batch);
+    return bytes_per_step(edge, b.forward, b.gradient);
+  }
 
-  /// The table as text: ranks as lanes, ticks as columns.
-  static std::string draw() { return detail::draw(P::name, rows(), n); }
+  /// The table as a trace in ticks, and drawn: by default as text.
+  static Trace trace() { return detail::trace_of<Trace>(P::name, rows(), n, placed(), detail::passes_of<P>); }
+  template <class Chart = TextChart>
+  static std::string draw(const Chart& chart = {}) {
+    return chart(trace());
+  }
 };
 
 }  // namespace pcomp

@@ -97,6 +97,12 @@ TEST_CASE("A typed pipeline trains, and reports what it sent") {
         62 * 8 * static_cast<std::int64_t>(wire_bytes(thin, Extents{5, 6, 12, 12})));
   CHECK(r.boundaries[1].gradient.bytes ==
         62 * 8 * static_cast<std::int64_t>(wire_bytes(Quant<8>, Extents{5, 8, 6, 6})));
+  static_assert(Net::bytes_per_step<Plan>(1, Extents{5, 8, 6, 6}) > 0);
+  for (int e : {0, 1})
+    CHECK(r.boundaries[static_cast<std::size_t>(e)].forward.bytes +
+              r.boundaries[static_cast<std::size_t>(e)].gradient.bytes ==
+          62 * Net::bytes_per_step<Plan>(e, e == 0 ? Extents{5, 6, 12, 12} : Extents{5, 8, 6, 6}));
+  CHECK_THROWS_AS(Net::bytes_per_step<Plan>(2, Extents{1}), Error);
   std::ostringstream text;
   text << r;
   CHECK(text.str().find("Downsample<2> | TopK<1/10> | Quant<8>") != std::string::npos);

@@ -44,6 +44,7 @@ void check_equal(const std::vector<const BoundaryOps*>& wires, const ScheduleTab
   const torch::Tensor came = two_steps(
       [&](const torch::Tensor& x, const torch::Tensor& y) { return engine.step(x, y, cross_entropy); },
       engine.parameters());
+  INFO(table.policy << ' ' << table.micros << " micro-batches");
   CHECK(torch::equal(came, expected));
   CHECK(net::differing(net::state(engine), plain.state()) == 0);
   for (const BoundaryReport& b : engine.report().boundaries) {
@@ -81,7 +82,137 @@ TEST_CASE("A pipeline equals the sequential loop under every schedule and placem
       INFO("placement " << p << ", micro-batches " << micros);
       check_equal(wires, make_schedule(GPipe{}, 5, micros, placements[p]));
       check_equal(wires, make_schedule(OneFOneB{}, 5, micros, placements[p]));
+      check_equal(wires, make_schedule(ZeroBubble{}, 5, micros, placements[p]));
     }
+}
+
+namespace {
+
+/// Does its work whatever is asked of it, as a custom Function does.
+struct Scale : torch::autograd::Function<Scale> {
+  static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& x,
+                               const torch::Tensor& w) {
+    ctx->save_for_backward({x, w});
+    return x * w;
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list g) {
+    const auto saved = ctx->get_saved_variables();
+    return {g[0] * saved[1], (g[0] * saved[0]).sum(0)};
+  }
+};
+
+/// What is hard to split: a weight that is used three times, one that is computed, an in-place operation on the
+/// input and on a view, a skip connection, a tensor hook that changes its gradient, a retained gradient, a
+/// parameter that nothing reaches.
+struct Knot : torch::nn::Module {
+  explicit Knot(std::uint64_t seed, int* hook_calls) : calls(hook_calls) {
+    torch::manual_seed(seed);
+    w = register_parameter("w", torch::randn({6, 6}) / 3);
+    g = register_parameter("g", torch::rand({6}) + 0.5);
+    idle = register_parameter("idle", torch::randn({3}));
+    norm = register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({6})));
+  }
+  torch::Tensor forward(torch::Tensor x) {
+    if (x.requires_grad()) x.mul_(1.25);  // not the batch itself
+    const torch::Tensor computed = w * (g / w.norm());
+    torch::Tensor h = torch::tanh(torch::linear(x, w));
+    if (h.requires_grad()) {
+      h.register_hook([c = calls](const torch::Tensor& d) {
+        ++*c;
+        return d * 0.5;
+      });
+      h.retain_grad();
+    }
+    h = Scale::apply(torch::linear(h, computed) + x, g);
+    h.narrow(1, 0, 2).mul_(g.narrow(0, 0, 2));
+    h = torch::linear(norm(h), computed) + torch::linear(h, w);
+    kept = h;
+    return torch::linear(h, w.t()) + x;
+  }
+  torch::Tensor w, g, idle, kept;
+  torch::nn::LayerNorm norm{nullptr};
+  int* calls;
+};
+
+}  // namespace
+
+TEST_CASE("A split backward equals a whole one where it is hard to split") {
+  at::set_num_threads(1);
+  struct Result {
+    std::vector<torch::Tensor> all;
+    int calls = 0;
+  };
+  const auto run = [](const ScheduleTable& table) {
+    Result r;
+    std::vector<StageSpec> stages;
+    for (std::uint64_t s = 0; s < 3; ++s)
+      stages.push_back(stage_spec([s, &r] { return std::make_shared<Knot>(s, &r.calls); }));
+    Engine engine(net::one_thread_each(), std::move(stages),
+                  std::vector<const BoundaryOps*>(2, &boundary_ops(Quant<8>)), table);
+    torch::manual_seed(9);
+    for (int i = 0; i < 2; ++i)
+      r.all.push_back(engine.step(torch::randn({13, 6}), torch::randint(6, {13}), cross_entropy));
+    for (const torch::Tensor& p : engine.parameters()) r.all.push_back(p.grad());
+    return r;
+  };
+  // Hooks run on the ranks' threads: one rank, so that counting them is no race.
+  const Result whole = run(make_schedule(OneFOneB{}, 3, 4, {0, 0, 0}));
+  const Result split = run(make_schedule(ZeroBubble{}, 3, 4, {0, 0, 0}));
+  CHECK(net::differing(whole.all, split.all) == 0);
+  CHECK(whole.calls == 2 * 4 * 3);
+  CHECK(split.calls == whole.calls);
+}
+
+namespace {
+/// Every forward of stage 0 long before its consumer: more payloads than there are buffers are ready before their
+/// places in the row, and the receiver first wants something else.
+struct Eager {
+  static constexpr const char* name = "eager";
+  static constexpr bool backward = true;
+  static constexpr std::int64_t tick(Op op, int stage, int micro, Size) {
+    if (op == Op::Backward) return 10000 + 10 * micro - stage;
+    return stage == 0 ? micro : 100 + 10 * micro + stage;
+  }
+};
+}  // namespace
+
+TEST_CASE("A payload that is ready before its place waits for it rather than for a buffer") {
+  check_equal(std::vector<const BoundaryOps*>(4, &boundary_ops(Quant<8>)),
+              make_schedule(Eager{}, 5, 8, {0, 1, 0, 1, 0}));
+}
+
+TEST_CASE("A step can be recorded, operation by operation") {
+  Engine engine(net::one_thread_each(), net::stages(), std::vector<const BoundaryOps*>(4, &boundary_ops(Raw)),
+                make_schedule(ZeroBubble{}, 5, 4, {0, 1, 1, 0, 1}));
+  const Data data(8, 9, 7, 1);
+  engine.step(data.x, data.y, cross_entropy);
+  CHECK(engine.trace().ranks.empty());
+  engine.record();
+  engine.step(data.x, data.y, cross_entropy);
+  const Trace& trace = engine.trace();
+  REQUIRE(trace.ranks.size() == 2);
+  for (int r = 0; r < 2; ++r) {
+    std::vector<Action> computed, planned;
+    double last = 0;
+    for (const Interval& i : trace.ranks[static_cast<std::size_t>(r)]) {
+      CHECK(i.begin >= last);
+      CHECK(i.end >= i.begin);
+      last = i.end;
+      if (is_compute(i.op)) computed.push_back({i.op, i.stage, i.micro});
+    }
+    for (const Action& a : engine.schedule().row(r))
+      if (is_compute(a.op)) planned.push_back(a);
+    CHECK((computed == planned));
+  }
+  CHECK(trace.draw().find("zero bubble (ZB-H1), 5 stages on 2 ranks, 4 micro-batches, measured") == 0);
+}
+
+TEST_CASE("A pipeline equals the sequential loop under Megatron's interleaving") {
+  const std::vector<const BoundaryOps*> wires(4, &boundary_ops(Quant<8>));
+  for (int ranks : {1, 2, 3})
+    for (int micros : {1, 2, 4, 7})
+      check_equal(wires, make_schedule(Interleaved{}, 5, micros, round_robin(ranks)));
 }
 
 TEST_CASE(

@@ -49,7 +49,9 @@ struct Fixture {
   torch::nn::Linear linear{torch::nn::Linear(6, 6)};
   torch::Tensor x = torch::randn({8, 6}), y = torch::randint(6, {8});
 
-  Engine engine(const RankMap& where, std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
+  template <class P = OneFOneB>
+  Engine engine(const RankMap& where, P policy = {},
+                std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
     std::vector<StageSpec> stages;
     for (int s = 0; s < 4; ++s)
       stages.push_back(stage_spec([b = bombs[static_cast<std::size_t>(s)], l = linear, s] {
@@ -58,7 +60,7 @@ struct Fixture {
     World world = net::one_thread_each();
     world.timeout = timeout;
     return Engine(world, std::move(stages), std::vector<const BoundaryOps*>(3, &boundary_ops(Quant<8>)),
-                  make_schedule(OneFOneB{}, 4, 4, where));
+                  make_schedule(policy, 4, 4, where));
   }
 };
 
@@ -83,6 +85,23 @@ TEST_CASE("A stage that throws ends the step on every rank with one error, and t
           *bomb.when = Bomb::never;
           CHECK(engine.step(f.x, f.y, cross_entropy).item<float>() == fine);
         }
+}
+
+TEST_CASE("Under a split backward an error names the half, and the next step works") {
+  for (const RankMap& where : {RankMap(), RankMap{0, 1, 2, 0}})
+    for (int stage = 0; stage < 4; ++stage) {
+      Fixture f;
+      Engine engine = f.engine(where, ZeroBubble{});
+      const float fine = engine.step(f.x, f.y, cross_entropy).item<float>();
+      Bomb& bomb = f.bombs[static_cast<std::size_t>(stage)];
+      *bomb.when = Bomb::backward_pass;
+      *bomb.countdown = 2;
+      const std::string text = thrown([&] { engine.step(f.x, f.y, cross_entropy); });
+      CHECK(has(text, "stage " + std::to_string(stage) + ", micro-batch 2, " +
+                          (stage == 0 ? "BackwardWeights" : "Backward") + ": the fuse is out"));
+      *bomb.when = Bomb::never;
+      CHECK(engine.step(f.x, f.y, cross_entropy).item<float>() == fine);
+    }
 }
 
 TEST_CASE("A loss that throws, or is no number, names the micro-batch") {

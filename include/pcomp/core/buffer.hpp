@@ -1,0 +1,21 @@
+#pragma once
+#include <cstddef>
+
+namespace pcomp::detail {
+
+/// n zeros on the heap, also in a constant expression, where indexing a pointer costs a compiler far less than
+/// indexing a std::vector.
+template <class T>
+class Buffer {
+ public:
+  constexpr explicit Buffer(std::size_t n) : data_(new T[n ? n : 1]()) {}
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  constexpr ~Buffer() { delete[] data_; }
+  constexpr T* data() const { return data_; }
+
+ private:
+  T* data_;
+};
+
+}  // namespace pcomp::detail

@@ -1,0 +1,118 @@
+#pragma once
+#include <ATen/ops/ones_like.h>
+#include <torch/csrc/autograd/engine.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <unordered_map>
+
+namespace pcomp::detail {
+
+/// One micro-batch's backward pass through one stage in two halves, over the one graph that the forward saved.
+///
+/// The first half runs the nodes on a way from the output to the input, for the gradient of the input alone, and
+/// keeps what arrives at those of them that also lead to parameters. Then it cuts the ways to the input, so that
+/// the second half starts at those nodes and runs nothing of the first again but them, each for its parameters.
+///
+/// Law: input and parameters get the gradients of one backward pass, bit for bit: one engine run sums and
+///   accumulates them in the same order. Tensor hooks run once. Where a node cannot leave out a part of its
+///   work (a custom Function), it does all of it twice.
+/// Source: the split of torch.distributed.pipelining; Qi et al., "Zero Bubble Pipeline Parallelism", 2023.
+class SplitBackward {
+  using Node = torch::autograd::Node;
+  using Edge = torch::autograd::Edge;
+
+ public:
+  /// The gradient that arrives at node `entrance`, undefined where none does; `entrance` null: all is for later.
+  at::Tensor inputs(const at::Tensor& output, const at::Tensor& output_grad, Node* entrance) {
+    const Edge root = torch::autograd::impl::gradient_edge(output);
+    const at::Tensor grad = output_grad.defined() ? output_grad : at::ones_like(output);
+    if (!entrance || !find_ways(root.function.get(), entrance)) {
+      roots_ = {root};
+      grads_ = {grad};
+      return {};
+    }
+    std::vector<Kept> kept;
+    for (const auto& [node, way] : ways_)
+      if (way && node != entrance && leads_elsewhere(*node)) kept.push_back({node->getptr(), {}});
+    for (Kept& k : kept) k.node->add_pre_hook(std::make_unique<Keep>(&k.grads));
+    at::Tensor input = run({root}, {grad}, true, {Edge(entrance->getptr(), 0)}).at(0);
+    for (Kept& k : kept) take(k);
+    for (const auto& [node, way] : ways_)
+      if (way && node != entrance && !leads_elsewhere(*node)) node->release_variables();
+    ways_.clear();
+    return input;
+  }
+
+  void weights() {
+    if (!roots_.empty()) run(roots_, grads_, false, {});
+    roots_.clear();
+    grads_.clear();
+  }
+
+ private:
+  struct Kept {
+    std::shared_ptr<Node> node;
+    torch::autograd::variable_list grads;
+  };
+  struct Keep : torch::autograd::FunctionPreHook {
+    explicit Keep(torch::autograd::variable_list* to) : grads(to) {}
+    torch::autograd::variable_list operator()(const torch::autograd::variable_list& g) override {
+      return *grads = g;
+    }
+    torch::autograd::variable_list* grads;
+  };
+
+  static torch::autograd::variable_list run(const torch::autograd::edge_list& roots,
+                                            const torch::autograd::variable_list& grads, bool keep_graph,
+                                            const torch::autograd::edge_list& outputs) {
+    return torch::autograd::Engine::get_default_engine().execute(roots, grads, keep_graph, false,
+                                                                 outputs.empty(), outputs);
+  }
+
+  /// Which nodes behind `root` lead to `entrance`; whether the root does.
+  bool find_ways(Node* root, Node* entrance) {
+    ways_ = {{entrance, true}};
+    std::vector<std::pair<Node*, std::size_t>> path{{root, 0}};
+    while (!path.empty()) {
+      auto& [node, next] = path.back();
+      if (next == 0 && ways_.count(node)) {
+        path.pop_back();
+      } else if (next < node->num_outputs()) {
+        Node* const child = node->next_edge(next++).function.get();
+        if (child && !ways_.count(child)) path.emplace_back(child, 0);
+      } else {
+        bool way = false;
+        for (const Edge& e : node->next_edges()) way = way || (e.function && ways_.at(e.function.get()));
+        ways_[node] = way;
+        path.pop_back();
+      }
+    }
+    return ways_.at(root);
+  }
+  bool leads_elsewhere(const Node& node) const {
+    for (const Edge& e : node.next_edges())
+      if (e.function && !ways_.at(e.function.get())) return true;
+    return false;
+  }
+
+  /// What arrived becomes a root of the second half; hooks have run, ways to the input are no longer needed.
+  void take(Kept& k) {
+    Node& node = *k.node;
+    node.pre_hooks().pop_back();
+    node.tensor_pre_hooks().clear();
+    node.retains_grad_hooks().clear();
+    for (std::size_t i = 0; i < k.grads.size(); ++i)
+      if (k.grads[i].defined()) {
+        roots_.emplace_back(k.node, static_cast<std::uint32_t>(i));
+        grads_.push_back(k.grads[i]);
+      }
+    for (Edge& e : node.next_edges())
+      if (e.function && ways_.at(e.function.get())) e = Edge();
+  }
+
+  std::unordered_map<Node*, bool> ways_;
+  torch::autograd::edge_list roots_;
+  torch::autograd::variable_list grads_;
+};
+
+}  // namespace pcomp::detail

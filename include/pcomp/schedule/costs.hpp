@@ -1,0 +1,63 @@
+#pragma once
+#include <limits>
+#include <string>
+
+#include "make_schedule.hpp"
+
+namespace pcomp {
+
+/// Seconds of one stage for one micro-batch: forward, gradient of the input, gradients of the weights. A backward
+/// that is not split takes the last two together.
+struct StageCost {
+  double forward = 0, backward = 0, weights = 0;
+};
+
+/// What joins two stages: bytes per second in each direction, and seconds from the last byte sent to its arrival.
+struct Link {
+  double bandwidth = std::numeric_limits<double>::infinity();
+  double latency = 0;
+};
+
+/// What a schedule costs on given machines: one entry for every stage and boundary, or none where that is free.
+///
+/// Bytes: `bytes` from `edge_bytes(wire, shape of a micro-batch)`.
+/// Shapes: seconds and bytes; `buffers` is how many messages of an edge and direction are between a send's begin
+///   and a receive's end on either side, as in the executor.
+/// Errors: `check` throws `Error` for another number of entries, for a negative time and for no bandwidth.
+/// Example: examples/040-schedules
+struct Costs {
+  std::vector<StageCost> stages;
+  std::vector<EdgeBytes> bytes;
+  std::vector<Link> links;
+  int buffers = 2;
+
+  void check(const ScheduleTable& table) const {
+    const auto entries = [&](std::size_t came, int expected, const char* what) {
+      if (came != 0 && came != static_cast<std::size_t>(expected))
+        throw Error("pcomp: costs for " + std::to_string(came) + " " + what + ", but the schedule has " +
+                    std::to_string(expected));
+    };
+    entries(stages.size(), table.stages, "stages");
+    entries(bytes.size(), table.stages - 1, "boundaries' bytes");
+    entries(links.size(), table.stages - 1, "boundaries' links");
+    const auto number = [](bool ok, const char* what) {
+      if (!ok) throw Error(std::string("pcomp: costs need ") + what);
+    };
+    for (const StageCost& s : stages)
+      number(s.forward >= 0 && s.backward >= 0 && s.weights >= 0, "times of at least 0 seconds");
+    for (const EdgeBytes& b : bytes) number(b.forward >= 0 && b.gradient >= 0, "at least 0 bytes");
+    for (const Link& l : links)
+      number(l.bandwidth > 0 && l.latency >= 0, "a bandwidth above 0 and a latency");
+    number(buffers >= 1, "at least 1 buffer");
+  }
+
+  double seconds(const Action& a, bool split) const {
+    if (stages.empty()) return 0;
+    const StageCost& s = stages[static_cast<std::size_t>(a.stage)];
+    if (a.op == Op::Forward) return s.forward;
+    if (a.op == Op::BackwardWeights) return s.weights;
+    return split ? s.backward : s.backward + s.weights;
+  }
+};
+
+}  // namespace pcomp

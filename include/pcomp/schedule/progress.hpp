@@ -1,0 +1,108 @@
+#pragma once
+#include "policy.hpp"
+
+namespace pcomp::detail {
+
+/// What of one step has been done, and what may come next.
+class Progress {
+ public:
+  constexpr Progress(Size n, std::span<const int> rank_of, Passes passes)
+      : n_(n),
+        rank_of_(rank_of.data()),
+        passes_(passes),
+        plane_(std::ptrdiff_t{n.stages} * n.micros),
+        done_(static_cast<std::size_t>(7 * plane_)),
+        enters_(static_cast<std::size_t>(n.stages) + 1) {
+    for (int s = 1; s < n.stages; ++s) enters_.data()[s] = rank_of_[s - 1] != rank_of_[s];
+  }
+
+  constexpr int rank(int stage) const { return rank_of_[stage]; }
+
+  constexpr void mark(const Action& a) {
+    done_.data()[static_cast<int>(a.op) * plane_ + std::ptrdiff_t{a.stage} * n_.micros + a.micro] = 1;
+    ++count_;
+  }
+
+  /// Why `a` makes no sense on this rank now, or null.
+  constexpr const char* fault(int r, const Action& a) const {
+    if (a.stage < 0 || a.stage >= n_.stages || a.micro < 0 || a.micro >= n_.micros)
+      return "a stage or micro-batch that does not exist";
+    if (rank_of_[a.stage] != r) return "a stage of another rank";
+    const char* const done = done_.data() + std::ptrdiff_t{a.stage} * n_.micros + a.micro;  // + op * plane_
+    const bool enters = enters_.data()[a.stage], leaves = enters_.data()[a.stage + 1];
+    if (done[static_cast<int>(a.op) * plane_]) return "an operation comes twice";
+    switch (a.op) {
+      case Op::Recv:
+        return enters ? nullptr : no_edge;
+      case Op::RecvGrad:
+        return leaves && passes_.backward ? nullptr : no_edge;
+      case Op::Send:
+        return !leaves ? no_edge : done[forward * plane_] ? nullptr : "a send before its computation";
+      case Op::SendGrad:
+        return !enters || !passes_.backward ? no_edge
+               : done[backward * plane_]    ? nullptr
+                                            : "a send before its computation";
+      case Op::Forward:
+        return a.stage == 0 || (enters ? done[received * plane_] : done[forward * plane_ - n_.micros])
+                   ? nullptr
+                   : "a forward before its input";
+      case Op::Backward:
+        if (!passes_.backward) return no_pass;
+        if (!done[forward * plane_]) return "a backward before its forward";
+        return a.stage + 1 == n_.stages ||
+                       (leaves ? done[received_grad * plane_] : done[backward * plane_ + n_.micros])
+                   ? nullptr
+                   : "a backward before its gradient";
+      case Op::BackwardWeights:
+        return !passes_.weights          ? no_pass
+               : done[backward * plane_] ? nullptr
+                                         : "the gradients of weights before that of the input";
+    }
+    return "an operation that does not exist";
+  }
+
+  /// What was marked was possible and came once, so that a count tells whether all of it came.
+  constexpr bool complete() const {
+    std::ptrdiff_t edges = 0;
+    for (int s = 1; s < n_.stages; ++s) edges += enters_.data()[s];
+    return count_ ==
+           n_.micros * (std::ptrdiff_t{n_.stages} * passes_.count() + 2 * edges * (passes_.backward ? 2 : 1));
+  }
+  /// The first operation that has not come.
+  constexpr Action missing() const {
+    for (Op op :
+         {Op::Forward, Op::Backward, Op::BackwardWeights, Op::Recv, Op::Send, Op::RecvGrad, Op::SendGrad})
+      for (int s = 0; s < n_.stages; ++s)
+        for (int m = 0; m < n_.micros; ++m)
+          if (belongs(op, s) &&
+              !done_.data()[static_cast<int>(op) * plane_ + std::ptrdiff_t{s} * n_.micros + m])
+            return {op, s, m};
+    return {};
+  }
+
+ private:
+  static constexpr const char* no_edge = "a message where no edge leaves the rank";
+  static constexpr const char* no_pass = "a pass that this policy does not have";
+  static constexpr int received = static_cast<int>(Op::Recv), forward = static_cast<int>(Op::Forward),
+                       received_grad = static_cast<int>(Op::RecvGrad),
+                       backward = static_cast<int>(Op::Backward);
+
+  constexpr bool belongs(Op op, int s) const {
+    if (op == Op::Forward) return true;
+    if (op == Op::Backward) return passes_.backward;
+    if (op == Op::BackwardWeights) return passes_.weights;
+    const bool gradient = op == Op::RecvGrad || op == Op::SendGrad;
+    return enters_.data()[s + (op == Op::Send || op == Op::RecvGrad ? 1 : 0)] &&
+           (passes_.backward || !gradient);
+  }
+
+  Size n_;
+  const int* rank_of_;
+  Passes passes_;
+  std::ptrdiff_t plane_;  ///< stages times micro-batches
+  Buffer<char> done_;     ///< [op][stage][micro]
+  Buffer<char> enters_;   ///< [stage]: its input comes from another rank
+  std::ptrdiff_t count_ = 0;
+};
+
+}  // namespace pcomp::detail

@@ -1,0 +1,244 @@
+#pragma once
+#include <algorithm>
+#include <deque>
+
+#include "costs.hpp"
+
+namespace pcomp {
+
+/// A computation or a transfer on the critical path.
+struct Segment {
+  Action action;  ///< a Send or SendGrad is the transfer of that payload
+  double begin = 0, end = 0;
+};
+
+/// What `simulate` predicts for one step.
+///
+/// Law: the segments of `critical` follow each other without a gap from 0 to `seconds`.
+struct Simulation {
+  double seconds = 0;
+  std::vector<double> busy;  ///< seconds that each rank computes
+  std::vector<Segment> critical;
+  Trace trace;
+
+  double utilisation(int rank) const {
+    return seconds > 0 ? busy.at(static_cast<std::size_t>(rank)) / seconds : 0;
+  }
+};
+
+namespace detail {
+
+/// Runs a table in simulated time, as the executor would: see `simulate`.
+class Simulator {
+ public:
+  Simulator(const ScheduleTable& table, const Costs& costs)
+      : table_(table),
+        costs_(costs),
+        depth_(static_cast<std::size_t>(costs.buffers)),
+        ranks_(static_cast<std::size_t>(table.ranks)),
+        channels_(2 * static_cast<std::size_t>(table.stages)) {
+    costs.check(table);
+    for (int s = 0; s + 1 < table.stages; ++s)
+      for (const bool gradient : {false, true}) {
+        Channel& c = channel(s, gradient);
+        c.edge = s, c.gradient = gradient;
+        const Link link = costs.links.empty() ? Link{} : costs.links[static_cast<std::size_t>(s)];
+        const EdgeBytes bytes = costs.bytes.empty() ? EdgeBytes{} : costs.bytes[static_cast<std::size_t>(s)];
+        c.occupies = static_cast<double>(gradient ? bytes.gradient : bytes.forward) / link.bandwidth;
+        c.latency = link.latency;
+      }
+  }
+
+  Simulation run() {
+    Simulation s;
+    s.trace.stages = table_.stages;
+    s.trace.ranks.resize(ranks_.size());
+    trace_ = &s.trace;
+    for (std::size_t before = 0; (before = progress_, step_all(), progress_ != before);) {
+    }
+    const Rank* last = &ranks_[0];
+    for (int r = 0; r < table_.ranks; ++r) {
+      if (rank(r).at < table_.row(r).size())
+        throw Error("pcomp: a simulated rank waits for ever: the table needs more than " +
+                    std::to_string(costs_.buffers) + " messages in flight");
+      s.busy.push_back(rank(r).busy);
+      if (rank(r).now.time > last->now.time) last = &rank(r);
+    }
+    s.seconds = last->now.time;
+    double end = s.seconds;
+    for (int n = last->now.cause; n >= 0; n = nodes_[static_cast<std::size_t>(n)].cause) {
+      const Node& node = nodes_[static_cast<std::size_t>(n)];
+      s.critical.push_back({node.action, node.begin, end});
+      end = node.begin;
+    }
+    std::reverse(s.critical.begin(), s.critical.end());
+    char text[80];
+    std::snprintf(text, sizeof text, ", simulated: %.4g s", s.seconds);
+    s.trace.title = describe(table_.policy.c_str(), table_.size()) + text;
+    return s;
+  }
+
+ private:
+  /// A computation or transfer, and the one whose end let it begin.
+  struct Node {
+    Action action;
+    double begin;
+    int cause;
+  };
+  /// A moment, and the node that it comes from.
+  struct Moment {
+    double time = 0;
+    int cause = -1;
+    void not_before(const Moment& m) {
+      if (m.time > time) *this = m;
+    }
+  };
+  struct Channel {
+    double occupies = 0, latency = 0;
+    std::vector<int> micros;  ///< in the order of the sends
+    std::vector<Moment> handed, arrived, taken;
+    Moment link_free;
+    std::size_t passed = 0;  ///< sends whose place in the row is past
+    std::deque<int> deferred;
+    int edge = 0;
+    bool gradient = false;
+  };
+  struct Rank {
+    std::size_t at = 0;
+    bool computed = false;  ///< the action at `at`, whose payload then waits for a buffer
+    Moment now;
+    double busy = 0;
+  };
+
+  Rank& rank(int r) { return ranks_[static_cast<std::size_t>(r)]; }
+  Channel& channel(int edge, bool gradient) {
+    return channels_[2 * static_cast<std::size_t>(edge) + (gradient ? 1 : 0)];
+  }
+  bool remote(int edge) const {
+    return edge >= 0 && edge + 1 < table_.stages && table_.rank_of(edge) != table_.rank_of(edge + 1);
+  }
+
+  void step_all() {
+    for (int r = 0; r < table_.ranks; ++r)
+      for (; rank(r).at < table_.row(r).size() && act(r, table_.row(r)[rank(r).at]); ++rank(r).at) {
+        ++progress_;
+        rank(r).computed = false;
+      }
+  }
+
+  bool act(int r, const Action& a) {
+    switch (a.op) {
+      case Op::Recv:
+        return take(r, a, channel(a.stage - 1, false));
+      case Op::RecvGrad:
+        return take(r, a, channel(a.stage, true));
+      case Op::Send:
+        return pass(r, channel(a.stage, false));
+      case Op::SendGrad:
+        return pass(r, channel(a.stage - 1, true));
+      default:
+        if (!rank(r).computed) compute(r, a);
+        if (a.op == Op::Forward && remote(a.stage)) return offer(r, a, channel(a.stage, false));
+        if (a.op == Op::Backward && remote(a.stage - 1)) return offer(r, a, channel(a.stage - 1, true));
+        return true;
+    }
+  }
+
+  void note(int r, const Action& a, double begin) {
+    trace_->ranks[static_cast<std::size_t>(r)].push_back({a.op, a.stage, a.micro, begin, rank(r).now.time});
+  }
+
+  void compute(int r, const Action& a) {
+    Rank& k = rank(r);
+    const double begin = k.now.time, seconds = costs_.seconds(a, table_.splits_backward());
+    nodes_.push_back({a, begin, k.now.cause});
+    k.now = {begin + seconds, static_cast<int>(nodes_.size()) - 1};
+    k.busy += seconds;
+    k.computed = true;
+    ++progress_;
+    note(r, a, begin);
+  }
+
+  /// A payload is ready: it goes at once where a buffer was used by a send whose place is past, or at its place.
+  bool offer(int r, const Action& a, Channel& c) {
+    if (c.deferred.empty() && c.handed.size() < c.passed + depth_) return hand(r, c, a.micro);
+    c.deferred.push_back(a.micro);
+    return true;
+  }
+  bool pass(int r, Channel& c) {
+    if (!c.deferred.empty()) {
+      if (!hand(r, c, c.deferred.front())) return false;
+      c.deferred.pop_front();
+    }
+    ++c.passed;
+    return true;
+  }
+
+  bool hand(int r, Channel& c, int micro) {
+    const std::size_t n = c.handed.size();
+    const double begin = rank(r).now.time;
+    if (n >= depth_) {
+      if (c.arrived.size() <= n - depth_) return false;
+      rank(r).now.not_before(c.arrived[n - depth_]);
+    }
+    c.handed.push_back(rank(r).now);
+    c.micros.push_back(micro);
+    note(r, {c.gradient ? Op::SendGrad : Op::Send, c.gradient ? c.edge + 1 : c.edge, micro}, begin);
+    transfer(c);
+    return true;
+  }
+
+  /// Transfers that can begin: the payload is handed over, the link is free, and so is a buffer at the other end.
+  void transfer(Channel& c) {
+    for (std::size_t n = c.arrived.size(); n < c.handed.size(); ++n) {
+      if (n >= depth_ && c.taken.size() <= n - depth_) return;
+      Moment start = c.handed[n];
+      start.not_before(c.link_free);
+      if (n >= depth_) start.not_before(c.taken[n - depth_]);
+      const Action a{c.gradient ? Op::SendGrad : Op::Send, c.gradient ? c.edge + 1 : c.edge, c.micros[n]};
+      nodes_.push_back({a, start.time, start.cause});
+      const int node = static_cast<int>(nodes_.size()) - 1;
+      c.link_free = {start.time + c.occupies, node};
+      c.arrived.push_back({start.time + c.occupies + c.latency, node});
+      ++progress_;
+    }
+  }
+
+  bool take(int r, const Action& a, Channel& c) {
+    const std::size_t n = c.taken.size();
+    if (c.arrived.size() <= n) return false;
+    const double begin = rank(r).now.time;
+    rank(r).now.not_before(c.arrived[n]);
+    c.taken.push_back(rank(r).now);
+    note(r, a, begin);
+    transfer(c);
+    return true;
+  }
+
+  const ScheduleTable& table_;
+  const Costs& costs_;
+  std::size_t depth_;
+  std::vector<Rank> ranks_;
+  std::vector<Channel> channels_;
+  std::vector<Node> nodes_;
+  std::size_t progress_ = 0;
+  Trace* trace_ = nullptr;
+};
+
+}  // namespace detail
+
+/// One step of a schedule in simulated time.
+///
+/// Law: ranks run their rows as the executor does. A payload is handed to its link as soon as its computation is
+///   over, at latest at its place in the row; a link carries one payload of an edge and direction at a time, in
+///   order, the latency not counted; `costs.buffers` payloads may be between a send and its receive on either side.
+/// Bytes: `costs.bytes`, from the wires.
+/// Shapes: seconds. Coding is not counted: add it to the stages where it matters.
+/// Errors: `Error` for costs that do not fit, and for a table that needs more in flight than `costs.buffers`.
+/// Source: Narayanan et al., SC 2021, for the cost model without links.
+/// Example: examples/040-schedules
+inline Simulation simulate(const ScheduleTable& table, const Costs& costs) {
+  return detail::Simulator(table, costs).run();
+}
+
+}  // namespace pcomp

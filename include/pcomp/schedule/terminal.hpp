@@ -1,0 +1,27 @@
+#pragma once
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string_view>
+
+#include "draw.hpp"
+
+namespace pcomp {
+
+/// The text chart for where this program prints: as wide as the terminal and in colour where there is one.
+///
+/// Law: without a terminal on standard output, with NO_COLOR set or TERM=dumb, no colour.
+/// Example: examples/040-schedules
+inline TextChart terminal_chart() {
+  TextChart chart;
+  if (!::isatty(STDOUT_FILENO)) return chart;
+  winsize window{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0) chart.width = window.ws_col;
+  const char* const no_colour = std::getenv("NO_COLOR");
+  const char* const kind = std::getenv("TERM");
+  chart.colour = !(no_colour && *no_colour) && kind && std::string_view(kind) != "dumb";
+  return chart;
+}
+
+}  // namespace pcomp

@@ -1,0 +1,97 @@
+#pragma once
+#include <cstdio>
+#include <string>
+
+#include "facts.hpp"
+
+namespace pcomp {
+
+struct TextChart;
+
+/// One operation as it took place, on its rank's thread.
+///
+/// Shapes: a computation from begin to end; a receive from when the rank stood at it to when it had the payload;
+///   a send from when the payload was ready to when it was on its way, both often of no length.
+struct Interval {
+  Op op = Op::Forward;
+  int stage = 0;
+  int micro = 0;
+  double begin = 0, end = 0;
+};
+
+/// One step of every rank: planned in ticks, simulated or measured in seconds. What charts are drawn of.
+///
+/// Law: the intervals of one rank ascend and do not overlap.
+/// Example: examples/040-schedules
+struct Trace {
+  std::string title;
+  int stages = 1;
+  bool ticks = false;  ///< the unit of time: ticks, or else seconds
+  std::vector<std::vector<Interval>> ranks;
+
+  double end() const {
+    double last = 0;
+    for (const auto& lane : ranks)
+      for (const Interval& i : lane)
+        if (i.end > last) last = i.end;
+    return last;
+  }
+  /// As text, or whatever a chart makes of it.
+  template <class Chart = TextChart>
+  std::string draw(const Chart& chart = {}) const {
+    return chart(*this);
+  }
+  /// Whether a rank holds several stages, so that labels need the stage.
+  bool loops() const { return static_cast<int>(ranks.size()) < stages; }
+};
+
+/// "F3", or "F1.3" of stage 1 where ranks hold several.
+inline std::string label(const Interval& i, bool with_stage) {
+  std::string text = i.op == Op::Forward ? "F" : i.op == Op::Backward ? "B" : "W";
+  if (with_stage) text += std::to_string(i.stage) + '.';
+  return text += std::to_string(i.micro);
+}
+
+namespace detail {
+
+/// "1F1B, 4 stages on 4 ranks, 8 micro-batches".
+inline std::string describe(const char* policy, Size n) {
+  char text[200];
+  std::snprintf(text, sizeof text, "%s, %d stage%s on %d rank%s, %d micro-batch%s", policy, n.stages,
+                n.stages == 1 ? "" : "s", n.ranks, n.ranks == 1 ? "" : "s", n.micros,
+                n.micros == 1 ? "" : "es");
+  return text;
+}
+
+/// A table as a trace of ticks, each message at its computation; a template, so that a program which draws nothing
+/// does not pay for it.
+template <class T>
+T trace_of(const char* policy, Rows rows, Size n, std::span<const int> rank_of, Passes passes) {
+  T trace{describe(policy, n), n.stages, true, {}};
+  trace.ranks.resize(rows.size());
+  const auto remote = [&](int edge) {
+    return edge >= 0 && edge + 1 < n.stages &&
+           rank_of[static_cast<std::size_t>(edge)] != rank_of[static_cast<std::size_t>(edge) + 1];
+  };
+  const int last = timeline(rows, n, [&](std::size_t r, std::size_t i, int tick) {
+    const Action& a = rows[r][i];
+    if (!is_compute(a.op)) return;
+    auto& lane = trace.ranks[r];
+    const double begin = tick, end = tick + 1;
+    const bool forward = a.op == Op::Forward;
+    const int before = forward ? a.stage - 1 : a.stage, after = forward ? a.stage : a.stage - 1;
+    if (a.op != Op::BackwardWeights && remote(before))
+      lane.push_back({forward ? Op::Recv : Op::RecvGrad, a.stage, a.micro, begin, begin});
+    lane.push_back({a.op, a.stage, a.micro, begin, end});
+    if (a.op != Op::BackwardWeights && remote(after))
+      lane.push_back({forward ? Op::Send : Op::SendGrad, a.stage, a.micro, end, end});
+  });
+  char facts[80];
+  std::snprintf(facts, sizeof facts, ": %d ticks, bubble %.1f %%", last,
+                100 * detail::bubble(n, passes, last));
+  trace.title += facts;
+  return trace;
+}
+
+}  // namespace detail
+}  // namespace pcomp

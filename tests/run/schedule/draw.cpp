@@ -1,0 +1,79 @@
+#include <pcomp/core.hpp>
+#include <pcomp/schedule/chrome_trace.hpp>
+#include <pcomp/schedule/simulate.hpp>
+#include <pcomp/schedule/svg.hpp>
+
+#include "catch.hpp"
+
+using namespace pcomp;
+
+namespace {
+
+int count(const std::string& text, const std::string& part) {
+  int n = 0;
+  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++n;
+  return n;
+}
+
+}  // namespace
+
+TEST_CASE("A table as text") {
+  CHECK(Schedule<OneFOneB, 3, 4>::draw() ==
+        "1F1B, 3 stages on 3 ranks, 4 micro-batches: 12 ticks, bubble 33.3 %\n"
+        "rank  0 | F0 F1 F2 .  .  B0 F3 B1 .  B2 .  B3\n"
+        "rank  1 | .  F0 F1 .  B0 F2 B1 F3 B2 .  B3 .\n"
+        "rank  2 | .  .  F0 B0 F1 B1 F2 B2 F3 B3 .  .\n"
+        "Fm, Bm: forward and backward of micro-batch m\n");
+  CHECK(make_schedule(ZeroBubble{}, 2, 2, {0, 0}).draw() ==
+        "zero bubble (ZB-H1), 2 stages on 1 rank, 2 micro-batches: 12 ticks, bubble 0.0 %\n"
+        "rank  0 | F0.0 F1.0 F0.1 B1.0 F1.1 B0.0 B1.1 W0.0 W1.0 B0.1 W1.1 W0.1\n"
+        "Fs.m, Bs.m: forward and backward of stage s, micro-batch m; W: gradients of weights\n");
+}
+
+TEST_CASE("A table that is too wide takes a column a tick, then several blocks") {
+  const auto table = make_schedule(OneFOneB{}, 2, 12);
+  CHECK(table.draw(TextChart{.width = 50}) ==
+        "1F1B, 2 stages on 2 ranks, 12 micro-batches: 26 ticks, bubble 7.7 %\n"
+        "rank  0 | 01.a2b3c4d5e6f7g8h9i0j1a.b\n"
+        "rank  1 | .0a1b2c3d4e5f6g7h8i9j0a1b.\n"
+        "a digit: forward of the micro-batch that ends in it; a letter: backward, a for 0\n");
+  const std::string blocks = table.draw(TextChart{.width = 30});
+  CHECK(blocks.find("rank  0 | 01.a2b3c4d5e6f7g8h9i\nrank  1 | .0a1b2c3d4e5f6g7h8i9\n"
+                    "rank  0 | 0j1a.b\nrank  1 | j0a1b.\n") != std::string::npos);
+  const std::string colours = table.draw(TextChart{.colour = true});
+  CHECK(count(colours, "\033[0;30;104m") == 24);
+  CHECK(count(colours, "\033[0;30;102m") == 24);
+}
+
+TEST_CASE("The same charts draw a trace in seconds") {
+  Costs c;
+  c.stages.assign(2, {0.25, 0.5, 0});
+  c.bytes = {{1000, 1000}};
+  c.links = {{4000, 0}};
+  const Trace trace = simulate(make_schedule(OneFOneB{}, 2, 2), c).trace;
+  CHECK(trace.end() == 2.75);
+  CHECK(trace.draw(TextChart{.width = 54}) ==
+        "1F1B, 2 stages on 2 ranks, 2 micro-batches, simulated: 2.75 s\n"
+        "rank  0 | F0--F1--................B0------....B1------\n"
+        "rank  1 | ........F0--B0------F1--B1------............\n"
+        "Fm, Bm: forward and backward of micro-batch m; the whole is 2.75 s\n");
+  const std::string svg = trace.draw(SvgChart{});
+  CHECK(count(svg, "<rect ") == 1 + 1 + 2 + 8 + 3);  // pattern, page, lanes, computations, legend
+  CHECK(count(svg, "marker-end") == 4);
+  const std::string json = trace.draw(ChromeTrace{});
+  CHECK(count(json, "\"cat\": \"Forward\"") == 4);
+  CHECK(count(json, "\"cat\": \"Backward\"") == 4);
+  CHECK(count(json, "\"ph\": \"s\"") == 4);
+  CHECK(count(json, "\"ph\": \"f\"") == 4);
+  CHECK(json.find("\"ts\": 250000.000, \"dur\": 250000.000") != std::string::npos);
+}
+
+TEST_CASE("Titles are escaped") {
+  Trace trace;
+  trace.title = "a < b & \"c\"\\";
+  trace.ranks.resize(1);
+  CHECK(trace.draw(SvgChart{}).find("a &lt; b &amp; \"c\"\\</text>") != std::string::npos);
+  CHECK(trace.draw(ChromeTrace{}).find("\"a < b & \\\"c\\\"\\\\\"") != std::string::npos);
+  CHECK(trace.draw() ==
+        "a < b & \"c\"\\\nrank  0 |\nFm, Bm: forward and backward of micro-batch m; the whole is 0 s\n");
+}

@@ -1,0 +1,203 @@
+#include <algorithm>
+#include <chrono>
+#include <pcomp/core.hpp>
+
+#include "catch.hpp"
+
+using namespace pcomp;
+
+namespace {
+
+std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+/// Where each operation stands in its rank's row: [op][stage][micro], -1 where it does not.
+struct Places {
+  explicit Places(const ScheduleTable& t) : table(t), place(at(7 * t.stages * t.micros), -1) {
+    for (int r = 0; r < t.ranks; ++r) {
+      int i = 0;
+      for (const Action& a : t.row(r)) {
+        int& p = place[at((static_cast<int>(a.op) * t.stages + a.stage) * t.micros + a.micro)];
+        if (p >= 0 || t.rank_of(a.stage) != r) broken = true;
+        p = i++;
+      }
+    }
+  }
+  int of(Op op, int s, int m) const {
+    return place[at((static_cast<int>(op) * table.stages + s) * table.micros + m)];
+  }
+  const ScheduleTable& table;
+  std::vector<int> place;
+  bool broken = false;
+};
+
+/// The first law that a table breaks, or nothing.
+std::string broken_law(const ScheduleTable& t, bool weights) {
+  const Places p(t);
+  if (p.broken) return "an operation comes twice or on a wrong rank";
+  for (int s = 0; s < t.stages; ++s) {
+    const bool enters = s > 0 && t.rank_of(s - 1) != t.rank_of(s);
+    const bool leaves = s + 1 < t.stages && t.rank_of(s + 1) != t.rank_of(s);
+    for (int m = 0; m < t.micros; ++m) {
+      const int f = p.of(Op::Forward, s, m), b = p.of(Op::Backward, s, m),
+                w = p.of(Op::BackwardWeights, s, m);
+      const int recv = p.of(Op::Recv, s, m), send = p.of(Op::Send, s, m);
+      const int recv_grad = p.of(Op::RecvGrad, s, m), send_grad = p.of(Op::SendGrad, s, m);
+      if (f < 0 || (b >= 0) != t.backward || (w >= 0) != weights) return "each pass exactly once";
+      if ((recv >= 0) != enters || (send >= 0) != leaves) return "a message for every edge";
+      if ((recv_grad >= 0) != (leaves && t.backward) || (send_grad >= 0) != (enters && t.backward))
+        return "a gradient for every edge";
+      if (recv > f || (leaves && send < f)) return "messages around the forward";
+      if (t.backward && (f > b || recv_grad > b || (enters && send_grad < b)))
+        return "forward, then backward";
+      if (weights && w < b) return "gradients of inputs before those of weights";
+      if (m == 0) continue;
+      for (Op op :
+           {Op::Recv, Op::Forward, Op::Send, Op::RecvGrad, Op::Backward, Op::SendGrad, Op::BackwardWeights})
+        if (p.of(op, s, m) >= 0 && p.of(op, s, m) < p.of(op, s, m - 1)) return "ascending micro-batches";
+    }
+    // Both ends ascend, so sends match receives in order.
+  }
+  return "";
+}
+
+std::vector<RankMap> placements(int stages) {
+  std::vector<RankMap> all{RankMap()};
+  if (stages < 3) return all;
+  std::vector<int> loop, there_and_back;
+  for (int s = 0; s < stages; ++s) {
+    loop.push_back(s + 1 < stages ? s : 0);
+    there_and_back.push_back(std::min(s, stages - 1 - s));
+  }
+  all.insert(all.end(), {loop, there_and_back, round_robin(2)});
+  return all;
+}
+
+template <class P>
+void check(P policy, int stages, int micros, const RankMap& where) {
+  const ScheduleTable t = make_schedule(policy, stages, micros, where);  // throws where the proof fails
+  const std::string broken = broken_law(t, splits_backward<P>);
+  if (!broken.empty()) FAIL(t.policy << ' ' << stages << 'x' << micros << ": " << broken);
+}
+
+}  // namespace
+
+TEST_CASE("The laws hold for 1 to 16 stages, 1 to 64 micro-batches, every policy and placement") {
+  for (int stages = 1; stages <= 16; ++stages)
+    for (int micros = 1; micros <= 64; ++micros) {
+      for (const RankMap& where : placements(stages)) {
+        check(GPipe{}, stages, micros, where);
+        check(OneFOneB{}, stages, micros, where);
+        check(ZeroBubble{}, stages, micros, where);
+        check(ForwardOnly{}, stages, micros, where);
+      }
+      for (int ranks : {1, 2, 3, stages})
+        if (ranks <= stages) check(Interleaved{}, stages, micros, round_robin(ranks));
+    }
+}
+
+TEST_CASE("Memory and bubble are what the papers say, over the same grid") {
+  int wrong = 0;
+  const auto close = [](double a, double b) { return std::abs(a - b) < 1e-12; };
+  for (int p = 1; p <= 16; ++p)
+    for (int m = 1; m <= 64; ++m) {
+      const auto gpipe = make_schedule(GPipe{}, p, m), one = make_schedule(OneFOneB{}, p, m);
+      const auto zero = make_schedule(ZeroBubble{}, p, m);
+      const double bubble = double(p - 1) / (m + p - 1);
+      wrong += !close(gpipe.bubble, bubble) || !close(one.bubble, bubble);
+      if (m >= p) wrong += zero.ticks != 3 * m + p - 1;
+      wrong += zero.bubble > bubble + 1e-12;
+      for (int r = 0; r < p; ++r) {
+        wrong += gpipe.peak_live[at(r)] != m;
+        wrong += one.peak_live[at(r)] != std::min(p - r, m);
+        wrong += zero.peak_live[at(r)] != std::min(p, m);
+      }
+    }
+  for (int p = 1; p <= 8; ++p)
+    for (int v = 1; v <= 4; ++v)
+      for (int m = p; m <= 64; m += p) {
+        const auto t = make_schedule(Interleaved{}, p * v, m, round_robin(p));
+        if (v > 1) wrong += !close(t.bubble, double(p - 1) / (v * m + p - 1));
+        for (int r = 0; r < p; ++r)
+          wrong += t.peak_live[at(r)] != std::min(2 * (p - r - 1) + (v - 1) * p + 1, v * m);
+      }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("What ends under a rendezvous ends with any number of messages in flight") {
+  for (int stages : {1, 2, 5})
+    for (int micros : {1, 4, 7})
+      for (int in_flight : {0, 1, 2, 5}) {
+        CHECK(make_schedule(OneFOneB{}, stages, micros).runs_with(in_flight));
+        CHECK(make_schedule(ZeroBubble{}, stages, micros).runs_with(in_flight));
+        CHECK(make_schedule(Interleaved{}, 2 * stages, micros, round_robin(stages)).runs_with(in_flight));
+      }
+}
+
+TEST_CASE("Messages and bytes per edge and step") {
+  auto t = make_schedule(OneFOneB{}, 5, 8, {0, 1, 1, 2, 0});
+  CHECK(t.messages(0) == 8);
+  CHECK(t.messages(1) == 0);
+  CHECK(t.bytes_per_step(2, 100, 7) == 856);
+  CHECK(make_schedule(ForwardOnly{}, 5, 8).bytes_per_step(2, 100, 7) == 800);
+  CHECK(t.bytes_per_step(0, Quant<8>, Extents{16, 8}) ==
+        8 * 2 * static_cast<std::int64_t>(wire_bytes(Quant<8>, Extents{16, 8})));
+  CHECK(thrown([&] { t.bytes_per_step(0); }) == "pcomp: set `bytes` for 4 boundaries first, not 0");
+  t.bytes = {{100, 7}, {1, 1}, {2, 3}, {4, 5}};
+  CHECK(t.bytes_per_step(0) == 856);
+  CHECK(t.bytes_per_step(1) == 0);
+  CHECK(thrown([&] { t.messages(4); }) == "pcomp: there is no boundary 4: 5 stages have 4");
+}
+
+TEST_CASE("A table of 4,096 stages and 16,384 micro-batches gives single rows at once") {
+  const auto start = std::chrono::steady_clock::now();
+  const ScheduleTable t = make_schedule(OneFOneB{}, 4096, 16384);
+  for (int r : {0, 17, 4095}) {
+    const auto row = t.row(r);
+    CHECK(row.size() == (r == 0 || r == 4095 ? 4u : 6u) * 16384u);
+    const auto alone = make_row(OneFOneB{}, 4096, 16384, r);
+    CHECK(std::equal(row.begin(), row.end(), alone.begin(), alone.end()));
+  }
+  const auto wide = make_schedule(Interleaved{}, 4096, 16384, round_robin(256));
+  CHECK(wide.row(100).size() == 6u * 16 * 16384);
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(1));
+  CHECK(thrown([&] { (void)int{t.ticks}; }).find("ask a smaller one") != std::string::npos);
+  CHECK(thrown([&] { t.draw(); }).find("is asked for single rows") != std::string::npos);
+}
+
+namespace {
+struct Backwards : GPipe {
+  static constexpr const char* name = "backwards";
+  static constexpr std::int64_t tick(Op op, int stage, int micro, Size n) {
+    return op == Op::Forward ? GPipe::tick(op, stage, micro, n) : 100000 + stage + micro;
+  }
+};
+}  // namespace
+
+TEST_CASE("What makes no sense is one clear error") {
+  CHECK(thrown([] { make_schedule(GPipe{}, 0, 4); }) == "pcomp: a schedule needs at least 1 stage, not 0");
+  CHECK(thrown([] { make_schedule(GPipe{}, 4, 0); }) ==
+        "pcomp: this schedule needs more micro-batches: at least 1, not 0");
+  CHECK(thrown([] {
+          make_schedule(GPipe{}, 3, 4, {0, 1});
+        }) == "pcomp: a Placement names one rank for every stage: 3 stages, but 2 ranks named");
+  CHECK(thrown([] {
+          make_schedule(GPipe{}, 3, 4, {0, 2, 2});
+        }) == "pcomp: a Placement must use every rank from 0 up, not 0,2,2");
+  CHECK(thrown([] { make_schedule(GPipe{}, 3, 4, round_robin(0)); }) ==
+        "pcomp: round_robin needs at least 1 rank, not 0");
+  CHECK(thrown([] {
+          make_schedule(Interleaved{}, 4, 4, {0, 1, 1, 0});
+        }) ==
+        "pcomp: this schedule cannot run a Placement that names a rank twice like this: interleaved 1F1B on "
+        "ranks 0,1,1,0");
+  CHECK(thrown([] { make_schedule(GPipe{}, 3, 4).row(3); }) ==
+        "pcomp: there is no rank 3: this schedule has 3");
+  CHECK(thrown([] { make_row(GPipe{}, 3, 4, -1); }) == "pcomp: there is no rank -1: this schedule has 3");
+  CHECK(thrown([] { make_schedule(Backwards{}, 3, 4); }) ==
+        "pcomp: a table that cannot run: a send before its computation: rank 2, step 8, SendGrad of stage 2, "
+        "micro-batch 0");
+  CHECK(
+      thrown([] { make_schedule(Backwards{}, 2000, 1000).row(5); }) ==
+      "pcomp: the clock of backwards breaks its law: the tick of Backward of stage 5, micro-batch 0 must be "
+      "above that of Backward of stage 6, micro-batch 0");
+}

@@ -1,0 +1,255 @@
+#include <cmath>
+#include <deque>
+#include <pcomp/core.hpp>
+#include <pcomp/schedule/simulate.hpp>
+#include <queue>
+#include <random>
+
+#include "catch.hpp"
+
+using namespace pcomp;
+
+namespace {
+
+std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+/// The same machines as events in the order of time: each rank and each link is woken when something that it may
+/// wait for happens, looks at the world as it is now, and does what it can.
+class Events {
+ public:
+  Events(const ScheduleTable& t, const Costs& c)
+      : table(t), costs(c), ranks(at(t.ranks)), links(at(2 * t.stages)) {
+    for (int r = 0; r < t.ranks; ++r) wake(0, r);
+    while (!queue.empty()) {
+      now = queue.top().first;
+      const int who = queue.top().second;
+      queue.pop();
+      if (who < table.ranks)
+        run_rank(who);
+      else
+        run_link(who - table.ranks);
+    }
+  }
+  double end = 0;
+  std::vector<double> busy() const {
+    std::vector<double> all;
+    for (const auto& r : ranks) all.push_back(r.busy);
+    return all;
+  }
+  bool finished() const {
+    for (int r = 0; r < table.ranks; ++r)
+      if (ranks[at(r)].next < table.row(r).size()) return false;
+    return true;
+  }
+
+ private:
+  struct RankState {
+    std::size_t next = 0;
+    double ready = 0, busy = 0;
+    bool computing = false;
+  };
+  struct LinkState {
+    int handed = 0, started = 0, arrived = 0, taken = 0, places = 0;
+    double free = 0;
+    std::vector<double> arrivals;
+    std::deque<int> deferred;
+  };
+
+  void wake(double when, int who) { queue.push({when, who}); }
+  int link_of(const Action& a) const {
+    switch (a.op) {
+      case Op::Recv:
+        return 2 * (a.stage - 1);
+      case Op::Forward:
+      case Op::Send:
+        return 2 * a.stage;
+      case Op::RecvGrad:
+        return 2 * a.stage + 1;
+      default:
+        return 2 * (a.stage - 1) + 1;
+    }
+  }
+  bool crosses(int link) const {
+    const int edge = link < 0 ? -1 : link / 2;
+    return edge >= 0 && edge + 1 < table.stages && table.rank_of(edge) != table.rank_of(edge + 1);
+  }
+  void update(LinkState& l) const {
+    while (l.arrived < l.started && l.arrivals[at(l.arrived)] <= now) ++l.arrived;
+  }
+  bool hand_over(int link) {
+    LinkState& l = links[at(link)];
+    update(l);
+    if (l.handed - l.arrived >= costs.buffers) return false;
+    ++l.handed;
+    wake(now, table.ranks + link);
+    return true;
+  }
+
+  void run_rank(int r) {
+    RankState& k = ranks[at(r)];
+    if (now < k.ready) return;
+    while (k.next < table.row(r).size()) {
+      const Action a = table.row(r)[k.next];
+      const int link = link_of(a);
+      if (is_compute(a.op) && !k.computing) {
+        const double seconds = costs.seconds(a, table.splits_backward());
+        k.computing = true;
+        k.busy += seconds;
+        k.ready = now + seconds;
+        end = std::max(end, k.ready);
+        return wake(k.ready, r);
+      }
+      if (is_compute(a.op) && a.op != Op::BackwardWeights && crosses(link)) {
+        LinkState& l = links[at(link)];
+        if (!l.deferred.empty() || l.handed >= l.places + costs.buffers)
+          l.deferred.push_back(a.micro);
+        else if (!hand_over(link))
+          return;
+      } else if (a.op == Op::Send || a.op == Op::SendGrad) {
+        LinkState& l = links[at(link)];
+        if (!l.deferred.empty()) {
+          if (!hand_over(link)) return;
+          l.deferred.pop_front();
+        }
+        ++l.places;
+      } else if (a.op == Op::Recv || a.op == Op::RecvGrad) {
+        LinkState& l = links[at(link)];
+        update(l);
+        if (l.arrived == l.taken) return;
+        ++l.taken;
+        end = std::max(end, now);
+        wake(now, table.ranks + link);
+      }
+      k.computing = false;
+      ++k.next;
+    }
+    end = std::max(end, now);
+  }
+
+  void run_link(int link) {
+    LinkState& l = links[at(link)];
+    if (now < l.free || l.started == l.handed || l.started - l.taken >= costs.buffers) return;
+    const EdgeBytes bytes = costs.bytes.empty() ? EdgeBytes{} : costs.bytes[at(link / 2)];
+    const Link cable = costs.links.empty() ? Link{} : costs.links[at(link / 2)];
+    const double occupied = double(link % 2 ? bytes.gradient : bytes.forward) / cable.bandwidth;
+    ++l.started;
+    l.free = now + occupied;
+    l.arrivals.push_back(now + occupied + cable.latency);
+    wake(l.free, table.ranks + link);
+    wake(l.arrivals.back(), table.rank_of(link / 2));
+    wake(l.arrivals.back(), table.rank_of(link / 2 + 1));
+  }
+
+  const ScheduleTable& table;
+  const Costs& costs;
+  std::vector<RankState> ranks;
+  std::vector<LinkState> links;
+  using Event = std::pair<double, int>;
+  std::priority_queue<Event, std::vector<Event>, std::greater<>> queue;
+  double now = 0;
+};
+
+Costs random_costs(std::mt19937& random, int stages) {
+  // Multiples of 1/64, so that sums are exact and the two models must agree to the last bit.
+  const auto pick = [&](int low, int high) { return std::uniform_int_distribution<>(low, high)(random); };
+  Costs c;
+  for (int s = 0; s < stages; ++s)
+    c.stages.push_back({pick(0, 200) / 64.0, pick(0, 200) / 64.0, pick(0, 200) / 64.0});
+  for (int e = 0; e + 1 < stages; ++e) {
+    c.bytes.push_back({pick(0, 4000), pick(0, 4000)});
+    c.links.push_back({std::ldexp(1.0, pick(5, 14)), pick(0, 3) ? pick(0, 128) / 64.0 : 0.0});
+  }
+  c.buffers = pick(1, 4);
+  return c;
+}
+
+void compare(const ScheduleTable& t, const Costs& c, int& runs) {
+  const Simulation s = simulate(t, c);
+  const Events e(t, c);
+  REQUIRE(e.finished());
+  REQUIRE(s.seconds == e.end);
+  REQUIRE(s.busy == e.busy());
+  double from = 0;
+  for (const Segment& piece : s.critical) {
+    REQUIRE(piece.begin == from);
+    REQUIRE(piece.end >= piece.begin);
+    from = piece.end;
+  }
+  REQUIRE(from == s.seconds);
+  ++runs;
+}
+
+}  // namespace
+
+TEST_CASE("The simulation agrees with a second model, driven by events, to the last bit") {
+  std::mt19937 random(1);
+  int runs = 0;
+  for (int i = 0; i < 300; ++i) {
+    const int stages = std::uniform_int_distribution<>(1, 8)(random);
+    const int micros = std::uniform_int_distribution<>(1, 12)(random);
+    const Costs c = random_costs(random, stages);
+    std::vector<int> loop;
+    for (int s = 0; s < stages; ++s) loop.push_back(s + 1 < stages || s == 0 ? s : 0);
+    for (const RankMap& where : {RankMap(), RankMap(loop)}) {
+      compare(make_schedule(GPipe{}, stages, micros, where), c, runs);
+      compare(make_schedule(OneFOneB{}, stages, micros, where), c, runs);
+      compare(make_schedule(ZeroBubble{}, stages, micros, where), c, runs);
+      compare(make_schedule(ForwardOnly{}, stages, micros, where), c, runs);
+    }
+    compare(make_schedule(Interleaved{}, stages, micros, round_robin((stages + 1) / 2)), c, runs);
+  }
+  CHECK(runs == 2700);
+}
+
+TEST_CASE("With free links and equal times the simulation is the table's ticks") {
+  for (int p : {1, 2, 5, 8})
+    for (int m : {1, 4, 9, 16}) {
+      Costs equal;
+      equal.stages.assign(at(p), {1, 1, 0});
+      const auto one = make_schedule(OneFOneB{}, p, m);
+      const Simulation s = simulate(one, equal);
+      CHECK(s.seconds == one.ticks);
+      CHECK(s.utilisation(0) == Approx(1 - one.bubble));
+      equal.stages.assign(at(p), {1, 1, 1});
+      const auto zero = make_schedule(ZeroBubble{}, p, m);
+      CHECK(simulate(zero, equal).seconds == zero.ticks);
+    }
+}
+
+TEST_CASE("Two ranks and four micro-batches: 5/8 of one device under 1F1B, and less under zero bubble") {
+  Costs c;
+  c.stages.assign(2, {1, 1, 1});
+  const double alone = 2 * 4 * 3;
+  CHECK(simulate(make_schedule(OneFOneB{}, 2, 4), c).seconds == alone * 5 / 8);
+  CHECK(simulate(make_schedule(ZeroBubble{}, 2, 4), c).seconds == alone * 13 / 24);
+}
+
+TEST_CASE("A slow link is the critical path, and a compressed one is not") {
+  Costs c;
+  c.stages.assign(2, {1, 1, 1});
+  c.bytes = {{4000, 4000}};
+  c.links = {{1000, 0.5}};
+  const auto t = make_schedule(OneFOneB{}, 2, 8);
+  const Simulation slow = simulate(t, c);
+  double on_link = 0;
+  for (const Segment& s : slow.critical)
+    if (s.action.op == Op::Send || s.action.op == Op::SendGrad) on_link += s.end - s.begin;
+  CHECK(on_link > slow.seconds / 2);
+  c.bytes = {{100, 100}};
+  CHECK(simulate(t, c).seconds < slow.seconds / 1.5);
+}
+
+TEST_CASE("Costs that do not fit are one clear error") {
+  const auto t = make_schedule(OneFOneB{}, 3, 4);
+  Costs c;
+  c.stages.assign(2, {1, 1, 1});
+  CHECK(thrown([&] { simulate(t, c); }) == "pcomp: costs for 2 stages, but the schedule has 3");
+  c.stages.assign(3, {1, -1, 1});
+  CHECK(thrown([&] { simulate(t, c); }) == "pcomp: costs need times of at least 0 seconds");
+  c = {};
+  c.links.assign(2, {0, 0});
+  CHECK(thrown([&] { simulate(t, c); }) == "pcomp: costs need a bandwidth above 0 and a latency");
+  c = {};
+  c.buffers = 0;
+  CHECK(thrown([&] { simulate(t, c); }) == "pcomp: costs need at least 1 buffer");
+}
