@@ -1,4 +1,5 @@
 #pragma once
+#include <bit>
 #include <cstdint>
 
 #include "../core/ratio.hpp"
@@ -30,16 +31,15 @@ struct Step : Composable {
   static constexpr std::int32_t bias = 1 << (Bits - 1);
 
   [[gnu::always_inline]] static constexpr std::uint32_t encode(float x) {
-    constexpr float inverse = 1 / s;
+    // Floats to the end and no branch, so that it vectorises: an addend of 1.5 * 2^23 rounds to an integer.
+    constexpr float inverse = 1 / s, round = 12582912.0f, last = 8388608.0f + static_cast<float>(bias);
     const float t = x * inverse;
     const float low = t > least ? t : least;
     const float in = low < most ? low : most;
-    // Truncation of the shifted value is the floor, up to one; the comparisons make it exact.
-    float q = static_cast<float>(static_cast<std::int32_t>(in + static_cast<float>(bias)) - bias);
-    q = q * s > x && q > least ? q - 1 : q;
-    q = (q + 1) * s <= x && q < most ? q + 1 : q;
-    const std::int32_t code = static_cast<std::int32_t>(q) + bias;
-    return static_cast<std::uint32_t>(x == x ? code : bias);
+    const float nearest = (in + round) - round;
+    const float floor = nearest - (nearest * s > x ? 1.0f : 0.0f);
+    const float q = floor > least ? floor : least;
+    return std::bit_cast<std::uint32_t>((x == x ? q : 0.0f) + last) & 0xffffu;
   }
   [[gnu::always_inline]] static constexpr float decode(std::uint32_t code) {
     return static_cast<float>(static_cast<std::int32_t>(code) - bias) * s;

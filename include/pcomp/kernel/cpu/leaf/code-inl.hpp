@@ -58,25 +58,42 @@ HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits
     for (std::int64_t j = 0; j < pack_block; ++j) out[j] = T::decode(code[j], p);
 }
 
-/// Codes `count` values, ranks [first, first + count) of what is sent; `first` is a multiple of `chunk`.
+/// Codes `count` <= chunk values, ranks [first, first + count) of what is sent; `first` is a multiple of `chunk`.
 template <CodeCodec C>
 inline void encode_codes(const float* v, std::int64_t count, std::int64_t first, std::byte* codes,
                          std::byte* scales, const typename CoderTraits<C>::Scale* whole) {
   using T = CoderTraits<C>;
-  typename T::Scale scale{};
-  if (whole) scale = *whole;
-  typename T::Prepared p = T::prepare(scale);
   codes += first / pack_block * (pack_block / 8) * T::bits;
-  for (std::int64_t b = 0; b < count; b += pack_block) {
-    if constexpr (T::has_scale && T::group() > 0) {
-      if (b % T::group() == 0) {
-        scale = T::fit(settled(finite_range_of(v + b, std::min(count - b, T::group()))));
-        std::memcpy(scales + (first + b) / T::group() * T::scale_bytes, &scale, sizeof scale);
-        p = T::prepare(scale);
-      }
+  if constexpr (std::is_same_v<C, ops::Float32>) {
+    std::memcpy(codes, v, static_cast<std::size_t>(count) * sizeof(float));
+    return;
+  }
+  constexpr std::int64_t each = T::has_scale && T::group() > 0 ? T::group() : chunk;
+  typename T::Scale scale[chunk / each];
+  typename T::Prepared prepared[chunk / each];
+  if constexpr (each < chunk || (T::has_scale && T::group() > 0)) {
+    // All ranges, then all scales, then all codes: the groups' long chains of arithmetic overlap.
+    const std::int64_t groups = ceil_div(count, each);
+    Range range[chunk / each];
+    for (std::int64_t g = 0; g < groups; ++g)
+      range[g] = finite_range_of(v + g * each, std::min(count - g * each, each));
+    for (std::int64_t g = 0; g < groups; ++g) {
+      scale[g] = T::fit(settled(range[g]));
+      prepared[g] = T::prepare(scale[g]);
     }
+    std::memcpy(scales + first / each * T::scale_bytes, scale,
+                static_cast<std::size_t>(groups * T::scale_bytes));
+  } else {
+    if (whole)
+      scale[0] = *whole;
+    else
+      scale[0] = {};
+    prepared[0] = T::prepare(scale[0]);
+  }
+  for (std::int64_t b = 0; b < count; b += pack_block) {
+    const typename T::Prepared& p = prepared[b / each];
     std::uint32_t seed = 0;
-    if constexpr (T::stochastic) seed = noise_seed(scale, (first + b) / pack_block);
+    if constexpr (T::stochastic) seed = noise_seed(scale[b / each], (first + b) / pack_block);
     const std::int64_t r = std::min(count - b, pack_block);
     const float* from = v + b;
     float rest[pack_block];
@@ -85,9 +102,7 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
       from = rest;
     }
     const std::int64_t bytes = block_bytes(r, T::bits);
-    if constexpr (std::is_same_v<C, ops::Float32>) {
-      std::memcpy(codes, from, static_cast<std::size_t>(bytes));
-    } else if (T::bits == 8 && r == pack_block) {  // one plane: the codes are the bytes
+    if (T::bits == 8 && r == pack_block) {  // one plane: the codes are the bytes
       encode_block<C>(from, p, seed, reinterpret_cast<CodeWord<C>*>(codes));
     } else {
       CodeWord<C> code[pack_block];
@@ -107,6 +122,10 @@ inline void decode_codes(const std::byte* codes, const std::byte* scales, std::i
                          std::int64_t count, float* out) {
   using T = CoderTraits<C>;
   codes += first / pack_block * (pack_block / 8) * T::bits;
+  if constexpr (std::is_same_v<C, ops::Float32>) {
+    std::memcpy(out, codes, static_cast<std::size_t>(count) * sizeof(float));
+    return;
+  }
   typename T::Scale scale{};
   typename T::Prepared p = T::prepare(scale);
   for (std::int64_t b = 0; b < count; b += pack_block) {
@@ -118,9 +137,7 @@ inline void decode_codes(const std::byte* codes, const std::byte* scales, std::i
       }
     }
     const std::int64_t r = std::min(count - b, pack_block), bytes = block_bytes(r, T::bits);
-    if constexpr (std::is_same_v<C, ops::Float32>) {
-      std::memcpy(out + b, codes, static_cast<std::size_t>(bytes));
-    } else if (T::bits == 8 && r == pack_block) {
+    if (T::bits == 8 && r == pack_block) {
       decode_block<C>(reinterpret_cast<const CodeWord<C>*>(codes), p, out + b);
     } else {
       CodeWord<C> code[pack_block];
