@@ -22,7 +22,10 @@ def mistakes(include):
         sizes.append(len(text.encode()))
         if sizes[-1] > LIMIT:
             found.append(f"{name}: {sizes[-1]} bytes, more than {LIMIT}: split it by idea")
-        if not text.startswith("#pragma once"):
+        if name.endswith("-inl.hpp"):  # read several times, by one header
+            if "#pragma once" in text:
+                found.append(f"{name}: is read once for each instruction set, so it has no #pragma once")
+        elif not text.startswith("#pragma once"):
             found.append(f"{name}: does not begin with #pragma once")
         if "boost/hana" in text and name != HANA_USER:
             found.append(f"{name}: Boost.Hana belongs to {HANA_USER} alone")
@@ -56,6 +59,7 @@ def self_test():
         "a sideways include": ("schedule/a.hpp", '#pragma once\n#include "../codec/b.hpp"\n', "must not include"),
         "an umbrella": ("wire/a.hpp", '#pragma once\n#include "../core.hpp"\n', "umbrella"),
         "no guard": ("core/a.hpp", "int x;\n", "#pragma once"),
+        "a guard that hides": ("kernel/a-inl.hpp", "#pragma once\n", "once for each instruction set"),
         "a large header": ("core/a.hpp", "#pragma once\n" + "// x\n" * 4000, "bytes"),
         "torch below autograd": ("kernel/a.hpp", "#pragma once\n#include <torch/torch.h>\n", "torch-free"),
         "hana elsewhere": ("wire/a.hpp", "#pragma once\n#include <boost/hana.hpp>\n", "Hana"),
