@@ -1,7 +1,9 @@
 #include <cstring>
+#include <pcomp/cpu.hpp>
 #include <random>
 #include <thread>
 
+#include "../kernels/kernels.hpp"
 #include "catch.hpp"
 #include "reference.hpp"
 #include "wires.hpp"
@@ -53,19 +55,20 @@ template <class W>
 void agrees(W w, const Extents& e, int kind, ParallelFor par) {
   const auto x = values(e, kind, 1), dy = values(e, kind == 4 ? 4 : 0, 2);
   const reference::Wire<W> expected(x, dy, e);
+  const BoundaryOps& k = kernels_of(w);
   std::vector<std::byte> payload(wire_bytes(w, e), std::byte{0xaa}),
       grad(grad_wire_bytes(w, e), std::byte{0xaa});
   std::vector<float> y(x.size(), 99.0f), dx(x.size(), 99.0f);
   INFO(name(w).view() << " on " << to_string(e) << ", values of kind " << kind);
-  encode(w, std::span<const float>(x), e, payload, par);
+  k.encode(std::span<const float>(x), e, payload, par);
   CHECK((payload == expected.forward.bytes));
-  decode(w, payload, e, std::span<float>(y), par);
+  k.decode(payload, e, std::span<float>(y), par);
   CHECK(same(y, expected.y));
-  encode_grad(w, std::span<const float>(dy), e, payload, grad, par);
+  k.encode_grad(std::span<const float>(dy), e, payload, grad, par);
   CHECK((grad == expected.backward.bytes));
   const std::vector<std::byte> index(payload.begin(),
-                                     payload.begin() + static_cast<std::ptrdiff_t>(index_bytes(w, e)));
-  decode_grad(w, grad, e, index, std::span<float>(dx), par);  // the index block alone is enough
+                                     payload.begin() + static_cast<std::ptrdiff_t>(k.index_bytes(e)));
+  k.decode_grad(grad, e, index, std::span<float>(dx), par);  // the index block alone is enough
   CHECK(same(dx, expected.dx));
 }
 
@@ -118,12 +121,13 @@ TEST_CASE("bfloat16 and half tensors are read and written as the floats they sta
     }
     for_each_wire([&](auto w) {
       INFO(name(w).view());
+      const BoundaryOps& k = kernels_of(w);
       std::vector<std::byte> a(wire_bytes(w, e)), b(a.size());
-      encode(w, std::span<const float>(wide), e, a);
-      encode(w, In(x16.data(), t, e.size()), e, b);
+      k.encode(std::span<const float>(wide), e, a, {});
+      k.encode(In(x16.data(), t, e.size()), e, b, {});
       CHECK((a == b));
-      decode(w, a, e, std::span<float>(y));
-      decode(w, b, e, Out(y16.data(), t, e.size()));
+      k.decode(a, e, std::span<float>(y), {});
+      k.decode(b, e, Out(y16.data(), t, e.size()), {});
       bool equal = true;
       for (std::size_t i = 0; i < y.size(); ++i)
         equal = equal && y16[i] == (t == DType::bf16 ? detail::to_bf16(y[i]) : detail::to_half(y[i]));

@@ -3,6 +3,7 @@
 #include <memory>
 #include <random>
 
+#include "../kernels/kernels.hpp"
 #include "catch.hpp"
 #include "wires.hpp"
 
@@ -38,17 +39,18 @@ void decodes_noise(W w, const Extents& e, unsigned seed) {
     }
   };
   INFO(name(w).view() << " on " << to_string(e) << ", seed " << seed);
+  const BoundaryOps& k = kernels_of(w);
   noise(forward);
   noise(grad);
   noise(index);
-  decode(w, forward, e, y);
-  decode(w, forward, e, again);
+  k.decode(forward, e, y, {});
+  k.decode(forward, e, again, {});
   CHECK(std::memcmp(y.data(), again.data(), y.size_bytes()) == 0);
-  decode_grad(w, grad, e, index, y);
-  decode_grad(w, grad, e, index, again);
+  k.decode_grad(grad, e, index, y, {});
+  k.decode_grad(grad, e, index, again, {});
   CHECK(std::memcmp(y.data(), again.data(), y.size_bytes()) == 0);
   // A sender whose kept index block was damaged still writes a whole payload, from what it can reach.
-  encode_grad(w, std::span<const float>(y), e, index, grad);
+  k.encode_grad(std::span<const float>(y), e, index, grad, {});
 }
 
 }  // namespace
@@ -70,12 +72,13 @@ TEST_CASE("any floats encode", "[wire]") {
   std::vector<float> x(static_cast<std::size_t>(e.size()));
   for (float& v : x) v = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
   for_each_wire([&](auto w) {
-    std::vector<std::byte> payload(wire_bytes(w, e)), grad(grad_wire_bytes(w, e));
+    const BoundaryOps& k = kernels_of(w);
+    std::vector<std::byte> payload(k.bytes(e)), grad(k.grad_bytes(e));
     std::vector<float> y(x.size());
-    encode(w, std::span<const float>(x), e, payload);
-    decode(w, payload, e, std::span<float>(y));
-    encode_grad(w, std::span<const float>(x), e, payload, grad);
-    decode_grad(w, grad, e, payload, std::span<float>(y));
+    k.encode(std::span<const float>(x), e, payload, {});
+    k.decode(payload, e, std::span<float>(y), {});
+    k.encode_grad(std::span<const float>(x), e, payload, grad, {});
+    k.decode_grad(grad, e, payload, std::span<float>(y), {});
     CHECK(y.size() == x.size());
   });
 }

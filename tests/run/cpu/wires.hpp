@@ -1,54 +1,68 @@
 #pragma once
-#include <pcomp/cpu.hpp>
+#include <pcomp/core.hpp>
+#include <tuple>
+#include <utility>
 
 /// The wires that every law is tested on: each codec with each of its options, and chains of each pair of roles.
+inline constexpr auto all_wires = [] {
+  using namespace pcomp;
+  return std::tuple{Raw,
+                    Quant<1>,
+                    Quant<2>,
+                    Quant<3>,
+                    Quant<4>,
+                    Quant<5>,
+                    Quant<6>,
+                    Quant<7>,
+                    Quant<8>,
+                    Quant<16>,
+                    Quant<8, PerTensor>,
+                    Quant<16, PerTensor>,
+                    Quant<4, Group<512>>,
+                    Quant<3, Group<256>, Stochastic>,
+                    Quant<8, PerTensor, Stochastic>,
+                    Quant<16, Group<128>, Stochastic>,
+                    Step<Ratio<1, 10>>,
+                    Step<Ratio<1, 16>, 5>,
+                    Step<Ratio<3, 2>, 16>,
+                    Half,
+                    BFloat16,
+                    archetype::Sign{},
+                    TopK<Ratio<1, 10>>,
+                    TopK<Ratio<1, 2>>,
+                    TopK<Ratio<1, 1>>,
+                    TopK<Ratio<1, 700>>,
+                    TopK<Ratio<9, 10>> | Half,
+                    TopK<Ratio<1, 10>, Sample> | Quant<8>,
+                    TopK<Ratio<1, 4>, Block<64>> | Quant<4>,
+                    TopK<Ratio<1, 5>, Block<3000>> | BFloat16,
+                    TopK<Ratio<1, 10>> | Quant<8>,
+                    TopK<Ratio<1, 10>> | Quant<6, PerTensor>,
+                    TopK<Ratio<1, 3>> | Step<Ratio<1, 10>>,
+                    Downsample<1>,
+                    Downsample<2>,
+                    Downsample<3> | Quant<8>,
+                    Downsample<7> | Half,
+                    Downsample<64> | BFloat16,
+                    Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>,
+                    Quant<4, PerTensor> | TopK<Ratio<1, 4>, Sample> | Downsample<4>,
+                    Wire<Quant<4>, Quant<8>>{},
+                    Wire<Raw, TopK<Ratio<1, 10>> | Quant<8>>{},
+                    Wire<Downsample<2>, Downsample<2> | Quant<8>>{},
+                    Wire<Downsample<3>, TopK<Ratio<1, 4>, Sample>>{},
+                    Wire<TopK<Ratio<1, 4>>, TopK<Ratio<1, 2>> | Quant<8>>{},
+                    Wire<TopK<Ratio<1, 10>> | Quant<8>, Raw>{}};
+}();
+
+/// Shows f the wires number part, part + parts, ...
+template <std::size_t part, std::size_t parts, class F>
+void for_each_wire_of(F&& f) {
+  constexpr std::size_t count = std::tuple_size_v<std::remove_const_t<decltype(all_wires)>>;
+  [&]<std::size_t... i>(std::index_sequence<i...>) { (f(std::get<part + i * parts>(all_wires)), ...); }
+  (std::make_index_sequence<(count - part + parts - 1) / parts>());
+}
+
 template <class F>
 void for_each_wire(F&& f) {
-  using namespace pcomp;
-  f(Raw);
-  f(Quant<1>);
-  f(Quant<2>);
-  f(Quant<3>);
-  f(Quant<4>);
-  f(Quant<5>);
-  f(Quant<6>);
-  f(Quant<7>);
-  f(Quant<8>);
-  f(Quant<16>);
-  f(Quant<8, PerTensor>);
-  f(Quant<16, PerTensor>);
-  f(Quant<4, Group<512>>);
-  f(Quant<3, Group<256>, Stochastic>);
-  f(Quant<8, PerTensor, Stochastic>);
-  f(Quant<16, Group<128>, Stochastic>);
-  f(Step<Ratio<1, 10>>);
-  f(Step<Ratio<1, 16>, 5>);
-  f(Step<Ratio<3, 2>, 16>);
-  f(Half);
-  f(BFloat16);
-  f(archetype::Sign{});
-  f(TopK<Ratio<1, 10>>);
-  f(TopK<Ratio<1, 2>>);
-  f(TopK<Ratio<1, 1>>);
-  f(TopK<Ratio<1, 700>>);
-  f(TopK<Ratio<9, 10>> | Half);
-  f(TopK<Ratio<1, 10>, Sample> | Quant<8>);
-  f(TopK<Ratio<1, 4>, Block<64>> | Quant<4>);
-  f(TopK<Ratio<1, 5>, Block<3000>> | BFloat16);
-  f(TopK<Ratio<1, 10>> | Quant<8>);
-  f(TopK<Ratio<1, 10>> | Quant<6, PerTensor>);
-  f(TopK<Ratio<1, 3>> | Step<Ratio<1, 10>>);
-  f(Downsample<1>);
-  f(Downsample<2>);
-  f(Downsample<3> | Quant<8>);
-  f(Downsample<7> | Half);
-  f(Downsample<64> | BFloat16);
-  f(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>);
-  f(Quant<4, PerTensor> | TopK<Ratio<1, 4>, Sample> | Downsample<4>);
-  f(Wire<Quant<4>, Quant<8>>{});
-  f(Wire<Raw, TopK<Ratio<1, 10>> | Quant<8>>{});
-  f(Wire<Downsample<2>, Downsample<2> | Quant<8>>{});
-  f(Wire<Downsample<3>, TopK<Ratio<1, 4>, Sample>>{});
-  f(Wire<TopK<Ratio<1, 4>>, TopK<Ratio<1, 2>> | Quant<8>>{});
-  f(Wire<TopK<Ratio<1, 10>> | Quant<8>, Raw>{});
+  for_each_wire_of<0, 1>(f);
 }

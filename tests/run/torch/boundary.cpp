@@ -2,7 +2,6 @@
 
 #include "catch.hpp"
 #include "net.hpp"
-#include "wires.hpp"
 
 using namespace pcomp;
 

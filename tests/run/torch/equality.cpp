@@ -1,8 +1,8 @@
 #include <pcomp/core.hpp>
 
+#include "../kernels/kernels.hpp"
 #include "catch.hpp"
 #include "net.hpp"
-#include "wires.hpp"
 
 using namespace pcomp;
 
@@ -58,7 +58,7 @@ void check_equal(const std::vector<const BoundaryOps*>& wires, const ScheduleTab
 }  // namespace
 
 TEST_CASE("A pipeline equals the sequential loop to the last bit, for every wire") {
-  for (const BoundaryOps* w : all_wires()) {
+  for (const BoundaryOps* w : all_kernels()) {
     if (w->name.view().find("Downsample<64>") != std::string_view::npos) continue;
     INFO(w->name.view());
     const bool pools = w->name.view().find("Downsample") != std::string_view::npos;
