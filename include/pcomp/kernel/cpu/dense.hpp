@@ -31,11 +31,16 @@ struct DenseSource {
 /// A sink takes floats for a range. All sinks do:
 /// direct(i)               where elements from i on may be written in place, or null
 /// store(i, n, values)     elements [i, i + n)
+/// past_caches()           whether all of it is too large to be found in a cache again
 struct DenseSink {
   void* data;
   DType dtype;
+  bool large;
 
-  explicit DenseSink(const Out& y) : data(y.data), dtype(y.dtype) {}
+  explicit DenseSink(const Out& y) : data(y.data), dtype(y.dtype), large(y.count >= (1 << 21)) {}
+
+  /// 8 MB of floats: more than a core's second-level cache anywhere.
+  bool past_caches() const { return large && dtype == DType::f32; }
 
   float* direct(std::int64_t i) const {
     return dtype == DType::f32 ? static_cast<float*>(data) + i : nullptr;

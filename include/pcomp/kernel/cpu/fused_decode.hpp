@@ -33,9 +33,14 @@ void copy_all(const Source& source, const Sink& sink, std::int64_t n, const Para
     for (std::int64_t i = b * chunk; i < std::min(e * chunk, n); i += chunk) {
       const std::int64_t m = std::min(chunk, n - i);
       float* direct = sink.direct(i);
-      const float* v = cursor.load(i, m, direct ? direct : buffer);
-      if (!direct) sink.store(i, m, v);
+      const bool past_caches = direct && sink.past_caches();
+      const float* v = cursor.load(i, m, direct && !past_caches ? direct : buffer);
+      if (past_caches)
+        PCOMP_SIMD((v, m, direct), copy_past_caches);
+      else if (!direct)
+        sink.store(i, m, v);
     }
+    hwy::FlushStream();
   });
 }
 

@@ -105,11 +105,12 @@ struct UnpooledSink {
   UnpooledSink(Inner sink, const Extents& before) : inner(sink), shape(before, K) {}
 
   float* direct(std::int64_t) const { return nullptr; }
+  bool past_caches() const { return false; }
 
   void store(std::int64_t i, std::int64_t n, const float* values) const {
     if (float* all = inner.direct(0); all && shape.is_whole(K)) {
       const float share = mode == Pool::sum ? 1.0f / (K * K) : 1.0f;
-      PCOMP_SIMD((values, shape.w, i, n, share, all), repeat_lines<K>);
+      PCOMP_SIMD((values, shape.w, i, n, share, inner.past_caches(), all), repeat_lines<K>);
       return;
     }
     shape.for_runs(i, n, K, run_windows,

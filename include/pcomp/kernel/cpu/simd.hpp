@@ -26,6 +26,7 @@
 // dispatch would want its library linked, so PCOMP_SIMD chooses.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "pcomp/kernel/cpu/leaves-inl.hpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 

@@ -96,6 +96,8 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
     if constexpr (T::stochastic) seed = noise_seed(scale[b / each], (first + b) / pack_block);
     const std::int64_t r = std::min(count - b, pack_block);
     const float* from = v + b;
+    // The next chunk on its way, while this one is computed.
+    for (std::int64_t line = 0; line < pack_block; line += 16) hwy::Prefetch(v + chunk + b + line);
     float rest[pack_block];
     if (r < pack_block) {
       std::fill(std::copy_n(from, r, rest), rest + pack_block, 0.0f);

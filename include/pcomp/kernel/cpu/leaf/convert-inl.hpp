@@ -32,4 +32,16 @@ inline void narrow_f16(const float* in, std::int64_t n, std::uint16_t* out) {
   for (; i < n; ++i) out[i] = to_half(in[i]);
 }
 
+/// Copies past the caches where vectors are aligned.
+inline void copy_past_caches(const float* in, std::int64_t n, float* out) {
+  std::int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<float> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  if (reinterpret_cast<std::uintptr_t>(out) % (sizeof(float) * hn::Lanes(d)) == 0)
+    for (; i + lanes <= n; i += lanes) hn::Stream(hn::LoadU(d, in + i), d, out + i);
+#endif
+  std::copy_n(in + i, n - i, out + i);
+}
+
 }  // namespace pcomp::detail::HWY_NAMESPACE

@@ -64,8 +64,10 @@ inline void pool_lines(const float* in, std::int64_t width, std::int64_t i, std:
   }
 }
 
+/// Each value K times; past the caches, if so wished, where vectors are aligned.
 template <int K>
-HWY_INLINE void repeat_columns_of(const float* in, std::int64_t windows, float weight, float* out) {
+HWY_INLINE void repeat_columns_of(const float* in, std::int64_t windows, float weight, bool past_caches,
+                                  float* out) {
   std::int64_t c = 0;
 #if HWY_TARGET != HWY_SCALAR
   if constexpr (K == 2) {
@@ -73,6 +75,7 @@ HWY_INLINE void repeat_columns_of(const float* in, std::int64_t windows, float w
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     const auto w = hn::Set(d, weight);
     const hn::Repartition<std::uint64_t, decltype(d)> d64;
+    past_caches = past_caches && reinterpret_cast<std::uintptr_t>(out) % (sizeof(float) * hn::Lanes(d)) == 0;
     for (; c + lanes <= windows; c += lanes) {
       const auto x = hn::Mul(hn::LoadU(d, in + c), w);
       // Each float twice: widened to 64 bits, ORed with itself in the upper half.
@@ -80,27 +83,35 @@ HWY_INLINE void repeat_columns_of(const float* in, std::int64_t windows, float w
       const auto bits = hn::BitCast(hn::RebindToUnsigned<decltype(d)>(), x);
       const auto low = hn::PromoteTo(d64, hn::LowerHalf(half, bits));
       const auto high = hn::PromoteTo(d64, hn::UpperHalf(half, bits));
-      hn::StoreU(hn::BitCast(d, hn::Or(low, hn::ShiftLeft<32>(low))), d, out + 2 * c);
-      hn::StoreU(hn::BitCast(d, hn::Or(high, hn::ShiftLeft<32>(high))), d, out + 2 * c + lanes);
+      const auto first = hn::BitCast(d, hn::Or(low, hn::ShiftLeft<32>(low)));
+      const auto second = hn::BitCast(d, hn::Or(high, hn::ShiftLeft<32>(high)));
+      if (past_caches) {
+        hn::Stream(first, d, out + 2 * c);
+        hn::Stream(second, d, out + 2 * c + lanes);
+      } else {
+        hn::StoreU(first, d, out + 2 * c);
+        hn::StoreU(second, d, out + 2 * c + lanes);
+      }
     }
   }
 #endif
+  static_cast<void>(past_caches);
   for (; c < windows; ++c)
     for (int x = 0; x < K; ++x) out[c * K + x] = in[c] * weight;
 }
 template <int K>
 inline void repeat_columns(const float* in, std::int64_t windows, float weight, float* out) {
-  repeat_columns_of<K>(in, windows, weight, out);
+  repeat_columns_of<K>(in, windows, weight, false, out);
 }
 /// The inverse of pool_lines: each value K x K times.
 template <int K>
 inline void repeat_lines(const float* in, std::int64_t width, std::int64_t i, std::int64_t n, float weight,
-                         float* out) {
+                         bool past_caches, float* out) {
   const std::int64_t each = width / K;
   for (std::int64_t line = i / each, column = i % each; n > 0; ++line, column = 0) {
     const std::int64_t windows = std::min(n, each - column);
     float* row = out + line * K * width + column * K;
-    for (int y = 0; y < K; ++y) repeat_columns_of<K>(in, windows, weight, row + y * width);
+    for (int y = 0; y < K; ++y) repeat_columns_of<K>(in, windows, weight, past_caches, row + y * width);
     in += windows, n -= windows;
   }
 }

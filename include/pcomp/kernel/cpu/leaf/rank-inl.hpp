@@ -24,11 +24,15 @@ struct Around {
 /// How many of n keys lie above, at the ends of and strictly inside a bracket.
 HWY_INLINE Around count_around(const std::int32_t* key, std::int64_t n, std::int32_t lo, std::int32_t hi) {
   std::int64_t above = 0, from_hi = 0, above_lo = 0, from_lo = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    above += key[i] > hi;
-    from_hi += key[i] >= hi;
-    above_lo += key[i] > lo;
-    from_lo += key[i] >= lo;
+  for (std::int64_t b = 0; b < n; b += 4096) {  // 32-bit sums are as wide as the keys
+    std::int32_t a = 0, h = 0, l = 0, f = 0;
+    for (std::int64_t i = b; i < std::min(b + 4096, n); ++i) {
+      a += key[i] > hi;
+      h += key[i] >= hi;
+      l += key[i] > lo;
+      f += key[i] >= lo;
+    }
+    above += a, from_hi += h, above_lo += l, from_lo += f;
   }
   return {above, from_hi - above, lo < hi ? above_lo - from_hi : 0, lo < hi ? from_lo - above_lo : 0};
 }
