@@ -76,8 +76,8 @@ void bind(CLI::App& app, Settings& s) {
       ->group(group);
   option("--momentum", s.momentum, "of SGD", "X", between(0.0, 0.9999), false)->group(group);
   option("--weight-decay", s.weight_decay, "of SGD", "X", between(0.0, 1.0), false)->group(group);
-  option("--schedule", s.schedule, "gpipe or 1f1b", "NAME", CLI::IsMember({"gpipe", "1f1b"}).description(""),
-         true)
+  option("--schedule", s.schedule, "gpipe, 1f1b or zero-bubble", "NAME",
+         CLI::IsMember({"gpipe", "1f1b", "zero-bubble"}).description(""), true)
       ->group(group);
   option("--seed", s.seed, "of weights, order and augmentation", "N", any, true)->group(group);
   option("--images", s.images, "train on the first so many images; 0: all", "N", between(0, most), true)

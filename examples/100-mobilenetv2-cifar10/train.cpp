@@ -13,6 +13,7 @@
 #include <pcomp/pipeline/loss.hpp>
 #include <pcomp/schedule/gpipe.hpp>
 #include <pcomp/schedule/one_f_one_b.hpp>
+#include <pcomp/schedule/zero_bubble.hpp>
 #include <sstream>
 
 #include "batches.hpp"
@@ -40,6 +41,8 @@ std::vector<const pcomp::BoundaryOps*> wires_of(const Settings& s, const Cut& cu
 pcomp::ScheduleTable schedule_of(const Settings& s, const Cut& cut) {
   if (s.schedule == "1f1b")
     return make_schedule(pcomp::OneFOneB{}, cut.stages(), s.micro_batches, pcomp::RankMap(cut.ranks));
+  if (s.schedule == "zero-bubble")
+    return make_schedule(pcomp::ZeroBubble{}, cut.stages(), s.micro_batches, pcomp::RankMap(cut.ranks));
   return make_schedule(pcomp::GPipe{}, cut.stages(), s.micro_batches, pcomp::RankMap(cut.ranks));
 }
 
