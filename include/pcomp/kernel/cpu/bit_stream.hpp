@@ -19,6 +19,11 @@ PCOMP_INLINE std::uint64_t word_at(const std::byte* block, std::int64_t bytes, s
   return v;
 }
 
+/// A word of a block, and how many ones stand before it.
+struct WordPlace {
+  std::int64_t word, rank;
+};
+
 /// Appends bits to an array that starts as zero and that other threads append to before and after this stretch.
 ///
 /// Words at its two ends may hold bits of theirs: those are ORed in, all others are stored.

@@ -20,17 +20,11 @@ class IndexReader {
       rank_ = std::min(p, k_);
       return;
     }
-    if (f_.kind == IndexFormat::bitmap) {
-      for (; word_ < p / 64 && has_words(); ++word_) rank_ += std::popcount(word());
-    } else {  // skip words until the zeros, which count buckets, reach p's bucket
-      const std::int64_t bucket = p >> f_.low_bits;
-      for (std::int64_t zeros = 0; has_words(); ++word_) {
-        const int ones = std::popcount(word());
-        if (zeros + 64 - ones >= bucket) break;
-        zeros += 64 - ones;
-        rank_ += ones;
-      }
-    }
+    constexpr std::int64_t any = std::numeric_limits<std::int64_t>::max();
+    if (f_.kind == IndexFormat::bitmap)
+      go_to(PCOMP_SIMD((block_, f_.high_bytes, any, p / 64), word_of_rank));
+    else  // the zeros before a word count its buckets
+      go_to(PCOMP_SIMD((block_, f_.high_bytes, p >> f_.low_bits), word_of_bucket));
     while (peek() < p) ++at_;
   }
 
@@ -41,11 +35,8 @@ class IndexReader {
       rank_ = s;
       return;
     }
-    for (; has_words(); ++word_) {
-      const int ones = std::popcount(word());
-      if (rank_ + ones > s) break;
-      rank_ += ones;
-    }
+    constexpr std::int64_t any = std::numeric_limits<std::int64_t>::max();
+    go_to(PCOMP_SIMD((block_, f_.high_bytes, s, any), word_of_rank));
     while (rank() < s && peek() < n_) ++at_;
   }
 
@@ -69,9 +60,8 @@ class IndexReader {
  private:
   static constexpr std::int64_t window = 2 * pack_block;
 
-  bool has_words() const { return word_ * 8 < f_.high_bytes; }
-  std::uint64_t word() const { return word_at(block_, f_.high_bytes, word_); }
   void rewind() { word_ = rank_ = at_ = count_ = 0; }
+  void go_to(WordPlace p) { word_ = p.word, rank_ = p.rank; }
 
   /// Reads the next positions, if there are any.
   void refill() {

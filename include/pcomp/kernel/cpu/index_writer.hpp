@@ -68,8 +68,7 @@ class IndexWriter {
       for (std::int64_t w = 0; w < count; ++w) out_.append(word[w], 64);
       return;
     }
-    PCOMP_SIMD((word, count, at, f_.low_bits, out_), append_words);
-    for (std::int64_t w = 0; w < count; ++w) rank_ += std::popcount(word[w]);
+    rank_ += PCOMP_SIMD((word, count, at, f_.low_bits, out_), append_words);
   }
   void end_stretch() {
     if (!holds_) return;

@@ -28,6 +28,8 @@ struct GatheredSource {
         if (base != base_) {
           base_ = base;
           values_ = inner_.load(base, std::min(chunk, n_ - base), held_);
+          if (values_ != held_)  // in place: the next chunk on its way
+            for (std::int64_t line = 0; line < chunk; line += 16) hwy::Prefetch(values_ + chunk + line);
         }
         std::int32_t at[chunk];
         const std::int64_t got = index_.take(base, std::min(base + chunk, n_), count - c, at);

@@ -54,12 +54,39 @@ HWY_INLINE void append_word(std::uint64_t mask, int low_bits, bool bucket_ends, 
   }
 }
 
-/// Appends `count` words of positions from `position`, a multiple of 64, on.
-inline void append_words(const std::uint64_t* mask, std::int64_t count, std::int64_t position, int low_bits,
-                         BitStream& out) {
+/// Appends `count` words of positions from `position`, a multiple of 64, on; how many survive.
+inline std::int64_t append_words(const std::uint64_t* mask, std::int64_t count, std::int64_t position,
+                                 int low_bits, BitStream& out) {
   const std::int64_t last = (std::int64_t{1} << low_bits) - 64;
-  for (std::int64_t w = 0; w < count; ++w, position += 64)
+  std::int64_t ones = 0;
+  for (std::int64_t w = 0; w < count; ++w, position += 64) {
     append_word(mask[w], low_bits, (position & (last + 63)) == last, out);
+    ones += std::popcount(mask[w]);
+  }
+  return ones;
+}
+
+/// The last word before which there are at most `rank` ones, not beyond `end`.
+inline WordPlace word_of_rank(const std::byte* block, std::int64_t bytes, std::int64_t rank,
+                              std::int64_t end) {
+  WordPlace p{0, 0};
+  for (; p.word < end && p.word * 8 < bytes; ++p.word) {
+    const int ones = std::popcount(word_at(block, bytes, p.word));
+    if (p.rank + ones > rank) break;
+    p.rank += ones;
+  }
+  return p;
+}
+/// The word with the zero that ends the bucket before `bucket`.
+inline WordPlace word_of_bucket(const std::byte* block, std::int64_t bytes, std::int64_t bucket) {
+  WordPlace p{0, 0};
+  for (std::int64_t zeros = 0; p.word * 8 < bytes; ++p.word) {
+    const int ones = std::popcount(word_at(block, bytes, p.word));
+    if (zeros + 64 - ones >= bucket) break;
+    zeros += 64 - ones;
+    p.rank += ones;
+  }
+  return p;
 }
 
 /// Bit numbers of the ones of a word, counted from `first`, written to `out`, which has room for 64; how many.

@@ -28,6 +28,7 @@ HWY_INLINE void pool_rows_of(const float* const* row, std::int64_t windows, floa
     for (; c + lanes <= windows; c += lanes) {
       const float* a = row[0] + 2 * c;
       const float* b = row[1] + 2 * c;
+      for (const float* next : {a, a + lanes, b, b + lanes}) hwy::Prefetch(next + 4 * chunk);
       const auto left = hn::Add(hn::LoadU(d, a), hn::LoadU(d, b));
       const auto right = hn::Add(hn::LoadU(d, a + lanes), hn::LoadU(d, b + lanes));
       const auto mean = hn::Mul(hn::Add(hn::ConcatEven(d, right, left), hn::ConcatOdd(d, right, left)), w);

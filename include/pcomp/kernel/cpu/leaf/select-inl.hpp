@@ -38,6 +38,7 @@ inline std::array<std::int32_t, 2> split(const float* v, std::int64_t first, std
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const auto low = hn::Set(d, lo), high = hn::Set(d, hi);
   for (; i + lanes <= n; i += lanes) {
+    hwy::Prefetch(v + i + chunk);
     const auto key = keys_of<S>(d, v + i, first + i);
     const auto over = hn::Gt(key, high);
     const auto within = hn::And(hn::Gt(key, low), hn::Not(over));
@@ -87,6 +88,7 @@ inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64
     for (; i + 64 <= n; i += 64) {
       std::uint64_t word = 0;
       for (std::int64_t j = 0; j < 64; j += lanes) {
+        hwy::Prefetch(v + i + j + chunk);
         const auto key = keys_of<S>(d, v + i + j, first + i + j);
         const auto kept = ties == 0 ? hn::Gt(key, limit) : hn::Not(hn::Gt(limit, key));
         const std::uint64_t bits = bits_of(d, kept);
