@@ -188,7 +188,7 @@ void print_aims(std::vector<Row>& rows) {
   };
   constexpr Aim aims[] = {
       {"quant8", {0.85, 0.85, 0.85}}, {"topk10-quant8", {1.15, 0.6, 0.7}}, {"thin", {1.1, 0.4, 0.6}}};
-  std::printf("\naims, two threads, 2^24 floats (came, aimed at)\n");
+  std::printf("\naims: two threads and 2^24 floats as below; at 2^18 at most 4\n");
   for (const Aim& a : aims)
     for (Row& r : rows)
       if (r.wire == a.wire && r.n == 1 << 24 && r.threads == 2) {
