@@ -122,6 +122,9 @@ void run(benchmark::State& state, const pcomp::BoundaryOps* k, std::int64_t n, i
   state.counters["memcpy_us"] = 1e6 * median(copies);
   state.counters["ratio"] = median(jobs) / median(copies);
   state.counters["GBps"] = (4 * static_cast<double>(n) + static_cast<double>(sent)) / median(jobs) / 1e9;
+  const std::size_t index = job == grad_encode || job == grad_decode ? k->index_bytes(t.shape) : 0;
+  state.counters["moved"] = median(jobs) / median(copies) * 8 * static_cast<double>(n) /
+                            (4 * static_cast<double>(n) + static_cast<double>(sent + index));
   state.counters["bytes"] = static_cast<double>(sent);
 }
 
@@ -151,14 +154,15 @@ class Table : public benchmark::BenchmarkReporter {
       n_ = row.n, threads_ = row.threads;
       std::printf(
           "\n2^%.0f floats, %d thread%s: medians as multiples of memcpy (microseconds; GB/s of tensor and "
-          "payload)\n",
+          "payload; moved)\n",
           std::log2(static_cast<double>(n_)), threads_, threads_ == 1 ? "" : "s");
       std::printf("%-15s %10s %9s", "wire", "payload", "memcpy us");
-      for (const char* job : job_names) std::printf("  %-24s", job);
+      for (const char* job : job_names) std::printf("  %-31s", job);
       std::printf("\n");
     }
     std::printf("%-15s %10.0f %9.1f", row.wire.c_str(), row.of[0]["bytes"], row.of[0]["memcpy_us"]);
-    for (auto& job : row.of) std::printf("  %5.2f (%9.1f; %5.1f) ", job["ratio"], job["us"], job["GBps"]);
+    for (auto& job : row.of)
+      std::printf("  %5.2f (%9.1f; %5.1f; %5.2f) ", job["ratio"], job["us"], job["GBps"], job["moved"]);
     std::printf("\n");
     std::fflush(stdout);
   }
@@ -171,12 +175,12 @@ class Table : public benchmark::BenchmarkReporter {
 
 void write_csv(const char* path, std::vector<Row>& rows) {
   std::ofstream csv(path);
-  csv << "wire,floats,threads,job,bytes,microseconds,memcpy_microseconds,ratio,GBps\n";
+  csv << "wire,floats,threads,job,bytes,microseconds,memcpy_microseconds,ratio,GBps,moved\n";
   for (Row& r : rows)
     for (int j = 0; j < 4; ++j)
       csv << r.wire << ',' << r.n << ',' << r.threads << ',' << job_names[j] << ',' << r.of[j]["bytes"] << ','
           << r.of[j]["us"] << ',' << r.of[j]["memcpy_us"] << ',' << r.of[j]["ratio"] << ',' << r.of[j]["GBps"]
-          << '\n';
+          << ',' << r.of[j]["moved"] << '\n';
   if (!csv.flush()) std::fprintf(stderr, "bench-codecs: cannot write %s\n", path);
 }
 

@@ -2,7 +2,8 @@
 """The kernels of every wire beside memcpy of the same tensor, alternating in one run.
 
 Every measurement takes the median over rounds of (memcpy, kernel), both with the same threads and on arrays that were
-made before. GB/s counts what must move: the tensor once and the payload once.
+made before. GB/s counts what must move: the tensor once and the payload once. "moved" is what memcpy would have read and
+written in the kernel's time over what must move (for a gradient the forward payload's index block too): 1 at memcpy's speed.
 """
 import argparse
 import os
@@ -24,11 +25,11 @@ for size in args.sizes.split(","):
         parser.error(f"--sizes takes numbers from 12 to 26, not {size!r}")
 
 build = pathlib.Path(os.environ.get("PCOMP_BUILD", "build/release"))
+subprocess.run(["cmake", str(build)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # sees what was installed since
 built = subprocess.run(["cmake", "--build", str(build), "--target", "bench-codecs"], cwd=ROOT,
                        capture_output=True, text=True)
 if built.returncode:
-    sys.exit(built.stdout + built.stderr + "\nbench codecs needs Google Benchmark (Debian: libbenchmark-dev) and OpenMP; "
-             "after installing them: rm build/release/CMakeCache.txt")
+    sys.exit(built.stdout + built.stderr + "\nbench codecs needs Google Benchmark (Debian: libbenchmark-dev) and OpenMP")
 cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
 print(f"{cpu}; {'ReLU of normal' if args.relu else 'normal'} values; {args.isa or 'best'} instruction set", flush=True)
 isa = {"baseline": "0", "avx2": "1", "avx512": "2"}.get(args.isa, "")
