@@ -16,6 +16,10 @@
 #error "pcomp: <pcomp/cpu.hpp> needs the headers of Google Highway 1.0.3 or newer (Debian: libhwy-dev)"
 #endif
 
+#if defined(HWY_HIGHWAY_INCLUDED)
+#error "pcomp: include <pcomp/cpu.hpp> before <hwy/highway.h>: Highway takes several targets no other way"
+#endif
+
 // AVX2, AVX-512 or NEON, and plain code for older machines; fewer targets compile faster.
 #if !defined(HWY_DISABLED_TARGETS) && !defined(HIGHWAY_HWY_DETECT_TARGETS_H_)
 #define HWY_DISABLED_TARGETS \

@@ -23,11 +23,9 @@ inline Bracket bracket_of(std::int32_t* sample, std::int64_t m, double share) {
   const auto from = static_cast<std::int64_t>(static_cast<double>(m) * share - half);
   const auto to = static_cast<std::int64_t>(static_cast<double>(m) * share + half) + 1;
   Bracket b{least, most, 2 * half / static_cast<double>(m)};
-  // The lower end first: what is left in the sample's front is all above it or equal.
-  const Scratch frame;
   if (to <= m) {
-    Scratch inner;
-    const auto copy = inner.take<std::int32_t>(m + slack);
+    Scratch frame;
+    const auto copy = frame.take<std::int32_t>(m + slack);
     std::copy_n(sample, m, copy.begin());
     b.lo = PCOMP_SIMD((copy.data(), m, to), nth_highest);
   }
