@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "../core/device.hpp"
 #include "codec.hpp"
 
 namespace pcomp {
@@ -67,20 +68,20 @@ struct CoderTraits {
   }
   using Scale = decltype(scale_type());
   static constexpr std::int64_t scale_bytes = has_scale ? static_cast<std::int64_t>(sizeof(Scale)) : 0;
-  static constexpr std::int64_t group() {
+  PCOMP_HD static constexpr std::int64_t group() {
     if constexpr (has_scale)
       return C::group;
     else
       return 0;
   }
 
-  static constexpr Scale fit(Range r) {
+  PCOMP_HD static constexpr Scale fit(Range r) {
     if constexpr (has_scale)
       return C::fit(r);
     else
       return (void)r, Nothing{};
   }
-  static constexpr auto prepare(Scale s) {
+  PCOMP_HD static constexpr auto prepare(Scale s) {
     if constexpr (HasPrepare<C>)
       return C::prepare(s);
     else
@@ -88,7 +89,8 @@ struct CoderTraits {
   }
   using Prepared = decltype(prepare(Scale{}));
 
-  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x, const Prepared& p, float noise) {
+  [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x, const Prepared& p,
+                                                                        float noise) {
     if constexpr (!has_scale)
       return (void)p, (void)noise, C::encode(x);
     else if constexpr (stochastic)
@@ -96,7 +98,7 @@ struct CoderTraits {
     else
       return (void)noise, C::encode(x, p);
   }
-  [[gnu::always_inline]] static constexpr float decode(std::uint32_t code, const Prepared& p) {
+  [[gnu::always_inline]] PCOMP_HD static constexpr float decode(std::uint32_t code, const Prepared& p) {
     if constexpr (has_scale)
       return C::decode(code, p);
     else

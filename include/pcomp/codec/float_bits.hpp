@@ -1,43 +1,46 @@
 #pragma once
-#include <bit>
 #include <cstdint>
 #include <limits>
+
+#include "../core/device.hpp"
 
 /// The bits of the three float formats, as integers and back, rounded to nearest even.
 namespace pcomp::detail {
 
 inline constexpr float float_max = std::numeric_limits<float>::max();
 inline constexpr float float_min = std::numeric_limits<float>::min();
+inline constexpr float float_inf = std::numeric_limits<float>::infinity();
+inline constexpr float float_nan = std::numeric_limits<float>::quiet_NaN();
 
-[[gnu::always_inline]] constexpr float from_bf16(std::uint16_t h) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(h) << 16);
+[[gnu::always_inline]] PCOMP_HD constexpr float from_bf16(std::uint16_t h) {
+  return bits_as<float>(static_cast<std::uint32_t>(h) << 16);
 }
 
-[[gnu::always_inline]] constexpr std::uint16_t to_bf16(float x) {
-  const std::uint32_t u = std::bit_cast<std::uint32_t>(x);
+[[gnu::always_inline]] PCOMP_HD constexpr std::uint16_t to_bf16(float x) {
+  const std::uint32_t u = bits_as<std::uint32_t>(x);
   const std::uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   return static_cast<std::uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);
 }
 
-[[gnu::always_inline]] constexpr std::uint16_t to_half(float x) {
-  const std::uint32_t u = std::bit_cast<std::uint32_t>(x), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
+[[gnu::always_inline]] PCOMP_HD constexpr std::uint16_t to_half(float x) {
+  const std::uint32_t u = bits_as<std::uint32_t>(x), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
   // Normal halves: rebias the exponent and round the 13 dropped bits to even.
   const std::uint32_t normal = (a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13;
   // Subnormal halves: adding 1/2 rounds at 2^-24, to even, in the low bits of the sum.
-  const std::uint32_t small = std::bit_cast<std::uint32_t>(std::bit_cast<float>(a) + 0.5f) - 0x3f000000u;
+  const std::uint32_t small = bits_as<std::uint32_t>(bits_as<float>(a) + 0.5f) - 0x3f000000u;
   const std::uint32_t finite = a < 0x38800000u ? small : normal;
   const std::uint32_t large = a > 0x7f800000u ? 0x7e00u | ((a >> 13) & 0x3ffu) : 0x7c00u;
   return static_cast<std::uint16_t>(sign | (a >= 0x477ff000u ? large : finite));
 }
 
-[[gnu::always_inline]] constexpr float from_half(std::uint32_t h) {
+[[gnu::always_inline]] PCOMP_HD constexpr float from_half(std::uint32_t h) {
   const std::uint32_t sign = (h & 0x8000u) << 16, a = h & 0x7fffu;
   const std::uint32_t normal = (a << 13) + 0x38000000u;
   const std::uint32_t special = (a << 13) | 0x7f800000u;
   const std::uint32_t small =
-      std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(a)) * 0x1p-24f);
+      bits_as<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(a)) * 0x1p-24f);
   const std::uint32_t u = a < 0x400u ? small : a >= 0x7c00u ? special : normal;
-  return std::bit_cast<float>(sign | u);
+  return bits_as<float>(sign | u);
 }
 
 }  // namespace pcomp::detail

@@ -17,8 +17,12 @@ struct Half : Composable {
   static constexpr Role role = Role::code;
   static constexpr Name name = "Half";
   static constexpr int bits = 16;
-  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x) { return detail::to_half(x); }
-  [[gnu::always_inline]] static constexpr float decode(std::uint32_t code) { return detail::from_half(code); }
+  [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
+    return detail::to_half(x);
+  }
+  [[gnu::always_inline]] PCOMP_HD static constexpr float decode(std::uint32_t code) {
+    return detail::from_half(code);
+  }
   static constexpr double bound(double x) {
     const double a = x < 0 ? -x : x;
     return a >= 65520              ? std::numeric_limits<double>::infinity()
@@ -39,9 +43,11 @@ struct BFloat16 : Composable {
   static constexpr Role role = Role::code;
   static constexpr Name name = "BFloat16";
   static constexpr int bits = 16;
-  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x) { return detail::to_bf16(x); }
-  [[gnu::always_inline]] static constexpr float decode(std::uint32_t code) {
-    return std::bit_cast<float>(code << 16);
+  [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
+    return detail::to_bf16(x);
+  }
+  [[gnu::always_inline]] PCOMP_HD static constexpr float decode(std::uint32_t code) {
+    return detail::bits_as<float>(code << 16);
   }
   static constexpr double bound(double x) {
     const double a = x < 0 ? -x : x;
@@ -54,11 +60,11 @@ struct Float32 : Composable {
   static constexpr Role role = Role::code;
   static constexpr Name name = "Float32";
   static constexpr int bits = 32;
-  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x) {
-    return std::bit_cast<std::uint32_t>(x);
+  [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
+    return detail::bits_as<std::uint32_t>(x);
   }
-  [[gnu::always_inline]] static constexpr float decode(std::uint32_t code) {
-    return std::bit_cast<float>(code);
+  [[gnu::always_inline]] PCOMP_HD static constexpr float decode(std::uint32_t code) {
+    return detail::bits_as<float>(code);
   }
   static constexpr double bound(double) { return 0; }
 };

@@ -23,32 +23,32 @@ struct Stochastic {};
 namespace detail {
 
 /// The greatest float <= x with its low `drop` bits zero, and likewise the least one >= x, for finite x.
-constexpr float truncate_down(float x, int drop) {
-  std::uint32_t u = std::bit_cast<std::uint32_t>(x), mask = (1u << drop) - 1;
+PCOMP_HD constexpr float truncate_down(float x, int drop) {
+  std::uint32_t u = bits_as<std::uint32_t>(x), mask = (1u << drop) - 1;
   if ((u >> 31) && (u & mask)) u += mask;
-  return std::bit_cast<float>(u & ~mask);
+  return bits_as<float>(u & ~mask);
 }
-constexpr float truncate_up(float x, int drop) { return -truncate_down(-x, drop); }
+PCOMP_HD constexpr float truncate_up(float x, int drop) { return -truncate_down(-x, drop); }
 
 /// Two scales of one meaning: value = lo + code * step.
 struct ScaleBf16 {
   std::uint16_t lo, step;
-  static constexpr int step_drop(int) { return 16; }
+  PCOMP_HD static constexpr int step_drop(int) { return 16; }
   static constexpr int lo_drop = 16;
-  static constexpr ScaleBf16 of(float lo, float step) {
-    return {static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(lo) >> 16),
-            static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(step) >> 16)};
+  PCOMP_HD static constexpr ScaleBf16 of(float lo, float step) {
+    return {static_cast<std::uint16_t>(bits_as<std::uint32_t>(lo) >> 16),
+            static_cast<std::uint16_t>(bits_as<std::uint32_t>(step) >> 16)};
   }
-  constexpr float lo_value() const { return from_bf16(lo); }
-  constexpr float step_value() const { return from_bf16(step); }
+  PCOMP_HD constexpr float lo_value() const { return from_bf16(lo); }
+  PCOMP_HD constexpr float step_value() const { return from_bf16(step); }
 };
 struct ScaleF32 {
   float lo, step;
-  static constexpr int step_drop(int bits) { return bits; }
+  PCOMP_HD static constexpr int step_drop(int bits) { return bits; }
   static constexpr int lo_drop = 0;
-  static constexpr ScaleF32 of(float lo, float step) { return {lo, step}; }
-  constexpr float lo_value() const { return lo; }
-  constexpr float step_value() const { return step; }
+  PCOMP_HD static constexpr ScaleF32 of(float lo, float step) { return {lo, step}; }
+  PCOMP_HD constexpr float lo_value() const { return lo; }
+  PCOMP_HD constexpr float step_value() const { return step; }
 };
 
 }  // namespace detail
@@ -88,7 +88,7 @@ struct Quant : Composable {
 
   using Scale = std::conditional_t<Groups::size == 0, detail::ScaleF32, detail::ScaleBf16>;
 
-  static constexpr Scale fit(Range r) {
+  PCOMP_HD static constexpr Scale fit(Range r) {
     using detail::truncate_down, detail::truncate_up;
     constexpr float lowest = -truncate_down(detail::float_max, Scale::lo_drop);
     const float down = truncate_down(r.lo, Scale::lo_drop);
@@ -100,7 +100,7 @@ struct Quant : Composable {
     if (!(least > 0)) return Scale::of(lo, 0);
     float step = static_cast<float>(least);
     if (static_cast<double>(step) < least)
-      step = std::bit_cast<float>(std::bit_cast<std::uint32_t>(step) + 1);
+      step = detail::bits_as<float>(detail::bits_as<std::uint32_t>(step) + 1);
     step = truncate_up(step, Scale::step_drop(Bits));
     return Scale::of(lo, step < detail::float_min ? detail::float_min : step);
   }
@@ -110,7 +110,7 @@ struct Quant : Composable {
     float lo, step, inverse, pre, post, top;
     bool within;  // no code's value leaves the float range
   };
-  static constexpr Prepared prepare(Scale s) {
+  PCOMP_HD static constexpr Prepared prepare(Scale s) {
     const float lo = s.lo_value(), step = s.step_value();
     const double reach =
         static_cast<double>(levels) * static_cast<double>(step) + static_cast<double>(lo < 0 ? -lo : lo);
@@ -120,17 +120,17 @@ struct Quant : Composable {
     return {lo * pre, step * pre, inverse, pre, 1 / pre, detail::float_max * pre, within};
   }
 
-  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x,
-                                                               const Prepared& p) requires(!stochastic) {
+  [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x, const Prepared& p) requires(
+      !stochastic) {
     // Adding 2^23 rounds to an integer, ties to even, in the low bits of the float.
-    return std::bit_cast<std::uint32_t>(clamped(x, p) + 8388608.0f) & 0xffffu;
+    return detail::bits_as<std::uint32_t>(clamped(x, p) + 8388608.0f) & 0xffffu;
   }
-  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x, const Prepared& p,
-                                                               float noise) requires stochastic {
+  [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x, const Prepared& p,
+                                                                        float noise) requires stochastic {
     const float t = clamped(x, p) + noise;
     return static_cast<std::uint32_t>(static_cast<std::int32_t>(t < levels ? t : levels));
   }
-  [[gnu::always_inline]] static constexpr float decode(std::uint32_t code, const Prepared& p) {
+  [[gnu::always_inline]] PCOMP_HD static constexpr float decode(std::uint32_t code, const Prepared& p) {
     const float v = p.lo + static_cast<float>(static_cast<std::int32_t>(code)) * p.step;
     return (v < p.top ? v : p.top) * p.post;
   }
@@ -142,7 +142,7 @@ struct Quant : Composable {
   }
 
  private:
-  [[gnu::always_inline]] static constexpr float clamped(float x, const Prepared& p) {
+  [[gnu::always_inline]] PCOMP_HD static constexpr float clamped(float x, const Prepared& p) {
     const float t = (x * p.pre - p.lo) * p.inverse;
     const float above = t > 0.0f ? t : 0.0f;  // NaN becomes 0
     return above < levels ? above : levels;

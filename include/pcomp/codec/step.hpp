@@ -1,7 +1,7 @@
 #pragma once
-#include <bit>
 #include <cstdint>
 
+#include "../core/device.hpp"
 #include "../core/ratio.hpp"
 #include "concepts.hpp"
 
@@ -30,7 +30,7 @@ struct Step : Composable {
   static constexpr float most = static_cast<float>((1 << (Bits - 1)) - 1);
   static constexpr std::int32_t bias = 1 << (Bits - 1);
 
-  [[gnu::always_inline]] static constexpr std::uint32_t encode(float x) {
+  [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
     // Floats to the end and no branch, so that it vectorises: an addend of 1.5 * 2^23 rounds to an integer.
     constexpr float inverse = 1 / s, round = 12582912.0f, last = 8388608.0f + static_cast<float>(bias);
     const float t = x * inverse;
@@ -39,9 +39,9 @@ struct Step : Composable {
     const float nearest = (in + round) - round;
     const float floor = nearest - (nearest * s > x ? 1.0f : 0.0f);
     const float q = floor > least ? floor : least;
-    return std::bit_cast<std::uint32_t>((x == x ? q : 0.0f) + last) & 0xffffu;
+    return detail::bits_as<std::uint32_t>((x == x ? q : 0.0f) + last) & 0xffffu;
   }
-  [[gnu::always_inline]] static constexpr float decode(std::uint32_t code) {
+  [[gnu::always_inline]] PCOMP_HD static constexpr float decode(std::uint32_t code) {
     return static_cast<float>(static_cast<std::int32_t>(code) - bias) * s;
   }
   /// The law's bound inside the range; outside it the value saturates.

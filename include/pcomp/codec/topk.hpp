@@ -1,7 +1,7 @@
 #pragma once
-#include <bit>
 #include <cstdint>
 
+#include "../core/device.hpp"
 #include "../core/ratio.hpp"
 #include "concepts.hpp"
 
@@ -49,8 +49,8 @@ struct TopK : Composable {
   static constexpr std::int64_t keep(std::int64_t n) { return R::of(n); }
   static constexpr bool per_sample = std::is_same_v<Scope, Sample>;
   static constexpr bool magnitude = true;  // kernels may compute the score as the bits of |x|
-  [[gnu::always_inline]] static constexpr std::uint32_t score(float x, std::int64_t) {
-    return std::bit_cast<std::uint32_t>(x) & 0x7fffffffu;
+  [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t score(float x, std::int64_t) {
+    return detail::bits_as<std::uint32_t>(x) & 0x7fffffffu;
   }
 };
 

@@ -1,0 +1,60 @@
+#pragma once
+#include <cstdint>
+
+#include "../codec/concepts.hpp"
+#include "../codec/float_bits.hpp"
+
+/// What every kernel computes alike, on the CPU and on the GPU: keys of scores, noise, ranges, packed codes.
+namespace pcomp::detail {
+
+/// Selections whose score is the magnitude's bits.
+template <class S>
+inline constexpr bool is_magnitude = requires {
+  requires S::magnitude;
+};
+
+/// A score as a signed number of the same order.
+template <SelectCodec S>
+[[gnu::always_inline]] PCOMP_HD inline std::int32_t as_key(std::uint32_t score) {
+  if constexpr (is_magnitude<S>)
+    return static_cast<std::int32_t>(score);
+  else
+    return static_cast<std::int32_t>(score ^ 0x80000000u);
+}
+
+/// A well-mixed 32-bit hash (Wellons' lowbias32).
+[[gnu::always_inline]] PCOMP_HD constexpr std::uint32_t mix(std::uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x7feb352du;
+  x = (x ^ (x >> 15)) * 0x846ca68bu;
+  return x ^ (x >> 16);
+}
+
+/// The seed of a block's noise: its scale, which changes with the data, and its place.
+template <class Scale>
+[[gnu::always_inline]] PCOMP_HD inline std::uint32_t noise_seed(const Scale& s, std::int64_t block) {
+  std::uint32_t h = static_cast<std::uint32_t>(block) * 0x9e3779b9u + static_cast<std::uint32_t>(block >> 32);
+  const auto* p = reinterpret_cast<const unsigned char*>(&s);
+  for (std::size_t i = 0; i < sizeof s; ++i) h = (h ^ p[i]) * 0x01000193u;
+  return mix(h);
+}
+/// The noise of code j of a block, in [0, 1).
+[[gnu::always_inline]] PCOMP_HD constexpr float noise_at(std::uint32_t seed, std::uint32_t j) {
+  return static_cast<float>(static_cast<std::int32_t>(mix(seed + j * 0x9e3779b9u) >> 8)) * 0x1p-24f;
+}
+
+/// The range of no values yet, and what joins two.
+inline constexpr Range no_range{float_inf, -float_inf};
+[[gnu::always_inline]] PCOMP_HD inline Range joined(Range a, Range b) {
+  return {b.lo < a.lo ? b.lo : a.lo, b.hi > a.hi ? b.hi : a.hi};
+}
+/// A value's range: none where it is not finite.
+[[gnu::always_inline]] PCOMP_HD inline Range range_of(float x) {
+  return x >= -float_max && x <= float_max ? Range{x, x} : Range{float_inf, -float_inf};
+}
+/// What a coder is fitted to: {0, 0} where there was no finite value.
+[[gnu::always_inline]] PCOMP_HD inline Range settled(Range r) { return r.lo <= r.hi ? r : Range{}; }
+
+/// A sum's NaN has a sign that depends on the order of its operands; the one that is sent does not.
+[[gnu::always_inline]] PCOMP_HD inline float canonical(float x) { return x == x ? x : float_nan; }
+
+}  // namespace pcomp::detail
