@@ -1,33 +1,8 @@
 #pragma once
-#include "../wire/bytes.hpp"
 #include "cpu/restricted.hpp"
+#include "payloads.hpp"
 
 namespace pcomp {
-
-/// The bytes at the front of a forward payload that the gradient calls read: the index block, 0 without a
-/// selection.
-///
-/// Law: encode_grad and decode_grad depend on these bytes alone, so a sender keeps nothing else.
-/// Bytes: that of the index block.
-/// Shapes: any that the wire takes.
-/// Example: examples/020-bytes
-template <AnyWire W>
-constexpr std::size_t index_bytes(W, const Extents& shape) {
-  return static_cast<std::size_t>(detail::layout<typename detail::as_wire<W>::Forward>(shape).index.bytes);
-}
-
-namespace detail {
-template <AnyWire W>
-void expect_payloads(W w, std::int64_t elements, const Extents& shape, std::size_t payload,
-                     std::size_t grad_payload) {
-  expect_elements("the gradient", elements, shape);
-  if (payload < index_bytes(w, shape))
-    expect_bytes("the forward payload", payload, static_cast<std::int64_t>(wire_bytes(w, shape)), name(w),
-                 shape);
-  expect_bytes("the gradient payload", grad_payload, static_cast<std::int64_t>(grad_wire_bytes(w, shape)),
-               name(w), shape);
-}
-}  // namespace detail
 
 /// Writes the gradient payload: dy restricted by the adjoint of the forward selection and shape, then coded.
 ///

@@ -92,21 +92,21 @@ constexpr bool gradient_fits() {
 /// Example: examples/020-bytes
 template <auto F, auto G = detail::SameCoder{}>
 struct Wire {
-  static_assert(refuse::not_a_wire<(detail::is_wire_expr<std::remove_cv_t<decltype(F)>> &&
-                                    (detail::is_wire_expr<std::remove_cv_t<decltype(G)>> ||
-                                     std::is_same_v<std::remove_cv_t<decltype(G)>, detail::SameCoder>))>());
+  static_assert(refuse::not_a_wire<(detail::is_wire_expr<std::remove_cvref_t<decltype(F)>> &&
+                                    (detail::is_wire_expr<std::remove_cvref_t<decltype(G)>> ||
+                                     std::is_same_v<std::remove_cvref_t<decltype(G)>, detail::SameCoder>))>());
   static_assert(refuse::gradient_shape<
-                detail::gradient_fits<std::remove_cv_t<decltype(F)>, std::remove_cv_t<decltype(G)>>()>());
+                detail::gradient_fits<std::remove_cvref_t<decltype(F)>, std::remove_cvref_t<decltype(G)>>()>());
   static constexpr auto gradient() {
-    if constexpr (!detail::is_wire_expr<std::remove_cv_t<decltype(F)>>)
+    if constexpr (!detail::is_wire_expr<std::remove_cvref_t<decltype(F)>>)
       return Chain<>{};  // refused above
-    else if constexpr (std::is_same_v<std::remove_cv_t<decltype(G)>, detail::SameCoder>)
-      return detail::coder_of<std::remove_cv_t<decltype(F)>>();
+    else if constexpr (std::is_same_v<std::remove_cvref_t<decltype(G)>, detail::SameCoder>)
+      return detail::coder_of<std::remove_cvref_t<decltype(F)>>();
     else
       return G;
   }
-  using Forward = std::remove_cv_t<decltype(F)>;
-  using Backward = std::remove_cv_t<decltype(gradient())>;
+  using Forward = std::remove_cvref_t<decltype(F)>;
+  using Backward = std::remove_cvref_t<decltype(gradient())>;
   static constexpr Forward forward{};
 };
 

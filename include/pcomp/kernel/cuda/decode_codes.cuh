@@ -1,0 +1,117 @@
+#pragma once
+#include "pack.cuh"
+#include "source.cuh"
+
+namespace pcomp::detail::gpu {
+
+/// One payload's codes and scales, read one at a time.
+template <CodeCodec C>
+struct Coded {
+  using Codec = C;
+  using T = CoderTraits<C>;
+  const unsigned char *codes, *scales;
+  u32 sent;
+
+  PCOMP_GPU typename T::Scale scale_of(u32 i) const {
+    typename T::Scale s{};
+    if constexpr (T::has_scale) {
+      constexpr auto group = static_cast<u32>(T::group());
+      memcpy(&s, scales + static_cast<std::size_t>(group ? i / (group ? group : 1) : 0) * sizeof s, sizeof s);
+    }
+    return s;
+  }
+  PCOMP_GPU float operator()(u32 i) const {
+    u32 code;
+    if constexpr (T::bits == 32)
+      memcpy(&code, codes + std::size_t{4} * i, 4);
+    else if constexpr (T::bits == 16)
+      code = reinterpret_cast<const std::uint16_t*>(codes)[i];
+    else if constexpr (T::bits == 8)
+      code = codes[i];
+    else
+      code = packed_code(codes, sent, T::bits, i);
+    return T::decode(code, T::prepare(scale_of(i)));
+  }
+};
+
+/// The values of all codes, in order: a warp takes four blocks of 128.
+template <CodeCodec C>
+struct DecodeCodes {
+  using T = CoderTraits<C>;
+  static constexpr int count = 4;
+  static constexpr u32 each = block_warps * count * static_cast<u32>(pack_block);
+
+  Coded<C> in;
+  Sink out;
+
+  static constexpr std::int64_t blocks(std::int64_t sent) { return ceil_div(sent, each); }
+
+  PCOMP_GPU void operator()() const {
+    const u32 begin = block() * each + static_cast<u32>(warp() * count) * static_cast<u32>(pack_block);
+    if (begin >= in.sent) return;
+    u32 c[count][4];
+    for (int b = 0; b < count; ++b) {
+      const u32 first = begin + static_cast<u32>(b) * static_cast<u32>(pack_block);
+      if (first >= in.sent) break;
+      const u32 rest = in.sent - first;
+      load_block(in.codes + static_cast<std::size_t>(first / pack_block) * (16 * T::bits),
+                 rest < pack_block ? rest : static_cast<u32>(pack_block), T::bits, c[b]);
+    }
+    // Lane b prepares for block b.
+    const u32 whose = begin + static_cast<u32>(lane() % count) * static_cast<u32>(pack_block);
+    const auto prepared = T::prepare(in.scale_of(whose < in.sent ? whose : begin));
+    for (int b = 0; b < count; ++b) {
+      const u32 first = begin + static_cast<u32>(b) * static_cast<u32>(pack_block);
+      if (first >= in.sent) break;
+      const auto p = T::has_scale ? shuffle_struct(prepared, b) : prepared;
+      float v[4];
+      for (int j = 0; j < 4; ++j) v[j] = T::decode(c[b][j], p);
+      out.four(first + static_cast<u32>(4 * lane()), v);
+    }
+  }
+};
+
+/// The same where each value stands for a window of the output.
+template <CodeCodec C>
+struct RepeatCodes {
+  Coded<C> in;
+  Sink out;
+  Pooling pool;
+  bool share;  ///< of the mean's adjoint: each element gets its window's value over its size
+
+  static constexpr std::int64_t blocks(std::int64_t n) { return ceil_div(n, 4 * block_threads); }
+
+  PCOMP_GPU void operator()() const {
+    const u32 i = (block() * block_threads + static_cast<u32>(thread())) * 4;
+    if (i >= out.n) return;
+    float v[4];
+    u32 held = 0xffffffffu;
+    float value = 0;
+    for (u32 j = 0; j < 4 && i + j < out.n; ++j) {
+      u32 size = 1;
+      const u32 from = pool.of(i + j, size);
+      if (from != held) held = from, value = in(from);
+      v[j] = value * (share ? 1.0f / static_cast<float>(size) : 1.0f);
+    }
+    out.four(i, v);
+  }
+};
+
+/// A source as a plain list of floats, for those who read it several times.
+struct Materialise {
+  Source in;
+  float* out;
+
+  static constexpr std::int64_t blocks(std::int64_t n) { return ceil_div(n, 4 * block_threads); }
+
+  PCOMP_GPU void operator()() const {
+    const u32 i = (block() * block_threads + static_cast<u32>(thread())) * 4;
+    if (i >= in.n) return;
+    float v[4];
+    in.four(i, v);
+    for (u32 j = 0; j < 4; ++j)
+      if (i + j < in.n) out[i + j] = v[j];
+  }
+};
+
+}  // namespace pcomp::detail::gpu

@@ -1,0 +1,59 @@
+#pragma once
+#include "decode_codes.cuh"
+
+namespace pcomp::detail::gpu {
+
+/// Elements of the output that a block writes.
+inline constexpr u32 scatter_tile = 8 * block_threads;
+
+/// Where the ranks of each tile of the output begin.
+struct FindTiles {
+  const u32* position;
+  const u32* found;
+  u32* starts;
+  u32 count;  ///< tiles, and one more
+
+  PCOMP_GPU void operator()() const {
+    const u32 t = block() * block_threads + static_cast<u32>(thread());
+    if (t >= count) return;
+    const u64 first = static_cast<u64>(t) * scatter_tile;
+    u32 lo = 0, hi = *found;
+    while (lo < hi) {
+      const u32 middle = lo + (hi - lo) / 2;
+      if (position[middle] < first)
+        lo = middle + 1;
+      else
+        hi = middle;
+    }
+    starts[t] = lo;
+  }
+};
+
+/// The values of all codes at their positions, zero elsewhere; every element is written once. Positions that do not
+/// ascend, those of a damaged index, are left out where they would fall into another tile.
+template <CodeCodec C>
+struct ScatterCodes {
+  Coded<C> in;
+  const u32* position;
+  const u32* starts;
+  Sink out;
+
+  static constexpr std::int64_t blocks(std::int64_t n) { return ceil_div(n, scatter_tile); }
+
+  PCOMP_GPU void operator()() const {
+    PCOMP_SHARED float values[scatter_tile];
+    const u32 first = block() * scatter_tile;
+    for (u32 i = static_cast<u32>(thread()); i < scatter_tile; i += block_threads) values[i] = 0;
+    sync_block();
+    const u32 end = starts[block() + 1];
+    for (u32 r = starts[block()] + static_cast<u32>(thread()); r < end; r += block_threads) {
+      const u32 at = position[r] - first;
+      if (at < scatter_tile) values[at] = in(r);
+    }
+    sync_block();
+    for (u32 i = 4 * static_cast<u32>(thread()); i < scatter_tile; i += 4 * block_threads)
+      if (first + i < out.n) out.four(first + i, values + i);
+  }
+};
+
+}  // namespace pcomp::detail::gpu

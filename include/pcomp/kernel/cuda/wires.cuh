@@ -1,0 +1,148 @@
+#pragma once
+#include "../payloads.hpp"
+#include "gradient.cuh"
+
+namespace pcomp {
+namespace detail::gpu {
+
+inline Place place_of(const Extents& shape, bool channels_last) {
+  if (!channels_last || shape.rank() < 3) return {};
+  const std::int64_t channels = shape[1], samples = shape[0];
+  return {static_cast<u32>(channels), static_cast<u32>(shape.size() / (samples * channels))};
+}
+inline bool takes_vectors(const void* p, DType t) {
+  return reinterpret_cast<std::uintptr_t>(p) % (4 * static_cast<std::uintptr_t>(bytes_of(t))) == 0;
+}
+
+inline Source source_of(const In& x, const Extents& shape) {
+  Source s;
+  s.data = x.data, s.dtype = x.dtype, s.n = static_cast<u32>(x.count);
+  s.place = place_of(shape, x.gpu.channels_last);
+  s.vector = s.place.row_major() && takes_vectors(x.data, x.dtype);
+  return s;
+}
+inline Sink sink_of(const Out& y, const Extents& shape) {
+  const Place place = place_of(shape, y.gpu.channels_last);
+  return {y.data, y.dtype, place, static_cast<u32>(y.count),
+          place.row_major() && takes_vectors(y.data, y.dtype)};
+}
+
+inline void expect_fits(const Extents& shape, const void* payload, std::span<std::byte> workspace,
+                        std::size_t needed) {
+  if (shape.size() >= std::int64_t{1} << 31)
+    throw Error("pcomp: the CUDA kernels take fewer than 2^31 elements, not " + to_string(shape));
+  if (reinterpret_cast<std::uintptr_t>(payload) % 16)
+    throw Error("pcomp: the CUDA kernels take a payload at a multiple of 16 bytes");
+  if (workspace.size() < needed || reinterpret_cast<std::uintptr_t>(workspace.data()) % 16)
+    throw Error("pcomp: the CUDA kernels need a workspace of " + std::to_string(needed) +
+                " bytes at a multiple of 16, but it has " + std::to_string(workspace.size()));
+}
+
+template <class Plan, class... A>
+constexpr std::size_t slots_of(const Extents& shape, A... a) {
+  Slots s;
+  const Plan plan(shape, a..., s);
+  static_cast<void>(plan);
+  return static_cast<std::size_t>(s.bytes);
+}
+
+}  // namespace detail::gpu
+
+/// The same wires on a GPU: the same bytes, from and to device memory.
+namespace cuda {
+
+/// The scratch that each of the four calls below needs at most: device memory, with anything in it.
+///
+/// Law: a constant expression where the shape is one.
+/// Bytes: about that of the tensor for a selection, next to nothing without one.
+/// Shapes: any that the wire takes.
+/// Example: docs/gpu.md
+template <AnyWire W>
+constexpr std::size_t workspace_bytes(W, const Extents& shape) {
+  using V = detail::as_wire<W>;
+  std::size_t most = 0;
+  for (const std::size_t s :
+       {detail::gpu::slots_of<detail::gpu::EncodePlan<typename V::Forward>>(shape, false),
+        detail::gpu::slots_of<detail::gpu::DecodePlan<typename V::Forward>>(shape),
+        detail::gpu::slots_of<detail::gpu::EncodeGradPlan<V>>(shape),
+        detail::gpu::slots_of<detail::gpu::DecodeGradPlan<V>>(shape)})
+    most = s > most ? s : most;
+  return most;
+}
+
+/// Puts the encoding of a tensor on its stream, `x.gpu.stream`.
+///
+/// Law: the bytes of pcomp::encode on the CPU. Nothing waits for the GPU, so a CUDA graph can capture it.
+/// Bytes: exactly wire_bytes(w, shape) in device memory, at a multiple of 16.
+/// Shapes: `x` has shape.size() elements, fewer than 2^31; row-major, or channels-last where `x.gpu` says so.
+/// Errors: `Error` for another element or byte count, a workspace too small, or what CUDA reports of a launch.
+/// Example: docs/gpu.md
+template <AnyWire W>
+void encode(W w, const In& x, const Extents& shape, std::span<std::byte> payload,
+            std::span<std::byte> workspace) {
+  using E = typename detail::as_wire<W>::Forward;
+  detail::expect_elements("the input", x.count, shape);
+  detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
+                       name(w), shape);
+  detail::gpu::Slots s;
+  const detail::gpu::EncodePlan<E> plan(shape, false, s);
+  detail::gpu::expect_fits(shape, payload.data(), workspace, static_cast<std::size_t>(s.bytes));
+  detail::gpu::encode_chain(detail::gpu::Queue(x.gpu.stream), detail::gpu::source_of(x, shape), shape, plan,
+                            payload.data(), workspace.data());
+}
+
+/// Puts the decoding of a payload on the stream of `y`.
+///
+/// Law: the values of pcomp::decode on the CPU; any payload of the right length is read within bounds.
+/// Bytes, Shapes, Errors: as encode.
+/// Example: docs/gpu.md
+template <AnyWire W>
+void decode(W w, std::span<const std::byte> payload, const Extents& shape, const Out& y,
+            std::span<std::byte> workspace) {
+  using E = typename detail::as_wire<W>::Forward;
+  detail::expect_elements("the output", y.count, shape);
+  detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
+                       name(w), shape);
+  detail::gpu::Slots s;
+  const detail::gpu::DecodePlan<E> plan(shape, s);
+  detail::gpu::expect_fits(shape, payload.data(), workspace, static_cast<std::size_t>(s.bytes));
+  detail::gpu::decode_chain(detail::gpu::Queue(y.gpu.stream), payload.data(), shape, plan,
+                            detail::gpu::sink_of(y, shape), workspace.data());
+}
+
+/// Puts the encoding of a gradient on its stream; `payload` is the forward payload or its index block.
+///
+/// Law, Bytes, Shapes, Errors: as pcomp::encode_grad and encode above.
+/// Example: docs/gpu.md
+template <AnyWire W>
+void encode_grad(W w, const In& dy, const Extents& shape, std::span<const std::byte> payload,
+                 std::span<std::byte> grad_payload, std::span<std::byte> workspace) {
+  using V = detail::as_wire<W>;
+  detail::expect_payloads(w, dy.count, shape, payload.size(), grad_payload.size());
+  detail::gpu::Slots s;
+  const detail::gpu::EncodeGradPlan<V> plan(shape, s);
+  detail::gpu::expect_fits(shape, grad_payload.data(), workspace, static_cast<std::size_t>(s.bytes));
+  detail::gpu::expect_fits(shape, payload.data(), workspace, 0);
+  detail::gpu::encode_restricted(detail::gpu::Queue(dy.gpu.stream), detail::gpu::source_of(dy, shape), shape,
+                                 plan, payload.data(), grad_payload.data(), workspace.data());
+}
+
+/// Puts the decoding of a gradient payload on the stream of `dx`.
+///
+/// Law, Bytes, Shapes, Errors: as pcomp::decode_grad and encode above.
+/// Example: docs/gpu.md
+template <AnyWire W>
+void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& shape,
+                 std::span<const std::byte> payload, const Out& dx, std::span<std::byte> workspace) {
+  using V = detail::as_wire<W>;
+  detail::expect_payloads(w, dx.count, shape, payload.size(), grad_payload.size());
+  detail::gpu::Slots s;
+  const detail::gpu::DecodeGradPlan<V> plan(shape, s);
+  detail::gpu::expect_fits(shape, grad_payload.data(), workspace, static_cast<std::size_t>(s.bytes));
+  detail::gpu::expect_fits(shape, payload.data(), workspace, 0);
+  detail::gpu::decode_restricted(detail::gpu::Queue(dx.gpu.stream), grad_payload.data(), shape, plan,
+                                 payload.data(), detail::gpu::sink_of(dx, shape), workspace.data());
+}
+
+}  // namespace cuda
+}  // namespace pcomp
