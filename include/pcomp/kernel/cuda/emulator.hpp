@@ -2,6 +2,7 @@
 #include <ucontext.h>
 
 #include <array>
+#include <csetjmp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -51,7 +52,9 @@ class Emulator {
  private:
   enum class State { ready, at_block, at_warp, over };
   struct Fiber {
-    ucontext_t context;
+    ucontext_t begin;
+    std::jmp_buf here;  // cheaper than a context: no system call
+    bool begun;
     std::unique_ptr<std::byte[]> stack;
     State state;
     unsigned exchanges;
@@ -74,13 +77,22 @@ class Emulator {
     Emulator& e = current();
     e.body_();
     e.fibers_[static_cast<std::size_t>(e.now_)].state = State::over;
-    swapcontext(&e.fibers_[static_cast<std::size_t>(e.now_)].context, &e.scheduler_);
+    _longjmp(e.scheduler_, 1);
+  }
+  [[gnu::noinline]] void resume(Fiber& f) {
+    if (_setjmp(scheduler_)) return;
+    if (f.begun) _longjmp(f.here, 1);
+    f.begun = true;
+    setcontext(&f.begin);
+  }
+  [[gnu::noinline]] void leave(Fiber& f) {
+    if (_setjmp(f.here) == 0) _longjmp(scheduler_, 1);
   }
 
   void wait(State s) {
     Fiber& f = fibers_[static_cast<std::size_t>(now_)];
     f.state = s;
-    swapcontext(&f.context, &scheduler_);
+    leave(f);
   }
   std::size_t pick(std::size_t i) const {
     const std::size_t n = fibers_.size();
@@ -91,19 +103,20 @@ class Emulator {
   }
   void run_block() {
     for (Fiber& f : fibers_) {
-      getcontext(&f.context);
-      f.context.uc_stack.ss_sp = f.stack.get();
-      f.context.uc_stack.ss_size = stack_bytes;
-      f.context.uc_link = nullptr;
-      makecontext(&f.context, &Emulator::enter, 0);
+      getcontext(&f.begin);
+      f.begin.uc_stack.ss_sp = f.stack.get();
+      f.begin.uc_stack.ss_size = stack_bytes;
+      f.begin.uc_link = nullptr;
+      makecontext(&f.begin, &Emulator::enter, 0);
       f.state = State::ready;
+      f.begun = false;
       f.exchanges = 0;
     }
     for (;;) {
       for (std::size_t i = 0; i < fibers_.size(); ++i) {
         now_ = static_cast<int>(pick(i));
         Fiber& f = fibers_[static_cast<std::size_t>(now_)];
-        if (f.state == State::ready) swapcontext(&scheduler_, &f.context);
+        if (f.state == State::ready) resume(f);
       }
       bool released = release_warps();
       if (all(0, fibers_.size(), State::over)) return;
@@ -136,7 +149,7 @@ class Emulator {
   const std::function<void()>& body_;
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
-  ucontext_t scheduler_;
+  std::jmp_buf scheduler_;
   std::int64_t block_ = 0;
   int now_ = 0;
 };

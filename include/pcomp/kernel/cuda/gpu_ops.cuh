@@ -1,0 +1,52 @@
+#pragma once
+#include "../gpu_ops.hpp"
+#include "staging.cuh"
+#include "wires.cuh"
+
+namespace pcomp {
+
+/// The table of the wire W for GPUs, one object in a program.
+template <AnyWire W>
+const GpuOps& gpu_ops(W = {}) {
+  using V = detail::as_wire<W>;
+  using detail::gpu::DeviceInput, detail::gpu::DeviceOutput, detail::gpu::Scratch;
+  static constexpr GpuOps ops{name(V{}),
+                              [](const Extents& s) { return cuda::workspace_bytes(V{}, s); },
+                              [](const In& x, const Extents& s, std::span<std::byte> payload) {
+                                const Scratch scratch(x.gpu, cuda::workspace_bytes(V{}, s));
+                                DeviceOutput p(x.gpu, payload);
+                                cuda::encode(V{}, x, s, p.bytes(), scratch.bytes());
+                                p.finish();
+                              },
+                              [](std::span<const std::byte> payload, const Extents& s, const Out& y) {
+                                const Scratch scratch(y.gpu, cuda::workspace_bytes(V{}, s));
+                                const DeviceInput p(y.gpu, payload);
+                                cuda::decode(V{}, p.bytes(), s, y, scratch.bytes());
+                              },
+                              [](const In& dy, const Extents& s, std::span<const std::byte> payload,
+                                 std::span<std::byte> grad_payload) {
+                                const Scratch scratch(dy.gpu, cuda::workspace_bytes(V{}, s));
+                                const DeviceInput p(dy.gpu, payload);
+                                DeviceOutput g(dy.gpu, grad_payload);
+                                cuda::encode_grad(V{}, dy, s, p.bytes(), g.bytes(), scratch.bytes());
+                                g.finish();
+                              },
+                              [](std::span<const std::byte> grad_payload, const Extents& s,
+                                 std::span<const std::byte> payload, const Out& dx) {
+                                const Scratch scratch(dx.gpu, cuda::workspace_bytes(V{}, s));
+                                const DeviceInput g(dx.gpu, grad_payload), p(dx.gpu, payload);
+                                cuda::decode_grad(V{}, g.bytes(), s, p.bytes(), dx, scratch.bytes());
+                              }};
+  return ops;
+}
+
+}  // namespace pcomp
+
+/// Gives this program CUDA kernels of the wires named, each a chain or a Wire: at namespace scope, in a unit that nvcc
+/// compiles. Wires of the same spelling in several units are the same table.
+#define PCOMP_GPU_KERNELS(...)                                                                          \
+  [[maybe_unused]] static const bool PCOMP_GPU_NAME(pcomp_gpu_kernels_, __LINE__) = [](auto... wires) { \
+    return (::pcomp::detail::add_gpu_ops(::pcomp::gpu_ops(wires)) && ...);                              \
+  }(__VA_ARGS__)
+#define PCOMP_GPU_NAME(a, b) PCOMP_GPU_NAME_(a, b)
+#define PCOMP_GPU_NAME_(a, b) a##b

@@ -1,0 +1,57 @@
+#pragma once
+#include <mutex>
+#include <vector>
+
+#include "payloads.hpp"
+
+namespace pcomp {
+
+/// One wire's CUDA kernels as a table of plain functions, which a unit that nvcc compiles fills in; see
+/// kernel/cuda/gpu_ops.cuh and docs/gpu.md.
+///
+/// Law: the bytes and values of the CPU's BoundaryOps of this name. Payloads may lie in device memory, where all of it
+///   is put on the tensor's stream and nothing waits, or in the host's: then a call waits for the bytes that it wrote.
+/// Bytes: `workspace` is the scratch of the largest of the four, from the tensor's own allocator.
+/// Errors: as those functions, and what CUDA reports.
+/// Example: docs/gpu.md
+struct GpuOps {
+  Name name;
+  std::size_t (*workspace)(const Extents&);
+  void (*encode)(const In&, const Extents&, std::span<std::byte>);
+  void (*decode)(std::span<const std::byte>, const Extents&, const Out&);
+  void (*encode_grad)(const In&, const Extents&, std::span<const std::byte>, std::span<std::byte>);
+  void (*decode_grad)(std::span<const std::byte>, const Extents&, std::span<const std::byte>, const Out&);
+};
+
+namespace detail {
+
+/// The tables that this program has; filled before main.
+struct GpuRegistry {
+  std::mutex mutex;
+  std::vector<const GpuOps*> all;
+  static GpuRegistry& get() {
+    static GpuRegistry r;
+    return r;
+  }
+};
+
+inline bool add_gpu_ops(const GpuOps& ops) {
+  GpuRegistry& r = GpuRegistry::get();
+  const std::lock_guard lock(r.mutex);
+  r.all.push_back(&ops);
+  return true;
+}
+
+/// The table of a wire, or an error that says what to do.
+inline const GpuOps& gpu_ops_of(const Name& name) {
+  GpuRegistry& r = GpuRegistry::get();
+  const std::lock_guard lock(r.mutex);
+  for (const GpuOps* ops : r.all)
+    if (ops->name == name.view()) return *ops;
+  const std::string wire(name.view());
+  throw Error("pcomp: this program has no CUDA kernels for the wire " + wire + ": add PCOMP_GPU_KERNELS(" +
+              wire + ") to a unit that nvcc compiles, see docs/gpu.md");
+}
+
+}  // namespace detail
+}  // namespace pcomp

@@ -1,0 +1,279 @@
+// The CUDA kernels beside the CPU's: on a GPU, or emulated thread by thread, the same source.
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <numeric>
+#include <random>
+#include <sstream>
+
+#include "../cpu/catch.hpp"
+#include "../kernels/kernels.hpp"
+#include "device.hpp"
+
+namespace {
+
+using namespace pcomp;
+using device::Bytes;
+using Floats = std::vector<float>;
+
+const BoundaryOps& cpu_kernels(const GpuOps& ops) {
+  for (const BoundaryOps* k : all_kernels())
+    if (k->name == ops.name.view()) return *k;
+  throw Error("no CPU kernels of " + std::string(ops.name.view()));
+}
+bool selects(const GpuOps& ops) { return ops.name.view().find("TopK") != std::string_view::npos; }
+
+enum Kind { normal, relu, ties, every_magnitude, odd, equal };
+
+Floats values(const Extents& e, Kind kind, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> distribution;
+  Floats x(static_cast<std::size_t>(e.size()));
+  for (float& v : x) {
+    v = distribution(random);
+    if (kind == relu) v = v > 0 ? v : 0;
+    if (kind == ties) v = std::round(v * 2) / 2;
+    if (kind == every_magnitude) v = std::ldexp(v, static_cast<int>(random() % 260) - 140);
+    if (kind == odd && random() % 50 == 0) {
+      const float those[] = {INFINITY, -INFINITY, NAN, -0.0f, 3.4e38f, -3.4e38f, 1e-45f};
+      v = those[random() % 7];
+    }
+    if (kind == equal) v = 7.25f;
+  }
+  return x;
+}
+
+bool same(const Floats& a, const Floats& b) {
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0 && !(std::isnan(a[i]) && std::isnan(b[i])))
+      return false;
+  return a.size() == b.size();
+}
+
+/// All four calls on the GPU.
+struct Sent {
+  std::vector<std::byte> payload, grad;
+  Floats y, dx;
+  bool in_bounds;
+
+  Sent(const GpuOps& ops, const Extents& e, const Floats& x, const Floats& dy) {
+    const BoundaryOps& k = cpu_kernels(ops);
+    const Bytes from(x), from_grad(dy), p(k.bytes(e)), g(k.grad_bytes(e)), to(x.size() * 4);
+    const In in(from.data(), DType::f32, e.size(), device::gpu());
+    const Out out(to.data(), DType::f32, e.size(), device::gpu());
+    ops.encode(in, e, p.all());
+    payload = p.read();
+    ops.decode(p.all(), e, out);
+    y = to.read<float>();
+    ops.encode_grad(In(from_grad.data(), DType::f32, e.size(), device::gpu()), e, p.all(), g.all());
+    grad = g.read();
+    const std::vector<std::byte> index_block(payload.begin(),
+                                             payload.begin() + static_cast<std::ptrdiff_t>(k.index_bytes(e)));
+    const Bytes index(index_block);  // the index block alone is enough
+    ops.decode_grad(g.all(), e, index.all(), out);
+    dx = to.read<float>();
+    in_bounds = p.whole() && g.whole() && to.whole() && from.whole() && index.whole();
+  }
+};
+
+void agrees(const GpuOps& ops, const Extents& e, Kind kind) {
+  INFO(ops.name.view() << " on " << to_string(e) << ", values of kind " << kind);
+  const Floats x = values(e, kind, 1), dy = values(e, kind == odd ? odd : normal, 2);
+  const BoundaryOps& k = cpu_kernels(ops);
+  std::vector<std::byte> payload(k.bytes(e)), grad(k.grad_bytes(e));
+  Floats y(x.size()), dx(x.size());
+  k.encode(std::span<const float>(x), e, payload, {});
+  k.decode(payload, e, std::span<float>(y), {});
+  k.encode_grad(std::span<const float>(dy), e, payload, grad, {});
+  k.decode_grad(grad, e, payload, std::span<float>(dx), {});
+  const Sent sent(ops, e, x, dy);
+  CHECK((sent.payload == payload));
+  CHECK(same(sent.y, y));
+  CHECK((sent.grad == grad));
+  CHECK(same(sent.dx, dx));
+  CHECK(sent.in_bounds);
+}
+
+std::string hex(const std::vector<std::byte>& b) {
+  std::string s;
+  for (auto v : b)
+    s += "0123456789abcdef"[static_cast<int>(v) / 16], s += "0123456789abcdef"[static_cast<int>(v) % 16];
+  return s;
+}
+
+}  // namespace
+
+TEST_CASE("the GPU's bytes are the golden ones", "[cuda]") {
+  std::ifstream in(std::string(PCOMP_SOURCE_DIR) + "/tests/golden/wires.txt");
+  REQUIRE(in);
+  int checked = 0;
+  for (const Extents& e : {Extents{2, 3, 5, 9}, Extents{3, 70}}) {
+    const auto golden_values = [&](std::uint32_t salt) {
+      Floats x(static_cast<std::size_t>(e.size()));
+      for (std::uint32_t i = 0; i < x.size(); ++i)
+        x[i] = static_cast<float>(((i + salt) * 2654435761u) >> 8) * 0x1p-21f - 4.0f;
+      return x;
+    };
+    for (const GpuOps* ops : device::kernels()) {
+      std::string line, field[6];
+      REQUIRE(std::getline(in, line));
+      std::istringstream fields(line);
+      for (auto& f : field) std::getline(fields, f, ';');
+      REQUIRE(field[0] == ops->name.view());
+      INFO(field[0] << " on " << field[1]);
+      const Sent sent(*ops, e, golden_values(0), golden_values(1000));
+      CHECK(hex(sent.payload) == field[2]);
+      CHECK(hex(sent.grad) == field[4]);
+      ++checked;
+    }
+  }
+  CHECK(checked == 92);
+}
+
+TEST_CASE("every wire agrees with the CPU on small and ragged shapes", "[cuda]") {
+  const Kind kind = GENERATE(normal, relu, ties, every_magnitude, odd, equal);
+  for (const GpuOps* ops : device::kernels())
+    for (const Extents& e : {Extents{3, 5, 9, 11}, Extents{2, 130}, Extents{1, 1, 1, 1}})
+      agrees(*ops, e, kind);
+}
+
+TEST_CASE("every wire agrees with the CPU over several tiles", "[cuda]") {
+  const Kind kind = GENERATE(relu, odd);
+  for (const GpuOps* ops : device::kernels())
+    agrees(*ops, kind == relu ? Extents{2, 3, 67, 65} : Extents{2, 1, 101, 99}, kind);
+}
+
+TEST_CASE("a selection over a large tensor is exact, sampled well or misled", "[cuda]") {
+  for (const GpuOps* ops : device::kernels()) {
+    const auto n = ops->name;
+    if (n == "TopK<1/10> | Quant<8>" || n == "TopK<1/700>" || (!device::emulated() && selects(*ops)))
+      for (const Kind kind : {normal, ties}) agrees(*ops, Extents{1, 140001}, kind);
+    if (n == "TopK<1/10, Sample> | Quant<8>") agrees(*ops, Extents{2, 140001}, relu);
+    if (n != "TopK<1/10> | Quant<8>") continue;
+    // The large values lie where no run of the sample looks.
+    const Extents e{1, 1 << 18};
+    Floats x(static_cast<std::size_t>(e.size()));
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const std::size_t within = i % 513;
+      x[i] = within > 100 && within < 160 ? 100 + static_cast<float>(i % 977)
+                                          : static_cast<float>(i % 1000) * 1e-4f;
+    }
+    std::vector<std::byte> payload(cpu_kernels(*ops).bytes(e));
+    cpu_kernels(*ops).encode(std::span<const float>(x), e, payload, {});
+    CHECK((Sent(*ops, e, x, x).payload == payload));
+  }
+}
+
+TEST_CASE("bfloat16, half and channels-last tensors are read and written in place", "[cuda]") {
+  const Extents e{2, 5, 10, 13};
+  const auto n = static_cast<std::size_t>(e.size());
+  const Floats x = values(e, normal, 3);
+  const auto place = [&](std::size_t i) {  // of element i in channels-last memory
+    return (i / 650 * 130 + i % 130) * 5 + i / 130 % 5;
+  };
+  for (const DType t : {DType::f32, DType::bf16, DType::f16})
+    for (const bool channels_last : {false, true}) {
+      const bool wide = t == DType::f32;
+      std::vector<std::uint16_t> x16(n);
+      Floats rounded(n), arranged(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::uint16_t h = t == DType::bf16 ? detail::to_bf16(x[i]) : detail::to_half(x[i]);
+        rounded[i] = wide ? x[i] : t == DType::bf16 ? detail::from_bf16(h) : detail::from_half(h);
+        x16[channels_last ? place(i) : i] = h;
+        arranged[channels_last ? place(i) : i] = x[i];
+      }
+      const Bytes from = wide ? Bytes(arranged) : Bytes(x16);
+      for (const GpuOps* ops : device::kernels()) {
+        INFO(ops->name.view() << ", dtype " << static_cast<int>(t)
+                              << (channels_last ? ", channels-last" : ""));
+        const BoundaryOps& k = cpu_kernels(*ops);
+        std::vector<std::byte> payload(k.bytes(e));
+        Floats y(n);
+        k.encode(std::span<const float>(rounded), e, payload, {});
+        k.decode(payload, e, std::span<float>(y), {});
+        const Bytes p(payload.size()), to(n * (wide ? 4 : 2));
+        ops->encode(In(from.data(), t, e.size(), device::gpu(channels_last)), e, p.all());
+        CHECK((p.read() == payload));
+        ops->decode(p.all(), e, Out(to.data(), t, e.size(), device::gpu(channels_last)));
+        bool equal = true;
+        const auto f = to.read<float>();
+        const auto h = to.read<std::uint16_t>();
+        for (std::size_t i = 0; i < n; ++i) {
+          const std::size_t at = channels_last ? place(i) : i;
+          equal =
+              equal && (wide ? f[at] == y[i]
+                             : h[at] == (t == DType::bf16 ? detail::to_bf16(y[i]) : detail::to_half(y[i])));
+        }
+        CHECK(equal);
+        CHECK((p.whole() && to.whole()));
+      }
+    }
+}
+
+TEST_CASE("a tensor that does not begin at a multiple of 16 bytes is read and written all the same",
+          "[cuda]") {
+  const Extents e{1, 1300};
+  const Floats x = values(e, normal, 7);
+  Floats shifted{0};
+  shifted.insert(shifted.end(), x.begin(), x.end());
+  const Bytes from(shifted), to(shifted.size() * 4);
+  for (const GpuOps* ops : device::kernels()) {
+    INFO(ops->name.view());
+    const BoundaryOps& k = cpu_kernels(*ops);
+    std::vector<std::byte> payload(k.bytes(e));
+    Floats y(x.size());
+    k.encode(std::span<const float>(x), e, payload, {});
+    k.decode(payload, e, std::span<float>(y), {});
+    const Bytes p(payload.size());
+    ops->encode(In(static_cast<const float*>(from.data()) + 1, DType::f32, e.size(), device::gpu()), e,
+                p.all());
+    CHECK((p.read() == payload));
+    ops->decode(p.all(), e, Out(static_cast<float*>(to.data()) + 1, DType::f32, e.size(), device::gpu()));
+    const Floats got = to.read<float>();
+    CHECK(same(Floats(got.begin() + 1, got.end()), y));
+  }
+}
+
+TEST_CASE("any bytes of the right length decode within bounds", "[cuda]") {
+  const unsigned seed = GENERATE(range(0u, 6u));
+  std::mt19937 random(seed);
+  for (const GpuOps* ops : device::kernels())
+    for (const Extents& e : {Extents{2, 3, 9, 11}, Extents{5, 1300}}) {
+      const BoundaryOps& k = cpu_kernels(*ops);
+      INFO(ops->name.view() << " on " << to_string(e) << ", seed " << seed);
+      const auto noise = [&](std::size_t size) {
+        // One bits at three densities: an index block with too few, about the right number, and too many positions.
+        std::vector<std::byte> bytes(size);
+        for (std::byte& b : bytes) {
+          const auto r = static_cast<unsigned>(random());
+          b = static_cast<std::byte>(seed % 3 == 0   ? r & r >> 8 & r >> 16
+                                     : seed % 3 == 1 ? r
+                                                     : r | r >> 8 | r >> 16);
+        }
+        return bytes;
+      };
+      const Bytes p(noise(k.bytes(e))), g(noise(k.grad_bytes(e))), to(static_cast<std::size_t>(e.size()) * 4);
+      const Out out(to.data(), DType::f32, e.size(), device::gpu());
+      ops->decode(p.all(), e, out);
+      ops->decode_grad(g.all(), e, p.all(), out);
+      ops->encode_grad(In(to.data(), DType::f32, e.size(), device::gpu()), e, p.all(), g.all());
+      device::wait();
+      CHECK(device::trouble() == "");
+      CHECK((p.whole() && g.whole() && to.whole()));
+    }
+}
+
+TEST_CASE("what the kernels cannot take is one clear error", "[cuda]") {
+  const GpuOps& ops = *device::kernels().front();
+  const Extents e{4, 8};
+  const Bytes x(128), p(200);
+  const In in(x.data(), DType::f32, 32, device::gpu());
+  CHECK_THROWS_WITH(ops.encode(in, e, p.all()), "pcomp: the payload has 200 bytes, but Raw on 4x8 takes 128");
+  CHECK_THROWS_WITH(ops.encode(in, Extents{4, 9}, p.all().first(144)),
+                    "pcomp: the input has 32 elements, but the shape 4x9 has 36");
+  CHECK_THROWS_WITH(ops.encode(in, e, p.all().subspan(4, 128)),
+                    "pcomp: the CUDA kernels take a payload at a multiple of 16 bytes");
+  CHECK_THROWS_WITH(ops.encode(In(x.data(), DType::f32, std::int64_t{1} << 31, device::gpu()),
+                               Extents{1 << 16, 1 << 15}, std::span(p.all().data(), std::size_t{1} << 33)),
+                    "pcomp: the CUDA kernels take fewer than 2^31 elements, not 65536x32768");
+}

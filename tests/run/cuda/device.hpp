@@ -1,0 +1,56 @@
+#pragma once
+#include <memory>
+#include <pcomp/kernel/gpu_ops.hpp>
+
+/// Device memory, on a GPU or, where the kernels are emulated, on the CPU.
+namespace device {
+
+bool emulated();
+pcomp::Gpu gpu(bool channels_last = false);
+void* allocate(std::size_t n);
+void release(void* p);
+void copy(void* to, const void* from, std::size_t n);  ///< either way; waits
+void wait();
+/// What CUDA has to say since the last time; empty: nothing.
+std::string trouble();
+/// The kernels of every wire of for_each_wire.
+const std::vector<const pcomp::GpuOps*>& kernels();
+
+/// An array in device memory, exactly as long as said, with a canary behind it.
+class Bytes {
+ public:
+  explicit Bytes(std::size_t n) : size_(n), begin_(static_cast<std::byte*>(allocate(n + canary))) {
+    const std::vector<std::byte> fill(n + canary, std::byte{0xaa});
+    device::copy(begin_, fill.data(), fill.size());
+  }
+  template <class T>
+  explicit Bytes(const std::vector<T>& v) : Bytes(v.size() * sizeof(T)) {
+    device::copy(begin_, v.data(), size_);
+  }
+  Bytes(const Bytes&) = delete;
+  Bytes& operator=(const Bytes&) = delete;
+  ~Bytes() { release(begin_); }
+
+  std::span<std::byte> all() const { return {begin_, size_}; }
+  void* data() const { return begin_; }
+  template <class T = std::byte>
+  std::vector<T> read() const {
+    std::vector<T> v(size_ / sizeof(T));
+    device::copy(v.data(), begin_, size_);
+    return v;
+  }
+  bool whole() const {
+    std::byte behind[canary];
+    device::copy(behind, begin_ + size_, canary);
+    for (std::byte b : behind)
+      if (b != std::byte{0xaa}) return false;
+    return true;
+  }
+
+ private:
+  static constexpr std::size_t canary = 64;
+  std::size_t size_;
+  std::byte* begin_;
+};
+
+}  // namespace device
