@@ -27,7 +27,7 @@ Pooling pooling(const Extents& before, bool mean) {
 
 inline Source list_source(const void* data, std::int64_t n) {
   Source s;
-  s.data = data, s.n = static_cast<u32>(n), s.vector = true;
+  s.data = data, s.n = static_cast<u32>(n), s.plain = true;
   return s;
 }
 inline Sink list_sink(void* data, std::int64_t n) {
@@ -87,7 +87,7 @@ void encode_chain(const Queue& q, Source source, const Extents& shape, const Enc
   if (p.lists_before) list(p.before);
   if constexpr (F::shapes) {
     source.pool = pooling<E>(shape, true);
-    source.n = static_cast<u32>(l.n), source.vector = false;
+    source.n = static_cast<u32>(l.n), source.plain = false;
   }
   if (p.lists_shaped) list(p.shaped);
   if constexpr (F::selects)

@@ -50,6 +50,7 @@ struct DecodeCodes {
     const u32 begin = block() * each + static_cast<u32>(warp() * count) * static_cast<u32>(pack_block);
     if (begin >= in.sent) return;
     u32 c[count][4];
+    PCOMP_UNROLL
     for (int b = 0; b < count; ++b) {
       const u32 first = begin + static_cast<u32>(b) * static_cast<u32>(pack_block);
       if (first >= in.sent) break;
@@ -60,11 +61,13 @@ struct DecodeCodes {
     // Lane b prepares for block b.
     const u32 whose = begin + static_cast<u32>(lane() % count) * static_cast<u32>(pack_block);
     const auto prepared = T::prepare(in.scale_of(whose < in.sent ? whose : begin));
+    PCOMP_UNROLL
     for (int b = 0; b < count; ++b) {
       const u32 first = begin + static_cast<u32>(b) * static_cast<u32>(pack_block);
       if (first >= in.sent) break;
       const auto p = T::has_scale ? shuffle_struct(prepared, b) : prepared;
       float v[4];
+      PCOMP_UNROLL
       for (int j = 0; j < 4; ++j) v[j] = T::decode(c[b][j], p);
       out.four(first + static_cast<u32>(4 * lane()), v);
     }
@@ -87,6 +90,7 @@ struct RepeatCodes {
     float v[4];
     u32 held = 0xffffffffu;
     float value = 0;
+    PCOMP_UNROLL
     for (u32 j = 0; j < 4 && i + j < out.n; ++j) {
       u32 size = 1;
       const u32 from = pool.of(i + j, size);
@@ -108,7 +112,11 @@ struct Materialise {
     const u32 i = (block() * block_threads + static_cast<u32>(thread())) * 4;
     if (i >= in.n) return;
     float v[4];
-    in.four(i, v);
+    if (in.plain)
+      in.four<true>(i, v);
+    else
+      in.four<false>(i, v);
+    PCOMP_UNROLL
     for (u32 j = 0; j < 4; ++j)
       if (i + j < in.n) out[i + j] = v[j];
   }

@@ -37,19 +37,31 @@ struct EncodeCodes {
 
   PCOMP_GPU void operator()() const {
     if (block() == 0 && static_cast<u32>(thread()) < padding_bytes) padding[thread()] = 0;
+    in.plain ? encode<true>() : encode<false>();
+  }
+
+ private:
+  template <bool plain>
+  PCOMP_GPU void encode() const {
     const u32 begin = block() * each + static_cast<u32>(warp() * count) * static_cast<u32>(pack_block);
     if (begin >= in.n) return;
     float v[count][4];
-    for (int b = 0; b < count; ++b) in.four(begin + static_cast<u32>(b * 128 + 4 * lane()), v[b]);
+    PCOMP_UNROLL
+    for (int b = 0; b < count; ++b) in.four<plain>(begin + static_cast<u32>(b * 128 + 4 * lane()), v[b]);
 
     typename T::Scale scale{};  // of group number lane() % groups
     if constexpr (T::has_scale && group > 0) {
       Range mine{};
+      PCOMP_UNROLL
       for (int g = 0; g < groups; ++g) {
         Range r{float_inf, -float_inf};
-        for (int b = g * (count / groups); b < (g + 1) * (count / groups); ++b)
+        PCOMP_UNROLL
+        for (int b = g * (count / groups); b < (g + 1) * (count / groups); ++b) {
+          const u32 at = begin + static_cast<u32>(b * 128 + 4 * lane());
+          PCOMP_UNROLL
           for (u32 j = 0; j < 4; ++j)
-            if (begin + static_cast<u32>(b * 128 + 4 * lane()) + j < in.n) r = joined(r, range_of(v[b][j]));
+            if (at + j < in.n) r = joined(r, range_of(v[b][j]));
+        }
         r = warp_range(r);
         if (lane() % groups == g) mine = r;
       }
@@ -62,6 +74,8 @@ struct EncodeCodes {
     }
     const typename T::Prepared prepared = T::prepare(scale);
 
+    PCOMP_UNROLL
+
     for (int b = 0; b < count; ++b) {
       const u32 first = begin + static_cast<u32>(b) * static_cast<u32>(pack_block);
       if (first >= in.n) break;
@@ -72,6 +86,7 @@ struct EncodeCodes {
         seed = noise_seed(groups > 1 ? shuffle_struct(scale, owner) : scale,
                           first / static_cast<u32>(pack_block));
       u32 c[4];
+      PCOMP_UNROLL
       for (u32 j = 0; j < 4; ++j) {
         float noise = 0;
         if constexpr (T::stochastic) noise = noise_at(seed, static_cast<u32>(4 * lane()) + j);
@@ -102,19 +117,27 @@ struct FindRange {
   }
 
   PCOMP_GPU void operator()() const {
+    const Range r = in.plain ? own<true>() : own<false>();
+    const Range all = warp_range(r);
+    if (lane() == 0 && all.lo <= all.hi) {
+      atomic_max(range, ~key(all.lo));
+      atomic_max(range + 1, key(all.hi));
+    }
+  }
+
+ private:
+  template <bool plain>
+  PCOMP_GPU Range own() const {
     Range r{float_inf, -float_inf};
     for (u64 i = (static_cast<u64>(block()) * block_threads + static_cast<u64>(thread())) * 4; i < in.n;
          i += stride) {
       float v[4];
-      in.four(static_cast<u32>(i), v);
+      in.four<plain>(static_cast<u32>(i), v);
+      PCOMP_UNROLL
       for (u32 j = 0; j < 4; ++j)
         if (i + j < in.n) r = joined(r, range_of(v[j]));
     }
-    r = warp_range(r);
-    if (lane() == 0 && r.lo <= r.hi) {
-      atomic_max(range, ~key(r.lo));
-      atomic_max(range + 1, key(r.hi));
-    }
+    return r;
   }
 };
 

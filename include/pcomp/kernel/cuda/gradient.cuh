@@ -34,13 +34,13 @@ void encode_restricted(const Queue& q, Source dy, const Extents& shape, const En
   if (p.chain.l.sent == 0) return;
   if constexpr (EncodeGradPlan<W>::F::shapes) {
     dy.pool = pooling<typename W::Forward>(shape, false);
-    dy.n = static_cast<u32>(l.n), dy.vector = false;
+    dy.n = static_cast<u32>(l.n), dy.plain = false;
   }
   if (indexed(l)) {
     q.zero(workspace + p.zeros_at, p.zeros);
     read_index(q, index, l, p.index, workspace);
     dy.at = slot<u32>(workspace, p.index.position), dy.found = slot<u32>(workspace, p.index.found);
-    dy.limit = static_cast<u32>(l.n), dy.n = static_cast<u32>(l.sent), dy.vector = false;
+    dy.limit = static_cast<u32>(l.n), dy.n = static_cast<u32>(l.sent), dy.plain = false;
   }
   encode_chain(q, dy, restricted<W>(shape), p.chain, out, workspace);
 }

@@ -9,19 +9,23 @@
 /// All that a kernel asks of the machine: who it is, barriers, exchanges within a warp, atomics.
 ///
 /// On a GPU these are intrinsics. Without a CUDA compiler the emulator runs kernels thread by thread, so that tests
-/// run the same kernels. Exchanges take whole warps: a kernel calls them where all 32 lanes do.
+/// run the same kernels. PCOMP_UNROLL stands before loops over arrays that must stay in registers. Exchanges take whole warps: a kernel calls them where all 32 lanes do.
 #if defined(__CUDACC__)
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #error "pcomp: the CUDA kernels need compute capability 8.0 or newer"
 #endif
 #define PCOMP_GPU __device__ __forceinline__
+#define PCOMP_GPU_CALL __device__ __noinline__
 #define PCOMP_SHARED __shared__
 #define PCOMP_ON_GPU(gpu, cpu) gpu
+#define PCOMP_UNROLL _Pragma("unroll")
 #else
 #include "emulator.hpp"
 #define PCOMP_GPU inline
+#define PCOMP_GPU_CALL inline
 #define PCOMP_SHARED static
 #define PCOMP_ON_GPU(gpu, cpu) cpu
+#define PCOMP_UNROLL
 #endif
 
 namespace pcomp::detail::gpu {

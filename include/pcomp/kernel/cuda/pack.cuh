@@ -15,6 +15,7 @@ struct alignas(16) Words4 {
 /// One byte for each of four codes, taken from bit `shift`.
 PCOMP_GPU u32 bytes_of(const u32* c, int shift) {
   u32 word = 0;
+  PCOMP_UNROLL
   for (int j = 0; j < 4; ++j) word |= ((c[j] >> shift) & 0xffu) << (8 * j);
   return word;
 }
@@ -49,25 +50,30 @@ PCOMP_GPU void store_full_block(const u32* c, int bits, unsigned char* out) {
 
 PCOMP_GPU void load_full_block(const unsigned char* in, int bits, u32* c) {
   int shift = 0;
+  PCOMP_UNROLL
   for (int j = 0; j < 4; ++j) c[j] = 0;
   if (bits & 32) {
     const Words4 word = *reinterpret_cast<const Words4*>(in + 16 * lane());
+    PCOMP_UNROLL
     for (int j = 0; j < 4; ++j) c[j] = word.v[j];
     return;
   }
   if (bits & 16) {
     const Words2 word = *reinterpret_cast<const Words2*>(in + 8 * lane());
+    PCOMP_UNROLL
     for (int j = 0; j < 4; ++j) c[j] = word.v[j / 2] >> (j % 2 * 16) & 0xffffu;
     in += 256, shift = 16;
   }
   if (bits & 8) {
     const u32 word = *reinterpret_cast<const u32*>(in + 4 * lane());
+    PCOMP_UNROLL
     for (int j = 0; j < 4; ++j) c[j] |= ((word >> (8 * j)) & 0xffu) << shift;
     in += 128, shift += 8;
   }
   for (int w = 4; w; w /= 2) {
     if (!(bits & w)) continue;
     const u32 word = *reinterpret_cast<const u32*>(in + 4 * (lane() % (4 * w))) >> (lane() / (4 * w) * w);
+    PCOMP_UNROLL
     for (int j = 0; j < 4; ++j) c[j] |= ((word >> (8 * j)) & ((1u << w) - 1)) << shift;
     in += 16 * w, shift += w;
   }
@@ -78,6 +84,7 @@ PCOMP_GPU void store_block(const u32* c, u32 r, int bits, unsigned char* out) {
   if (r == pack_block) return store_full_block(c, bits, out);
   PCOMP_SHARED u32 codes[block_warps][pack_block];
   u32* mine = codes[warp()];
+  PCOMP_UNROLL
   for (int j = 0; j < 4; ++j) mine[4 * lane() + j] = c[j];
   sync_warp();
   const int bytes = static_cast<int>(block_bytes(r, bits));
@@ -87,6 +94,7 @@ PCOMP_GPU void store_block(const u32* c, u32 r, int bits, unsigned char* out) {
 }
 PCOMP_GPU void load_block(const unsigned char* in, u32 r, int bits, u32* c) {
   if (r == pack_block) return load_full_block(in, bits, c);
+  PCOMP_UNROLL
   for (int j = 0; j < 4; ++j) {
     const int i = 4 * lane() + j;
     c[j] = i < static_cast<int>(r) ? block_code(in, static_cast<int>(r), bits, i) : 0;

@@ -7,7 +7,7 @@ namespace pcomp::detail::gpu {
 #if defined(__CUDACC__)
 
 template <class Kernel>
-__global__ void __launch_bounds__(block_threads) run(const Kernel kernel) {
+__global__ void __launch_bounds__(block_threads) run(const __grid_constant__ Kernel kernel) {
   kernel();
 }
 

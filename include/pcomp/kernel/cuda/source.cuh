@@ -60,14 +60,12 @@ struct Source {
   Pooling pool;
   const u32* at = nullptr;  ///< positions by rank, and how many there are; none: all elements
   const u32* found = nullptr;
-  u32 limit = 0;        ///< positions below this are read
-  u32 n = 0;            ///< elements after that
-  bool vector = false;  ///< plain and aligned: four at a time
+  u32 limit = 0;       ///< positions below this are read
+  u32 n = 0;           ///< elements after that
+  bool plain = false;  ///< a row-major tensor at a multiple of 16 bytes: four at a time
 
-  bool plain() const { return place.row_major() && pool.factor == 0 && !at; }
-
-  PCOMP_GPU float dense(u32 i) const {
-    i = place(i);
+  PCOMP_GPU float dense(u32 i) const { return stored(place(i)); }
+  PCOMP_GPU float stored(u32 i) const {
     if (dtype == DType::f32) return static_cast<const float*>(data)[i];
     return widened(static_cast<const std::uint16_t*>(data)[i], dtype);
   }
@@ -87,19 +85,35 @@ struct Source {
     const u32 p = i < *found ? at[i] : limit;  // a damaged index may hold fewer positions than it should
     return p < limit ? pooled(p) : 0.0f;
   }
-  /// Elements i to i + 3; zeros past the end.
+  /// Elements i to i + 3; zeros past the end. Kernels ask once whether the source is plain, so that the code for such
+  /// sources, which must run at memory's speed, has no calls in it.
+  template <bool plain>
   PCOMP_GPU void four(u32 i, float* v) const {
-    if (vector && i % 4 == 0 && i + 4 <= n) {
-      if (dtype == DType::f32) {
-        const Float4 f = *reinterpret_cast<const Float4*>(static_cast<const float*>(data) + i);
-        for (int j = 0; j < 4; ++j) v[j] = f.v[j];
-      } else {
-        const Half4 h = *reinterpret_cast<const Half4*>(static_cast<const std::uint16_t*>(data) + i);
-        for (int j = 0; j < 4; ++j) v[j] = widened(h.v[j], dtype);
-      }
-      return;
+    if constexpr (!plain) {
+      const Float4 f = one_by_one(i);
+      PCOMP_UNROLL
+      for (int j = 0; j < 4; ++j) v[j] = f.v[j];
+    } else if (i % 4 != 0 || i + 4 > n) {
+      PCOMP_UNROLL
+      for (u32 j = 0; j < 4; ++j) v[j] = i + j < n ? stored(i + j) : 0.0f;
+    } else if (dtype == DType::f32) {
+      const Float4 f = *reinterpret_cast<const Float4*>(static_cast<const float*>(data) + i);
+      PCOMP_UNROLL
+      for (int j = 0; j < 4; ++j) v[j] = f.v[j];
+    } else {
+      const Half4 h = *reinterpret_cast<const Half4*>(static_cast<const std::uint16_t*>(data) + i);
+      PCOMP_UNROLL
+      for (int j = 0; j < 4; ++j) v[j] = widened(h.v[j], dtype);
     }
-    for (u32 j = 0; j < 4; ++j) v[j] = i + j < n ? (*this)(i + j) : 0.0f;
+  }
+
+ private:
+  /// A call of its own: unrolled into every loop it would be most of the code.
+  PCOMP_GPU_CALL Float4 one_by_one(u32 i) const {
+    Float4 f;
+    PCOMP_UNROLL
+    for (u32 j = 0; j < 4; ++j) f.v[j] = i + j < n ? (*this)(i + j) : 0.0f;
+    return f;
   }
 };
 
@@ -124,13 +138,20 @@ struct Sink {
         *reinterpret_cast<Float4*>(static_cast<float*>(data) + i) = {v[0], v[1], v[2], v[3]};
       } else {
         Half4 h;
+        PCOMP_UNROLL
         for (int j = 0; j < 4; ++j) h.v[j] = narrowed(v[j], dtype);
         *reinterpret_cast<Half4*>(static_cast<std::uint16_t*>(data) + i) = h;
       }
       return;
     }
+    one_by_one(i, {v[0], v[1], v[2], v[3]});
+  }
+
+ private:
+  PCOMP_GPU_CALL void one_by_one(u32 i, Float4 f) const {
+    PCOMP_UNROLL
     for (u32 j = 0; j < 4; ++j)
-      if (i + j < n) (*this)(i + j, v[j]);
+      if (i + j < n) (*this)(i + j, f.v[j]);
   }
 };
 

@@ -35,17 +35,20 @@ struct CutSearch {
     return sampled && c.inside <= room && c.above < k && k <= c.above + c.inside;
   }
   /// Shows f(key) this block's share of a segment's keys.
-  template <SelectCodec S, class F>
+  template <SelectCodec S, bool plain, class F>
   PCOMP_GPU void each_key(u32 s, u32 part, F f) const {
     const u32 first = s * segments.segment, n = segments.size_of(s);
-    for (u32 t = part; static_cast<u64>(t) * tile < n; t += blocks_each)
+    for (u32 t = part; static_cast<u64>(t) * tile < n; t += blocks_each) {
+      PCOMP_UNROLL
       for (u32 half = 0; half < 2; ++half) {
         const u32 i = t * tile + half * (tile / 2) + 4 * static_cast<u32>(thread());
         float v[4];
-        if (i < n) in.four(first + i, v);
+        if (i < n) in.four<plain>(first + i, v);
+        PCOMP_UNROLL
         for (u32 j = 0; j < 4; ++j)
           if (i + j < n) f(S::score(v[j], first + i + j));
       }
+    }
   }
 };
 
@@ -84,7 +87,11 @@ template <SelectCodec S>
 struct GatherInside {
   CutSearch search;
 
-  PCOMP_GPU void operator()() const {
+  PCOMP_GPU void operator()() const { search.in.plain ? gather<true>() : gather<false>(); }
+
+ private:
+  template <bool plain>
+  PCOMP_GPU void gather() const {
     PCOMP_SHARED u32 at;
     const u32 s = block() / search.blocks_each, part = block() % search.blocks_each;
     const u32 first = s * search.segments.segment, n = search.segments.size_of(s);
@@ -95,10 +102,12 @@ struct GatherInside {
     for (u32 t = part; static_cast<u64>(t) * tile < n; t += search.blocks_each) {
       u32 key[8], inside = 0;
       bool in[8];
+      PCOMP_UNROLL
       for (u32 half = 0; half < 2; ++half) {
         const u32 i = t * tile + half * (tile / 2) + 4 * static_cast<u32>(thread());
         float v[4];
-        if (i < n) search.in.four(first + i, v);
+        if (i < n) search.in.four<plain>(first + i, v);
+        PCOMP_UNROLL
         for (u32 j = 0; j < 4; ++j) {
           const u32 x = i + j < n ? S::score(v[j], first + i + j) : 0;
           key[4 * half + j] = x;
@@ -111,6 +120,7 @@ struct GatherInside {
       if (thread() == 0) at = total ? atomic_add(&cut.inside, total) : 0;
       sync_block();
       to += at;
+      PCOMP_UNROLL
       for (u32 j = 0; j < 8; ++j)
         if (in[j]) {
           if (to < search.room) gathered[to] = key[j];
@@ -151,7 +161,8 @@ struct FindDigit {
            i += search.blocks_each * block_threads)
         take(gathered[i]);
     } else {
-      search.template each_key<S>(s, part, take);
+      search.in.plain ? search.template each_key<S, true>(s, part, take)
+                      : search.template each_key<S, false>(s, part, take);
     }
     const u32 rank = !first ? cut.rest : bracketed ? k - cut.above : k;
     sync_block();
@@ -184,6 +195,12 @@ struct Compact {
   PCOMP_GPU void operator()() const {
     PCOMP_SHARED u32 position[tile];
     PCOMP_SHARED float value[tile];
+    in.plain ? compact<true>(position, value) : compact<false>(position, value);
+  }
+
+ private:
+  template <bool plain>
+  PCOMP_GPU void compact(u32* position, float* value) const {
     const u32 t = next_tile(ticket), s = t / tiles_each, within = t % tiles_each;
     const u32 first = s * segments.segment, n = segments.size_of(s), k = segments.keep_of(s);
     const Cut& cut = cuts[s];
@@ -191,9 +208,11 @@ struct Compact {
     float v[8];
     bool over[8], tie[8];
     u64 mine = 0;  // above and equal of each half, 16 bits each
+    PCOMP_UNROLL
     for (u32 half = 0; half < 2; ++half) {
       const u32 i = within * tile + half * (tile / 2) + 4 * static_cast<u32>(thread());
-      if (i < n) in.four(first + i, v + 4 * half);
+      if (i < n) in.four<plain>(first + i, v + 4 * half);
+      PCOMP_UNROLL
       for (u32 j = 0; j < 4; ++j) {
         const bool there = i + j < n && k > 0;
         const u32 x = there ? S::score(v[4 * half + j], first + i + j) : 0;
@@ -211,9 +230,11 @@ struct Compact {
     const auto least = [](u32 a, u32 b) { return a < b ? a : b; };
     const u32 begin = prefix.a + least(prefix.b, ties);
     const u32 end = prefix.a + own.a + least(prefix.b + own.b, ties);
+    PCOMP_UNROLL
     for (u32 half = 0; half < 2; ++half) {
       u32 a = prefix.a + field(before, 2 * half) + half * field(total, 0);
       u32 e = prefix.b + field(before, 2 * half + 1) + half * field(total, 1);
+      PCOMP_UNROLL
       for (u32 j = 0; j < 4; ++j) {
         if (over[4 * half + j] || (tie[4 * half + j] && e < ties)) {
           const u32 at = a + least(e, ties) - begin;

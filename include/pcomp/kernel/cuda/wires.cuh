@@ -18,7 +18,7 @@ inline Source source_of(const In& x, const Extents& shape) {
   Source s;
   s.data = x.data, s.dtype = x.dtype, s.n = static_cast<u32>(x.count);
   s.place = place_of(shape, x.gpu.channels_last);
-  s.vector = s.place.row_major() && takes_vectors(x.data, x.dtype);
+  s.plain = s.place.row_major() && takes_vectors(x.data, x.dtype);
   return s;
 }
 inline Sink sink_of(const Out& y, const Extents& shape) {
