@@ -1,4 +1,6 @@
 #pragma once
+#include <ATen/ops/empty_like.h>
+#include <c10/core/DeviceGuard.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "../kernel/boundary_ops.hpp"
@@ -11,8 +13,8 @@ inline std::span<std::byte> bytes_in(at::Tensor& t) {
   return {static_cast<std::byte*>(t.mutable_data_ptr()), static_cast<std::size_t>(t.numel())};
 }
 
-inline at::Tensor byte_tensor(std::size_t n) {
-  return at::empty({static_cast<std::int64_t>(n)}, at::TensorOptions().dtype(at::kByte));
+inline at::Tensor byte_tensor(std::size_t n, at::Device device) {
+  return at::empty({static_cast<std::int64_t>(n)}, at::TensorOptions().dtype(at::kByte).device(device));
 }
 
 /// Encode and decode in place of both ends of a link; keeps what a real sender keeps, the index block.
@@ -20,11 +22,12 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& input,
                             const BoundaryOps* ops) {
-    const at::Tensor x = input.contiguous();
+    const c10::DeviceGuard guard(input.device());
+    const at::Tensor x = dense(input);
     const Extents shape = extents_of(x);
-    at::Tensor payload = byte_tensor(ops->bytes(shape));
+    at::Tensor payload = byte_tensor(ops->bytes(shape), x.device());
     ops->encode(in(x), shape, bytes_in(payload), torch_threads);
-    at::Tensor y = at::empty(x.sizes(), x.options());
+    at::Tensor y = at::empty_like(x);
     ops->decode(bytes_in(payload), shape, out(y), torch_threads);
     const auto index = static_cast<std::int64_t>(ops->index_bytes(shape));
     ctx->save_for_backward({index == payload.numel() ? payload : payload.narrow(0, 0, index).clone()});
@@ -39,11 +42,12 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
           "pcomp: a boundary's gradient has no gradient of its own: call backward without create_graph");
     const auto* ops = reinterpret_cast<const BoundaryOps*>(ctx->saved_data["ops"].toInt());
     at::Tensor index = ctx->get_saved_variables()[0];
-    const at::Tensor dy = grads[0].contiguous();
+    const c10::DeviceGuard guard(grads[0].device());
+    const at::Tensor dy = dense(grads[0]);
     const Extents shape = extents_of(dy);
-    at::Tensor payload = byte_tensor(ops->grad_bytes(shape));
+    at::Tensor payload = byte_tensor(ops->grad_bytes(shape), dy.device());
     ops->encode_grad(in(dy), shape, bytes_in(index), bytes_in(payload), torch_threads);
-    at::Tensor dx = at::empty(dy.sizes(), dy.options());
+    at::Tensor dx = at::empty_like(dy);
     ops->decode_grad(bytes_in(payload), shape, bytes_in(index), out(dx), torch_threads);
     return {dx, at::Tensor()};
   }
@@ -56,20 +60,21 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
 /// Law: forward is decode(encode(x)), backward is decode_grad(encode_grad(dy)), the same bytes as on a link.
 /// Bytes: nothing is sent; a link would carry wire_bytes(W, x) and grad_wire_bytes(W, x). The graph keeps the
 ///   index block alone.
-/// Shapes: 1 to 8 dimensions, at least one element; float, bfloat16 or half on the CPU, any strides; the
-///   result is contiguous.
-/// Errors: `Error` for another dtype, device or layout, or for a gradient of the gradient.
+/// Shapes: 1 to 8 dimensions, at least one element; float, bfloat16 or half, any strides. The result is
+///   contiguous; on a GPU it is channels-last where the input is.
+/// Errors: `Error` for another dtype, device or layout, for a gradient of the gradient, or for a CUDA tensor
+///   where the program has no CUDA kernels of this wire (docs/gpu.md).
 /// Source: torchgpipe (Kim et al., 2020) for boundaries between stages; compression as in AQ-SGD (Wang et
 ///   al., 2022).
 /// Example: examples/060-boundary
 inline at::Tensor boundary(const BoundaryOps& ops, const at::Tensor& x) {
-  detail::expect_dense_cpu(x);
+  detail::expect_dense(x);
   return detail::BoundaryFunction::apply(x, &ops);
 }
 
 /// The same with the wire as a value, `boundary<thin>(x)`, or as a type, `boundary<Wire<thin>>(x)`.
 template <auto W>
-requires AnyWire<decltype(W)> at::Tensor boundary(const at::Tensor& x) {
+requires AnyWire<std::remove_cvref_t<decltype(W)>> at::Tensor boundary(const at::Tensor& x) {
   return boundary(boundary_ops(W), x);
 }
 template <AnyWire W>

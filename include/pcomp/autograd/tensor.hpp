@@ -2,6 +2,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <c10/core/Allocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "../kernel/parallel.hpp"
 #include "../kernel/view.hpp"
@@ -23,21 +25,47 @@ inline DType dtype_of(at::ScalarType t) {
   }
 }
 
-/// Refuses what the CPU kernels cannot read, before anything is allocated.
-inline void expect_dense_cpu(const at::Tensor& x) {
+/// Refuses what the kernels cannot read, before anything is allocated.
+inline void expect_dense(const at::Tensor& x) {
   if (!x.defined()) throw Error("pcomp: a boundary takes a tensor, but this one is undefined");
-  if (x.layout() != at::kStrided || !x.is_cpu())
-    throw Error("pcomp: a boundary takes a dense CPU tensor, not " + x.toString() + " on " +
+  if (x.layout() != at::kStrided || !(x.is_cpu() || x.is_cuda()))
+    throw Error("pcomp: a boundary takes a dense CPU or CUDA tensor, not " + x.toString() + " on " +
                 x.device().str());
   dtype_of(x.scalar_type());
   if (x.dim() < 1 || x.dim() > Extents::max_rank || x.numel() == 0)
     throw Error("pcomp: a boundary takes 1 to 8 dimensions and at least one element, not " +
                 to_string(extents_of(x)));
 }
+inline void expect_dense_cpu(const at::Tensor& x) {
+  if (x.defined() && !x.is_cpu())
+    throw Error("pcomp: a pipeline's boundary takes a dense CPU tensor, not " + x.toString() + " on " +
+                x.device().str());
+  expect_dense(x);
+}
 
-/// A contiguous tensor as a kernel's argument; the tensor must outlive the call.
-inline In in(const at::Tensor& x) { return {x.const_data_ptr(), dtype_of(x.scalar_type()), x.numel()}; }
-inline Out out(at::Tensor& x) { return {x.mutable_data_ptr(), dtype_of(x.scalar_type()), x.numel()}; }
+inline bool is_channels_last(const at::Tensor& x) {
+  return x.dim() == 4 && !x.is_contiguous() && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
+/// The tensor as the kernels read it: on a GPU they take channels-last as it is.
+inline at::Tensor dense(const at::Tensor& x) {
+  return x.is_cuda() && is_channels_last(x) ? x : x.contiguous();
+}
+
+/// A CUDA tensor's current stream and the caching allocator, reached through c10: nothing of CUDA is linked.
+inline Gpu gpu_of(const at::Tensor& x) {
+  if (!x.is_cuda()) return {};
+  const c10::Stream stream = c10::impl::VirtualGuardImpl(at::kCUDA).getStream(x.device());
+  return {stream.native_handle(), [](std::size_t n) { return c10::GetAllocator(at::kCUDA)->raw_allocate(n); },
+          [](void* p) { c10::GetAllocator(at::kCUDA)->raw_deallocate(p); }, is_channels_last(x)};
+}
+
+/// A dense tensor as a kernel's argument; the tensor must outlive the call.
+inline In in(const at::Tensor& x) {
+  return {x.const_data_ptr(), dtype_of(x.scalar_type()), x.numel(), gpu_of(x)};
+}
+inline Out out(at::Tensor& x) {
+  return {x.mutable_data_ptr(), dtype_of(x.scalar_type()), x.numel(), gpu_of(x)};
+}
 
 /// Torch's intra-op threads for a kernel.
 struct TorchThreads {

@@ -130,7 +130,7 @@ TEST_CASE("the GPU's bytes are the golden ones", "[cuda]") {
   CHECK(checked == 92);
 }
 
-TEST_CASE("every wire agrees with the CPU on small and ragged shapes", "[cuda]") {
+TEST_CASE("every wire agrees with the CPU on small and ragged shapes", "[cuda][small]") {
   const Kind kind = GENERATE(normal, relu, ties, every_magnitude, odd, equal);
   for (const GpuOps* ops : device::kernels())
     for (const Extents& e : {Extents{3, 5, 9, 11}, Extents{2, 130}, Extents{1, 1, 1, 1}})
@@ -261,6 +261,41 @@ TEST_CASE("any bytes of the right length decode within bounds", "[cuda]") {
       CHECK(device::trouble() == "");
       CHECK((p.whole() && g.whole() && to.whole()));
     }
+}
+
+TEST_CASE("the table of a wire takes the tensor's device, or says what is missing", "[cuda]") {
+  const Extents e{2, 4, 8, 8};
+  const Floats x = values(e, normal, 1);
+  const Bytes from(x);
+  const In here(std::span<const float>{x}), there(from.data(), DType::f32, e.size(), device::gpu());
+  int tables = 0;
+  for (const BoundaryOps* k : all_kernels()) {
+    std::vector<std::byte> payload(k->bytes(e));
+    if (k->name == "Quant<8>" || k->name == "Downsample<2> | TopK<1/10> | Quant<8>") {
+      ++tables;
+      std::vector<std::byte> grad(k->grad_bytes(e)), host(payload.size()), host_grad(grad.size());
+      Floats y(x.size()), dx(x.size());
+      const Bytes to(x.size() * 4);
+      const Out out(to.data(), DType::f32, e.size(), device::gpu());
+      k->encode(here, e, payload, {});
+      k->encode(there, e, host, {});  // the payload on the host
+      CHECK((host == payload));
+      k->decode(payload, e, std::span<float>(y), {});
+      k->decode(host, e, out, {});
+      CHECK(same(to.read<float>(), y));
+      k->encode_grad(here, e, payload, grad, {});
+      k->encode_grad(there, e, host, host_grad, {});
+      CHECK((host_grad == grad));
+      k->decode_grad(grad, e, payload, std::span<float>(dx), {});
+      k->decode_grad(host_grad, e, host, out, {});
+      CHECK(same(to.read<float>(), dx));
+    }
+    if (k->name == "Quant<7>")
+      CHECK_THROWS_WITH(k->encode(there, e, payload, {}),
+                        "pcomp: this program has no CUDA kernels for the wire Quant<7>: add "
+                        "PCOMP_GPU_KERNELS(Quant<7>) to a unit that nvcc compiles, see docs/gpu.md");
+  }
+  CHECK(tables == 2);
 }
 
 TEST_CASE("what the kernels cannot take is one clear error", "[cuda]") {
