@@ -16,7 +16,7 @@ HANA_USER = "pipeline/pipeline.hpp"
 def mistakes(include):
     root = include / "pcomp"
     found, sizes = [], []
-    for header in sorted(root.rglob("*.hpp")):
+    for header in sorted([*root.rglob("*.hpp"), *root.rglob("*.cuh")]):
         name = header.relative_to(root).as_posix()
         text = header.read_text()
         sizes.append(len(text.encode()))
