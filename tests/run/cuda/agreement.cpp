@@ -210,6 +210,39 @@ TEST_CASE("bfloat16, half and channels-last tensors are read and written in plac
     }
 }
 
+TEST_CASE("a CUDA graph replays all four calls: nothing in them waits for the GPU", "[cuda]") {
+  const Extents e{3, 4, 67, 65};
+  for (const GpuOps* ops : device::kernels()) {
+    if (device::emulated() && ops->name != "Quant<8>" && ops->name != "Downsample<2> | TopK<1/10> | Quant<8>")
+      continue;
+    INFO(ops->name.view());
+    const BoundaryOps& k = cpu_kernels(*ops);
+    const Bytes x(static_cast<std::size_t>(e.size()) * 4), y(x.all().size()), p(k.bytes(e)),
+        g(k.grad_bytes(e));
+    const In in(x.data(), DType::f32, e.size(), device::gpu());
+    const Out out(y.data(), DType::f32, e.size(), device::gpu());
+    const auto replay = device::captured([&] {
+      ops->encode(in, e, p.all());
+      ops->decode(p.all(), e, out);
+      ops->encode_grad(in, e, p.all(), g.all());
+      ops->decode_grad(g.all(), e, p.all(), out);
+    });
+    for (const unsigned seed : {1u, 2u}) {
+      const Floats values_now = values(e, normal, seed);
+      std::vector<std::byte> payload(k.bytes(e)), grad(k.grad_bytes(e));
+      Floats dx(values_now.size());
+      k.encode(std::span<const float>(values_now), e, payload, {});
+      k.encode_grad(std::span<const float>(values_now), e, payload, grad, {});
+      k.decode_grad(grad, e, payload, std::span<float>(dx), {});
+      device::copy(x.data(), values_now.data(), x.all().size());
+      replay();
+      CHECK((p.read() == payload));
+      CHECK((g.read() == grad));
+      CHECK(same(y.read<float>(), dx));
+    }
+  }
+}
+
 TEST_CASE("a tensor that does not begin at a multiple of 16 bytes is read and written all the same",
           "[cuda]") {
   const Extents e{1, 1300};

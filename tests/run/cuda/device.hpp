@@ -1,4 +1,5 @@
 #pragma once
+#include <functional>
 #include <memory>
 #include <pcomp/kernel/gpu_ops.hpp>
 
@@ -11,6 +12,9 @@ void* allocate(std::size_t n);
 void release(void* p);
 void copy(void* to, const void* from, std::size_t n);  ///< either way; waits
 void wait();
+/// Captures what f puts on the stream as a CUDA graph, which no call that waits survives; the result replays it once.
+/// Without a GPU: f itself.
+std::function<void()> captured(const std::function<void()>& f);
 /// What CUDA has to say since the last time; empty: nothing.
 std::string trouble();
 /// The kernels of every wire of for_each_wire.

@@ -1,0 +1,15 @@
+#pragma once
+#include <pcomp/kernel/gpu_ops.hpp>
+
+namespace bench {
+
+struct Wire {
+  const char* name;
+  const pcomp::GpuOps* ops;
+  std::size_t (*bytes)(const pcomp::Extents&);
+  std::size_t (*grad_bytes)(const pcomp::Extents&);
+  std::size_t (*index_bytes)(const pcomp::Extents&);
+};
+const std::vector<Wire>& wires();
+
+}  // namespace bench
