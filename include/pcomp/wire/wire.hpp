@@ -92,11 +92,12 @@ constexpr bool gradient_fits() {
 /// Example: examples/020-bytes
 template <auto F, auto G = detail::SameCoder{}>
 struct Wire {
-  static_assert(refuse::not_a_wire<(detail::is_wire_expr<std::remove_cvref_t<decltype(F)>> &&
-                                    (detail::is_wire_expr<std::remove_cvref_t<decltype(G)>> ||
-                                     std::is_same_v<std::remove_cvref_t<decltype(G)>, detail::SameCoder>))>());
-  static_assert(refuse::gradient_shape<
-                detail::gradient_fits<std::remove_cvref_t<decltype(F)>, std::remove_cvref_t<decltype(G)>>()>());
+  static_assert(
+      refuse::not_a_wire<(detail::is_wire_expr<std::remove_cvref_t<decltype(F)>> &&
+                          (detail::is_wire_expr<std::remove_cvref_t<decltype(G)>> ||
+                           std::is_same_v<std::remove_cvref_t<decltype(G)>, detail::SameCoder>))>());
+  static_assert(refuse::gradient_shape<detail::gradient_fits<std::remove_cvref_t<decltype(F)>,
+                                                             std::remove_cvref_t<decltype(G)>>()>());
   static constexpr auto gradient() {
     if constexpr (!detail::is_wire_expr<std::remove_cvref_t<decltype(F)>>)
       return Chain<>{};  // refused above
