@@ -1,5 +1,10 @@
 #pragma once
 
 /// The algebra and the CUDA kernels, without LibTorch: for units that nvcc compiles. docs/gpu.md says how.
+#if !defined(__CUDACC__) && !defined(PCOMP_EMULATE_CUDA)
+#error \
+    "pcomp: <pcomp/cuda.hpp> is for units that nvcc compiles; PCOMP_EMULATE_CUDA runs its kernels on the CPU, for tests"
+#endif
+
 #include "core.hpp"
 #include "kernel/cuda/gpu_ops.cuh"

@@ -1,1 +1,2 @@
+#define PCOMP_EMULATE_CUDA
 #include "device.inc"

@@ -13,17 +13,17 @@ struct Coded {
   u32 sent;
 
   PCOMP_GPU typename T::Scale scale_of(u32 i) const {
-    typename T::Scale s{};
     if constexpr (T::has_scale) {
       constexpr auto group = static_cast<u32>(T::group());
-      memcpy(&s, scales + static_cast<std::size_t>(group ? i / (group ? group : 1) : 0) * sizeof s, sizeof s);
+      return reinterpret_cast<const typename T::Scale*>(scales)[group ? i / (group ? group : 1) : 0];
+    } else {
+      return (void)i, typename T::Scale{};
     }
-    return s;
   }
   PCOMP_GPU float operator()(u32 i) const {
     u32 code;
     if constexpr (T::bits == 32)
-      memcpy(&code, codes + std::size_t{4} * i, 4);
+      code = reinterpret_cast<const u32*>(codes)[i];
     else if constexpr (T::bits == 16)
       code = reinterpret_cast<const std::uint16_t*>(codes)[i];
     else if constexpr (T::bits == 8)

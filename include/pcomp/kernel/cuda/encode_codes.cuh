@@ -68,9 +68,9 @@ struct EncodeCodes {
       scale = T::fit(to_fit(mine));
       const u32 at = begin / static_cast<u32>(group) + static_cast<u32>(lane());
       if (lane() < groups && begin + static_cast<u32>(lane()) * static_cast<u32>(group) < in.n)
-        memcpy(scales + static_cast<std::size_t>(at) * sizeof scale, &scale, sizeof scale);
+        reinterpret_cast<typename T::Scale*>(scales)[at] = scale;
     } else if constexpr (T::has_scale) {
-      memcpy(&scale, scales, sizeof scale);
+      scale = *reinterpret_cast<const typename T::Scale*>(scales);
     }
     const typename T::Prepared prepared = T::prepare(scale);
 

@@ -54,7 +54,7 @@ namespace cuda {
 /// The scratch that each of the four calls below needs at most: device memory, with anything in it.
 ///
 /// Law: a constant expression where the shape is one.
-/// Bytes: about that of the tensor for a selection, next to nothing without one.
+/// Bytes: none for a coder alone; a third of a float tensor for TopK<1/10>, up to twice the tensor for TopK<9/10>.
 /// Shapes: any that the wire takes.
 /// Example: docs/gpu.md
 template <AnyWire W>
