@@ -26,6 +26,11 @@
   (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #endif
 
+// Its checks in builds without optimisation would want its library linked.
+#if !defined(HWY_IS_DEBUG_BUILD)
+#define HWY_IS_DEBUG_BUILD 0
+#endif
+
 // leaves-inl.hpp is read once for each instruction set, with the attributes that it needs; Highway's own
 // dispatch would want its library linked, so PCOMP_SIMD chooses.
 #undef HWY_TARGET_INCLUDE
