@@ -32,7 +32,8 @@ extern "C" [[gnu::noinline]] void counted(FunctionRef<void()> job) { job(); }
 
 int main() {
   // AVX2's, whatever the machine has beside it: valgrind knows no AVX-512.
-  if (detail::best_isa() == detail::Isa::baseline) return std::fprintf(stderr, "skipped: the counts are AVX2's\n"), 77;
+  if (detail::best_isa() == detail::Isa::baseline)
+    return std::fprintf(stderr, "skipped: the counts are AVX2's\n"), 77;
   detail::isa() = detail::Isa::avx2;
 #if defined(__clang__)
   std::printf("clang++ %d\n", __clang_major__);
