@@ -17,6 +17,7 @@ HWY_BEFORE_NAMESPACE();
 #include "leaf/pool-inl.hpp"
 #include "leaf/rank-inl.hpp"
 #include "leaf/select-inl.hpp"
+#include "leaf/transpose-inl.hpp"
 HWY_AFTER_NAMESPACE();
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop

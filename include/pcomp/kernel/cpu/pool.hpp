@@ -65,6 +65,15 @@ struct PooledSource {
       return mode == Pool::mean ? 1.0f / static_cast<float>(rows * columns) : 1.0f;
     }
 
+    /// A row that outlives the next load.
+    const float* row_of(std::int64_t i, std::int64_t n, float* buffer) {
+      const float* v = inner.load(i, n, buffer);
+      if constexpr (requires { inner.in_place(); })
+        if (inner.in_place()) return v;
+      if (v != buffer) std::copy_n(v, n, buffer);
+      return buffer;
+    }
+
     void pool(std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
               std::int64_t windows, float* out) {
       const std::int64_t whole = columns / K;
@@ -73,7 +82,7 @@ struct PooledSource {
         float widened[K <= 4 ? K : 1][run_windows * K];
         const float* in[K <= 4 ? K : 1];
         for (int y = 0; y < (K <= 4 ? K : 1); ++y)
-          in[y] = inner.load((row + y) * shape.w + column, columns, widened[y]);
+          in[y] = row_of((row + y) * shape.w + column, columns, widened[y]);
         if constexpr (K <= 4) PCOMP_SIMD((in, windows, weight(K, K), out), pool_rows<K>);
         return;
       }
@@ -107,28 +116,46 @@ struct UnpooledSink {
   float* direct(std::int64_t) const { return nullptr; }
   bool past_caches() const { return false; }
 
-  void store(std::int64_t i, std::int64_t n, const float* values) const {
-    if (float* all = inner.direct(0); all && shape.is_whole(K)) {
-      const float share = mode == Pool::sum ? 1.0f / (K * K) : 1.0f;
-      PCOMP_SIMD((values, shape.w, i, n, share, inner.past_caches(), all), repeat_lines<K>);
-      return;
+  class Cursor {
+   public:
+    explicit Cursor(const UnpooledSink& s)
+        : inner_(s.inner.cursor()),
+          all_(s.inner.direct(0)),
+          past_caches_(s.inner.past_caches()),
+          shape_(s.shape) {
+      if (!shape_.is_whole(K)) all_ = nullptr;
     }
-    shape.for_runs(i, n, K, run_windows,
-                   [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
-                       std::int64_t windows, std::int64_t at) {
-                     const auto share = [&](std::int64_t r, std::int64_t c) {
-                       return mode == Pool::sum ? 1.0f / static_cast<float>(r * c) : 1.0f;
-                     };
-                     const float* v = values + (at - i);
-                     const std::int64_t whole = columns / K;
-                     float line[run_windows * K];
-                     PCOMP_SIMD((v, whole, share(rows, K), line), repeat_columns<K>);
-                     for (std::int64_t x = whole * K; x < columns; ++x)
-                       line[x] = v[windows - 1] * share(rows, columns - whole * K);
-                     for (std::int64_t y = 0; y < rows; ++y)
-                       inner.store((row + y) * shape.w + column, columns, line);
-                   });
-  }
+
+    void store(std::int64_t i, std::int64_t n, const float* values) {
+      if (all_) {
+        PCOMP_SIMD((values, shape_.w, i, n, share(K, K), past_caches_, all_), repeat_lines<K>);
+        return;
+      }
+      shape_.for_runs(i, n, K, run_windows,
+                      [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
+                          std::int64_t windows, std::int64_t at) {
+                        const float* v = values + (at - i);
+                        const std::int64_t whole = columns / K;
+                        float line[run_windows * K];
+                        PCOMP_SIMD((v, whole, share(rows, K), line), repeat_columns<K>);
+                        for (std::int64_t x = whole * K; x < columns; ++x)
+                          line[x] = v[windows - 1] * share(rows, columns - whole * K);
+                        for (std::int64_t y = 0; y < rows; ++y)
+                          inner_.store((row + y) * shape_.w + column, columns, line);
+                      });
+    }
+
+   private:
+    static float share(std::int64_t rows, std::int64_t columns) {
+      return mode == Pool::sum ? 1.0f / static_cast<float>(rows * columns) : 1.0f;
+    }
+
+    decltype(std::declval<const Inner&>().cursor()) inner_;
+    float* all_;
+    bool past_caches_;
+    PoolShape shape_;
+  };
+  Cursor cursor() const { return Cursor(*this); }
 };
 
 }  // namespace pcomp::detail
