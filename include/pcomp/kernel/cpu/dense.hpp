@@ -14,6 +14,7 @@ inline StridedOrder order_of(const Extents& shape, const Extents& strides) {
 /// cursor(first)               the reader from which ranges at or after `first` are loaded, ascending
 /// cursor.load(i, n, buffer)   elements [i, i + n), n <= chunk; where not in `buffer`, until the next load
 /// cursor.in_place()           optional: where all elements are and stay, or null
+/// cursor.stretch(i, n)        with it: elements from i on that lie in a row until the next load, n or fewer
 struct DenseSource {
   const void* data;
   DType dtype;
@@ -34,6 +35,12 @@ struct DenseSource {
     /// All elements where they are, or null.
     const float* in_place() const {
       return dtype_ == DType::f32 && strided_.index() == 0 ? static_cast<const float*>(data_) : nullptr;
+    }
+
+    std::span<const float> stretch(std::int64_t i, std::int64_t n) {
+      if (const float* all = in_place()) return {all + i, static_cast<std::size_t>(n)};
+      auto* strided = std::get_if<PanelReader<float>>(&strided_);
+      return strided ? strided->stretch(i, n) : std::span<const float>();
     }
 
     const float* load(std::int64_t i, std::int64_t n, float* buffer) {
@@ -70,6 +77,7 @@ struct DenseSource {
 /// past_caches()                 whether all of it is too large to be found in a cache again
 /// cursor()                      a writer of some of it; the last of what it took may come at its end
 /// cursor.store(i, n, values)    elements [i, i + n), n <= chunk
+/// cursor.stretch(i, n, each)    room for elements from i on, a multiple of `each` up to n, all to be written; or none
 struct DenseSink {
   void* data;
   DType dtype;
@@ -94,6 +102,11 @@ struct DenseSink {
         strided_.emplace<PanelWriter<float>>(s.order, data_);
       else
         strided_.emplace<PanelWriter<std::uint16_t>>(s.order, data_);
+    }
+
+    std::span<float> stretch(std::int64_t i, std::int64_t n, std::int64_t each) {
+      auto* strided = std::get_if<PanelWriter<float>>(&strided_);
+      return strided ? strided->stretch(i, n, each) : std::span<float>();
     }
 
     void store(std::int64_t i, std::int64_t n, const float* values) {

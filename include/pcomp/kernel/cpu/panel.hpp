@@ -17,6 +17,13 @@ class PanelReader {
   PanelReader(const StridedOrder& order, const void* data)
       : order_(order), data_(static_cast<const T*>(data)), held_(frame_.take<T>(order.panel_size())) {}
 
+  /// Elements from i on that lie in a row until the next call: n of them, or fewer, perhaps none.
+  std::span<const T> stretch(std::int64_t i, std::int64_t n) {
+    if (!order_.has_panels() || (n < worth && !panel_.has(i))) return {};
+    if (!panel_.has(i)) fill(i);
+    return {held_.data() + (i - panel_.begin), static_cast<std::size_t>(std::min(n, panel_.end - i))};
+  }
+
   /// Elements [i, i + n), n <= chunk: in `room`, or elsewhere until the next call.
   const T* load(std::int64_t i, std::int64_t n, T* room) {
     streak_ = i == next_ ? streak_ + n : n;
@@ -83,15 +90,23 @@ class PanelWriter {
   void store(std::int64_t i, std::int64_t n, const T* values) {
     if (!order_.has_panels()) return scatter(i, n, values);
     while (n > 0) {
-      if (!panel_.has(i)) {
-        flush();
-        panel_ = order_.panel_of(i);
-      }
-      const std::int64_t part = std::min(n, panel_.end - i);
-      std::copy_n(values, part, held_.data() + (i - panel_.begin));
-      note(i, i + part);
+      const auto to = stretch(i, n, 1);
+      std::copy_n(values, to.size(), to.begin());
+      const auto part = static_cast<std::int64_t>(to.size());
       i += part, n -= part, values += part;
     }
+  }
+
+  /// Room for elements from i on, a multiple of `each` up to n, perhaps 0: all of it must be written.
+  std::span<T> stretch(std::int64_t i, std::int64_t n, std::int64_t each) {
+    if (!order_.has_panels()) return {};
+    if (!panel_.has(i)) {
+      flush();
+      panel_ = order_.panel_of(i);
+    }
+    const std::int64_t part = std::min(n, panel_.end - i) / each * each;
+    if (part > 0) note(i, i + part);
+    return held_.subspan(static_cast<std::size_t>(i - panel_.begin), static_cast<std::size_t>(part));
   }
 
  private:

@@ -45,12 +45,20 @@ struct PooledSource {
     PoolShape shape;
 
     const float* load(std::int64_t i, std::int64_t n, float* buffer) {
-      if constexpr (K <= 4 && requires { inner.in_place(); })
-        if (const float* all = inner.in_place(); all && shape.is_whole(K)) {
-          PCOMP_SIMD((all, shape.w, i, n, weight(K, K), buffer), pool_lines<K>);
-          return buffer;
-        }
       float* out = buffer;
+      if constexpr (K <= 4 && requires { inner.in_place(); })
+        if (shape.is_whole(K)) {
+          const std::int64_t lines = K * shape.w;  // under one line of windows
+          while (n > 0) {
+            const std::int64_t line = i / shape.ow, wanted = ceil_div(i + n, shape.ow) - line;
+            const auto v = inner.stretch(line * lines, wanted * lines);
+            const std::int64_t end = (line + static_cast<std::int64_t>(v.size()) / lines) * shape.ow;
+            const std::int64_t part = std::min(n, end - i);
+            if (part <= 0) break;
+            PCOMP_SIMD((v.data(), shape.w, i - line * shape.ow, part, weight(K, K), out), pool_lines<K>);
+            i += part, n -= part, out += part;
+          }
+        }
       shape.for_runs(i, n, K, run_windows,
                      [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
                          std::int64_t windows, std::int64_t) {
@@ -131,6 +139,16 @@ struct UnpooledSink {
         PCOMP_SIMD((values, shape_.w, i, n, share(K, K), past_caches_, all_), repeat_lines<K>);
         return;
       }
+      const std::int64_t lines = K * shape_.w;  // under one line of windows
+      if (shape_.is_whole(K) && i % shape_.ow == 0)
+        while (n >= shape_.ow) {
+          const auto to = inner_.stretch(i / shape_.ow * lines, n / shape_.ow * lines, lines);
+          if (to.empty()) break;
+          const std::int64_t part = static_cast<std::int64_t>(to.size()) / lines * shape_.ow;
+          PCOMP_SIMD((values, shape_.w, std::int64_t{0}, part, share(K, K), false, to.data()),
+                     repeat_lines<K>);
+          i += part, n -= part, values += part;
+        }
       shape_.for_runs(i, n, K, run_windows,
                       [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
                           std::int64_t windows, std::int64_t at) {
