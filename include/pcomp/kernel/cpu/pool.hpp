@@ -139,16 +139,7 @@ struct UnpooledSink {
         PCOMP_SIMD((values, shape_.w, i, n, share(K, K), past_caches_, all_), repeat_lines<K>);
         return;
       }
-      const std::int64_t lines = K * shape_.w;  // under one line of windows
-      if (shape_.is_whole(K) && i % shape_.ow == 0)
-        while (n >= shape_.ow) {
-          const auto to = inner_.stretch(i / shape_.ow * lines, n / shape_.ow * lines, lines);
-          if (to.empty()) break;
-          const std::int64_t part = static_cast<std::int64_t>(to.size()) / lines * shape_.ow;
-          PCOMP_SIMD((values, shape_.w, std::int64_t{0}, part, share(K, K), false, to.data()),
-                     repeat_lines<K>);
-          i += part, n -= part, values += part;
-        }
+      if constexpr (requires { inner_.stretch(i, n, n); }) whole_lines(i, n, values);
       shape_.for_runs(i, n, K, run_windows,
                       [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
                           std::int64_t windows, std::int64_t at) {
@@ -164,6 +155,19 @@ struct UnpooledSink {
     }
 
    private:
+    /// As many lines of windows as begin here and find room that lies in a row.
+    void whole_lines(std::int64_t& i, std::int64_t& n, const float*& values) {
+      if (!shape_.is_whole(K) || i % shape_.ow != 0) return;
+      const std::int64_t lines = K * shape_.w;  // under one line of windows
+      while (n >= shape_.ow) {
+        const auto to = inner_.stretch(i / shape_.ow * lines, n / shape_.ow * lines, lines);
+        if (to.empty()) return;
+        const std::int64_t part = static_cast<std::int64_t>(to.size()) / lines * shape_.ow;
+        PCOMP_SIMD((values, shape_.w, std::int64_t{0}, part, share(K, K), false, to.data()), repeat_lines<K>);
+        i += part, n -= part, values += part;
+      }
+    }
+
     static float share(std::int64_t rows, std::int64_t columns) {
       return mode == Pool::sum ? 1.0f / static_cast<float>(rows * columns) : 1.0f;
     }
