@@ -1,4 +1,5 @@
 #pragma once
+#include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "../kernel/boundary_ops.hpp"
@@ -18,16 +19,16 @@ inline at::Tensor byte_tensor(std::size_t n) {
 /// Encode and decode in place of both ends of a link; keeps what a real sender keeps, the index block.
 class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& input,
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x,
                             const BoundaryOps* ops) {
-    const at::Tensor x = input.contiguous();
     const Extents shape = extents_of(x);
     at::Tensor payload = byte_tensor(ops->bytes(shape));
     ops->encode(in(x), shape, bytes_in(payload), torch_threads);
-    at::Tensor y = at::empty(x.sizes(), x.options());
+    at::Tensor y = at::empty_like(x);  // with its strides
     ops->decode(bytes_in(payload), shape, out(y), torch_threads);
     const auto index = static_cast<std::int64_t>(ops->index_bytes(shape));
     ctx->save_for_backward({index == payload.numel() ? payload : payload.narrow(0, 0, index).clone()});
+    ctx->saved_data["format"] = static_cast<std::int64_t>(x.suggest_memory_format());
     ctx->saved_data["ops"] = reinterpret_cast<std::int64_t>(ops);
     return y;
   }
@@ -39,11 +40,12 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
           "pcomp: a boundary's gradient has no gradient of its own: call backward without create_graph");
     const auto* ops = reinterpret_cast<const BoundaryOps*>(ctx->saved_data["ops"].toInt());
     at::Tensor index = ctx->get_saved_variables()[0];
-    const at::Tensor dy = grads[0].contiguous();
+    const at::Tensor& dy = grads[0];
     const Extents shape = extents_of(dy);
     at::Tensor payload = byte_tensor(ops->grad_bytes(shape));
     ops->encode_grad(in(dy), shape, bytes_in(index), bytes_in(payload), torch_threads);
-    at::Tensor dx = at::empty(dy.sizes(), dy.options());
+    const auto format = static_cast<at::MemoryFormat>(ctx->saved_data["format"].toInt());
+    at::Tensor dx = tensor_of(shape, dy.scalar_type(), format);
     ops->decode_grad(bytes_in(payload), shape, bytes_in(index), out(dx), torch_threads);
     return {dx, at::Tensor()};
   }
@@ -57,7 +59,7 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
 /// Bytes: nothing is sent; a link would carry wire_bytes(W, x) and grad_wire_bytes(W, x). The graph keeps the
 ///   index block alone.
 /// Shapes: 1 to 8 dimensions, at least one element; float, bfloat16 or half on the CPU, any strides; the
-///   result is contiguous.
+///   result lies as `x` does, and the gradient in its memory format.
 /// Errors: `Error` for another dtype, device or layout, or for a gradient of the gradient.
 /// Source: torchgpipe (Kim et al., 2020) for boundaries between stages; compression as in AQ-SGD (Wang et
 ///   al., 2022).

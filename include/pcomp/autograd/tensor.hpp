@@ -10,6 +10,8 @@ namespace pcomp::detail {
 
 inline Extents extents_of(const at::Tensor& x) { return Extents(x.sizes().begin(), x.sizes().end()); }
 
+inline Extents strides_of(const at::Tensor& x) { return Extents(x.strides().begin(), x.strides().end()); }
+
 inline DType dtype_of(at::ScalarType t) {
   switch (t) {
     case at::kFloat:
@@ -35,9 +37,22 @@ inline void expect_dense_cpu(const at::Tensor& x) {
                 to_string(extents_of(x)));
 }
 
-/// A contiguous tensor as a kernel's argument; the tensor must outlive the call.
-inline In in(const at::Tensor& x) { return {x.const_data_ptr(), dtype_of(x.scalar_type()), x.numel()}; }
-inline Out out(at::Tensor& x) { return {x.mutable_data_ptr(), dtype_of(x.scalar_type()), x.numel()}; }
+/// A tensor of any strides as a kernel's argument; it must outlive the call.
+inline In in(const at::Tensor& x) {
+  if (x.is_contiguous()) return {x.const_data_ptr(), dtype_of(x.scalar_type()), x.numel()};
+  return {x.const_data_ptr(), dtype_of(x.scalar_type()), extents_of(x), strides_of(x)};
+}
+inline Out out(at::Tensor& x) {
+  if (x.is_contiguous()) return {x.mutable_data_ptr(), dtype_of(x.scalar_type()), x.numel()};
+  return {x.mutable_data_ptr(), dtype_of(x.scalar_type()), extents_of(x), strides_of(x)};
+}
+
+/// A tensor to decode into, in a memory format: channels-last for a stage that computes so.
+inline at::Tensor tensor_of(const Extents& shape, at::ScalarType type,
+                            at::MemoryFormat format = at::MemoryFormat::Contiguous) {
+  return at::empty(c10::IntArrayRef(shape.begin(), shape.end()),
+                   at::TensorOptions(type).memory_format(format));
+}
 
 /// Torch's intra-op threads for a kernel.
 struct TorchThreads {

@@ -17,10 +17,10 @@ constexpr std::size_t index_bytes(W, const Extents& shape) {
 }
 
 namespace detail {
-template <AnyWire W>
-void expect_payloads(W w, std::int64_t elements, const Extents& shape, std::size_t payload,
+template <AnyWire W, class View>
+void expect_payloads(W w, const View& gradient, const Extents& shape, std::size_t payload,
                      std::size_t grad_payload) {
-  expect_elements("the gradient", elements, shape);
+  expect_shape("the gradient", gradient, shape);
   if (payload < index_bytes(w, shape))
     expect_bytes("the forward payload", payload, static_cast<std::int64_t>(wire_bytes(w, shape)), name(w),
                  shape);
@@ -41,7 +41,7 @@ void expect_payloads(W w, std::int64_t elements, const Extents& shape, std::size
 template <AnyWire W>
 void encode_grad(W w, In dy, const Extents& shape, std::span<const std::byte> payload,
                  std::span<std::byte> grad_payload, ParallelFor par = {}) {
-  detail::expect_payloads(w, dy.count, shape, payload.size(), grad_payload.size());
+  detail::expect_payloads(w, dy, shape, payload.size(), grad_payload.size());
   detail::encode_restricted<detail::as_wire<W>>(detail::DenseSource(dy), shape, payload.data(),
                                                 grad_payload.data(), par);
 }
@@ -55,7 +55,7 @@ void encode_grad(W w, In dy, const Extents& shape, std::span<const std::byte> pa
 template <AnyWire W>
 void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& shape,
                  std::span<const std::byte> payload, Out dx, ParallelFor par = {}) {
-  detail::expect_payloads(w, dx.count, shape, payload.size(), grad_payload.size());
+  detail::expect_payloads(w, dx, shape, payload.size(), grad_payload.size());
   detail::decode_restricted<detail::as_wire<W>>(grad_payload.data(), shape, payload.data(),
                                                 detail::DenseSink(dx), par);
 }

@@ -20,6 +20,7 @@ HWY_BEFORE_NAMESPACE();
 #include "leaf/fano-inl.hpp"
 #include "leaf/scatter-inl.hpp"
 #include "leaf/select-inl.hpp"
+#include "leaf/transpose-inl.hpp"
 HWY_AFTER_NAMESPACE();
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop

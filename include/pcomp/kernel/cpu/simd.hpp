@@ -36,6 +36,11 @@
 #define PCOMP_AVX512 (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
 #define PCOMP_BMI2 (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
 
+// Its checks in builds without optimisation would want its library linked.
+#if !defined(HWY_IS_DEBUG_BUILD)
+#define HWY_IS_DEBUG_BUILD 0
+#endif
+
 // leaves-inl.hpp is read once for each instruction set, with the attributes that it needs; Highway's own
 // dispatch would want its library linked, so PCOMP_SIMD chooses.
 #undef HWY_TARGET_INCLUDE
