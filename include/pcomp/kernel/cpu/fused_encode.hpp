@@ -43,6 +43,7 @@ void encode_chain(const Source& plain, const Extents& shape, std::byte* out, con
   using T = CoderTraits<C>;
   constexpr bool shares_scale = T::has_scale && T::group() == 0;
   const Layout l = layout<E>(shape);
+  if (l.bytes == 0) return;
   std::byte* const codes = out + l.codes_at;
   std::byte* const scales = out + l.scales_at;
   // The paddings are part of the bytes, and the index block is ORed into.
