@@ -127,7 +127,11 @@ class Board {
     return "the store at " + launch_.where() + ", which " + keeper() + " keeps, does not answer";
   }
   void be_patient(Limit limit) { patience_ = limit; }
-  static std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+  static std::string first_line(std::string text) {
+    text.resize(std::min(text.find('\n'), text.size()));
+    while (text.ends_with('.')) text.pop_back();
+    return text;
+  }
 
   std::atomic<bool> failed = false;  ///< not everybody will come to say goodbye
   std::atomic<bool> lost = false;    ///< the store is not to be asked any more
