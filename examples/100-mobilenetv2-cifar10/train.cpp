@@ -8,9 +8,9 @@
 #include <filesystem>
 #include <iostream>
 #include <optional>
-#include <pcomp/pipeline/checkpoint.hpp>
 #include <pcomp/pipeline/engine.hpp>
 #include <pcomp/pipeline/loss.hpp>
+#include <pcomp/pipeline/write_whole.hpp>
 #include <pcomp/schedule/gpipe.hpp>
 #include <pcomp/schedule/one_f_one_b.hpp>
 #include <pcomp/schedule/zero_bubble.hpp>
@@ -66,12 +66,12 @@ fs::path latest_run() {
   std::optional<fs::directory_entry> latest;
   std::error_code none;
   for (const auto& run : fs::directory_iterator("runs", none))
-    if (const fs::directory_entry c(run.path() / "checkpoint.pt");
+    if (const fs::directory_entry c(run.path() / "checkpoint" / "manifest");
         c.exists() && (!latest || c.last_write_time() > latest->last_write_time()))
       latest = c;
   if (!latest)
     throw pcomp::Error("--resume: there is no run in runs/ to go on with; name its folder with --out");
-  return latest->path().parent_path();
+  return latest->path().parent_path().parent_path();
 }
 
 class Run {
@@ -124,7 +124,7 @@ class Run {
   }
 
  private:
-  fs::path checkpoint() const { return folder_ / "checkpoint.pt"; }
+  fs::path checkpoint() const { return folder_ / "checkpoint"; }
   int done() const { return static_cast<int>(state_.metrics.size()); }
 
   void say_what() const {
@@ -291,9 +291,9 @@ int train(Settings settings) {
   fs::path folder = settings.out;
   if (settings.resume) {
     if (folder.empty()) folder = latest_run();
-    state = load(folder / "checkpoint.pt");
+    state = load(folder / "checkpoint");
     settings = resumed(settings, state.identity);
-  } else if (!folder.empty() && fs::exists(folder / "checkpoint.pt")) {
+  } else if (!folder.empty() && fs::exists(folder / "checkpoint" / "manifest")) {
     throw pcomp::Error(folder.string() +
                        " holds a run already: add --resume to go on with it, or choose another --out");
   } else {
