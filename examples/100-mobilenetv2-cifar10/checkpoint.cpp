@@ -46,7 +46,7 @@ void add(pcomp::Report& to, const pcomp::Report& more) {
   }
 }
 
-void save(const std::filesystem::path& folder, const State& state, const pcomp::Engine& engine,
+void save(const std::filesystem::path& folder, const State& state, pcomp::Engine& engine,
           const torch::optim::SGD& optimiser) {
   pcomp::Report traffic = engine.report();
   add(traffic, state.traffic);

@@ -25,7 +25,7 @@ struct State {
 ///
 /// Law: what `load` and `restore` give back continues as if there had been no break, bit for bit.
 /// Errors: `pcomp::Error` where a file cannot be written; the last checkpoint is unchanged.
-void save(const std::filesystem::path& folder, const State& state, const pcomp::Engine& engine,
+void save(const std::filesystem::path& folder, const State& state, pcomp::Engine& engine,
           const torch::optim::SGD& optimiser);
 
 /// Errors: `pcomp::Error` that names the file if it is missing, damaged or not from this program.

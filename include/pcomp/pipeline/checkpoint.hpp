@@ -66,12 +66,18 @@ inline void set_stage_tensors(torch::nn::Module* module, torch::optim::Optimizer
 ///
 /// Law: after `load_checkpoint`, training goes on bit for bit as if there had been no break, under any placement of the
 ///   same stages. The last checkpoint stays whole until the new one is.
-/// Bytes: a file for each stage, `run` in one more, by the process that writes the manifest.
+/// Processes: all call it with the same manifest and see the same folder; each writes its own stages, that of stage 0
+///   also `run` and the manifest.
+/// Bytes: a file for each stage, and one for `run`.
 /// Errors: `Error` where any process cannot save; the last checkpoint is unchanged.
 /// Example: examples/100-mobilenetv2-cifar10
-inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, const Engine& engine,
-                            const torch::optim::Optimizer& optimizer, const NamedTensors& run,
-                            const Together& together = {}) {
+inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engine& engine,
+                            const torch::optim::Optimizer& optimizer, const NamedTensors& run) {
+  Together together{engine.here(0), [&](const std::string& error) {
+                      for (const std::string& reason : engine.exchange("outcome of a save", error))
+                        if (!reason.empty()) return reason;
+                      return std::string();
+                    }};
   what.stages = engine.schedule().stages;
   what.schedule = detail::describe(engine.schedule().policy.c_str(), engine.schedule().size());
   what.wires.clear();
@@ -80,7 +86,8 @@ inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, const
   std::map<std::string, std::string> mine;
   for (int s = 0; s < what.stages; ++s) {
     parts.push_back(detail::stage_part(s));
-    mine[parts.back()] = pack_tensors(detail::stage_tensors(engine.module(s).get(), optimizer));
+    if (engine.here(s))
+      mine[parts.back()] = pack_tensors(detail::stage_tensors(engine.module(s).get(), optimizer));
   }
   parts.push_back("run");
   if (together.writes_manifest) mine["run"] = pack_tensors(run);
@@ -102,6 +109,7 @@ inline void load_checkpoint(const CheckpointFolder& folder, const Manifest& m, E
     throw Error("pcomp: the checkpoint has " + std::to_string(m.stages) + " stages, the network " +
                 std::to_string(engine.schedule().stages));
   for (int s = 0; s < m.stages; ++s) {
+    if (!engine.here(s)) continue;
     const std::string where = "stage " + std::to_string(s) + " of the checkpoint";
     detail::set_stage_tensors(engine.module(s).get(), optimizer,
                               unpack_tensors(folder.read(m, detail::stage_part(s)), where), where);
