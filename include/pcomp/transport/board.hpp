@@ -59,13 +59,13 @@ class Board {
 
   /// Whoever keeps the store stays until the others are done with it.
   ~Board() {
-    if (!store_) return;
+    if (!store_ || lost) return;
     try {
       const std::string key = prefix() + "left";
       std::int64_t left = 0;
       call(
           Limit(2000), [key](c10d::Store& s) { return s.add(key, 1); }, left);
-      const auto end = std::chrono::steady_clock::now() + (failed ? Limit(2000) : patience_);
+      const auto end = std::chrono::steady_clock::now() + (failed ? Limit(1000) : patience_);
       while (keeps_store() && left < launch_.size && std::chrono::steady_clock::now() < end) {
         std::this_thread::sleep_for(Limit(20));
         call(
@@ -127,9 +127,14 @@ class Board {
     return "the store at " + launch_.where() + ", which " + keeper() + " keeps, does not answer";
   }
   void be_patient(Limit limit) { patience_ = limit; }
-  static std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+  static std::string first_line(std::string text) {
+    text.resize(std::min(text.find('\n'), text.size()));
+    while (text.ends_with('.')) text.pop_back();
+    return text;
+  }
 
-  std::atomic<bool> failed = false;  ///< nobody need be waited for
+  std::atomic<bool> failed = false;  ///< not everybody will come to say goodbye
+  std::atomic<bool> lost = false;    ///< the store is not to be asked any more
 
  private:
   bool keeps_store() const { return launch_.rank == 0 && !launch_.agent_store; }

@@ -22,6 +22,13 @@ class Processes final : public Links {
       if (r != world.rank()) elsewhere_.push_back(r);
   }
 
+  Processes(const Processes&) = delete;
+  Processes& operator=(const Processes&) = delete;
+  ~Processes() override {
+    if (link_ && link_->is_over()) board_->failed = true;
+    if (link_ && link_->store_is_lost()) board_->lost = true;
+  }
+
   const std::vector<int>& here() const override { return here_; }
   const std::vector<int>& elsewhere() const override { return elsewhere_; }
   /// Connects the ranks, once they are known to agree.

@@ -18,8 +18,8 @@ namespace pcomp {
 class GroupLink : public Transport {
  public:
   GroupLink(detail::Board& board, const std::string& name, std::chrono::milliseconds timeout)
-      : rank_(board.launch().rank), store_lost_(board.silent()), timeout_(timeout) {
-    watch_.emplace(board.connect(timeout), board.prefix() + name + "/failure", [this] { interrupt(); });
+      : timeout_(timeout) {
+    watch_.emplace(board, name, timeout, [this] { interrupt(); });
   }
   GroupLink(const GroupLink&) = delete;
   GroupLink& operator=(const GroupLink&) = delete;
@@ -52,7 +52,7 @@ class GroupLink : public Transport {
   }
   void abort(const std::string& reason) noexcept final {
     try {
-      watch_->give(reason);
+      watch_->give(reason, silence_);
     } catch (...) {
     }
   }
@@ -60,9 +60,10 @@ class GroupLink : public Transport {
   /// Throws where a rank has aborted or the store is lost.
   void expect_no_abort() const {
     if (const std::string reason = watch_->reason(); !reason.empty()) throw Error(reason);
-    if (watch_->lost()) throw Error(store_lost_);
+    if (const std::string lost = watch_->lost(); !lost.empty()) throw Error(lost);
   }
-  bool is_over() const { return watch_->lost() || !watch_->reason().empty(); }
+  bool is_over() const { return !watch_->lost().empty() || !watch_->reason().empty(); }
+  bool store_is_lost() const { return !watch_->lost().empty(); }
 
  protected:
   struct Post {
@@ -129,22 +130,21 @@ class GroupLink : public Transport {
         }
   }
 
-  std::string blame(int peer, const std::string& why) const {
+  std::string blame(int peer, const std::string& why) {
     const std::string who = "rank " + std::to_string(peer);
-    if (why.find("imed out") != std::string::npos)
-      return "waited " + std::to_string(timeout_.count()) + " ms for " + who + ", the time limit";
+    silence_ = why.find("imed out") != std::string::npos;  // Gloo tells it by its text alone
+    if (silence_) return "waited " + std::to_string(timeout_.count()) + " ms for " + who + ", the time limit";
     return who + " is lost: " +
            detail::Board::first_line(
                why.substr(why.find("] ") == std::string::npos ? 0 : why.find("] ") + 2));
   }
 
-  int rank_;
-  std::string store_lost_;
   std::chrono::milliseconds timeout_;
   std::mutex mutex_;  ///< of the list of posts and of every `work`
   std::deque<Post> posts_;
   std::vector<Ticket> free_;
   std::vector<at::Tensor> tensors_;
+  bool silence_ = false;  ///< the last failure was a time limit
   std::optional<detail::Watch> watch_;
 };
 

@@ -28,7 +28,7 @@ class Ranks:
         self.begin = time.monotonic()
         self.processes = {}
         for rank in only if only is not None else range(size):
-            own = dict(os.environ, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), **(env or {}))
+            own = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **(env or {})}
             own[names[0]], own[names[1]] = str(rank), str(size)
             words = [program, *options, *(each[rank] if each else ())]
             self.processes[rank] = subprocess.Popen(words, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

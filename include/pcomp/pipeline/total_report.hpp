@@ -1,0 +1,48 @@
+#pragma once
+#include <array>
+#include <sstream>
+
+#include "engine.hpp"
+
+namespace pcomp {
+
+/// The counters of a report in one order, for writing and for reading.
+inline std::array<std::int64_t*, 12> counters(BoundaryReport& b) {
+  std::array<std::int64_t*, 12> all{};
+  std::size_t n = 0;
+  for (Traffic* t : {&b.forward, &b.gradient, &b.inference})
+    for (std::int64_t* v : {&t->messages, &t->bytes, &t->predicted, &t->raw}) all[n++] = v;
+  return all;
+}
+
+/// What all ranks sent, on every rank: the sum of their reports.
+///
+/// Processes: all call it. With threads it is `engine.report()`.
+/// Example: examples/100-mobilenetv2-cifar10
+inline Report total_report(Engine& engine) {
+  Report total = engine.report();
+  std::ostringstream own;
+  own.precision(17);
+  for (BoundaryReport& b : total.boundaries)
+    for (std::int64_t* v : counters(b)) own << std::exchange(*v, 0) << ' ';
+  for (RankReport& r : total.ranks)
+    for (double* v : {&r.compute, &r.codec, &r.wait}) own << std::exchange(*v, 0) << ' ';
+  for (const std::string& text : engine.exchange("report", own.str())) {
+    std::istringstream in(text);
+    for (BoundaryReport& b : total.boundaries)
+      for (std::int64_t* v : counters(b)) {
+        std::int64_t more = 0;
+        in >> more;
+        *v += more;
+      }
+    for (RankReport& r : total.ranks)
+      for (double* v : {&r.compute, &r.codec, &r.wait}) {
+        double more = 0;
+        in >> more;
+        *v += more;
+      }
+  }
+  return total;
+}
+
+}  // namespace pcomp
