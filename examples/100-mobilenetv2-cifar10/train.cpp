@@ -1,5 +1,6 @@
 #include "train.hpp"
 
+#include <ATen/Context.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <torch/optim/sgd.h>
@@ -350,6 +351,7 @@ int train(Settings settings) {
                          " cannot be cut into --micro-batches " + std::to_string(settings.micro_batches));
     state.identity = identity(settings);
   }
+  at::manual_seed(settings.seed);
   return Run(world, std::move(settings), std::move(folder), std::move(state)).go();
 }
 
