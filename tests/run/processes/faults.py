@@ -95,7 +95,9 @@ def until_it_ends(base, cut, whole, seconds, times):
                 expect(code == 0, f"rank {rank} ends with {code} though nobody harmed it: {err}")
             if weights(folder) != weights(whole) or results(folder) != results(whole):
                 count["wrong ends"] += 1
-                print(f"{folder} differs from {whole}")
+                a, b = weights(folder), weights(whole)
+                print(f"{folder} differs from {whole}:", results(folder), results(whole),
+                      [name for name in a.keys() | b.keys() if a.get(name) != b.get(name)])
             return attempt
         how = dice.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))
         count["killed" if how == signal.SIGKILL else "stopped"] += 1
@@ -141,6 +143,7 @@ with tempfile.TemporaryDirectory() as base:
         for rank, (code, _, err) in ranks.wait(300).items():
             expect(code == 0, f"rank {rank}, undisturbed: {code} {err}")
         seconds[cut] = ranks.seconds
+        print(f"cut {cut}: {ranks.seconds:.1f} s undisturbed", flush=True)
     if args.drill:
         damaged_payloads()
     no_space(base, cuts[0], f"{base}/whole-{cuts[0]}")
