@@ -23,6 +23,7 @@ parser.add_argument("--times", type=int, default=50, metavar="N", help="how many
 parser.add_argument("--seed", type=int, default=random.randrange(10**6), metavar="N", help="of the moments")
 parser.add_argument("--cuts", default="two,edge", metavar="LIST", help="cuts to take in turn [two,edge]")
 parser.add_argument("--timeout", type=int, default=4, metavar="S", help="time limit of the ranks [4]")
+parser.add_argument("--verbose", action="store_true", help="show what every rank says")
 parser.add_argument("--drill", help="test-ranks: damaged payloads too")
 args = parser.parse_args()
 dice = random.Random(args.seed)
@@ -74,6 +75,8 @@ def judge(victim, done, over):
         if rank == victim or (over and code == 0):
             continue
         lines = [line for line in err.splitlines() if line]
+        if args.verbose:
+            print(f"  rank {rank}: {err.strip()}")
         if code == 0 or len(lines) != 1 or "pcomp: " not in err:
             count["silent errors"] += 1
             print(f"rank {rank} ends with {code} and says {lines}")
@@ -87,12 +90,14 @@ def until_it_ends(base, cut, whole, seconds, times):
     count["runs"] += 1
     while True:
         ranks = start(folder, cut, attempt)
-        moment = dice.uniform(0, seconds)
+        moment = dice.uniform(0, 0.9 * seconds[cut])
         if attempt < times:
             time.sleep(moment)
         if attempt >= times or all(p.poll() is not None for p in ranks.processes.values()):
             for rank, (code, _, err) in ranks.wait(300).items():
                 expect(code == 0, f"rank {rank} ends with {code} though nobody harmed it: {err}")
+            if attempt == 0:
+                seconds[cut] = min(seconds[cut], ranks.seconds)
             if weights(folder) != weights(whole) or results(folder) != results(whole):
                 count["wrong ends"] += 1
                 a, b = weights(folder), weights(whole)
@@ -102,6 +107,8 @@ def until_it_ends(base, cut, whole, seconds, times):
         how = dice.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))
         count["killed" if how == signal.SIGKILL else "stopped"] += 1
         victim, done = harm(ranks, how)
+        if args.verbose:
+            print(f"rank {victim} of {cut} got {how.name} after {moment:.1f} s, attempt {attempt}")
         kept = checkpoint(folder, kept)
         judge(victim, done, kept == EPOCHS)
         attempt += 1
@@ -150,7 +157,7 @@ with tempfile.TemporaryDirectory() as base:
     left = args.times
     while left > 0:
         cut = cuts[count["runs"] % len(cuts)]
-        left -= until_it_ends(base, cut, f"{base}/whole-{cut}", seconds[cut], min(left, 5))
+        left -= until_it_ends(base, cut, f"{base}/whole-{cut}", seconds, min(left, 5))
         print(f"{args.times - left} of {args.times}: {count}", flush=True)
 bad = ("hangs", "checkpoints lost or torn", "wrong ends", "silent errors")
 print(", ".join(f"{what}: {n}" for what, n in count.items()))

@@ -4,7 +4,7 @@ import re
 import zipfile
 import zlib
 
-OPTIONS = "--width 0.05 --images 192 --batch 64 --epochs 3 --threads 1 --wire topk10-quant8".split()
+OPTIONS = "--width 0.05 --images 320 --test-images 64 --batch 64 --epochs 3 --threads 1 --wire topk10-quant8".split()
 EPOCHS = 3
 RANKS = {"two": 2, "edge": 4, "cloud": 4}
 

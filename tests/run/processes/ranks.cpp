@@ -28,8 +28,10 @@ BoundaryOps damaged_ops() {
   ops.decode = [](std::span<const std::byte> payload, const Extents& s, Out y, ParallelFor par) {
     boundary_ops(chain).decode(flipped(payload), s, y, par);
   };
-  ops.decode_grad = [](std::span<const std::byte> payload, const Extents& s, std::span<const std::byte> index, Out dx,
-                       ParallelFor par) { boundary_ops(chain).decode_grad(flipped(payload), s, flipped(index), dx, par); };
+  ops.decode_grad = [](std::span<const std::byte> payload, const Extents& s, std::span<const std::byte> index,
+                       Out dx, ParallelFor par) {
+    boundary_ops(chain).decode_grad(flipped(payload), s, flipped(index), dx, par);
+  };
   return ops;
 }
 
@@ -172,7 +174,8 @@ int main(int argc, char** argv) {
   Settings s{{"mode", "same"}, {"schedule", "1f1b"}, {"placement", "01230"}, {"wire", "mixed"},
              {"micros", "4"},  {"steps", "3"},       {"timeout", "20000"},   {"batch", "8"}};
   for (int i = 1; i < argc; ++i)
-    if (const char* equal = std::strchr(argv[i], '=')) s[std::string(argv[i], static_cast<std::size_t>(equal - argv[i]))] = equal + 1;
+    if (const char* equal = std::strchr(argv[i], '='))
+      s[std::string(argv[i], static_cast<std::size_t>(equal - argv[i]))] = equal + 1;
   try {
     at::set_num_threads(1);
     s.at("mode") == "drill" ? drill(s) : same(s);
