@@ -2,21 +2,13 @@
 
 #include <ATen/ops/empty.h>
 
-#include <array>
 #include <cstring>
 #include <pcomp/pipeline/checkpoint.hpp>
+#include <pcomp/pipeline/total_report.hpp>
 
 namespace cifar {
 namespace {
 
-/// The numbers of a report that a checkpoint keeps, in one order for writing and for reading.
-std::array<std::int64_t*, 12> counters(pcomp::BoundaryReport& b) {
-  std::array<std::int64_t*, 12> all{};
-  std::size_t n = 0;
-  for (pcomp::Traffic* t : {&b.forward, &b.gradient, &b.inference})
-    for (std::int64_t* v : {&t->messages, &t->bytes, &t->predicted, &t->raw}) all[n++] = v;
-  return all;
-}
 constexpr std::int64_t counted = 12;
 constexpr std::int64_t columns = sizeof(Metrics) / sizeof(double);
 
@@ -48,11 +40,11 @@ void add(pcomp::Report& to, const pcomp::Report& more) {
 
 void save(const std::filesystem::path& folder, const State& state, pcomp::Engine& engine,
           const torch::optim::SGD& optimiser) {
-  pcomp::Report traffic = engine.report();
+  pcomp::Report traffic = pcomp::total_report(engine);
   add(traffic, state.traffic);
   std::vector<std::int64_t> counts;
   for (pcomp::BoundaryReport& b : traffic.boundaries)
-    for (const std::int64_t* n : counters(b)) counts.push_back(*n);
+    for (const std::int64_t* n : pcomp::counters(b)) counts.push_back(*n);
   const auto rows = static_cast<std::int64_t>(state.metrics.size());
   const std::int64_t trained[] = {state.images, traffic.steps};
 
@@ -86,7 +78,7 @@ State load(const std::filesystem::path& folder) {
   state.traffic.boundaries.resize(counts.size() / counted);
   auto from = counts.begin();
   for (pcomp::BoundaryReport& b : state.traffic.boundaries)
-    for (std::int64_t* n : counters(b)) *n = *from++;
+    for (std::int64_t* n : pcomp::counters(b)) *n = *from++;
   return state;
 }
 

@@ -82,6 +82,9 @@ void bind(CLI::App& app, Settings& s) {
   option("--seed", s.seed, "of weights, order and augmentation", "N", any, true)->group(group);
   option("--images", s.images, "train on the first so many images; 0: all", "N", between(0, most), true)
       ->group(group);
+  option("--test-images", s.test_images, "test on the first so many images; 0: all", "N", between(0, most),
+         true)
+      ->group(group);
 
   group = "Data and results";
   option("--data", s.data, "CIFAR-10's binary files [$PCOMP_CIFAR10, else data/, else drawings]", "DIR", any,
@@ -196,6 +199,7 @@ std::vector<std::pair<std::string, std::string>> identity(const Settings& s) {
           {"batch", std::to_string(s.batch)},
           {"micro-batches", std::to_string(s.micro_batches)},
           {"images", std::to_string(s.images)},
+          {"test-images", std::to_string(s.test_images)},
           {"seed", std::to_string(s.seed)}};
 }
 

@@ -1,5 +1,6 @@
 #include "train.hpp"
 
+#include <ATen/Context.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <torch/optim/sgd.h>
@@ -157,8 +158,7 @@ class Run {
     for (const std::string& count : engine_.exchange("number of parameters", std::to_string(parameters)))
       all += std::stoll(count);
     if (!prints_) return;
-    std::printf("data      %s: %d for training, %d for testing\n", data_.what.c_str(), images_,
-                data_.test.size());
+    std::printf("data      %s: %d for training, %d for testing\n", data_.what.c_str(), images_, tested());
     std::printf("network   MobileNetV2, width %g, %lld parameters, cut %s: %s\n", settings_.width,
                 static_cast<long long>(all), settings_.cut.c_str(), std::string(cut_.text).c_str());
     std::printf("wire      %s: %s\n", settings_.wire.c_str(),
@@ -260,6 +260,7 @@ class Run {
     order.augment = false;
     order.pictures = order_.pictures;
     order.batch = std::max(settings_.batch, 256);
+    order.limit = settings_.test_images;
     Batches batches(data_.test, normalisation_, order);
     std::int64_t right = 0;
     for (Batch batch; batches.next(batch);) {
@@ -267,7 +268,11 @@ class Run {
       right += engine_.infer(tensor(batch)).argmax(1).eq(y).sum().item<std::int64_t>();
       if (interrupted) return std::nullopt;
     }
-    return static_cast<double>(right) / data_.test.size();
+    return static_cast<double>(right) / tested();
+  }
+
+  int tested() const {
+    return settings_.test_images > 0 ? std::min(settings_.test_images, data_.test.size()) : data_.test.size();
   }
 
   void write_metrics() const {
@@ -361,6 +366,7 @@ int train(Settings settings) {
                          " cannot be cut into --micro-batches " + std::to_string(settings.micro_batches));
     state.identity = identity(settings);
   }
+  at::manual_seed(settings.seed);
   return Run(world, std::move(settings), std::move(folder), std::move(state)).go();
 }
 

@@ -48,6 +48,8 @@ class Gloo final : public GroupLink {
       throw;
     } catch (const std::exception& e) {
       why = detail::Board::first_line(e.what());
+      if (const auto key = why.find("keys: "); key != std::string::npos)  // Gloo waits for PREFIX/.../PEER
+        why = "rank " + why.substr(why.rfind('/') + 1) + " has not come";
     }
     if (!groups_[1])
       throw Error("pcomp: rank " + std::to_string(launch.rank) + " listens on " + address +

@@ -21,7 +21,7 @@ def free_port():
 class Ranks:
     """N processes of a program; `options` are each rank's own, or the same for all."""
 
-    def __init__(self, program, size, *options, each=None, by="torchrun", port=None, env=None, only=None):
+    def __init__(self, program, size, *options, each=None, by="torchrun", port=None, env=None, only=None, **popen):
         port = port or free_port()
         names = {"torchrun": ("RANK", "WORLD_SIZE"), "mpirun": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
                  "srun": ("SLURM_PROCID", "SLURM_NTASKS")}[by]
@@ -32,7 +32,7 @@ class Ranks:
             own[names[0]], own[names[1]] = str(rank), str(size)
             words = [program, *options, *(each[rank] if each else ())]
             self.processes[rank] = subprocess.Popen(words, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                                    text=True)
+                                                    text=True, **popen)
 
     def __getitem__(self, rank):
         return self.processes[rank]

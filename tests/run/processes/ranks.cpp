@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <pcomp/pcomp.hpp>
+#include <random>
 
 #include "../torch/net.hpp"
 
@@ -13,12 +14,37 @@ namespace {
 
 using Settings = std::map<std::string, std::string>;
 
+constexpr auto chain = Quant<8> | TopK<Ratio<1, 4>>;
+
+/// Some bytes of a payload, flipped on the way.
+std::vector<std::byte> flipped(std::span<const std::byte> payload) {
+  static thread_local std::mt19937 random(1);
+  std::vector<std::byte> bytes(payload.begin(), payload.end());
+  for (int i = 0; i < 5; ++i) bytes[random() % bytes.size()] ^= static_cast<std::byte>(1u << random() % 8);
+  return bytes;
+}
+BoundaryOps damaged_ops() {
+  BoundaryOps ops = boundary_ops(chain);
+  ops.decode = [](std::span<const std::byte> payload, const Extents& s, Out y, ParallelFor par) {
+    boundary_ops(chain).decode(flipped(payload), s, y, par);
+  };
+  ops.decode_grad = [](std::span<const std::byte> payload, const Extents& s, std::span<const std::byte> index,
+                       Out dx, ParallelFor par) {
+    boundary_ops(chain).decode_grad(flipped(payload), s, flipped(index), dx, par);
+  };
+  return ops;
+}
+
 std::vector<const BoundaryOps*> wires_of(const std::string& name) {
   if (name == "raw") return std::vector<const BoundaryOps*>(4, &boundary_ops(Raw));
   if (name == "quant") return std::vector<const BoundaryOps*>(4, &boundary_ops(Quant<8>));
   if (name == "mixed")
     return {&boundary_ops(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
             &boundary_ops(Wire<Quant<4>, Quant<8>>{}), &boundary_ops(Raw), &boundary_ops(BFloat16)};
+  if (name == "damaged") {
+    static const BoundaryOps damaged = damaged_ops();
+    return std::vector<const BoundaryOps*>(4, &damaged);
+  }
   throw Error("no wires " + name);
 }
 
@@ -148,7 +174,8 @@ int main(int argc, char** argv) {
   Settings s{{"mode", "same"}, {"schedule", "1f1b"}, {"placement", "01230"}, {"wire", "mixed"},
              {"micros", "4"},  {"steps", "3"},       {"timeout", "20000"},   {"batch", "8"}};
   for (int i = 1; i < argc; ++i)
-    if (const char* equal = std::strchr(argv[i], '=')) s[std::string(argv[i], static_cast<std::size_t>(equal - argv[i]))] = equal + 1;
+    if (const char* equal = std::strchr(argv[i], '='))
+      s[std::string(argv[i], static_cast<std::size_t>(equal - argv[i]))] = equal + 1;
   try {
     at::set_num_threads(1);
     s.at("mode") == "drill" ? drill(s) : same(s);
