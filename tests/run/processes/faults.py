@@ -28,7 +28,7 @@ parser.add_argument("--drill", help="test-ranks: damaged payloads too")
 args = parser.parse_args()
 dice = random.Random(args.seed)
 print(f"seed {args.seed}", flush=True)
-MARGIN = 6  # seconds beyond the time limit: a roll call, the way out of a busy process, two cores for four ranks
+MARGIN = 6  # seconds for a roll call and the way out of a busy process
 STEP = re.compile(r"pcomp: rank \d+, stage \d+, micro-batch \d+, \w+: ")
 count = dict.fromkeys(("killed", "stopped", "hangs", "checkpoints lost or torn", "wrong ends", "silent errors",
                        "in a step", "at a start or a save", "runs"), 0)
@@ -52,11 +52,11 @@ def checkpoint(folder, before):
     return now[0] if now else None
 
 
-def harm(ranks, how):
-    """One rank is killed or stopped; the others have to end by themselves."""
+def harm(ranks, how, start):
+    """One rank is killed or stopped; the others have to end by themselves, also those that were still starting."""
     victim = dice.randrange(len(ranks.processes))
     ranks[victim].send_signal(how)
-    end = time.monotonic() + args.timeout + MARGIN
+    end = time.monotonic() + start + args.timeout + MARGIN
     for rank, p in ranks.processes.items():
         if rank == victim:
             continue
@@ -106,7 +106,7 @@ def until_it_ends(base, cut, whole, seconds, times):
             return attempt
         how = dice.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP))
         count["killed" if how == signal.SIGKILL else "stopped"] += 1
-        victim, done = harm(ranks, how)
+        victim, done = harm(ranks, how, seconds[cut])
         if args.verbose:
             print(f"rank {victim} of {cut} got {how.name} after {moment:.1f} s, attempt {attempt}")
         kept = checkpoint(folder, kept)
