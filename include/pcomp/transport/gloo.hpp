@@ -40,7 +40,7 @@ class Gloo final : public GroupLink {
                                                              store),
                       launch.rank, launch.size, options);
               },
-              2 * timeout, [this] { return is_over(); }))
+              timeout + std::chrono::milliseconds(500), [this] { return is_over(); }))
         groups_ = *groups;
       else
         expect_no_abort();

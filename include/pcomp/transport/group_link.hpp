@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <deque>
 #include <optional>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
@@ -91,20 +92,8 @@ class GroupLink : public Transport {
  private:
   Ticket post(int peer, const Message& m, std::byte* data, std::size_t size, bool sends) {
     expect_no_abort();
-    Ticket t;
-    if (free_.empty()) {
-      t = static_cast<Ticket>(posts_.size());
-      std::lock_guard lock(mutex_);
-      posts_.emplace_back();
-    } else {
-      t = free_.back();
-      free_.pop_back();
-    }
+    const Ticket t = place(data, size, sends);
     Post& p = posts_[static_cast<std::size_t>(t)];
-    if (p.data != data || p.size != size || p.sends != sends || !p.tensor.defined()) {
-      p.data = data, p.size = size, p.sends = sends;
-      p.tensor = tensor(p);
-    }
     p.peer = peer;
     if (sends) before_send(p);
     tensors_.assign(1, p.tensor);
@@ -117,6 +106,29 @@ class GroupLink : public Transport {
     }
     std::lock_guard lock(mutex_);
     p.work = std::move(work);
+    return t;
+  }
+
+  /// A free post, if possible one that had this buffer before: its tensor is there.
+  Ticket place(std::byte* data, std::size_t size, bool sends) {
+    auto found = std::find_if(free_.begin(), free_.end(), [&](Ticket t) {
+      const Post& p = posts_[static_cast<std::size_t>(t)];
+      return p.data == data && p.size == size && p.sends == sends;
+    });
+    if (found == free_.end()) {
+      constexpr std::size_t most = 256;
+      if (free_.empty() || posts_.size() < most) {
+        std::lock_guard lock(mutex_);
+        free_.push_back(static_cast<Ticket>(posts_.size()));
+        posts_.emplace_back();
+      }
+      found = free_.end() - 1;
+      Post& p = posts_[static_cast<std::size_t>(*found)];
+      p.data = data, p.size = size, p.sends = sends;
+      p.tensor = tensor(p);
+    }
+    const Ticket t = *found;
+    free_.erase(found);
     return t;
   }
 

@@ -52,3 +52,20 @@ class Ranks:
         self.seconds = time.monotonic() - self.begin
         expect(not hung, f"ranks {hung} hang: {done}")
         return done
+
+
+def listening(pid):
+    """The addresses on which a process listens, as the kernel's hexadecimal."""
+    inodes = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            inodes.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except OSError:
+            pass
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in open(f"/proc/{pid}/net/{table}").read().splitlines()[1:]:
+            word = line.split()
+            if word[3] == "0A" and f"socket:[{word[9]}]" in inodes:
+                found.add(word[1].rsplit(":", 1)[0])
+    return found

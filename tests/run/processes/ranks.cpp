@@ -41,6 +41,14 @@ std::vector<const BoundaryOps*> wires_of(const std::string& name) {
   if (name == "mixed")
     return {&boundary_ops(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
             &boundary_ops(Wire<Quant<4>, Quant<8>>{}), &boundary_ops(Raw), &boundary_ops(BFloat16)};
+  if (name == "broken") {
+    static const BoundaryOps broken = [] {
+      BoundaryOps ops = boundary_ops(Raw);
+      ops.decode_grad = [](auto...) { throw std::runtime_error("this decoder is out of order"); };
+      return ops;
+    }();
+    return std::vector<const BoundaryOps*>(4, &broken);
+  }
   if (name == "damaged") {
     static const BoundaryOps damaged = damaged_ops();
     return std::vector<const BoundaryOps*>(4, &damaged);

@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 
-from launch import Ranks, expect, free_port
+from launch import Ranks, expect, free_port, listening
 
 program = sys.argv[1]
 show = "--show" in sys.argv
@@ -77,4 +77,13 @@ for env, reason in (({"WORLD_SIZE": "2"}, "RANK, which says which one this is, i
     expect(done.returncode == 1 and reason in done.stderr, f"{env}: {done.stderr}")
 done = subprocess.run([program, "mode=drill"], env={"PATH": "/usr/bin", "WORLD_SIZE": "1", "RANK": "0"}, capture_output=True, text=True)
 expect(done.returncode == 0 and "end" in done.stdout, "one process alone: threads")
+check("an exception", Ranks(program, 4, "mode=drill", "wire=broken"), ", RecvGrad: this decoder is out of order", alike=True)
+
+ranks = Ranks(program, 2, "mode=drill", "placement=01010", "steps=1000000")
+for rank in (0, 1):
+    ranks[rank].stdout.readline()  # a step is over
+    found = listening(ranks[rank].pid)
+    expect(found == {"0100007F"}, f"rank {rank} listens on {found}, not on 127.0.0.1 alone")
+ranks[0].kill()
+ranks.wait()
 print("mistakes at the start: one clear error on every rank")
