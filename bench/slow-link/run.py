@@ -19,6 +19,7 @@ from contender import Contender  # noqa: E402
 KEEP = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=1073741824:"
                           "glibc.malloc.arena_max=1"}
 DEVICE = "pcomp0"
+HOSTS = pathlib.Path("/etc/netns")
 PAYLOAD = 1448 / 1514  # of a full Ethernet frame, what TCP with time stamps carries
 
 
@@ -53,6 +54,11 @@ class SlowLink:
         try:
             for name in self.names:
                 ip("netns", "add", name)
+                # What `ip netns exec` shows as /etc/hosts: c10d asks for the names of both ends.
+                folder = HOSTS / name
+                folder.mkdir(parents=True)
+                (folder / "hosts").write_text("127.0.0.1 localhost\n" +
+                                              "".join(f"{h} pcomp-rank-{i}\n" for i, h in enumerate(self.hosts)))
                 ip("-n", name, "link", "set", "lo", "up")
             ip("-n", self.names[0], "link", "add", DEVICE, "type", "veth", "peer", "name", DEVICE, "netns",
                self.names[1])
@@ -93,6 +99,7 @@ def remove(name):
             pass
     ip("-n", name, "link", "delete", DEVICE, check=False)
     ip("netns", "delete", name, check=False)
+    shutil.rmtree(HOSTS / name, ignore_errors=True)
 
 
 def remove_left_overs():
@@ -103,9 +110,9 @@ def remove_left_overs():
             remove(match[1])
 
 
-def build_program(build):
+def build_program(build, target):
     subprocess.run(["cmake", str(build)], check=True, stdout=subprocess.DEVNULL)
-    made = subprocess.run(["cmake", "--build", str(build), "--target", "bench-step", "-j1"], capture_output=True, text=True)
+    made = subprocess.run(["cmake", "--build", str(build), "--target", target, "-j1"], capture_output=True, text=True)
     if made.returncode:
         sys.exit(made.stdout + made.stderr)
 
@@ -116,8 +123,11 @@ def measure(args, rate, latency, build, python):
     wires = args.wires.split(",")
     with SlowLink(rate, latency) as link:
         if latency > 0 and not link.delayed:
-            print(f"NOTE: this kernel has no netem: the latency of {args.latency} is NOT applied, and not predicted")
+            print(f"NOTE: this kernel has no netem: the latency of {args.latency} is NOT applied, and not predicted",
+                  flush=True)
             latency = 0
+        if args.plan:
+            return plan(args, link, build)
         made = {}
         try:
             for wire in wires:
@@ -144,6 +154,18 @@ def measure(args, rate, latency, build, python):
     return times, predicted
 
 
+def plan(args, link, build):
+    """pcomp-plan on both ends: it measures the blocks and the link, and checks what it predicts."""
+    command = [str(build / "examples/110-pcomp-plan/pcomp-plan"), "--width", str(args.width), "--batch", str(args.batch),
+               "--check", "6"]
+    ranks = []
+    for rank, prefix in enumerate(link.prefix()):
+        own = dict(os.environ, RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR=link.hosts[0], MASTER_PORT="29500")
+        ranks.append(subprocess.Popen([*prefix, *command], env=own, stdout=None if rank == 0 else subprocess.DEVNULL))
+    if any([p.wait() for p in ranks]):
+        stop("pcomp-plan failed; what it said is above")
+
+
 def show(times, predicted):
     peer = times.get(("peer", "slow"))
     print(f"  {'wire':16} {'loopback':>10} {'slow link':>10} {'predicted':>10}   of loopback" + ("   of the peer" if peer else ""))
@@ -163,6 +185,7 @@ def main():
     parser.add_argument("--latency", default="0ms", help="one way, where the kernel has netem [0ms]")
     parser.add_argument("--wires", default="raw,quant8,thin", metavar="NAME,...", help="[raw,quant8,thin]")
     parser.add_argument("--peer", action="store_true", help="torch.distributed.pipelining in the same run")
+    parser.add_argument("--plan", action="store_true", help="instead, let pcomp-plan measure and check itself there")
     parser.add_argument("--width", type=float, default=0.25, metavar="X", help="of MobileNetV2 [0.25]")
     parser.add_argument("--after", type=int, default=1, metavar="N", help="cut behind this block [1]")
     parser.add_argument("--schedule", default="1f1b", choices=["1f1b", "gpipe"])
@@ -184,7 +207,9 @@ def main():
             stop(f"there is no {program}: apt-get install iproute2")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     build = (ROOT / os.environ.get("PCOMP_BUILD", "build/release")).resolve()
-    build_program(build)
+    build_program(build, "pcomp-plan" if args.plan else "bench-step")
+    if args.plan:
+        return measure(args, rate, latency, build, None)
     python = peers.python(build) if args.peer else None
     print(f"MobileNetV2 of width {args.width} cut behind block {args.after}, batch {args.batch} in {args.micro_batches} "
           f"micro-batches, {args.schedule}, one thread a rank;\n{args.rate} in each direction; medians of {args.rounds} "
