@@ -2,6 +2,7 @@
 namespace pcomp::detail::HWY_NAMESPACE {
 
 #if PCOMP_BMI2
+// maskz forms throughout: g++ 12 takes the plain ones for uninitialised reads (bug 105593).
 /// Whole numbers of 0 to 255 as bytes: the four (two) packs keep to 128-bit lanes, a last shuffle puts them in order.
 template <class DI>
 HWY_INLINE void store_bytes(DI di, const hn::Vec<DI>* number, std::uint8_t* to) {
@@ -10,7 +11,7 @@ HWY_INLINE void store_bytes(DI di, const hn::Vec<DI>* number, std::uint8_t* to) 
   const __m512i words0 = _mm512_packs_epi32(number[0].raw, number[1].raw);
   const __m512i words1 = _mm512_packs_epi32(number[2].raw, number[3].raw);
   const __m512i bytes = _mm512_packus_epi16(words0, words1);
-  return (void)di, _mm512_storeu_si512(to, _mm512_permutexvar_epi32(order, bytes));
+  return (void)di, _mm512_storeu_si512(to, _mm512_maskz_permutexvar_epi32(0xffff, order, bytes));
 #else
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   const __m256i words0 = _mm256_packs_epi32(number[0].raw, number[1].raw);
@@ -23,7 +24,7 @@ HWY_INLINE void store_bytes(DI di, const hn::Vec<DI>* number, std::uint8_t* to) 
 template <class V>
 HWY_INLINE auto to_nearest(V x) {  // of a number that is in range
 #if PCOMP_AVX512
-  return hn::Vec<hn::RebindToSigned<hn::DFromV<V>>>{_mm512_cvtps_epi32(x.raw)};
+  return hn::Vec<hn::RebindToSigned<hn::DFromV<V>>>{_mm512_maskz_cvtps_epi32(0xffff, x.raw)};
 #else
   return hn::Vec<hn::RebindToSigned<hn::DFromV<V>>>{_mm256_cvtps_epi32(x.raw)};
 #endif

@@ -168,13 +168,13 @@ HWY_INLINE std::int64_t ones_of(std::uint64_t word, std::uint32_t first, std::ui
   const __m512i number = _mm512_maskz_compress_epi8(word, hn::Iota(hn::ScalableTag<std::uint8_t>(), 0).raw);
   const auto start = hn::Set(d, first);
   const auto part = [&](__m128i bytes, int at) HWY_ATTR {
-    hn::StoreU(hn::Add(hn::Vec<decltype(d)>{_mm512_cvtepu8_epi32(bytes)}, start), d, out + at);
+    hn::StoreU(hn::Add(hn::Vec<decltype(d)>{_mm512_maskz_cvtepu8_epi32(0xffff, bytes)}, start), d, out + at);
   };
-  part(_mm512_castsi512_si128(number), 0);
-  part(_mm512_extracti32x4_epi32(number, 1), 16);
+  part(_mm512_maskz_extracti32x4_epi32(0xf, number, 0), 0);
+  part(_mm512_maskz_extracti32x4_epi32(0xf, number, 1), 16);
   if (n > 32) {
-    part(_mm512_extracti32x4_epi32(number, 2), 32);
-    part(_mm512_extracti32x4_epi32(number, 3), 48);
+    part(_mm512_maskz_extracti32x4_epi32(0xf, number, 2), 32);
+    part(_mm512_maskz_extracti32x4_epi32(0xf, number, 3), 48);
   }
 #else
   for (std::int64_t i = 0; i < n; i += 8)  // eight without asking: a branch for each would be mispredicted
