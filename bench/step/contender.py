@@ -15,18 +15,18 @@ class Contender:
     def __init__(self, command, ranks, env=None, prefix=None, host="127.0.0.1"):
         """`prefix`: for each rank what its command begins with, such as `ip netns exec NAME`."""
         self.command = command
-        settings = dict(os.environ, OMP_NUM_THREADS="1", MASTER_ADDR=host, MASTER_PORT=str(free_port()), **(env or {}))
+        settings = dict(os.environ, OMP_NUM_THREADS="1", TORCH_CPP_LOG_LEVEL="ERROR", MASTER_ADDR=host, MASTER_PORT=str(free_port()), **(env or {}))
         self.processes = []
         for rank in range(ranks):
             own = dict(settings, RANK=str(rank), WORLD_SIZE=str(ranks)) if ranks > 1 else settings
             self.processes.append(subprocess.Popen([*(prefix[rank] if prefix else ()), *command], env=own, text=True,
                                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE))
 
-    def run(self, steps):
-        """Seconds of one step: those of the slower rank."""
+    def run(self, line):
+        """The answer to one line: for a number of steps the seconds of one, those of the slower rank."""
         for p in self.processes:
             try:
-                p.stdin.write(f"{steps}\n")
+                p.stdin.write(f"{line}\n")
                 p.stdin.flush()
             except BrokenPipeError:
                 pass
@@ -34,7 +34,7 @@ class Contender:
         if not all(answers):
             self.end()
             sys.exit(f"{' '.join(self.command)} ended; what it said is above")
-        return max(float(a.split()[0]) for a in answers)
+        return max(float(a) for a in answers)
 
     def end(self):
         for p in self.processes:

@@ -13,8 +13,9 @@ from contender import Contender
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = ROOT / "bench" / "step"
-# What the programs of this project set with mallopt, for a program that does not: keep freed blocks.
-KEEP = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=1073741824"}
+# What pcomp::keep_memory sets, for a program that does not.
+KEEP = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=1073741824:"
+                          "glibc.malloc.arena_max=1"}
 
 
 def contenders(args, job, build, python):

@@ -95,6 +95,9 @@ void bind(CLI::App& app, Settings& s) {
       ->group(group);
   app.add_flag("--resume", s.resume, "go on after the last whole epoch, with the run's own settings")
       ->group(group);
+  option("--trace", s.trace, "the last step, operation by operation, for https://ui.perfetto.dev", "FILE",
+         any, false)
+      ->group(group);
   option("--threads", s.threads, "of each rank; 0: the cores divided by the ranks", "N", between(0, 4096),
          true)
       ->group(group);
@@ -220,7 +223,7 @@ Settings resumed(const Settings& now, const std::vector<std::pair<std::string, s
       if (option == kept[i].first && current[i].second != kept[i].second)
         throw pcomp::Error("--" + option + " " + current[i].second + ": the run to resume has --" + option +
                            " " + kept[i].second);
-  s.data = now.data, s.out = now.out, s.threads = now.threads, s.timeout = now.timeout;
+  s.data = now.data, s.out = now.out, s.trace = now.trace, s.threads = now.threads, s.timeout = now.timeout;
   s.resume = true, s.given = now.given;
   return s;
 }

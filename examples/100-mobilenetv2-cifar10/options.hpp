@@ -14,7 +14,7 @@ struct Settings {
   int epochs = 6, warmup = 1, batch = 128, micro_batches = 4, images = 0, test_images = 0;
   std::uint64_t seed = 1;
   // Around it.
-  std::string data, out;
+  std::string data, out, trace;
   int threads = 0, timeout = 600;
   bool resume = false, list_wires = false;
 

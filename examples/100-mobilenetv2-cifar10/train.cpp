@@ -13,7 +13,9 @@
 #include <pcomp/pipeline/engine.hpp>
 #include <pcomp/pipeline/loss.hpp>
 #include <pcomp/pipeline/total_report.hpp>
+#include <pcomp/pipeline/total_trace.hpp>
 #include <pcomp/pipeline/write_whole.hpp>
+#include <pcomp/schedule/chrome_trace.hpp>
 #include <pcomp/schedule/gpipe.hpp>
 #include <pcomp/schedule/one_f_one_b.hpp>
 #include <pcomp/schedule/zero_bubble.hpp>
@@ -190,6 +192,7 @@ class Run {
   /// False if a signal came: the epoch is then as if it had not begun.
   bool train_epoch(int epoch) {
     engine_.train();
+    engine_.record(!settings_.trace.empty());
     order_.epoch = epoch;
     Batches batches(data_.train, normalisation_, order_);
     Progress progress("epoch " + std::to_string(epoch) + "/" + std::to_string(settings_.epochs), images_);
@@ -284,8 +287,13 @@ class Run {
   }
 
   void conclude() {
-    pcomp::Report traffic = pcomp::total_report(engine_);
+    const pcomp::Report session = pcomp::total_report(engine_);
+    pcomp::Report traffic = session;
     add(traffic, state_.traffic);
+    if (!settings_.trace.empty() && session.steps > 0) {
+      const pcomp::Trace trace = pcomp::total_trace(engine_);
+      if (prints_) pcomp::write_whole(settings_.trace, pcomp::ChromeTrace()(trace));
+    }
     if (!prints_) return;
     const auto best =
         std::max_element(state_.metrics.begin(), state_.metrics.end(),
@@ -311,6 +319,9 @@ class Run {
       return std::find(cut_.compressed.begin(), cut_.compressed.end(), edge) != cut_.compressed.end();
     });
     share("all boundaries", [](int) { return true; });
+    std::fflush(stdout);
+    session.print_times(std::cout);
+    std::cout.flush();
   }
 
   Settings settings_;

@@ -120,6 +120,8 @@ class Engine {
   void record(bool on = true) { recording_ = on; }
   /// The last step that was recorded, in seconds since its begin.
   const Trace& trace() const { return trace_; }
+  /// When that step began here, by this machine's steady clock.
+  detail::Stopwatch::Clock::time_point trace_origin() const { return trace_origin_; }
 
   /// The texts of all processes, in the order of their ranks; every process calls it. With threads: the one.
   std::vector<std::string> exchange(const std::string& about, const std::string& text) {
@@ -149,7 +151,14 @@ class Engine {
     }
     r.ranks.resize(static_cast<std::size_t>(schedule_.ranks));
     for (const auto& rank : ranks_)
-      r.ranks[static_cast<std::size_t>(rank->executor.rank())] = rank->executor.times();
+      r.ranks[static_cast<std::size_t>(rank->executor.rank())] = rank->executor.stopwatch().times();
+    r.stages.resize(static_cast<std::size_t>(schedule_.stages));
+    for (int s = 0; s < schedule_.stages; ++s)
+      for (const auto& rank : ranks_)
+        if (const auto& own = rank->executor.stopwatch().stages();
+            schedule_.rank_of(s) == rank->executor.rank() && static_cast<std::size_t>(s) < own.size())
+          r.stages[static_cast<std::size_t>(s)] = own[static_cast<std::size_t>(s)];
+    r.predict(schedule_);
     return r;
   }
 
@@ -233,6 +242,7 @@ class Engine {
       trace_ = {detail::describe(table.policy.c_str(), table.size()) + ", measured", table.stages, false, {}};
     if (record) trace_.ranks.resize(static_cast<std::size_t>(table.ranks));
     const auto origin = detail::Stopwatch::Clock::now();
+    if (record) trace_origin_ = origin;
     on_every_rank([&](Rank& rank) {
       const int r = rank.executor.rank();
       rank.executor.stopwatch().record(record ? &trace_.ranks[static_cast<std::size_t>(r)] : nullptr, origin);
@@ -277,6 +287,7 @@ class Engine {
   std::int64_t steps_ = 0;
   bool recording_ = false;
   Trace trace_;
+  detail::Stopwatch::Clock::time_point trace_origin_;
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::unique_ptr<Links> links_;  // destroyed first: nothing may arrive in a buffer that is gone
 };

@@ -27,9 +27,9 @@ class Executor {
   void build(int stage, const StageSpec& spec) { stages_[stage].module = spec.build(); }
   const StageModule& stage(int s) const { return stages_.at(s).module; }
   int rank() const { return rank_; }
-  const RankReport& times() const { return times_; }
   const WireEnds& ends() const { return ends_; }
   Stopwatch& stopwatch() { return timed_; }
+  const Stopwatch& stopwatch() const { return timed_; }
   /// Of the last step: the weighted loss or, in inference, the output of every micro-batch.
   std::vector<at::Tensor> results() { return results_.take(); }
 
@@ -39,6 +39,7 @@ class Executor {
     batch_ = &batch;
     link_ = &link;
     now_ = {};
+    timed_.begin(batch.loss != nullptr);
     if (!row.empty()) now_ = row.front();
     try {
       ends_.begin(batch);
@@ -48,10 +49,11 @@ class Executor {
         if (const std::string reason = link.aborted(); !reason.empty()) throw Error(reason);
         act(a);
       }
-      timed_(times_.wait, now_, [&] {
+      timed_(&RankReport::send, now_, [&] {
         for (auto& entry : stages_) entry.second.sent.flush(), entry.second.sent_grad.flush();
-        results_.receive();
       });
+      timed_(&RankReport::wait, now_, [&] { results_.receive(); });
+      timed_.end();
     } catch (const c10::Error& e) {
       fail(now_, e.what_without_backtrace());
     } catch (const std::exception& e) {
@@ -119,15 +121,15 @@ class Executor {
       case Op::SendGrad:
         return stages_.at(a.stage).early_grad.pass([&](int m) { send_grad(a.stage, m); });
       case Op::BackwardWeights:
-        return timed_(times_.compute, now_, [&] { live(a.stage, a.micro).split.weights(); });
+        return timed_(&RankReport::compute, now_, [&] { live(a.stage, a.micro).split.weights(); });
     }
   }
 
   void receive(int stage, int micro) {
     Held& s = stages_.at(stage);
     std::span<const std::byte> payload;
-    timed_(times_.wait, now_, [&] { payload = s.received.take(); });
-    timed_(times_.codec, now_, [&] { ends_.arrive(stage - 1, micro, live(stage, micro), payload); });
+    timed_(&RankReport::wait, now_, [&] { payload = s.received.take(); });
+    timed_(&RankReport::decode, now_, [&] { ends_.arrive(stage - 1, micro, live(stage, micro), payload); });
     s.received.release();
   }
 
@@ -135,16 +137,16 @@ class Executor {
     now_.op = Op::Send;
     Held& s = stages_.at(stage);
     std::span<std::byte> payload;
-    timed_(times_.wait, now_, [&] { payload = s.sent.buffer(ends_.bytes(stage, micro)); });
-    timed_(times_.codec, now_, [&] { ends_.depart(stage, micro, live(stage, micro), payload); });
-    s.sent.send(micro);
+    timed_(&RankReport::send, now_, [&] { payload = s.sent.buffer(ends_.bytes(stage, micro)); });
+    timed_(&RankReport::encode, now_, [&] { ends_.depart(stage, micro, live(stage, micro), payload); });
+    timed_(&RankReport::send, now_, [&] { s.sent.send(micro); });
   }
 
   void receive_grad(int stage, int micro) {
     Held& s = stages_.at(stage);
     std::span<const std::byte> payload;
-    timed_(times_.wait, now_, [&] { payload = s.received_grad.take(); });
-    timed_(times_.codec, now_, [&] { ends_.arrive_grad(stage, micro, live(stage, micro), payload); });
+    timed_(&RankReport::wait, now_, [&] { payload = s.received_grad.take(); });
+    timed_(&RankReport::decode, now_, [&] { ends_.arrive_grad(stage, micro, live(stage, micro), payload); });
     s.received_grad.release();
   }
 
@@ -152,15 +154,17 @@ class Executor {
     now_.op = Op::SendGrad;
     Held& s = stages_.at(stage);
     std::span<std::byte> payload;
-    timed_(times_.wait, now_, [&] { payload = s.sent_grad.buffer(ends_.grad_bytes(stage - 1, micro)); });
-    timed_(times_.codec, now_, [&] { ends_.depart_grad(stage - 1, micro, live(stage, micro), payload); });
-    s.sent_grad.send(micro);
+    timed_(&RankReport::send, now_,
+           [&] { payload = s.sent_grad.buffer(ends_.grad_bytes(stage - 1, micro)); });
+    timed_(&RankReport::encode, now_,
+           [&] { ends_.depart_grad(stage - 1, micro, live(stage, micro), payload); });
+    timed_(&RankReport::send, now_, [&] { s.sent_grad.send(micro); });
   }
 
   void forward_pass(int stage, int micro) {
     Live& v = live(stage, micro);
     const MicroBatch& part = batch_->parts[at(micro)];
-    timed_(times_.compute, now_, [&] {
+    timed_(&RankReport::compute, now_, [&] {
       if (stage == 0) v.input = batch_->x.narrow(0, part.first, part.count);
       v.output = stages_.at(stage).module.forward(v.input);
       if (last(stage)) finish(v, part, micro);
@@ -171,7 +175,7 @@ class Executor {
       throw Error("the output has shape " + to_string(extents_of(v.output)) +
                   ", but one sample gave a shape that makes it " + to_string(batch_->shape(stage, micro)));
     if (local(stage))
-      timed_(times_.codec, now_, [&] { ends_.hand_over(stage, micro, v, live(stage + 1, micro)); });
+      timed_(&RankReport::encode, now_, [&] { ends_.hand_over(stage, micro, v, live(stage + 1, micro)); });
     else
       stages_.at(stage).early.offer(micro, [&](int m) { send(stage, m); });
   }
@@ -195,7 +199,7 @@ class Executor {
 
   void backward_pass(int stage, int micro) {
     Live& v = live(stage, micro);
-    timed_(times_.compute, now_, [&] {
+    timed_(&RankReport::compute, now_, [&] {
       if (v.output.requires_grad() && split_)
         v.input_grad = v.split.inputs(v.output, v.output_grad, v.entrance.get());
       else if (v.output.requires_grad())
@@ -205,7 +209,8 @@ class Executor {
     });
     if (stage == 0) return;
     if (local(stage - 1))
-      timed_(times_.codec, now_, [&] { ends_.hand_back(stage - 1, micro, v, live(stage - 1, micro)); });
+      timed_(&RankReport::encode, now_,
+             [&] { ends_.hand_back(stage - 1, micro, v, live(stage - 1, micro)); });
     else
       stages_.at(stage).early_grad.offer(micro, [&](int m) { send_grad(stage, m); });
   }
@@ -237,7 +242,6 @@ class Executor {
   Action now_;
   bool split_ = false;  ///< the row has BackwardWeights
   Stopwatch timed_;
-  RankReport times_;
 };
 
 }  // namespace pcomp::detail

@@ -15,7 +15,19 @@ inline std::array<std::int64_t*, 12> counters(BoundaryReport& b) {
   return all;
 }
 
-/// What all ranks sent, on every rank: the sum of their reports.
+namespace detail {
+/// Every number of seconds in a report, in one order.
+inline std::vector<double*> seconds_of(Report& r) {
+  std::vector<double*> all;
+  for (RankReport& k : r.ranks)
+    for (double* v : k.counters()) all.push_back(v);
+  for (StageReport& s : r.stages)
+    for (double* v : {&s.sum.forward, &s.sum.backward, &s.sum.weights}) all.push_back(v);
+  return all;
+}
+}  // namespace detail
+
+/// What all ranks sent and where their time went, on every rank: the sum of their reports.
 ///
 /// Processes: all call it. With threads it is `engine.report()`.
 /// Example: examples/100-mobilenetv2-cifar10
@@ -25,8 +37,8 @@ inline Report total_report(Engine& engine) {
   own.precision(17);
   for (BoundaryReport& b : total.boundaries)
     for (std::int64_t* v : counters(b)) own << std::exchange(*v, 0) << ' ';
-  for (RankReport& r : total.ranks)
-    for (double* v : {&r.compute, &r.codec, &r.wait}) own << std::exchange(*v, 0) << ' ';
+  for (double* v : detail::seconds_of(total)) own << std::exchange(*v, 0) << ' ';
+  for (StageReport& s : total.stages) own << std::exchange(s.micros, 0) << ' ';
   for (const std::string& text : engine.exchange("report", own.str())) {
     std::istringstream in(text);
     for (BoundaryReport& b : total.boundaries)
@@ -35,13 +47,18 @@ inline Report total_report(Engine& engine) {
         in >> more;
         *v += more;
       }
-    for (RankReport& r : total.ranks)
-      for (double* v : {&r.compute, &r.codec, &r.wait}) {
-        double more = 0;
-        in >> more;
-        *v += more;
-      }
+    for (double* v : detail::seconds_of(total)) {
+      double more = 0;
+      in >> more;
+      *v += more;
+    }
+    for (StageReport& s : total.stages) {
+      std::int64_t more = 0;
+      in >> more;
+      s.micros += more;
+    }
   }
+  total.predict(engine.schedule());
   return total;
 }
 

@@ -49,18 +49,18 @@ class Processes final : public Links {
  private:
   std::unique_ptr<GroupLink> make() {
 #if defined(USE_C10D_NCCL)
-    if (kind_ == Link::Nccl) return std::make_unique<Nccl>(*board_, name_, timeout_);
+    if (kind_ == LinkKind::Nccl) return std::make_unique<Nccl>(*board_, name_, timeout_);
 #endif
 #if defined(USE_C10D_GLOO)
-    if (kind_ == Link::Gloo) return std::make_unique<Gloo>(*board_, name_, interface_, timeout_);
+    if (kind_ == LinkKind::Gloo) return std::make_unique<Gloo>(*board_, name_, interface_, timeout_);
 #endif
-    throw Error(std::string("pcomp: this build has no ") + (kind_ == Link::Gloo ? "Gloo" : "NCCL") +
+    throw Error(std::string("pcomp: this build has no ") + (kind_ == LinkKind::Gloo ? "Gloo" : "NCCL") +
                 ": its headers were not found when it was configured");
   }
 
   std::chrono::milliseconds timeout_;
   std::vector<int> here_, elsewhere_;
-  Link kind_;
+  LinkKind kind_;
   std::string interface_, name_;
   int exchanges_ = 0;
   std::shared_ptr<detail::Board> board_;

@@ -18,7 +18,7 @@ struct Meeting {
 }  // namespace detail
 
 /// How payloads travel between processes.
-enum class Link { Gloo, Nccl };
+enum class LinkKind { Gloo, Nccl };
 
 /// Where the ranks of a pipeline live.
 ///
@@ -59,9 +59,9 @@ class World {
   /// which MASTER_ADDR is reached. Never all interfaces.
   std::string interface = from_environment("PCOMP_INTERFACE", "GLOO_SOCKET_IFNAME");
 #if !defined(USE_C10D_GLOO) && defined(USE_C10D_NCCL)
-  Link link = Link::Nccl;
+  LinkKind link = LinkKind::Nccl;
 #else
-  Link link = Link::Gloo;
+  LinkKind link = LinkKind::Gloo;
 #endif
 
   /// For the pipelines that are built on this world.
