@@ -138,10 +138,7 @@ void check(const pcomp::World& world, const Settings& s, const plan::Choices& ch
   for (const plan::Candidate& c : chosen) {
     plan::Choices here = choices;
     if (!world.processes()) here.link = {};
-    const double predicted =
-        pcomp::simulate(plan::table_of(c.schedule, static_cast<int>(c.first.size()), c.micro_batches),
-                        plan::costs_of(here, c))
-            .seconds;
+    const double predicted = plan::predict(here, c).seconds;
     const double measured = run(world, s, c);
     if (!prints) continue;
     std::printf("%9.1f %9.1f %11.3f           %s, %s, %d micro-batches, %s\n", 1e3 * predicted,
@@ -189,7 +186,16 @@ int plan_for(Settings s) {
     std::unique_ptr<pcomp::Links> links;
     if (world.processes()) links = pcomp::connect(world, ranks, 1);
     if (links && s.rate.empty() && ranks == 2) choices.link = plan::measure_link(*links, world.rank());
-    const plan::Machine own = plan::measure(s.effort, s.alone || world.processes() ? 1 : ranks);
+    plan::Machine own;
+    if (!links) {
+      own = plan::measure(s.effort, s.alone ? 1 : ranks);
+    } else {  // each alone in its turn, then all at once
+      for (int r = 0; r < ranks; ++r) {
+        if (r == world.rank()) own = plan::measure(s.effort, 1);
+        links->exchange("turn of rank " + std::to_string(r), "");
+      }
+      if (!s.alone) own.crowded = plan::measure(s.effort, 1).blocks;
+    }
     if (links)
       for (const std::string& text : links->exchange("measured costs", plan::write(own)))
         choices.machines.push_back(plan::read(text));

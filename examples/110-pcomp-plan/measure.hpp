@@ -13,8 +13,9 @@ struct Effort {
   std::vector<std::string> wires;
 };
 
-/// Every block's times with one thread, forward through the network and backward through it, while as many threads
-/// as `at_once` do the same: ranks of one machine share its memory.
+/// Every block's times with one thread, forward through the network and backward through it: alone, and crowded while
+/// other threads do the same, so many in all: ranks of one machine share its memory and caches. With `at_once` 1
+/// nothing is crowded.
 Machine measure(const Effort& effort, int at_once);
 
 /// Between ranks 0 and 1, each in a process of its own: both call it.

@@ -45,10 +45,14 @@ int samples(const Choices& c, int micros) { return (c.batch + micros - 1) / micr
 std::string write(const Machine& machine) {
   std::ostringstream text;
   text.precision(9);
-  for (const auto& [micros, blocks] : machine.blocks)
-    for (std::size_t b = 0; b < blocks.size(); ++b)
-      text << "block " << micros << ' ' << b << ' ' << blocks[b].forward << ' ' << blocks[b].backward << ' '
-           << blocks[b].inputs << ' ' << blocks[b].weights << '\n';
+  const auto lines = [&](const char* what, const std::map<int, std::vector<BlockCost>>& all) {
+    for (const auto& [micros, blocks] : all)
+      for (std::size_t b = 0; b < blocks.size(); ++b)
+        text << what << ' ' << micros << ' ' << b << ' ' << blocks[b].forward << ' ' << blocks[b].backward
+             << ' ' << blocks[b].inputs << ' ' << blocks[b].weights << '\n';
+  };
+  lines("block", machine.blocks);
+  lines("crowded", machine.crowded);
   for (const auto& [name, w] : machine.wires)
     text << "wire " << name << ' ' << w.encode << ' ' << w.decode << ' ' << w.encode_grad << ' '
          << w.decode_grad << '\n';
@@ -63,13 +67,13 @@ Machine read(const std::string& text) {
     std::string what, name;
     in >> what;
     bool ok = false;
-    if (what == "block") {
+    if (what == "block" || what == "crowded") {
       int micros = 0;
       std::size_t block = 0;
       BlockCost c;
       ok = static_cast<bool>(in >> micros >> block >> c.forward >> c.backward >> c.inputs >> c.weights) &&
            micros > 0;
-      auto& blocks = machine.blocks[micros];
+      auto& blocks = (what == "block" ? machine.blocks : machine.crowded)[micros];
       ok = ok && block == blocks.size();
       blocks.push_back(c);
     } else if (what == "wire") {
@@ -92,7 +96,7 @@ pcomp::ScheduleTable table_of(const std::string& schedule, int stages, int micro
   throw pcomp::Error("there is no schedule '" + schedule + "': gpipe, 1f1b and zero-bubble are known");
 }
 
-pcomp::Costs costs_of(const Choices& choices, const Candidate& c) {
+pcomp::Costs costs_of(const Choices& choices, const Candidate& c, const std::vector<double>& crowd) {
   const bool split = c.schedule == "zero-bubble";
   const int stages = static_cast<int>(c.first.size());
   pcomp::Costs costs;
@@ -105,12 +109,18 @@ pcomp::Costs costs_of(const Choices& choices, const Candidate& c) {
                          std::to_string(c.micro_batches) + " micro-batches and the wire " + c.wire);
     const int end = s + 1 < stages ? c.first[at(s) + 1] : static_cast<int>(found->second.size());
     pcomp::StageCost sum;
-    for (int b = c.first[at(s)]; b < end; ++b) {
-      const BlockCost& k = found->second.at(at(b));
-      sum.forward += k.forward;
-      sum.backward += split ? k.inputs : k.backward;
-      sum.weights += split ? k.weights : 0;
-    }
+    const auto add = [&](const std::vector<BlockCost>& blocks, double share) {
+      for (int b = c.first[at(s)]; b < end; ++b) {
+        const BlockCost& k = blocks.at(at(b));
+        sum.forward += share * k.forward;
+        sum.backward += share * (split ? k.inputs : k.backward);
+        sum.weights += share * (split ? k.weights : 0);
+      }
+    };
+    const auto crowded = machine.crowded.find(c.micro_batches);
+    const double share = crowd.empty() || crowded == machine.crowded.end() ? 0 : crowd.at(at(s));
+    add(found->second, 1 - share);
+    if (share > 0) add(crowded->second, share);
     const auto elements = [&](int block) {
       return static_cast<double>(choices.activation(block, samples(choices, c.micro_batches)).size());
     };
@@ -130,6 +140,31 @@ pcomp::Costs costs_of(const Choices& choices, const Candidate& c) {
     costs.links.push_back(choices.link);
   }
   return costs;
+}
+
+namespace {
+pcomp::Simulation predict(const Choices& choices, const Candidate& c, const pcomp::ScheduleTable& table) {
+  const pcomp::Simulation alone = pcomp::simulate(table, costs_of(choices, c));
+  const std::size_t n = alone.busy.size();
+  if (n < 2 || choices.machines.front().crowded.empty()) return alone;
+  const auto computes = [](const pcomp::Interval& i) { return pcomp::is_compute(i.op); };
+  std::vector<double> crowd;
+  for (std::size_t r = 0; r < n; ++r) {
+    double together = 0;
+    for (std::size_t o = 0; o < n; ++o)
+      for (const pcomp::Interval& i : alone.trace.ranks[r])
+        for (const pcomp::Interval& j : alone.trace.ranks[o])
+          if (o != r && computes(i) && computes(j))
+            together += std::max(0.0, std::min(i.end, j.end) - std::max(i.begin, j.begin));
+    const double all = alone.busy[r] * static_cast<double>(n - 1);
+    crowd.push_back(all > 0 ? std::min(1.0, together / all) : 0);
+  }
+  return pcomp::simulate(table, costs_of(choices, c, crowd));
+}
+}  // namespace
+
+pcomp::Simulation predict(const Choices& choices, const Candidate& c) {
+  return predict(choices, c, table_of(c.schedule, static_cast<int>(c.first.size()), c.micro_batches));
 }
 
 std::vector<Candidate> rank(const Choices& choices) {
@@ -161,7 +196,7 @@ std::vector<Candidate> rank(const Choices& choices) {
         for (const std::size_t i : order) {
           Candidate c{cuts[i], wire.name, schedule, micros};
           const pcomp::Costs costs = costs_of(choices, c);
-          const pcomp::Simulation step = pcomp::simulate(table, costs);
+          const pcomp::Simulation step = predict(choices, c, table);
           c.seconds = step.seconds;
           c.bubble = 1 - std::accumulate(step.busy.begin(), step.busy.end(), 0.0) / (stages * step.seconds);
           for (int s = 0; s + 1 < stages; ++s) {

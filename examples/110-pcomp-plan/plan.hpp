@@ -22,7 +22,8 @@ struct WireCost {
 
 /// What one machine was measured at.
 struct Machine {
-  std::map<int, std::vector<BlockCost>> blocks;  ///< by the number of micro-batches, a block each
+  /// By the number of micro-batches, a block each: alone, and while the other ranks of this machine compute too.
+  std::map<int, std::vector<BlockCost>> blocks, crowded;
   std::map<std::string, WireCost> wires;
 };
 
@@ -62,8 +63,13 @@ struct Candidate {
 
 pcomp::ScheduleTable table_of(const std::string& schedule, int stages, int micro_batches);
 
-/// The costs of a candidate's stages and links, as `pcomp::simulate` takes them.
-pcomp::Costs costs_of(const Choices& choices, const Candidate& candidate);
+/// The costs of a candidate's stages and links, as `pcomp::simulate` takes them; `crowd` says for each stage which share
+/// of its time the other ranks compute too, nothing: 0.
+pcomp::Costs costs_of(const Choices& choices, const Candidate& candidate,
+                      const std::vector<double>& crowd = {});
+
+/// One step of a candidate: simulated, then again with the stages as crowded as the first time shows them.
+pcomp::Simulation predict(const Choices& choices, const Candidate& candidate);
 
 /// Every candidate, fastest first; equal ones in the order of cut, wire, schedule and micro-batches given.
 ///

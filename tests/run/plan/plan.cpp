@@ -94,6 +94,28 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("Where ranks crowd each other, a stage costs more for as long as the other computes") {
+  plan::Choices c = choices(1e12);
+  const plan::Candidate even{{0, 3}, "raw", "gpipe", 4}, lone{{0, 5}, "raw", "gpipe", 4};
+  const double alone = plan::predict(c, even).seconds;
+  for (plan::Machine& m : c.machines) {
+    m.crowded = m.blocks;
+    CHECK(plan::predict(c, even).seconds == Approx(alone));
+    for (auto& [micros, blocks] : m.crowded)
+      for (plan::BlockCost& b : blocks) b = {2 * b.forward, 2 * b.backward, 2 * b.inputs, 2 * b.weights};
+  }
+  const Simulation crowded = plan::predict(c, even);
+  CHECK(crowded.seconds > 1.4 * alone);
+  CHECK(crowded.seconds < 2 * alone);
+  // Twice, once both are wholly crowded; by the share of the overlap else.
+  const Costs half = plan::costs_of(c, even, {0.5, 0});
+  CHECK(half.stages[0].forward == Approx(1.5 * plan::costs_of(c, even).stages[0].forward));
+  CHECK(half.stages[1].forward == Approx(plan::costs_of(c, even).stages[1].forward));
+  const double idle = simulate(plan::table_of("gpipe", 2, 4), plan::costs_of(c, lone)).seconds;
+  CHECK(plan::predict(c, lone).seconds / idle < crowded.seconds / alone);
+  CHECK(plan::write(plan::read(plan::write(c.machines[0]))) == plan::write(c.machines[0]));
+}
+
 TEST_CASE("More ranks than two: the shortlist finds what all cuts would") {
   plan::Choices c = choices(2e6);
   c.machines.push_back(c.machines[0]);
