@@ -58,7 +58,8 @@ class SlowLink:
                 folder = HOSTS / name
                 folder.mkdir(parents=True)
                 (folder / "hosts").write_text("127.0.0.1 localhost\n" +
-                                              "".join(f"{h} pcomp-rank-{i}\n" for i, h in enumerate(self.hosts)))
+                                              "".join(f"{h} pcomp-rank-{i}\n::ffff:{h} pcomp-rank-{i}\n"
+                                                      for i, h in enumerate(self.hosts)))
                 ip("-n", name, "link", "set", "lo", "up")
             ip("-n", self.names[0], "link", "add", DEVICE, "type", "veth", "peer", "name", DEVICE, "netns",
                self.names[1])
