@@ -14,7 +14,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench" / "step"))
 import peers  # noqa: E402
-from contender import Contender  # noqa: E402
+from contender import Contender, rounds_in_turn  # noqa: E402
 
 KEEP = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=1073741824:"
                           "glibc.malloc.arena_max=1"}
@@ -58,7 +58,8 @@ class SlowLink:
                 folder = HOSTS / name
                 folder.mkdir(parents=True)
                 (folder / "hosts").write_text("127.0.0.1 localhost\n" +
-                                              "".join(f"{h} pcomp-rank-{i}\n" for i, h in enumerate(self.hosts)))
+                                              "".join(f"{h} pcomp-rank-{i}\n::ffff:{h} pcomp-rank-{i}\n"
+                                                      for i, h in enumerate(self.hosts)))
                 ip("-n", name, "link", "set", "lo", "up")
             ip("-n", self.names[0], "link", "add", DEVICE, "type", "veth", "peer", "name", DEVICE, "netns",
                self.names[1])
@@ -143,10 +144,8 @@ def measure(args, rate, latency, build, python):
                 c.run(args.warmup)
             for wire in wires:
                 made[wire, "loopback"].run("mark")
-            times = {name: [] for name in made}
-            for _ in range(args.rounds):
-                for name, c in made.items():
-                    times[name].append(c.run(args.steps))
+            times, others = rounds_in_turn(made, args.rounds, args.steps)
+            print(f"other programs used at most {100 * others:.0f} % of the machine in a round")
             predicted = {wire: made[wire, "loopback"].run(f"predict {rate / 8 * PAYLOAD:.0f} {latency}") for wire in wires}
         finally:
             for c in made.values():

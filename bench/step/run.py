@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import peers
-from contender import Contender
+from contender import Contender, rounds_in_turn
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = ROOT / "bench" / "step"
@@ -42,14 +42,10 @@ def measure(args, width, build, python):
     try:
         for c in made.values():
             c.run(args.warmup)
-        times = {name: [] for name in made}
-        for _ in range(args.rounds):
-            for name, c in made.items():
-                times[name].append(c.run(args.steps))
+        return rounds_in_turn(made, args.rounds, args.steps)
     finally:
         for c in made.values():
             c.end()
-    return times
 
 
 def ratio(times, a, b):
@@ -59,8 +55,8 @@ def ratio(times, a, b):
     return statistics.median(x / y for x, y in zip(times[a], times[b]))
 
 
-def show(width, times):
-    print(f"\nwidth {width}")
+def show(width, times, others):
+    print(f"\nwidth {width}; other programs used at most {100 * others:.0f} % of the machine in a round")
     print(f"  {'':22} {'ms a step':>10}   least .. most")
     for name, t in times.items():
         ms = [1e3 * x for x in t]
@@ -103,8 +99,8 @@ def main():
           "kept.", flush=True)
     all_times = {}
     for width in args.widths.split(","):
-        all_times[width] = measure(args, float(width), build, python)
-        show(width, all_times[width])
+        all_times[width], others = measure(args, float(width), build, python)
+        show(width, all_times[width], others)
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(all_times, indent=1) + "\n")
 

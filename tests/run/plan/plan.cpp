@@ -98,12 +98,11 @@ TEST_CASE("Where ranks crowd each other, a stage costs more for as long as the o
   plan::Choices c = choices(1e12);
   const plan::Candidate even{{0, 3}, "raw", "gpipe", 4}, lone{{0, 5}, "raw", "gpipe", 4};
   const double alone = plan::predict(c, even).seconds;
-  for (plan::Machine& m : c.machines) {
-    m.crowded = m.blocks;
-    CHECK(plan::predict(c, even).seconds == Approx(alone));
+  for (plan::Machine& m : c.machines) m.crowded = m.blocks;
+  CHECK(plan::predict(c, even).seconds == Approx(alone));
+  for (plan::Machine& m : c.machines)
     for (auto& [micros, blocks] : m.crowded)
       for (plan::BlockCost& b : blocks) b = {2 * b.forward, 2 * b.backward, 2 * b.inputs, 2 * b.weights};
-  }
   const Simulation crowded = plan::predict(c, even);
   CHECK(crowded.seconds > 1.4 * alone);
   CHECK(crowded.seconds < 2 * alone);
