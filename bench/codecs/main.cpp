@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -81,6 +82,40 @@ double seconds(F&& f) {
 
 bool relu = false;
 
+/// memcpy of the tensor by a team.
+void copy(const Team& team, const void* from, float* to, std::int64_t n) {
+  team(n, 1 << 15, [&](std::int64_t b, std::int64_t e) {
+    std::memcpy(to + b, static_cast<const float*>(from) + b, static_cast<std::size_t>(e - b) * 4);
+  });
+}
+
+/// What no kernel that reads (writes) the whole tensor can be below: reading (writing) it alone, as multiples of memcpy.
+std::array<double, 2> floors(std::int64_t n, int threads) {
+  Array x(static_cast<std::size_t>(n)), y(static_cast<std::size_t>(n));
+  const Team team{threads};
+  std::vector<double> copies[2], reads, writes;
+  for (int i = 0; i < 25; ++i) {
+    copies[0].push_back(seconds([&] { copy(team, x.data(), y.data(), n); }));
+    reads.push_back(seconds([&] {
+      team(n, 1 << 15, [&](std::int64_t b, std::int64_t e) {
+        float sum[64] = {};
+        for (std::int64_t j = b; j + 64 <= e; j += 64)
+          for (int l = 0; l < 64; ++l) sum[l] += x.data()[j + l];
+        benchmark::DoNotOptimize(sum);
+      });
+    }));
+  }
+  for (int i = 0; i < 25; ++i) {
+    copies[1].push_back(seconds([&] { copy(team, x.data(), y.data(), n); }));
+    writes.push_back(seconds([&] {
+      team(n, 1 << 15, [&](std::int64_t b, std::int64_t e) {
+        std::memset(y.data() + b, 0, static_cast<std::size_t>(e - b) * 4);
+      });
+    }));
+  }
+  return {median(reads) / median(copies[0]), median(writes) / median(copies[1])};
+}
+
 void run(benchmark::State& state, const pcomp::BoundaryOps* k, std::int64_t n, int threads, Job job) {
   static std::map<std::int64_t, std::unique_ptr<Tensors>> made;
   if (!made.count(n)) {
@@ -97,12 +132,7 @@ void run(benchmark::State& state, const pcomp::BoundaryOps* k, std::int64_t n, i
   const pcomp::In& input = job == grad_encode ? dy : x;
   std::vector<double> copies, jobs;
   for (auto _ : state) {
-    copies.push_back(seconds([&] {
-      team(n, 1 << 15, [&](std::int64_t b, std::int64_t e) {
-        std::memcpy(t.y.data() + b, static_cast<const float*>(input.data) + b,
-                    static_cast<std::size_t>(e - b) * 4);
-      });
-    }));
+    copies.push_back(seconds([&] { copy(team, input.data, t.y.data(), n); }));
     jobs.push_back(seconds([&] {
       switch (job) {
         case encode:
@@ -156,6 +186,8 @@ class Table : public benchmark::BenchmarkReporter {
           "\n2^%.0f floats, %d thread%s: medians as multiples of memcpy (microseconds; GB/s of tensor and "
           "payload; moved)\n",
           std::log2(static_cast<double>(n_)), threads_, threads_ == 1 ? "" : "s");
+      const auto floor = floors(n_, threads_);
+      std::printf("reading the tensor alone: %.2f; writing it alone: %.2f\n", floor[0], floor[1]);
       std::printf("%-15s %10s %9s", "wire", "payload", "memcpy us");
       for (const char* job : job_names) std::printf("  %-31s", job);
       std::printf("\n");

@@ -79,7 +79,7 @@ int main(int argc, char** argv) try {
   Timer timer(std::max<std::size_t>(static_cast<std::size_t>(device.l2CacheSize), 32 << 20));
   std::ofstream csv(argv[1]);
   csv << "wire,floats,cache,job,payload,microseconds,copy_microseconds,copy,bandwidth\n";
-  const pcomp::Gpu gpu{stream, [](std::size_t) { return scratch; }, [](void*) {}, false};
+  const pcomp::Gpu gpu{stream, [](std::size_t) { return scratch; }, [](void*) {}};
 
   for (int exponent = least; exponent <= most; ++exponent) {
     const std::int64_t n = std::int64_t{1} << exponent;

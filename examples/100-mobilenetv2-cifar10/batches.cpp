@@ -70,10 +70,11 @@ void Batches::prepare() {
 
 Batch Batches::make(int first, int size) const {
   Batch batch;
-  batch.x.resize(static_cast<std::size_t>(size) * pixels);
+  if (order_.pictures) batch.x.resize(static_cast<std::size_t>(size) * pixels);
   for (int i = 0; i < size; ++i) {
     const int index = permutation_[static_cast<std::size_t>(first + i)];
     batch.y.push_back(images_.labels[static_cast<std::size_t>(index)]);
+    if (!order_.pictures) continue;
     int down = 0, right = 0;
     bool mirror = false;
     if (order_.augment) {

@@ -18,7 +18,8 @@ struct Batch {
 struct Order {
   std::uint64_t seed = 0;
   int epoch = 0;
-  bool augment = true;  ///< shuffle, crop from a black border of 4, mirror; else as they are
+  bool augment = true;   ///< shuffle, crop from a black border of 4, mirror; else as they are
+  bool pictures = true;  ///< false: only the labels are wanted here
   int batch = 128;
   int limit = 0;  ///< use the first images alone; 0: all
   int least = 1;  ///< a last batch smaller than this is left out

@@ -21,16 +21,16 @@ struct State {
   pcomp::Report traffic;         ///< of all sessions of this run before this one
 };
 
-/// Writes the whole run into one file, or leaves the old one.
+/// Writes the whole run into a checkpoint's folder, or leaves the last one there.
 ///
 /// Law: what `load` and `restore` give back continues as if there had been no break, bit for bit.
-/// Errors: `pcomp::Error` where the file cannot be written; the old one is unchanged.
-void save(const std::filesystem::path& path, const State& state, const pcomp::Engine& engine,
+/// Errors: `pcomp::Error` where a file cannot be written; the last checkpoint is unchanged.
+void save(const std::filesystem::path& folder, const State& state, pcomp::Engine& engine,
           const torch::optim::SGD& optimiser);
 
 /// Errors: `pcomp::Error` that names the file if it is missing, damaged or not from this program.
-State load(const std::filesystem::path& path);
-void restore(const std::filesystem::path& path, pcomp::Engine& engine, torch::optim::SGD& optimiser);
+State load(const std::filesystem::path& folder);
+void restore(const std::filesystem::path& folder, pcomp::Engine& engine, torch::optim::SGD& optimiser);
 
 void add(pcomp::Report& to, const pcomp::Report& more);
 

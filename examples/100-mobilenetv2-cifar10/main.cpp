@@ -1,18 +1,15 @@
 // Trains MobileNetV2 on CIFAR-10 in stages that send each other compressed activations and gradients.
 // docs/train.md says how to use it.
-#include <malloc.h>
-
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <pcomp/core/keep_memory.hpp>
 
 #include "list_wires.hpp"
 #include "train.hpp"
 
 int main(int argc, char** argv) {
-  // The big tensors of a step come and go: keep their memory instead of asking the system for it each time.
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  pcomp::keep_memory();
 
   struct sigaction stop {};
   stop.sa_handler = [](int) { cifar::interrupted = 1; };

@@ -82,6 +82,9 @@ void bind(CLI::App& app, Settings& s) {
   option("--seed", s.seed, "of weights, order and augmentation", "N", any, true)->group(group);
   option("--images", s.images, "train on the first so many images; 0: all", "N", between(0, most), true)
       ->group(group);
+  option("--test-images", s.test_images, "test on the first so many images; 0: all", "N", between(0, most),
+         true)
+      ->group(group);
 
   group = "Data and results";
   option("--data", s.data, "CIFAR-10's binary files [$PCOMP_CIFAR10, else data/, else drawings]", "DIR", any,
@@ -91,6 +94,9 @@ void bind(CLI::App& app, Settings& s) {
          any, false)
       ->group(group);
   app.add_flag("--resume", s.resume, "go on after the last whole epoch, with the run's own settings")
+      ->group(group);
+  option("--trace", s.trace, "the last step, operation by operation, for https://ui.perfetto.dev", "FILE",
+         any, false)
       ->group(group);
   option("--threads", s.threads, "of each rank; 0: the cores divided by the ranks", "N", between(0, 4096),
          true)
@@ -193,6 +199,7 @@ std::vector<std::pair<std::string, std::string>> identity(const Settings& s) {
           {"batch", std::to_string(s.batch)},
           {"micro-batches", std::to_string(s.micro_batches)},
           {"images", std::to_string(s.images)},
+          {"test-images", std::to_string(s.test_images)},
           {"seed", std::to_string(s.seed)}};
 }
 
@@ -216,7 +223,7 @@ Settings resumed(const Settings& now, const std::vector<std::pair<std::string, s
       if (option == kept[i].first && current[i].second != kept[i].second)
         throw pcomp::Error("--" + option + " " + current[i].second + ": the run to resume has --" + option +
                            " " + kept[i].second);
-  s.data = now.data, s.out = now.out, s.threads = now.threads, s.timeout = now.timeout;
+  s.data = now.data, s.out = now.out, s.trace = now.trace, s.threads = now.threads, s.timeout = now.timeout;
   s.resume = true, s.given = now.given;
   return s;
 }

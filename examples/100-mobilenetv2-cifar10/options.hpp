@@ -11,10 +11,10 @@ struct Settings {
   // The run: what a checkpoint records.
   std::string wire = "thin", cut = "edge", recipe = "quick", schedule = "gpipe";
   double width = 0.25, lr = 0.1, momentum = 0.9, weight_decay = 5e-4;
-  int epochs = 6, warmup = 1, batch = 128, micro_batches = 4, images = 0;
+  int epochs = 6, warmup = 1, batch = 128, micro_batches = 4, images = 0, test_images = 0;
   std::uint64_t seed = 1;
   // Around it.
-  std::string data, out;
+  std::string data, out, trace;
   int threads = 0, timeout = 600;
   bool resume = false, list_wires = false;
 

@@ -1,6 +1,8 @@
 #include "train.hpp"
 
+#include <ATen/Context.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 #include <torch/optim/sgd.h>
 
 #include <cmath>
@@ -8,9 +10,12 @@
 #include <filesystem>
 #include <iostream>
 #include <optional>
-#include <pcomp/pipeline/checkpoint.hpp>
 #include <pcomp/pipeline/engine.hpp>
 #include <pcomp/pipeline/loss.hpp>
+#include <pcomp/pipeline/total_report.hpp>
+#include <pcomp/pipeline/total_trace.hpp>
+#include <pcomp/pipeline/write_whole.hpp>
+#include <pcomp/schedule/chrome_trace.hpp>
 #include <pcomp/schedule/gpipe.hpp>
 #include <pcomp/schedule/one_f_one_b.hpp>
 #include <pcomp/schedule/zero_bubble.hpp>
@@ -66,28 +71,31 @@ fs::path latest_run() {
   std::optional<fs::directory_entry> latest;
   std::error_code none;
   for (const auto& run : fs::directory_iterator("runs", none))
-    if (const fs::directory_entry c(run.path() / "checkpoint.pt");
+    if (const fs::directory_entry c(run.path() / "checkpoint" / "manifest");
         c.exists() && (!latest || c.last_write_time() > latest->last_write_time()))
       latest = c;
   if (!latest)
     throw pcomp::Error("--resume: there is no run in runs/ to go on with; name its folder with --out");
-  return latest->path().parent_path();
+  return latest->path().parent_path().parent_path();
 }
 
 class Run {
  public:
-  Run(Settings settings, fs::path folder, State state)
+  Run(const pcomp::World& world, Settings settings, fs::path folder, State state)
       : settings_(std::move(settings)),
         folder_(std::move(folder)),
         state_(std::move(state)),
         cut_(find_cut(settings_.cut)),
         data_(find_data(settings_.data)),
         normalisation_(normalisation(data_.train)),
-        engine_(world_of(settings_), stages(settings_.width, cut_, settings_.seed), wires_of(settings_, cut_),
+        engine_(world, stages(settings_.width, cut_, settings_.seed), wires_of(settings_, cut_),
                 schedule_of(settings_, cut_)),
         optimiser_(engine_.parameters(), torch::optim::SGDOptions(settings_.lr)
                                              .momentum(settings_.momentum)
                                              .weight_decay(settings_.weight_decay)) {
+    prints_ = engine_.here(0);
+    rank_ = world.rank();
+    order_.pictures = engine_.here(0);
     order_.seed = settings_.seed;
     order_.batch = settings_.batch;
     order_.limit = settings_.images;
@@ -103,15 +111,14 @@ class Run {
     if (settings_.resume) {
       restore(checkpoint(), engine_, optimiser_);
     } else {
-      if (folder_.empty())
-        folder_ = new_folder(settings_);
-      else
-        fs::create_directories(folder_);
+      if (folder_.empty()) folder_ = agree_on(prints_ ? new_folder(settings_).string() : "");
+      fs::create_directories(folder_);
       save(checkpoint(), state_, engine_, optimiser_);
     }
     say_what();
     for (int epoch = done() + 1; epoch <= settings_.epochs; ++epoch)
-      if (!train_epoch(epoch)) {
+      if (!train_epoch_or_stop(epoch)) {
+        engine_.abort("rank " + std::to_string(rank_) + " was interrupted");
         std::printf("interrupted in epoch %d; %s kept in %s\ngo on with: --out %s --resume\n", epoch,
                     done() == 0   ? "the start is"
                     : done() == 1 ? "epoch 1 is"
@@ -124,16 +131,36 @@ class Run {
   }
 
  private:
-  fs::path checkpoint() const { return folder_ / "checkpoint.pt"; }
+  /// The one text that is not empty, of all ranks.
+  std::string agree_on(const std::string& text) {
+    for (const std::string& t : engine_.exchange("folder of the run", text))
+      if (!t.empty()) return t;
+    return text;
+  }
+
+  /// A signal that reaches every rank ends some of them before the others.
+  bool train_epoch_or_stop(int epoch) {
+    try {
+      return train_epoch(epoch);
+    } catch (const pcomp::Error&) {
+      if (!interrupted) throw;
+      return false;
+    }
+  }
+
+  fs::path checkpoint() const { return folder_ / "checkpoint"; }
   int done() const { return static_cast<int>(state_.metrics.size()); }
 
-  void say_what() const {
+  void say_what() {
     std::int64_t parameters = 0;
     for (const at::Tensor& p : engine_.parameters()) parameters += p.numel();
-    std::printf("data      %s: %d for training, %d for testing\n", data_.what.c_str(), images_,
-                data_.test.size());
+    std::int64_t all = 0;
+    for (const std::string& count : engine_.exchange("number of parameters", std::to_string(parameters)))
+      all += std::stoll(count);
+    if (!prints_) return;
+    std::printf("data      %s: %d for training, %d for testing\n", data_.what.c_str(), images_, tested());
     std::printf("network   MobileNetV2, width %g, %lld parameters, cut %s: %s\n", settings_.width,
-                static_cast<long long>(parameters), settings_.cut.c_str(), std::string(cut_.text).c_str());
+                static_cast<long long>(all), settings_.cut.c_str(), std::string(cut_.text).c_str());
     std::printf("wire      %s: %s\n", settings_.wire.c_str(),
                 std::string(find_wire(settings_.wire).ops->name.view()).c_str());
     std::printf("schedule  %s, %d micro-batches of %d images, %d ranks, bubble %.0f %%\n",
@@ -150,13 +177,14 @@ class Run {
     std::fflush(stdout);
   }
 
-  static at::Tensor tensor(Batch& b) {
+  at::Tensor tensor(Batch& b) const {
+    if (!order_.pictures) return at::zeros({1}).expand({b.size(), 3, side, side});
     return at::from_blob(b.x.data(), {b.size(), 3, side, side}, at::kFloat);
   }
 
-  double sent() const {
+  static double bytes_of(const pcomp::Report& report) {
     double bytes = 0;
-    for (const pcomp::BoundaryReport& b : engine_.report().boundaries)
+    for (const pcomp::BoundaryReport& b : report.boundaries)
       bytes += static_cast<double>(b.forward.bytes + b.gradient.bytes);
     return bytes;
   }
@@ -164,10 +192,11 @@ class Run {
   /// False if a signal came: the epoch is then as if it had not begun.
   bool train_epoch(int epoch) {
     engine_.train();
+    engine_.record(!settings_.trace.empty());
     order_.epoch = epoch;
     Batches batches(data_.train, normalisation_, order_);
     Progress progress("epoch " + std::to_string(epoch) + "/" + std::to_string(settings_.epochs), images_);
-    const double sent_before = sent();
+    const double sent_before = bytes_of(engine_.report());
     double loss_sum = 0, lr = 0;
     std::int64_t images = 0, step = static_cast<std::int64_t>(epoch - 1) * steps_;
     for (Batch batch; batches.next(batch); ++step) {
@@ -183,15 +212,22 @@ class Run {
       optimiser_.step();
       loss_sum += loss * batch.size();
       images += batch.size();
-      progress.update(images, loss_sum / static_cast<double>(images), sent() - sent_before);
-      if (interrupted) return progress.finish(), false;
+      if (prints_)
+        progress.update(images, loss_sum / static_cast<double>(images),
+                        bytes_of(engine_.report()) - sent_before);
+      if (interrupted) {
+        if (prints_) progress.finish();
+        return false;
+      }
     }
     const double seconds = progress.seconds();
     const std::optional<double> accuracy = test();
-    progress.finish();
+    if (prints_) progress.finish();
     if (!accuracy) return false;
 
-    pcomp::Report traffic = engine_.report();
+    pcomp::Report traffic = pcomp::total_report(engine_);
+    const double sent_in_all = bytes_of(traffic) - sent_before_;
+    sent_before_ = bytes_of(traffic);
     add(traffic, state_.traffic);
     Metrics m{static_cast<double>(epoch),
               loss_sum / static_cast<double>(images),
@@ -208,10 +244,11 @@ class Run {
     state_.metrics.push_back(m);
     state_.images += images;
     save(checkpoint(), state_, engine_, optimiser_);
+    if (!prints_) return true;
     write_metrics();
     std::printf("epoch %d/%d  loss %.4f  test accuracy %.2f %%  %.0f images/s  %s  %s sent\n", epoch,
                 settings_.epochs, m.loss, 100 * m.accuracy, m.images_per_second, time_text(seconds).c_str(),
-                bytes_text(sent() - sent_before).c_str());
+                bytes_text(sent_in_all).c_str());
     std::fflush(stdout);
     return true;
   }
@@ -221,7 +258,9 @@ class Run {
     engine_.eval();
     Order order;
     order.augment = false;
+    order.pictures = order_.pictures;
     order.batch = std::max(settings_.batch, 256);
+    order.limit = settings_.test_images;
     Batches batches(data_.test, normalisation_, order);
     std::int64_t right = 0;
     for (Batch batch; batches.next(batch);) {
@@ -229,7 +268,11 @@ class Run {
       right += engine_.infer(tensor(batch)).argmax(1).eq(y).sum().item<std::int64_t>();
       if (interrupted) return std::nullopt;
     }
-    return static_cast<double>(right) / data_.test.size();
+    return static_cast<double>(right) / tested();
+  }
+
+  int tested() const {
+    return settings_.test_images > 0 ? std::min(settings_.test_images, data_.test.size()) : data_.test.size();
   }
 
   void write_metrics() const {
@@ -243,9 +286,15 @@ class Run {
     pcomp::write_whole(folder_ / "metrics.csv", csv.str());
   }
 
-  void conclude() const {
-    pcomp::Report traffic = engine_.report();
+  void conclude() {
+    const pcomp::Report session = pcomp::total_report(engine_);
+    pcomp::Report traffic = session;
     add(traffic, state_.traffic);
+    if (!settings_.trace.empty() && session.steps > 0) {
+      const pcomp::Trace trace = pcomp::total_trace(engine_);
+      if (prints_) pcomp::write_whole(settings_.trace, pcomp::ChromeTrace()(trace));
+    }
+    if (!prints_) return;
     const auto best =
         std::max_element(state_.metrics.begin(), state_.metrics.end(),
                          [](const Metrics& a, const Metrics& b) { return a.accuracy < b.accuracy; });
@@ -270,6 +319,9 @@ class Run {
       return std::find(cut_.compressed.begin(), cut_.compressed.end(), edge) != cut_.compressed.end();
     });
     share("all boundaries", [](int) { return true; });
+    std::fflush(stdout);
+    session.print_times(std::cout);
+    std::cout.flush();
   }
 
   Settings settings_;
@@ -281,19 +333,31 @@ class Run {
   pcomp::Engine engine_;
   torch::optim::SGD optimiser_;
   Order order_;
-  int steps_ = 0, images_ = 0;
+  int steps_ = 0, images_ = 0, rank_ = 0;
+  bool prints_ = true;
+  double sent_before_ = 0;
 };
 
 }  // namespace
 
 int train(Settings settings) {
+  const pcomp::World world = world_of(settings);
+  if (world.processes()) {
+    std::signal(SIGTERM, SIG_DFL);  // launchers end ranks with it; the last checkpoint is whole
+    if (world.rank() != 0) std::signal(SIGINT, SIG_DFL);
+  }
   State state;
   fs::path folder = settings.out;
+  // A launcher that starts all ranks anew after a fault means: go on.
+  if (world.launch() && world.launch()->attempt > 0 && !settings.resume) {
+    if (folder.empty()) folder = latest_run();
+    settings.resume = fs::exists(folder / "checkpoint" / "manifest");
+  }
   if (settings.resume) {
     if (folder.empty()) folder = latest_run();
-    state = load(folder / "checkpoint.pt");
+    state = load(folder / "checkpoint");
     settings = resumed(settings, state.identity);
-  } else if (!folder.empty() && fs::exists(folder / "checkpoint.pt")) {
+  } else if (!folder.empty() && fs::exists(folder / "checkpoint" / "manifest")) {
     throw pcomp::Error(folder.string() +
                        " holds a run already: add --resume to go on with it, or choose another --out");
   } else {
@@ -302,7 +366,8 @@ int train(Settings settings) {
                          " cannot be cut into --micro-batches " + std::to_string(settings.micro_batches));
     state.identity = identity(settings);
   }
-  return Run(std::move(settings), std::move(folder), std::move(state)).go();
+  at::manual_seed(settings.seed);
+  return Run(world, std::move(settings), std::move(folder), std::move(state)).go();
 }
 
 }  // namespace cifar

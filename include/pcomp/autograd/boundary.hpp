@@ -23,14 +23,15 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& input,
                             const BoundaryOps* ops) {
     const c10::DeviceGuard guard(input.device());
-    const at::Tensor x = dense(input);
+    const at::Tensor x = readable(input);
     const Extents shape = extents_of(x);
     at::Tensor payload = byte_tensor(ops->bytes(shape), x.device());
     ops->encode(in(x), shape, bytes_in(payload), torch_threads);
-    at::Tensor y = at::empty_like(x);
+    at::Tensor y = at::empty_like(x);  // with its strides
     ops->decode(bytes_in(payload), shape, out(y), torch_threads);
     const auto index = static_cast<std::int64_t>(ops->index_bytes(shape));
     ctx->save_for_backward({index == payload.numel() ? payload : payload.narrow(0, 0, index).clone()});
+    ctx->saved_data["format"] = static_cast<std::int64_t>(x.suggest_memory_format());
     ctx->saved_data["ops"] = reinterpret_cast<std::int64_t>(ops);
     return y;
   }
@@ -43,11 +44,12 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
     const auto* ops = reinterpret_cast<const BoundaryOps*>(ctx->saved_data["ops"].toInt());
     at::Tensor index = ctx->get_saved_variables()[0];
     const c10::DeviceGuard guard(grads[0].device());
-    const at::Tensor dy = dense(grads[0]);
+    const at::Tensor dy = readable(grads[0]);
     const Extents shape = extents_of(dy);
     at::Tensor payload = byte_tensor(ops->grad_bytes(shape), dy.device());
     ops->encode_grad(in(dy), shape, bytes_in(index), bytes_in(payload), torch_threads);
-    at::Tensor dx = at::empty_like(dy);
+    const auto format = static_cast<at::MemoryFormat>(ctx->saved_data["format"].toInt());
+    at::Tensor dx = tensor_of(shape, dy.scalar_type(), dy.device(), format);
     ops->decode_grad(bytes_in(payload), shape, bytes_in(index), out(dx), torch_threads);
     return {dx, at::Tensor()};
   }
@@ -60,8 +62,8 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
 /// Law: forward is decode(encode(x)), backward is decode_grad(encode_grad(dy)), the same bytes as on a link.
 /// Bytes: nothing is sent; a link would carry wire_bytes(W, x) and grad_wire_bytes(W, x). The graph keeps the
 ///   index block alone.
-/// Shapes: 1 to 8 dimensions, at least one element; float, bfloat16 or half, any strides. The result is
-///   contiguous; on a GPU it is channels-last where the input is.
+/// Shapes: 1 to 8 dimensions, at least one element; float, bfloat16 or half, any strides. The result lies as `x`
+///   does, on a GPU contiguous or channels-last, and the gradient in its memory format.
 /// Errors: `Error` for another dtype, device or layout, for a gradient of the gradient, or for a CUDA tensor
 ///   where the program has no CUDA kernels of this wire (docs/gpu.md).
 /// Source: torchgpipe (Kim et al., 2020) for boundaries between stages; compression as in AQ-SGD (Wang et

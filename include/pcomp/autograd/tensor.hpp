@@ -12,6 +12,8 @@ namespace pcomp::detail {
 
 inline Extents extents_of(const at::Tensor& x) { return Extents(x.sizes().begin(), x.sizes().end()); }
 
+inline Extents strides_of(const at::Tensor& x) { return Extents(x.strides().begin(), x.strides().end()); }
+
 inline DType dtype_of(at::ScalarType t) {
   switch (t) {
     case at::kFloat:
@@ -43,12 +45,10 @@ inline void expect_dense_cpu(const at::Tensor& x) {
   expect_dense(x);
 }
 
-inline bool is_channels_last(const at::Tensor& x) {
-  return x.dim() == 4 && !x.is_contiguous() && x.is_contiguous(at::MemoryFormat::ChannelsLast);
-}
-/// The tensor as the kernels read it: on a GPU they take channels-last as it is.
-inline at::Tensor dense(const at::Tensor& x) {
-  return x.is_cuda() && is_channels_last(x) ? x : x.contiguous();
+/// The tensor as the kernels read it. The CPU's take any strides; on a GPU what is neither row-major nor channels-last
+/// is copied.
+inline at::Tensor readable(const at::Tensor& x) {
+  return x.is_cuda() ? x.contiguous(x.suggest_memory_format()) : x;
 }
 
 /// A CUDA tensor's current stream and the caching allocator, reached through c10: nothing of CUDA is linked.
@@ -56,15 +56,26 @@ inline Gpu gpu_of(const at::Tensor& x) {
   if (!x.is_cuda()) return {};
   const c10::Stream stream = c10::impl::VirtualGuardImpl(at::kCUDA).getStream(x.device());
   return {stream.native_handle(), [](std::size_t n) { return c10::GetAllocator(at::kCUDA)->raw_allocate(n); },
-          [](void* p) { c10::GetAllocator(at::kCUDA)->raw_deallocate(p); }, is_channels_last(x)};
+          [](void* p) { c10::GetAllocator(at::kCUDA)->raw_deallocate(p); }};
 }
 
-/// A dense tensor as a kernel's argument; the tensor must outlive the call.
+/// A readable tensor as a kernel's argument; it must outlive the call.
 inline In in(const at::Tensor& x) {
-  return {x.const_data_ptr(), dtype_of(x.scalar_type()), x.numel(), gpu_of(x)};
+  const DType t = dtype_of(x.scalar_type());
+  if (x.is_contiguous()) return {x.const_data_ptr(), t, x.numel(), gpu_of(x)};
+  return {x.const_data_ptr(), t, extents_of(x), strides_of(x), gpu_of(x)};
 }
 inline Out out(at::Tensor& x) {
-  return {x.mutable_data_ptr(), dtype_of(x.scalar_type()), x.numel(), gpu_of(x)};
+  const DType t = dtype_of(x.scalar_type());
+  if (x.is_contiguous()) return {x.mutable_data_ptr(), t, x.numel(), gpu_of(x)};
+  return {x.mutable_data_ptr(), t, extents_of(x), strides_of(x), gpu_of(x)};
+}
+
+/// A tensor to decode into, in a memory format: channels-last for a stage that computes so.
+inline at::Tensor tensor_of(const Extents& shape, at::ScalarType type, at::Device device = at::kCPU,
+                            at::MemoryFormat format = at::MemoryFormat::Contiguous) {
+  return at::empty(c10::IntArrayRef(shape.begin(), shape.end()),
+                   at::TensorOptions(type).device(device).memory_format(format));
 }
 
 /// Torch's intra-op threads for a kernel.

@@ -9,13 +9,13 @@ namespace pcomp {
 ///
 /// Law: the bytes depend on wire, shape and values alone, not on threads, instruction set or compiler.
 /// Bytes: exactly wire_bytes(w, shape), all of them written.
-/// Shapes: `x` has shape.size() elements, row-major; `par` says where threads come from, none by default.
+/// Shapes: `x` has shape.size() elements, strided or not; `par` says where threads come from, none by default.
 /// Errors: `Error` for another element or byte count, or a shape that the wire does not take.
 /// Example: examples/020-bytes
 template <AnyWire W>
 void encode(W w, In x, const Extents& shape, std::span<std::byte> payload, ParallelFor par = {}) {
   using V = detail::as_wire<W>;
-  detail::expect_elements("the input", x.count, shape);
+  detail::expect_shape("the input", x, shape);
   detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
                        name(w), shape);
   detail::encode_chain<typename V::Forward, detail::Pool::mean>(detail::DenseSource(x), shape, payload.data(),
@@ -33,7 +33,7 @@ void encode(W w, In x, const Extents& shape, std::span<std::byte> payload, Paral
 template <AnyWire W>
 void decode(W w, std::span<const std::byte> payload, const Extents& shape, Out y, ParallelFor par = {}) {
   using V = detail::as_wire<W>;
-  detail::expect_elements("the output", y.count, shape);
+  detail::expect_shape("the output", y, shape);
   detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
                        name(w), shape);
   detail::decode_chain<typename V::Forward, detail::Pool::mean>(payload.data(), shape, detail::DenseSink(y),

@@ -16,7 +16,7 @@ namespace pcomp {
 template <AnyWire W>
 void encode_grad(W w, In dy, const Extents& shape, std::span<const std::byte> payload,
                  std::span<std::byte> grad_payload, ParallelFor par = {}) {
-  detail::expect_payloads(w, dy.count, shape, payload.size(), grad_payload.size());
+  detail::expect_payloads(w, dy, shape, payload.size(), grad_payload.size());
   detail::encode_restricted<detail::as_wire<W>>(detail::DenseSource(dy), shape, payload.data(),
                                                 grad_payload.data(), par);
 }
@@ -30,7 +30,7 @@ void encode_grad(W w, In dy, const Extents& shape, std::span<const std::byte> pa
 template <AnyWire W>
 void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& shape,
                  std::span<const std::byte> payload, Out dx, ParallelFor par = {}) {
-  detail::expect_payloads(w, dx.count, shape, payload.size(), grad_payload.size());
+  detail::expect_payloads(w, dx, shape, payload.size(), grad_payload.size());
   detail::decode_restricted<detail::as_wire<W>>(grad_payload.data(), shape, payload.data(),
                                                 detail::DenseSink(dx), par);
 }

@@ -17,10 +17,10 @@ constexpr std::size_t index_bytes(W, const Extents& shape) {
 }
 
 namespace detail {
-template <AnyWire W>
-void expect_payloads(W w, std::int64_t elements, const Extents& shape, std::size_t payload,
+template <AnyWire W, class View>
+void expect_payloads(W w, const View& gradient, const Extents& shape, std::size_t payload,
                      std::size_t grad_payload) {
-  expect_elements("the gradient", elements, shape);
+  expect_shape("the gradient", gradient, shape);
   if (payload < index_bytes(w, shape))
     expect_bytes("the forward payload", payload, static_cast<std::int64_t>(wire_bytes(w, shape)), name(w),
                  shape);

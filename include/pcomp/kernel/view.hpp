@@ -18,42 +18,75 @@ struct Gpu {
   void* stream = nullptr;  ///< a cudaStream_t
   void* (*allocate)(std::size_t) = nullptr;
   void (*release)(void*) = nullptr;
-  bool channels_last = false;  ///< dimension 1 is innermost in memory
 
   explicit operator bool() const { return allocate != nullptr; }
 };
 
-/// A dense row-major tensor to read, on the CPU if not said otherwise.
-/// Shapes: `count` elements of `dtype`.
+namespace detail {
+inline void expect_strides(const Extents& shape, const Extents& strides) {
+  if (shape.rank() != strides.rank())
+    throw Error("pcomp: the shape " + to_string(shape) + " takes a stride for each extent, not " +
+                std::to_string(strides.rank()));
+}
+}  // namespace detail
+
+/// A tensor to read, on the CPU if not said otherwise: row-major without gaps, or with a stride for each extent.
+/// What is sent is always in the row-major order of the shape.
+///
+/// Law: the bytes are those of a contiguous copy, which is not made.
+/// Shapes: `count` elements of `dtype`; strides in elements, in any order, also 0; on a GPU those of row-major or
+///   channels-last memory. Of a channels-last tensor of shape {N, C, H, W}: {C * H * W, 1, W * C, C}.
+/// Errors: `Error` where there are more or fewer strides than extents.
+/// Example: examples/020-bytes
 struct In {
   const void* data = nullptr;
   DType dtype = DType::f32;
   std::int64_t count = 0;
+  Extents shape{}, strides{};  ///< of no dimensions: row-major without gaps
   Gpu gpu;
 
   In(std::span<const float> x) : data(x.data()), count(static_cast<std::int64_t>(x.size())) {}
   In(std::span<float> x) : In(std::span<const float>(x)) {}
   In(const void* d, DType t, std::int64_t n, Gpu g = {}) : data(d), dtype(t), count(n), gpu(g) {}
+  In(const void* d, DType t, const Extents& e, const Extents& s, Gpu g = {})
+      : data(d), dtype(t), count(e.size()), shape(e), strides(s), gpu(g) {
+    detail::expect_strides(e, s);
+  }
 };
 
-/// A dense row-major tensor to write, likewise.
-/// Shapes: `count` elements of `dtype`.
+/// A tensor to write, likewise.
+///
+/// Shapes: as In; its elements must not overlap.
+/// Errors: as In, and `Error` for a stride of 0.
+/// Example: examples/020-bytes
 struct Out {
   void* data = nullptr;
   DType dtype = DType::f32;
   std::int64_t count = 0;
+  Extents shape{}, strides{};
   Gpu gpu;
 
   Out(std::span<float> y) : data(y.data()), count(static_cast<std::int64_t>(y.size())) {}
   Out(void* d, DType t, std::int64_t n, Gpu g = {}) : data(d), dtype(t), count(n), gpu(g) {}
+  Out(void* d, DType t, const Extents& e, const Extents& s, Gpu g = {})
+      : data(d), dtype(t), count(e.size()), shape(e), strides(s), gpu(g) {
+    detail::expect_strides(e, s);
+    for (int i = 0; i < e.rank(); ++i)
+      if (e[i] > 1 && s[i] == 0) throw Error("pcomp: an output's elements must not overlap: a stride is 0");
+  }
 };
 
 namespace detail {
 
-inline void expect_elements(const char* what, std::int64_t came, const Extents& shape) {
-  if (came != shape.size())
-    throw Error(std::string("pcomp: ") + what + " has " + std::to_string(came) + " elements, but the shape " +
-                to_string(shape) + " has " + std::to_string(shape.size()));
+/// Of an In or an Out.
+template <class View>
+void expect_shape(const char* what, const View& x, const Extents& shape) {
+  if (x.count != shape.size())
+    throw Error(std::string("pcomp: ") + what + " has " + std::to_string(x.count) +
+                " elements, but the shape " + to_string(shape) + " has " + std::to_string(shape.size()));
+  if (x.strides.rank() && x.shape != shape)
+    throw Error(std::string("pcomp: ") + what + " has the shape " + to_string(x.shape) + ", not " +
+                to_string(shape));
 }
 
 inline void expect_bytes(const char* what, std::size_t came, std::int64_t want, std::string_view wire,

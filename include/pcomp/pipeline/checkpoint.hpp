@@ -1,52 +1,118 @@
 #pragma once
-#include <fcntl.h>
-#include <unistd.h>
+#include <ATen/CPUGeneratorImpl.h>
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <string>
-#include <string_view>
-
-#include "../core/error.hpp"
+#include "checkpoint_folder.hpp"
+#include "engine.hpp"
+#include "optimizer_state.hpp"
 
 namespace pcomp {
+namespace detail {
 
-/// Writes a file whole or not at all: a crash, a full disk or a kill at any point leaves the old one as it was.
-///
-/// Law: after return the new bytes are on the disk under `path`; after `Error` nothing there has changed.
-/// Errors: `Error` that names the file, what failed and why.
-/// Example: examples/100-mobilenetv2-cifar10
-inline void write_whole(const std::filesystem::path& path, std::string_view bytes) {
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  const std::string temporary = path.string() + ".part";
-  const auto fail = [&](const char* what, int error) {
-    ::unlink(temporary.c_str());
-    throw Error("pcomp: cannot save " + path.string() + ": " + what + ": " + std::strerror(error) +
-                "; the file that was there before is unchanged");
+inline std::string stage_part(int stage) { return "stage-" + std::to_string(stage); }
+
+/// Parameters and buffers under the module's own names, the rest under names with a slash.
+inline NamedTensors stage_tensors(const torch::nn::Module* module, const torch::optim::Optimizer& optimizer) {
+  NamedTensors all;
+  if (module) {
+    for (const auto& p : module->named_parameters()) all.emplace_back(p.key(), p.value());
+    for (const auto& b : module->named_buffers()) all.emplace_back(b.key(), b.value());
+    for (const auto& p : module->named_parameters())
+      for (auto& [entry, tensor] : optimizer_state(optimizer, p.value()))
+        all.emplace_back("optimizer/" + entry + "/" + p.key(), std::move(tensor));
+  }
+  all.emplace_back("random/cpu", at::detail::getDefaultCPUGenerator().get_state());
+  return all;
+}
+
+inline void set_tensor(at::Tensor to, const at::Tensor& from, const std::string& name,
+                       const std::string& where) {
+  if (to.sizes() != from.sizes() || to.scalar_type() != from.scalar_type())
+    throw Error("pcomp: " + where + ": '" + name + "' is " + from.toString() + " " +
+                to_string(extents_of(from)) + ", but the network has " + to.toString() + " " +
+                to_string(extents_of(to)));
+  const at::AutoGradMode no_grad(false);
+  to.copy_(from);
+}
+
+inline void set_stage_tensors(torch::nn::Module* module, torch::optim::Optimizer& optimizer,
+                              const NamedTensors& saved, const std::string& where) {
+  std::size_t used = 0;
+  const auto take = [&](const std::string& name) -> const at::Tensor& {
+    return ++used, find_tensor(saved, name, where);
   };
-  const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (file < 0) fail("opening a file beside it", errno);
-  for (std::size_t done = 0; done < bytes.size();) {
-    const ssize_t n = ::write(file, bytes.data() + done, bytes.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const int error = errno;
-      ::close(file);
-      fail("writing", error);
+  if (module) {
+    for (const auto& p : module->named_parameters()) set_tensor(p.value(), take(p.key()), p.key(), where);
+    for (const auto& b : module->named_buffers()) set_tensor(b.value(), take(b.key()), b.key(), where);
+    for (const auto& p : module->named_parameters()) {
+      NamedTensors state;
+      for (const auto& [name, tensor] : saved)
+        if (name.starts_with("optimizer/") && name.ends_with("/" + p.key()))
+          state.emplace_back(name.substr(10, name.size() - p.key().size() - 11), tensor);
+      used += state.size();
+      set_optimizer_state(optimizer, p.value(), state);
     }
-    done += static_cast<std::size_t>(n);
   }
-  if (::fsync(file) != 0) {
-    const int error = errno;
-    ::close(file);
-    fail("flushing to the disk", error);
+  at::Generator random = at::detail::getDefaultCPUGenerator();
+  random.set_state(take("random/cpu"));
+  if (used != saved.size())
+    throw Error("pcomp: " + where + ": the network uses " + std::to_string(used) + " of its " +
+                std::to_string(saved.size()) + " tensors");
+}
+
+}  // namespace detail
+
+/// Saves a run: of each stage the parameters, buffers, optimiser state and LibTorch's random state, and what the
+/// program adds.
+///
+/// Law: after `load_checkpoint`, training goes on bit for bit as if there had been no break, under any placement of the
+///   same stages. The last checkpoint stays whole until the new one is.
+/// Processes: all call it with the same manifest and see the same folder; each writes its own stages, that of stage 0
+///   also `run` and the manifest.
+/// Bytes: a file for each stage, and one for `run`.
+/// Errors: `Error` where any process cannot save; the last checkpoint is unchanged.
+/// Example: examples/100-mobilenetv2-cifar10
+inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engine& engine,
+                            const torch::optim::Optimizer& optimizer, const NamedTensors& run) {
+  Together together{engine.here(0), [&](const std::string& error) {
+                      for (const std::string& reason : engine.exchange("outcome of a save", error))
+                        if (!reason.empty()) return reason;
+                      return std::string();
+                    }};
+  what.stages = engine.schedule().stages;
+  what.schedule = detail::describe(engine.schedule().policy.c_str(), engine.schedule().size());
+  what.wires.clear();
+  for (const BoundaryReport& b : engine.report().boundaries) what.wires.push_back(b.wire);
+  std::vector<std::string> parts;
+  std::map<std::string, std::string> mine;
+  for (int s = 0; s < what.stages; ++s) {
+    parts.push_back(detail::stage_part(s));
+    if (engine.here(s))
+      mine[parts.back()] = pack_tensors(detail::stage_tensors(engine.module(s).get(), optimizer));
   }
-  if (::close(file) != 0) fail("closing", errno);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail("renaming", errno);
-  if (const int f = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); f >= 0) {
-    ::fsync(f);
-    ::close(f);
+  parts.push_back("run");
+  if (together.writes_manifest) mine["run"] = pack_tensors(run);
+  folder.save(std::move(what), parts, mine, together);
+}
+
+/// What `save_checkpoint` was given for the run.
+inline NamedTensors load_run(const CheckpointFolder& folder, const Manifest& m) {
+  return unpack_tensors(folder.read(m, "run"), "the run's file of the checkpoint");
+}
+
+/// Puts a saved run back into an engine and its optimiser.
+///
+/// Errors: `Error` for a network that does not fit, by the first tensor that does not; for damaged files. Part of the
+///   network may then have changed.
+inline void load_checkpoint(const CheckpointFolder& folder, const Manifest& m, Engine& engine,
+                            torch::optim::Optimizer& optimizer) {
+  if (m.stages != engine.schedule().stages)
+    throw Error("pcomp: the checkpoint has " + std::to_string(m.stages) + " stages, the network " +
+                std::to_string(engine.schedule().stages));
+  for (int s = 0; s < m.stages; ++s) {
+    if (!engine.here(s)) continue;
+    const std::string where = "stage " + std::to_string(s) + " of the checkpoint";
+    detail::set_stage_tensors(engine.module(s).get(), optimizer,
+                              unpack_tensors(folder.read(m, detail::stage_part(s)), where), where);
   }
 }
 

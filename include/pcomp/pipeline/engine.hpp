@@ -1,30 +1,37 @@
 #pragma once
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ThreadLocalState.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/cat.h>
 
+#include <set>
 #include <thread>
+#include <tuple>
 
 #include "../schedule/forward_only.hpp"
 #include "../schedule/make_schedule.hpp"
-#include "../transport/threads.hpp"
-#include "../transport/world.hpp"
+#include "../transport/connect.hpp"
 #include "executor.hpp"
-#include "probe.hpp"
+#include "fingerprint.hpp"
 #include "rank_thread.hpp"
+#include "shapes.hpp"
 
 namespace pcomp {
 
 /// A pipeline whose stages, wires and schedule are known at run time: what `train` builds, without its types.
 ///
 /// Law: loss, gradients and running statistics equal those of a sequential loop over the same micro-batches and
-///   `boundary`, bit for bit with one thread a rank; they do not depend on the placement. Stages are built in
-///   their order, so one seed gives the same network everywhere.
+///   `boundary`, bit for bit with one thread a rank; they depend neither on the placement nor on whether ranks are
+///   threads or processes. Each stage is built from a seed of its own, made from LibTorch's current one and its
+///   number; the generator is then as before.
+/// Processes: every rank calls the constructor, `step` and `infer` alike, in the same order; only stage 0's rank
+///   reads the values of x, only the last stage's those of y, the others their shapes. Loss and outputs come back
+///   on every rank. `parameters`, `module`, `train`, `report` and `trace` concern this process's ranks alone.
 /// Bytes: `report()`.
 /// Shapes: `stages.size() == schedule.stages`, and one wire fewer. The first dimension of every tensor is the
 ///   batch; what follows it is learnt from one sample for each new input shape.
 /// Errors: `Error` for sizes that do not fit; during a step one `Error` that names rank, stage, micro-batch and
-///   operation, after which the next step may be tried.
+///   operation, after which the next step may be tried; between processes the pipeline is then over.
 /// Source: GPipe (Huang et al., 2019); torchgpipe (Kim et al., 2020).
 /// Example: examples/100-mobilenetv2-cifar10
 class Engine {
@@ -38,22 +45,22 @@ class Engine {
                   "wire fewer, not " +
                   std::to_string(stages.size()) + " stages and " + std::to_string(wires_.size()) + " wires");
     if (!schedule_.backward) throw Error("pcomp: training needs a schedule with backward passes");
-    links_ = std::make_unique<Threads>(static_cast<int>(wires_.size()), world.timeout);
-    for (int r = 0; r < schedule_.ranks; ++r)
-      ranks_.push_back(std::make_unique<Rank>(r, schedule_.rank_map(), wires_, *links_));
+    links_ = connect(world, schedule_.ranks, static_cast<int>(wires_.size()));
+    meet(world);
+    for (int r : links_->here())
+      ranks_.push_back(std::make_unique<Rank>(r, schedule_.rank_map(), wires_, links_->link(r)));
     const int cores = static_cast<int>(std::thread::hardware_concurrency());
-    const int threads =
-        world.threads_per_rank > 0 ? world.threads_per_rank : std::max(1, cores / schedule_.ranks);
+    const int neighbours =
+        world.launch() && world.launch()->local_size ? world.launch()->local_size : schedule_.ranks;
+    const int threads = world.threads_per_rank > 0 ? world.threads_per_rank : std::max(1, cores / neighbours);
     on_every_rank([&](Rank&) { at::set_num_threads(threads); });
-    // One stage after the other: the initial weights come from LibTorch's one generator.
-    for (int s = 0; s < schedule_.stages; ++s)
-      on_every_rank([&](Rank& rank) {
-        if (schedule_.rank_of(s) == rank.executor.rank())
-          rank.executor.build(s, stages[static_cast<std::size_t>(s)]);
-      });
+    build(stages);
   }
 
-  /// The modules' parameters in the order of the stages.
+  /// Whether the rank of this stage is in this process.
+  bool here(int stage) const { return find(stage) != nullptr; }
+
+  /// The modules' parameters in the order of the stages, of those in this process.
   std::vector<at::Tensor> parameters() const {
     std::vector<at::Tensor> all;
     for (int s = 0; s < schedule_.stages; ++s)
@@ -61,8 +68,11 @@ class Engine {
         for (const at::Tensor& p : m->parameters()) all.push_back(p);
     return all;
   }
-  /// The module of a stage, or null for a stage that is a plain function.
-  std::shared_ptr<torch::nn::Module> module(int stage) const { return held(stage).module; }
+  /// The module of a stage, or null for one that is a plain function or in another process.
+  std::shared_ptr<torch::nn::Module> module(int stage) const {
+    const StageModule* held = find(stage);
+    return held ? held->module : nullptr;
+  }
   const ScheduleTable& schedule() const { return schedule_; }
 
   void train(bool on = true) {
@@ -79,12 +89,13 @@ class Engine {
     if (y.defined() && (y.dim() < 1 || y.size(0) != x.size(0)))
       throw Error("pcomp: the batch has " + std::to_string(x.size(0)) + " samples, but the targets are " +
                   (y.dim() ? std::to_string(y.size(0)) : "one number"));
-    detail::Batch batch{split(x.size(0), schedule_.micros), x, y, &loss, activations(x)};
+    detail::Batch batch{split(x.size(0), schedule_.micros), x, y, &loss, {}};
+    learn(batch);
     const at::AutoGradMode grad(true);
     const auto losses = run(schedule_, batch);
     ++steps_;
-    predict(batch, &BoundaryReport::forward, &BoundaryOps::bytes);
-    predict(batch, &BoundaryReport::gradient, &BoundaryOps::grad_bytes);
+    predict(batch, &BoundaryReport::forward, &BoundaryOps::bytes, 0);
+    predict(batch, &BoundaryReport::gradient, &BoundaryOps::grad_bytes, 1);
     at::Tensor loss_sum = losses[0];  // one after the other, as a loop would
     for (std::size_t m = 1; m < losses.size(); ++m) loss_sum = loss_sum + losses[m];
     return loss_sum;
@@ -98,9 +109,10 @@ class Engine {
     if (!inference_ || inference_->micros != micros)
       inference_ = std::make_unique<ScheduleTable>(
           make_schedule(ForwardOnly{}, schedule_.stages, micros, RankMap(schedule_.rank_map())));
-    detail::Batch batch{split(x.size(0), micros), x, {}, nullptr, activations(x)};
+    detail::Batch batch{split(x.size(0), micros), x, {}, nullptr, {}};
+    learn(batch);
     const auto outputs = run(*inference_, batch);
-    predict(batch, &BoundaryReport::inference, &BoundaryOps::bytes);
+    predict(batch, &BoundaryReport::inference, &BoundaryOps::bytes, 0);
     return at::cat(outputs);
   }
 
@@ -108,7 +120,19 @@ class Engine {
   void record(bool on = true) { recording_ = on; }
   /// The last step that was recorded, in seconds since its begin.
   const Trace& trace() const { return trace_; }
+  /// When that step began here, by this machine's steady clock.
+  detail::Stopwatch::Clock::time_point trace_origin() const { return trace_origin_; }
 
+  /// The texts of all processes, in the order of their ranks; every process calls it. With threads: the one.
+  std::vector<std::string> exchange(const std::string& about, const std::string& text) {
+    return links_->exchange(about, text);
+  }
+  /// Ends the pipeline on every rank with this reason.
+  void abort(const std::string& reason) {
+    for (auto& rank : ranks_) rank->link.abort(reason);
+  }
+
+  /// What the ranks of this process sent, and where their time went.
   Report report() const {
     Report r;
     r.steps = steps_;
@@ -119,28 +143,71 @@ class Engine {
       b.from_rank = schedule_.rank_of(edge), b.to_rank = schedule_.rank_of(edge + 1);
       b.wire = std::string(wires_[e]->name.view());
       for (const auto& rank : ranks_) {
-        b.forward += rank->executor.forward(edge);
-        b.gradient += rank->executor.gradient(edge);
-        b.inference += rank->executor.inference(edge);
+        b.forward += rank->executor.ends().forward(edge);
+        b.gradient += rank->executor.ends().gradient(edge);
+        b.inference += rank->executor.ends().inference(edge);
       }
       r.boundaries.push_back(b);
     }
-    for (const auto& rank : ranks_) r.ranks.push_back(rank->executor.times());
+    r.ranks.resize(static_cast<std::size_t>(schedule_.ranks));
+    for (const auto& rank : ranks_)
+      r.ranks[static_cast<std::size_t>(rank->executor.rank())] = rank->executor.stopwatch().times();
+    r.stages.resize(static_cast<std::size_t>(schedule_.stages));
+    for (int s = 0; s < schedule_.stages; ++s)
+      for (const auto& rank : ranks_)
+        if (const auto& own = rank->executor.stopwatch().stages();
+            schedule_.rank_of(s) == rank->executor.rank() && static_cast<std::size_t>(s) < own.size())
+          r.stages[static_cast<std::size_t>(s)] = own[static_cast<std::size_t>(s)];
+    r.predict(schedule_);
     return r;
   }
 
  private:
   struct Rank {
-    Rank(int r, const std::vector<int>& rank_of, const std::vector<const BoundaryOps*>& wires, Threads& links)
-        : executor(r, rank_of, wires), link(links, r) {}
+    Rank(int r, const std::vector<int>& rank_of, const std::vector<const BoundaryOps*>& wires, Transport& to)
+        : executor(r, rank_of, wires), link(to) {}
     detail::Executor executor;
-    Threads::End link;
+    Transport& link;
     std::exception_ptr error;
     detail::RankThread thread;
   };
 
-  const StageModule& held(int stage) const {
-    return ranks_.at(static_cast<std::size_t>(schedule_.rank_of(stage)))->executor.stage(stage);
+  const StageModule* find(int stage) const {
+    for (const auto& rank : ranks_)
+      if (rank->executor.rank() == schedule_.rank_of(stage)) return &rank->executor.stage(stage);
+    return nullptr;
+  }
+
+  /// The ranks compare what they are before anything else crosses a link.
+  void meet(const World& world) {
+    if (!world.processes()) return;
+    Fingerprint::expect_alike(links_->exchange("description of the pipeline",
+                                               detail::fingerprint(schedule_, wires_, world.size()).text()));
+    if (world.size() != schedule_.ranks)
+      throw Error("pcomp: the schedule has " + std::to_string(schedule_.ranks) + " ranks, but " +
+                  world.launch()->by + " started " + std::to_string(world.size()) +
+                  " processes: start as many as ranks");
+  }
+
+  /// One stage after the other: LibTorch has one generator for all threads.
+  void build(const std::vector<StageSpec>& stages) {
+    at::Generator generator = at::detail::getDefaultCPUGenerator();
+    const std::uint64_t seed = generator.current_seed();
+    const at::Tensor before = generator.get_state();
+    std::exception_ptr error;
+    try {
+      for (int s = 0; s < schedule_.stages; ++s) {
+        generator.set_current_seed(seed * 0x9e3779b97f4a7c15u + static_cast<std::uint64_t>(s));
+        on_every_rank([&](Rank& rank) {
+          if (schedule_.rank_of(s) == rank.executor.rank())
+            rank.executor.build(s, stages[static_cast<std::size_t>(s)]);
+        });
+      }
+    } catch (...) {
+      error = std::current_exception();
+    }
+    generator.set_state(before);
+    if (error) std::rethrow_exception(error);
   }
 
   static void expect_batch(const at::Tensor& x) {
@@ -169,50 +236,60 @@ class Engine {
   }
 
   std::vector<at::Tensor> run(const ScheduleTable& table, const detail::Batch& batch) {
-    std::vector<at::Tensor> results(batch.parts.size());
-    links_->reset();
+    links_->begin();
     const bool record = recording_ && batch.loss;
     if (record)
       trace_ = {detail::describe(table.policy.c_str(), table.size()) + ", measured", table.stages, false, {}};
-    if (record) trace_.ranks.resize(ranks_.size());
+    if (record) trace_.ranks.resize(static_cast<std::size_t>(table.ranks));
     const auto origin = detail::Stopwatch::Clock::now();
+    if (record) trace_origin_ = origin;
     on_every_rank([&](Rank& rank) {
       const int r = rank.executor.rank();
       rank.executor.stopwatch().record(record ? &trace_.ranks[static_cast<std::size_t>(r)] : nullptr, origin);
-      rank.executor.run(table.row(r), batch, rank.link, results);
+      rank.executor.run(table.row(r), batch, rank.link, links_->elsewhere());
     });
-    return results;
+    const int last = table.rank_of(table.stages - 1);
+    for (auto& rank : ranks_)
+      if (rank->executor.rank() == last) return rank->executor.results();
+    return ranks_.front()->executor.results();
   }
 
-  /// The shape behind every stage, learnt once for each shape of a sample.
-  const std::vector<detail::Activation>& activations(const at::Tensor& x) {
-    const detail::Activation key{detail::extents_of(x).with(0, 1), x.scalar_type()};
-    for (const auto& [known, shapes] : shapes_)
-      if (known == key) return shapes;
+  /// The shape behind every stage; the ranks agree on each new shape of a batch before its first payload.
+  void learn(detail::Batch& batch) {
     std::vector<const StageModule*> all;
-    for (int s = 0; s < schedule_.stages; ++s) all.push_back(&held(s));
-    return shapes_.emplace_back(key, detail::probe(all, x.narrow(0, 0, 1))).second;
+    for (int s = 0; s < schedule_.stages; ++s) all.push_back(find(s));
+    batch.activations = shapes_.of(batch.x, all, schedule_.rank_map(), *links_);
+    if (links_->elsewhere().empty()) return;
+    const auto key = std::make_tuple(detail::text_of(detail::extents_of(batch.x), batch.x.scalar_type()),
+                                     batch.loss != nullptr);
+    if (agreed_.count(key)) return;
+    Fingerprint::expect_alike(
+        links_->exchange("description of a batch", detail::fingerprint(batch, wires_).text()));
+    agreed_.insert(key);
   }
 
   void predict(const detail::Batch& batch, Traffic BoundaryReport::*direction,
-               std::size_t (*BoundaryOps::*size)(const Extents&)) {
+               std::size_t (*BoundaryOps::*size)(const Extents&), int sender) {
     for (std::size_t e = 0; e < wires_.size(); ++e)
-      for (const MicroBatch& part : batch.parts) {
-        const Extents s = batch.activations[e].of(part.count);
-        (edges_[e].*direction) += {0, 0, static_cast<std::int64_t>((wires_[e]->*size)(s)), 4 * s.size()};
-      }
+      if (here(static_cast<int>(e) + sender))
+        for (const MicroBatch& part : batch.parts) {
+          const Extents s = batch.activations[e].of(part.count);
+          (edges_[e].*direction) += {0, 0, static_cast<std::int64_t>((wires_[e]->*size)(s)), 4 * s.size()};
+        }
   }
 
   ScheduleTable schedule_;
   std::unique_ptr<ScheduleTable> inference_;
   std::vector<const BoundaryOps*> wires_;
   std::vector<BoundaryReport> edges_;
-  std::deque<std::pair<detail::Activation, std::vector<detail::Activation>>> shapes_;
+  detail::Shapes shapes_;
+  std::set<std::tuple<std::string, bool>> agreed_;
   std::int64_t steps_ = 0;
   bool recording_ = false;
   Trace trace_;
-  std::unique_ptr<Threads> links_;
+  detail::Stopwatch::Clock::time_point trace_origin_;
   std::vector<std::unique_ptr<Rank>> ranks_;
+  std::unique_ptr<Links> links_;  // destroyed first: nothing may arrive in a buffer that is gone
 };
 
 }  // namespace pcomp

@@ -32,29 +32,25 @@ class EvalMode {
   std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>> modes_;
 };
 
-/// Sends one sample through the stages to learn the shape behind each; touches no state of theirs.
-inline std::vector<Activation> probe(const std::vector<const StageModule*>& stages, at::Tensor x) {
+/// Sends one sample through a stage to learn the shape behind it; touches no state of the stage.
+inline at::Tensor probe(const StageModule& stage, int number, bool last, at::Tensor x) {
   const at::AutoGradMode no_grad(false);
-  std::vector<Activation> shapes;
-  for (std::size_t s = 0; s < stages.size(); ++s) {
-    const EvalMode eval(stages[s]->module.get());
-    std::string why;
-    try {
-      x = stages[s]->forward(x);
-    } catch (const c10::Error& e) {
-      why = e.what_without_backtrace();
-    } catch (const std::exception& e) {
-      why = e.what();
-    }
-    if (!why.empty()) throw Error("pcomp: stage " + std::to_string(s) + " cannot take one sample: " + why);
-    if (!x.defined() || x.dim() < 1 || x.size(0) != 1)
-      throw Error("pcomp: stage " + std::to_string(s) + " made " +
-                  (x.defined() ? to_string(extents_of(x)) : std::string("an undefined tensor")) +
-                  " of one sample: the first dimension must stay the batch");
-    if (s + 1 < stages.size()) expect_dense_cpu(x);
-    shapes.push_back({extents_of(x), x.scalar_type()});
+  const EvalMode eval(stage.module.get());
+  std::string why;
+  try {
+    x = stage.forward(x);
+  } catch (const c10::Error& e) {
+    why = e.what_without_backtrace();
+  } catch (const std::exception& e) {
+    why = e.what();
   }
-  return shapes;
+  if (!why.empty()) throw Error("pcomp: stage " + std::to_string(number) + " cannot take one sample: " + why);
+  if (!x.defined() || x.dim() < 1 || x.size(0) != 1)
+    throw Error("pcomp: stage " + std::to_string(number) + " made " +
+                (x.defined() ? to_string(extents_of(x)) : std::string("an undefined tensor")) +
+                " of one sample: the first dimension must stay the batch");
+  if (!last) expect_dense_cpu(x);
+  return x;
 }
 
 }  // namespace pcomp::detail

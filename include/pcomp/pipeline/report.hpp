@@ -1,9 +1,12 @@
 #pragma once
+#include <array>
 #include <cstdint>
 #include <iomanip>
 #include <ostream>
 #include <string>
 #include <vector>
+
+#include "../schedule/simulate.hpp"
 
 namespace pcomp {
 
@@ -29,20 +32,69 @@ struct BoundaryReport {
   Traffic inference;          ///< of infer
 };
 
-/// Where one rank's time went, in seconds of its own thread.
+/// Where one rank's time in training steps went, in seconds of its own thread.
 struct RankReport {
-  double compute = 0, codec = 0, wait = 0;
+  double compute = 0, encode = 0, decode = 0;  ///< on an edge within the rank both count as encode
+  double wait = 0;                             ///< for payloads to come
+  double send = 0;                             ///< posting them, and for a buffer that is still on the link
+  double steps = 0;                            ///< from begin to end
+
+  double busy() const { return compute + encode + decode; }
+  /// The share of the steps in which this rank does nothing of its own.
+  double bubble() const { return steps > 0 ? 1 - busy() / steps : 0; }
+  std::array<double*, 6> counters() { return {&compute, &encode, &decode, &wait, &send, &steps}; }
+};
+
+/// What one stage cost in training steps, in seconds; its payloads are in it, on either side.
+struct StageReport {
+  StageCost sum;
+  std::int64_t micros = 0;
+  StageCost each() const {
+    const double n = micros > 0 ? static_cast<double>(micros) : 1;
+    return {sum.forward / n, sum.backward / n, sum.weights / n};
+  }
 };
 
 /// What a pipeline sent and where its time went since it was built.
 ///
-/// Law: for every boundary and direction `bytes == predicted`.
+/// Law: for every boundary and direction `bytes == predicted`. `step.seconds` is what `simulate` gives for the measured
+///   costs of the stages over links that cost nothing: what is above it is the links' or the machine's.
 /// Bytes: per direction beside the prediction and beside raw.
 /// Example: examples/050-first-program
 struct Report {
   std::int64_t steps = 0;
   std::vector<BoundaryReport> boundaries;
   std::vector<RankReport> ranks;
+  std::vector<StageReport> stages;
+  Simulation step;  ///< predicted; of 0 seconds before the first step
+
+  /// Seconds of one measured step: those of the slowest rank.
+  double seconds() const {
+    double slowest = 0;
+    for (const RankReport& r : ranks) slowest = std::max(slowest, r.steps);
+    return steps > 0 ? slowest / static_cast<double>(steps) : 0;
+  }
+  /// What rank `r` sent in training steps.
+  std::int64_t bytes(int r) const {
+    std::int64_t sum = 0;
+    for (const BoundaryReport& b : boundaries)
+      if (b.from_rank != b.to_rank)
+        sum += (b.from_rank == r ? b.forward.bytes : 0) + (b.to_rank == r ? b.gradient.bytes : 0);
+    return sum;
+  }
+  /// Simulates one step from what the stages cost.
+  void predict(const ScheduleTable& schedule, std::vector<Link> links = {}) {
+    if (steps == 0 || std::int64_t{schedule.stages} * schedule.micros > 10000)
+      return;  // too long to do in passing
+    Costs costs;
+    for (const StageReport& s : stages) costs.stages.push_back(s.each());
+    if (!links.empty())
+      for (const BoundaryReport& b : boundaries)
+        costs.bytes.push_back({b.forward.messages ? b.forward.bytes / b.forward.messages : 0,
+                               b.gradient.messages ? b.gradient.bytes / b.gradient.messages : 0});
+    costs.links = std::move(links);
+    step = simulate(schedule, costs);
+  }
 
   /// The bytes alone, which are the same on every machine.
   void print_traffic(std::ostream& out) const {
@@ -54,17 +106,31 @@ struct Report {
     }
   }
 
-  friend std::ostream& operator<<(std::ostream& out, const Report& r) {
-    r.print_traffic(out);
+  /// Where the time went, rank by rank, measured beside predicted.
+  void print_times(std::ostream& out) const {
     const auto flags = out.flags();
     const auto precision = out.precision();
-    out << "rank   compute     codec      wait   (seconds in " << r.steps << " steps)\n"
-        << std::fixed << std::setprecision(3);
-    for (std::size_t i = 0; i < r.ranks.size(); ++i)
-      out << std::setw(4) << i << std::setw(10) << r.ranks[i].compute << std::setw(10) << r.ranks[i].codec
-          << std::setw(10) << r.ranks[i].wait << "\n";
+    out << "rank   compute    encode    decode      wait      send   bubble  predicted    bytes sent   "
+           "(seconds in "
+        << steps << " steps)\n"
+        << std::fixed;
+    for (std::size_t i = 0; i < ranks.size(); ++i) {
+      const RankReport& k = ranks[i];
+      out << std::setw(4) << i << std::setprecision(3);
+      for (double t : {k.compute, k.encode, k.decode, k.wait, k.send}) out << std::setw(10) << t;
+      out << std::setprecision(1) << std::setw(8) << 100 * k.bubble() << '%';
+      const double used = i < step.busy.size() ? step.utilisation(static_cast<int>(i)) : 1;
+      out << std::setw(10) << 100 * (1 - used) << '%' << std::setw(14) << bytes(static_cast<int>(i)) << "\n";
+    }
+    out << std::setprecision(4) << "a step: " << seconds() << " s measured, " << step.seconds
+        << " s predicted from these stages over links that cost nothing\n";
     out.flags(flags);
     out.precision(precision);
+  }
+
+  friend std::ostream& operator<<(std::ostream& out, const Report& r) {
+    r.print_traffic(out);
+    r.print_times(out);
     return out;
   }
 

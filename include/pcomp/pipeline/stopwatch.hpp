@@ -1,11 +1,14 @@
 #pragma once
 #include <chrono>
+#include <vector>
 
 #include "../schedule/trace.hpp"
+#include "report.hpp"
 
 namespace pcomp::detail {
 
-/// Where one rank's time goes: in sums, and, where a lane of a trace is given, operation by operation.
+/// Where one rank's time goes: in sums by kind and by stage, and, where a lane of a trace is given, operation by
+/// operation. Steps without a backward pass leave the sums alone.
 class Stopwatch {
  public:
   using Clock = std::chrono::steady_clock;
@@ -15,29 +18,57 @@ class Stopwatch {
     lane_ = lane;
     origin_ = origin;
   }
+  void begin(bool training) {
+    training_ = training;
+    begin_ = Clock::now();
+  }
+  void end() { add(&RankReport::steps, begin_, Clock::now()); }
 
   template <class F>
-  void operator()(double& seconds, const Action& a, F&& body) {
+  void operator()(double RankReport::*what, const Action& a, F&& body) {
     const auto start = Clock::now();
     body();
     const auto stop = Clock::now();
-    seconds += std::chrono::duration<double>(stop - start).count();
+    add(what, start, stop);
+    if (what != &RankReport::wait && what != &RankReport::send) charge(what, a, start, stop);
     if (lane_) note(a, start, stop);
   }
 
+  const RankReport& times() const { return times_; }
+  const std::vector<StageReport>& stages() const { return stages_; }
+
  private:
+  static double between(Clock::time_point a, Clock::time_point b) {
+    return std::chrono::duration<double>(b - a).count();
+  }
+  void add(double RankReport::*what, Clock::time_point start, Clock::time_point stop) {
+    if (training_) times_.*what += between(start, stop);
+  }
+  /// A stage's forward pass costs what its payload costs too, on either side.
+  void charge(double RankReport::*what, const Action& a, Clock::time_point start, Clock::time_point stop) {
+    if (!training_) return;
+    const auto s = static_cast<std::size_t>(a.stage);
+    if (stages_.size() <= s) stages_.resize(s + 1);
+    const bool ahead = a.op == Op::Recv || a.op == Op::Forward || a.op == Op::Send;
+    StageCost& cost = stages_[s].sum;
+    (ahead                         ? cost.forward
+     : a.op == Op::BackwardWeights ? cost.weights
+                                   : cost.backward) += between(start, stop);
+    if (a.op == Op::Forward && what == &RankReport::compute) ++stages_[s].micros;
+  }
   void note(const Action& a, Clock::time_point start, Clock::time_point stop) {
-    const auto since = [&](Clock::time_point t) {
-      return std::chrono::duration<double>(t - origin_).count();
-    };
     if (!lane_->empty())
       if (Interval& last = lane_->back(); last.op == a.op && last.stage == a.stage && last.micro == a.micro) {
-        last.end = since(stop);
+        last.end = between(origin_, stop);
         return;
       }
-    lane_->push_back({a.op, a.stage, a.micro, since(start), since(stop)});
+    lane_->push_back({a.op, a.stage, a.micro, between(origin_, start), between(origin_, stop)});
   }
 
+  RankReport times_;
+  std::vector<StageReport> stages_;
+  bool training_ = true;
+  Clock::time_point begin_;
   std::vector<Interval>* lane_ = nullptr;
   Clock::time_point origin_;
 };

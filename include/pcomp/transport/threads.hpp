@@ -6,7 +6,7 @@
 #include <mutex>
 #include <vector>
 
-#include "transport.hpp"
+#include "links.hpp"
 
 namespace pcomp {
 
@@ -17,10 +17,15 @@ namespace pcomp {
 /// Bytes: copied once, from the sender's buffer into the receiver's.
 /// Errors: as `Transport`; `timeout` is the limit of one wait.
 /// Example: docs/architecture.md
-class Threads {
+class Threads final : public Links {
  public:
-  Threads(int edges, std::chrono::milliseconds timeout)
-      : boxes_(2 * static_cast<std::size_t>(edges)), timeout_(timeout) {}
+  Threads(int ranks, int edges, std::chrono::milliseconds timeout)
+      : boxes_(2 * static_cast<std::size_t>(edges)), timeout_(timeout) {
+    for (int r = 0; r < ranks; ++r) {
+      here_.push_back(r);
+      ends_.emplace_back(*this, r);
+    }
+  }
 
   /// One rank's end; it must not outlive this object.
   class End final : public Transport {
@@ -41,8 +46,13 @@ class Threads {
     int rank_;
   };
 
+  const std::vector<int>& here() const override { return here_; }
+  const std::vector<int>& elsewhere() const override { return elsewhere_; }
+  Transport& link(int rank) override { return ends_.at(static_cast<std::size_t>(rank)); }
+  std::vector<std::string> exchange(const std::string&, const std::string& text) override { return {text}; }
+
   /// Forgets every post and an abort. No rank may be inside a call.
-  void reset() {
+  void begin() override {
     for (Mailbox& box : boxes_) {
       box.sends.clear();
       box.receives.clear();
@@ -125,6 +135,8 @@ class Threads {
     return reason_;
   }
 
+  std::vector<int> here_, elsewhere_;
+  std::deque<End> ends_;
   std::deque<Mailbox> boxes_;
   std::chrono::milliseconds timeout_;
   mutable std::mutex reason_mutex_;

@@ -1,39 +1,82 @@
 #pragma once
 #include <chrono>
 #include <cstdlib>
+#include <memory>
 #include <string>
 
-#include "../core/error.hpp"
+#include "launch.hpp"
 
 namespace pcomp {
 
+namespace detail {
+class Board;
+/// What all pipelines of one process share: the store where its ranks meet, once somebody needs it.
+struct Meeting {
+  std::shared_ptr<Board> board;
+  int pipelines = 0;
+};
+}  // namespace detail
+
+/// How payloads travel between processes.
+enum class LinkKind { Gloo, Nccl };
+
 /// Where the ranks of a pipeline live.
 ///
-/// Law: alone, every rank is a thread of this process, as many as the schedule has.
-/// Errors: `Error` when the environment says that a launcher started several processes: transports between
-///   processes are not built yet.
+/// Law: under torchrun, mpirun or srun each rank is a process; alone, every rank is a thread of this process, as
+///   many as the schedule has. The program is the same.
+/// Errors: `Error` when a launcher started several processes and this build has no transport between them, or for
+///   an environment that contradicts itself. Nothing is connected before a pipeline is built.
 /// Example: examples/050-first-program
 class World {
  public:
-  /// Reads what torchrun, mpirun and srun set (WORLD_SIZE, OMPI_COMM_WORLD_SIZE, SLURM_NTASKS); alone: threads.
+  /// Reads what torchrun (RANK, WORLD_SIZE), mpirun (OMPI_COMM_WORLD_*, PMI_*) and srun (SLURM_*) set, and
+  /// MASTER_ADDR and MASTER_PORT; alone: threads.
   static World from_env() {
-    for (const char* variable : {"WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS"})
-      if (const char* value = std::getenv(variable); value && std::strtol(value, nullptr, 10) > 1)
-        throw Error(std::string("pcomp: ") + variable + "=" + value +
-                    " asks for several processes, but ranks can only be threads of one process so far: "
-                    "start one process, without a launcher");
-    return World();
+    World world;
+    world.launch_ = Launch::from_env();
+#if !defined(USE_C10D_GLOO) && !defined(USE_C10D_NCCL)
+    if (world.launch_)
+      throw Error("pcomp: " + world.launch_->by + " started " + std::to_string(world.launch_->size) +
+                  " processes, but this build has no transport between processes: install Gloo's headers "
+                  "(Debian: libgloo-dev), configure and build anew, or start one process");
+#endif
+    return world;
   }
   /// Every rank is a thread of this process, whatever the environment says.
   static World threads() { return World(); }
 
+  bool processes() const { return launch_.has_value(); }
+  /// Of this process, for programs that print once: the rank, or 0 where the ranks are threads.
+  int rank() const { return launch_ ? launch_->rank : 0; }
+  int size() const { return launch_ ? launch_->size : 1; }
+  const Launch* launch() const { return launch_ ? &*launch_ : nullptr; }
+
   /// The limit of one wait for a peer; a stage that computes longer than this looks like a dead one.
   std::chrono::milliseconds timeout = std::chrono::minutes(10);
-  /// Intra-op threads of each rank; 0: the cores divided by the ranks, at least 1.
+  /// Intra-op threads of each rank; 0: the cores divided by the ranks on this machine, at least 1.
   int threads_per_rank = 0;
+  /// What this rank listens on: the name of an interface or an address of this machine. Empty: the address from
+  /// which MASTER_ADDR is reached. Never all interfaces.
+  std::string interface = from_environment("PCOMP_INTERFACE", "GLOO_SOCKET_IFNAME");
+#if !defined(USE_C10D_GLOO) && defined(USE_C10D_NCCL)
+  LinkKind link = LinkKind::Nccl;
+#else
+  LinkKind link = LinkKind::Gloo;
+#endif
+
+  /// For the pipelines that are built on this world.
+  detail::Meeting& meeting() const { return *meeting_; }
 
  private:
   World() = default;
+  static std::string from_environment(const char* first, const char* second) {
+    for (const char* name : {first, second})
+      if (const char* value = std::getenv(name)) return value;
+    return "";
+  }
+
+  std::optional<Launch> launch_;
+  std::shared_ptr<detail::Meeting> meeting_ = std::make_shared<detail::Meeting>();
 };
 
 }  // namespace pcomp

@@ -4,6 +4,9 @@
 
 namespace pcomp::detail {
 
+/// Positions of a selection are 32-bit numbers, and one more says that there is none.
+inline constexpr std::int64_t most_positions = 0xfffffffe;
+
 /// Where everything of one payload stands. All sizes in bytes, all counts in elements.
 struct Layout {
   Extents shaped;         // after the shape codec
@@ -32,6 +35,10 @@ constexpr Layout layout(const Extents& shape) {
   l.shaped = shape;
   if constexpr (F::shapes) l.shaped = F::Shape::shaped(shape);
   l.n = l.shaped.size();
+  if constexpr (F::selects)
+    if (l.n > most_positions)
+      throw Error("pcomp: " + std::string(name(E{})) + " takes at most 4294967294 elements, and " +
+                  to_string(l.shaped) + " has " + std::to_string(l.n));
   l.sent = kept<typename F::Select>(l.shaped);
   if constexpr (F::selects) l.index = index_format(l.n, l.sent);
   l.codes_at = aligned(l.index.bytes);

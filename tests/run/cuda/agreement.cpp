@@ -166,6 +166,7 @@ TEST_CASE("a selection over a large tensor is exact, sampled well or misled", "[
 
 TEST_CASE("bfloat16, half and channels-last tensors are read and written in place", "[cuda]") {
   const Extents e{2, 5, 10, 13};
+  const Extents row_major{650, 130, 13, 1}, channels_innermost{650, 1, 65, 5};
   const auto n = static_cast<std::size_t>(e.size());
   const Floats x = values(e, normal, 3);
   const auto place = [&](std::size_t i) {  // of element i in channels-last memory
@@ -173,6 +174,7 @@ TEST_CASE("bfloat16, half and channels-last tensors are read and written in plac
   };
   for (const DType t : {DType::f32, DType::bf16, DType::f16})
     for (const bool channels_last : {false, true}) {
+      const Extents& strides = channels_last ? channels_innermost : row_major;
       const bool wide = t == DType::f32;
       std::vector<std::uint16_t> x16(n);
       Floats rounded(n), arranged(n);
@@ -192,9 +194,9 @@ TEST_CASE("bfloat16, half and channels-last tensors are read and written in plac
         k.encode(std::span<const float>(rounded), e, payload, {});
         k.decode(payload, e, std::span<float>(y), {});
         const Bytes p(payload.size()), to(n * (wide ? 4 : 2));
-        ops->encode(In(from.data(), t, e.size(), device::gpu(channels_last)), e, p.all());
+        ops->encode(In(from.data(), t, e, strides, device::gpu()), e, p.all());
         CHECK((p.read() == payload));
-        ops->decode(p.all(), e, Out(to.data(), t, e.size(), device::gpu(channels_last)));
+        ops->decode(p.all(), e, Out(to.data(), t, e, strides, device::gpu()));
         bool equal = true;
         const auto f = to.read<float>();
         const auto h = to.read<std::uint16_t>();
@@ -343,6 +345,16 @@ TEST_CASE("what the kernels cannot take is one clear error", "[cuda]") {
                     "pcomp: the input has 32 elements, but the shape 4x9 has 36");
   CHECK_THROWS_WITH(ops.encode(in, e, p.all().subspan(4, 128)),
                     "pcomp: the CUDA kernels take a payload at a multiple of 16 bytes");
+  CHECK_THROWS_WITH(
+      ops.encode(In(x.data(), DType::f32, e, {1, 4}, device::gpu()), e, p.all().first(128)),
+      "pcomp: the CUDA kernels take row-major or channels-last memory without gaps, not the strides "
+      "1x4 of 4x8");
+  const Extents image{1, 2, 1, 8}, gap{32, 1, 32, 3};
+  CHECK_THROWS_WITH(
+      ops.decode(p.all().first(64), image, Out(x.data(), DType::f32, image, gap, device::gpu())),
+      Catch::Contains("not the strides 32x1x32x3 of 1x2x1x8"));
+  CHECK_NOTHROW(ops.decode(p.all().first(64), image,  // strides of extents that are 1 say nothing
+                           Out(x.data(), DType::f32, image, {7, 1, 7, 2}, device::gpu())));
   CHECK_THROWS_WITH(ops.encode(In(x.data(), DType::f32, std::int64_t{1} << 31, device::gpu()),
                                Extents{1 << 16, 1 << 15}, std::span(p.all().data(), std::size_t{1} << 33)),
                     "pcomp: the CUDA kernels take fewer than 2^31 elements, not 65536x32768");

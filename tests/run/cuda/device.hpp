@@ -7,7 +7,7 @@
 namespace device {
 
 bool emulated();
-pcomp::Gpu gpu(bool channels_last = false);
+pcomp::Gpu gpu();
 void* allocate(std::size_t n);
 void release(void* p);
 void copy(void* to, const void* from, std::size_t n);  ///< either way; waits

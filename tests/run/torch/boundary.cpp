@@ -45,6 +45,27 @@ TEST_CASE("Raw is the identity both ways; strided, channels-last, bfloat16 and h
   }
 }
 
+TEST_CASE("A boundary reads strided tensors in place, and results lie as their inputs do") {
+  const at::Tensor last = torch::randn({2, 20, 9, 8}).contiguous(at::MemoryFormat::ChannelsLast);
+  for (const at::Tensor& x :
+       {last, last.to(at::kBFloat16), last.to(at::kHalf), last.narrow(1, 3, 16), last.slice(3, 0, 8, 2),
+        last.contiguous().transpose(0, 2), torch::randn({2, 1, 6, 8}).expand({2, 20, 6, 8})}) {
+    for (const BoundaryOps* wire : {&boundary_ops(Quant<8>), &boundary_ops(thin)}) {
+      const at::Tensor g = torch::randn(x.sizes()).to(x.dtype()).contiguous(x.suggest_memory_format());
+      at::Tensor leaf = x.detach().requires_grad_(), dense = x.contiguous().requires_grad_();
+      const at::Tensor y = boundary(*wire, leaf), expected = boundary(*wire, dense);
+      CHECK(torch::equal(y, expected));
+      CHECK(y.strides() == torch::empty_like(x).strides());
+      const at::Tensor dx = torch::autograd::grad({y}, {leaf}, {g})[0];
+      CHECK(torch::equal(dx, torch::autograd::grad({expected}, {dense}, {g.contiguous()})[0]));
+      CHECK(dx.is_contiguous(x.suggest_memory_format()));
+      // sum's gradient has strides of 0
+      CHECK(torch::equal(torch::autograd::grad({boundary(*wire, leaf).sum()}, {leaf})[0],
+                         torch::autograd::grad({boundary(*wire, dense).sum()}, {dense})[0]));
+    }
+  }
+}
+
 TEST_CASE("What a boundary cannot take is one clear error") {
   const auto says = [](const torch::Tensor& x) {
     try {

@@ -1,4 +1,5 @@
 #include <pcomp/core.hpp>
+#include <pcomp/pipeline/total_trace.hpp>
 
 #include "../kernels/kernels.hpp"
 #include "catch.hpp"
@@ -206,6 +207,21 @@ TEST_CASE("A step can be recorded, operation by operation") {
     CHECK((computed == planned));
   }
   CHECK(trace.draw().find("zero bubble (ZB-H1), 5 stages on 2 ranks, 4 micro-batches, measured") == 0);
+  CHECK(total_trace(engine).draw() == trace.draw());
+
+  const Report report = engine.report();
+  std::int64_t crossed = 0;
+  for (const BoundaryReport& b : report.boundaries)
+    if (b.from_rank != b.to_rank) crossed += b.forward.bytes + b.gradient.bytes;
+  for (const RankReport& r : report.ranks) {
+    CHECK(r.compute > 0);
+    CHECK(r.encode > 0);
+    CHECK(r.decode > 0);
+    CHECK(r.busy() + r.wait + r.send <= r.steps);
+  }
+  CHECK(report.bytes(0) + report.bytes(1) == crossed);
+  for (const StageReport& s : report.stages) CHECK(s.micros == 2 * 4);
+  CHECK(report.step.seconds > 0);
 }
 
 TEST_CASE("A pipeline equals the sequential loop under Megatron's interleaving") {

@@ -185,11 +185,3 @@ TEST_CASE("A stage that changes the batch dimension or the dtype to something no
   Engine c(world, {same, same}, {&boundary_ops(Downsample<2>)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { c.infer(torch::randn({4})); }), "Downsample"));
 }
-
-TEST_CASE("Several processes are refused with a reason for now") {
-  ::setenv("WORLD_SIZE", "2", 1);
-  CHECK(has(thrown([] { World::from_env(); }), "WORLD_SIZE=2 asks for several processes"));
-  ::setenv("WORLD_SIZE", "1", 1);
-  CHECK(thrown([] { World::from_env(); }) == "nothing");
-  ::unsetenv("WORLD_SIZE");
-}

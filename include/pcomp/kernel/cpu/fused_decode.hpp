@@ -30,6 +30,7 @@ void copy_all(const Source& source, const Sink& sink, std::int64_t n, const Para
   par(ceil_div(n, chunk), 8, [&](std::int64_t b, std::int64_t e) {
     float buffer[chunk];
     auto cursor = source.cursor(b * chunk);
+    auto out = sink.cursor();
     for (std::int64_t i = b * chunk; i < std::min(e * chunk, n); i += chunk) {
       const std::int64_t m = std::min(chunk, n - i);
       float* direct = sink.direct(i);
@@ -38,7 +39,7 @@ void copy_all(const Source& source, const Sink& sink, std::int64_t n, const Para
       if (past_caches)
         PCOMP_SIMD((v, m, direct), copy_past_caches);
       else if (!direct)
-        sink.store(i, m, v);
+        out.store(i, m, v);
     }
     hwy::FlushStream();
   });

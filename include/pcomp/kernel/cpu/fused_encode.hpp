@@ -43,6 +43,7 @@ void encode_chain(const Source& plain, const Extents& shape, std::byte* out, con
   using T = CoderTraits<C>;
   constexpr bool shares_scale = T::has_scale && T::group() == 0;
   const Layout l = layout<E>(shape);
+  if (l.bytes == 0) return;
   std::byte* const codes = out + l.codes_at;
   std::byte* const scales = out + l.scales_at;
   // The paddings are part of the bytes, and the index block is ORed into.
@@ -79,10 +80,7 @@ void encode_chain(const Source& plain, const Extents& shape, std::byte* out, con
             [&](std::int64_t position, const std::uint64_t* word, std::int64_t bits) {
               if (write) index.mask(position, word, bits);
             },
-            [&](std::int64_t rank, const std::uint32_t* position, const float* v, std::int64_t n) {
-              if (write) index.lows(rank, position, n);
-              f(rank, v, n);
-            });
+            f);
       });
     } else {
       code_all([&](std::int64_t b, std::int64_t e, bool, auto&& f) {

@@ -40,13 +40,16 @@ class IndexReader {
     while (rank() < s && peek() < n_) ++at_;
   }
 
-  /// Up to `most` offsets from `base` of the next positions below `end`; fewer where there are no more.
-  std::int64_t take(std::int64_t base, std::int64_t end, std::int64_t most, std::int32_t* offset) {
+  /// Up to `most` offsets from `base` of the next positions below `end`; fewer where there are no more. There is room
+  /// for a vector behind them.
+  std::int64_t take(std::int64_t base, std::int64_t end, std::int64_t most, std::uint32_t* offset) {
     std::int64_t c = 0;
     while (c < most && peek() < end) {
-      const std::int64_t stop = std::min(count_, at_ + most - c);
-      for (; at_ < stop && position_[at_] < end; ++at_, ++c)
-        offset[c] = static_cast<std::int32_t>(std::max(position_[at_] - base, std::int64_t{0}));
+      const std::int64_t got =
+          PCOMP_SIMD((position_ + at_, std::min(count_ - at_, most - c), static_cast<std::uint32_t>(base),
+                      static_cast<std::uint32_t>(end), offset + c),
+                     offsets_below);
+      at_ += got, c += got;
     }
     return c;
   }
@@ -54,7 +57,7 @@ class IndexReader {
   /// The next position; n where there is none.
   std::int64_t peek() {
     if (at_ == count_) refill();
-    return at_ < count_ ? position_[at_] : n_;
+    return at_ < count_ ? std::int64_t{position_[at_]} : n_;
   }
 
  private:
@@ -70,14 +73,16 @@ class IndexReader {
     if (rank_ >= k_) return;
     if (f_.kind == IndexFormat::none) {
       count_ = std::min(window, k_ - rank_);
-      for (std::int64_t j = 0; j < count_; ++j) position_[j] = rank_ + j;
+      for (std::int64_t j = 0; j < count_; ++j) position_[j] = static_cast<std::uint32_t>(rank_ + j);
       return;
     }
     count_ =
         std::min(PCOMP_SIMD((block_, f_.high_bytes, word_, window, position_), ones_of_words), k_ - rank_);
     if (f_.kind == IndexFormat::elias_fano) {
       lows(rank_, count_);
-      PCOMP_SIMD((position_, count_, rank_, f_.low_bits, low_, n_), fano_positions);
+      PCOMP_SIMD((position_, count_, static_cast<std::uint32_t>(rank_), f_.low_bits, low_,
+                  static_cast<std::uint32_t>(n_)),
+                 fano_positions);
     }
   }
 
@@ -89,7 +94,7 @@ class IndexReader {
         low_block_ = b;
         PCOMP_SIMD((block_ + f_.low_at + b * (pack_block / 8) * f_.low_bits,
                     std::min(pack_block, k_ - b * pack_block), f_.low_bits, block_low_),
-                   unpack_lows);
+                   unpack_words);
       }
       const std::int64_t part = std::min(count - done, pack_block - within);
       std::copy_n(block_low_ + within, part, low_ + done);
@@ -101,8 +106,7 @@ class IndexReader {
   const std::byte* block_;
   std::int64_t n_, k_;
   std::int64_t word_ = 0, rank_ = 0, at_ = 0, count_ = 0, low_block_ = -1;
-  std::int64_t position_[window + 64 + 8];
-  std::uint32_t low_[window + 64 + 8], block_low_[pack_block];
+  std::uint32_t position_[window + 64 + slack], low_[window + 64 + slack], block_low_[pack_block];
 };
 
 }  // namespace pcomp::detail

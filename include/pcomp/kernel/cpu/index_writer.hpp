@@ -11,10 +11,19 @@ namespace pcomp::detail {
 /// survivor belongs to another thread.
 class IndexWriter {
  public:
-  /// `rank` is that of the first survivor to come.
+  /// `rank` is that of the first survivor to come, a multiple of the pack block.
   IndexWriter(const IndexFormat& f, std::byte* block, std::int64_t rank)
-      : f_(f), block_(block), rank_(rank), out_(block, f.high_bytes) {}
-  ~IndexWriter() { end_stretch(); }
+      : f_(f),
+        rank_(rank),
+        out_(block, f.high_bytes),
+        low_out_(block + f.low_at + rank / pack_block * (pack_block / 8) * f.low_bits) {}
+  ~IndexWriter() {
+    end_stretch();
+    if (low_fill_ && f_.low_bits <= 8)
+      PCOMP_SIMD((low_byte_, low_fill_, f_.low_bits, low_out_), finish_lows<std::uint8_t>);
+    else if (low_fill_)
+      PCOMP_SIMD((low_word_, low_fill_, f_.low_bits, low_out_), finish_lows<std::uint32_t>);
+  }
   IndexWriter(const IndexWriter&) = delete;
   IndexWriter& operator=(const IndexWriter&) = delete;
 
@@ -22,6 +31,7 @@ class IndexWriter {
   void mask(std::int64_t position, const std::uint64_t* word, std::int64_t bits) {
     if (f_.kind == IndexFormat::none) return;
     const std::int64_t count = ceil_div(bits, 64);
+    if (f_.kind == IndexFormat::elias_fano && f_.low_bits > 0) lows(position, word, count);
     const int shift = static_cast<int>(position % 64);
     if (shift) {
       for (std::int64_t w = 0; w < count; ++w) {
@@ -36,14 +46,14 @@ class IndexWriter {
     if (first < end) add(position + first * 64, word + first, end - first);
   }
 
-  /// The positions of ranks [first, first + count); `first` is a multiple of the pack block.
-  void lows(std::int64_t first, const std::uint32_t* position, std::int64_t count) const {
-    if (f_.kind != IndexFormat::elias_fano || f_.low_bits == 0) return;
-    std::byte* to = block_ + f_.low_at + first / pack_block * (pack_block / 8) * f_.low_bits;
-    PCOMP_SIMD((position, count, f_.low_bits, to), pack_lows);
-  }
-
  private:
+  void lows(std::int64_t position, const std::uint64_t* word, std::int64_t count) {
+    low_fill_ = f_.low_bits <= 8
+                    ? PCOMP_SIMD((word, count, position, f_.low_bits, low_byte_, low_fill_, low_out_),
+                                 append_lows<std::uint8_t>)
+                    : PCOMP_SIMD((word, count, position, f_.low_bits, low_word_, low_fill_, low_out_),
+                                 append_lows<std::uint32_t>);
+  }
   /// Words from the multiple of 64 `at` on; the first and the last are not zero.
   void add(std::int64_t at, const std::uint64_t* word, std::int64_t count) {
     if (holds_ && at == held_at_) {
@@ -79,12 +89,17 @@ class IndexWriter {
   }
 
   IndexFormat f_;
-  std::byte* block_;
   std::int64_t rank_;
   BitStream out_;
   bool holds_ = false;
   std::uint64_t held_ = 0;
   std::int64_t held_at_ = 0;
+  // The low bits of the survivors since the last whole block.
+  std::byte* low_out_;
+  std::int64_t low_fill_ = 0;
+  static constexpr std::int64_t low_room = pack_block + 64 + 64;
+  std::uint8_t low_byte_[low_room];
+  std::uint32_t low_word_[low_room];
 };
 
 }  // namespace pcomp::detail

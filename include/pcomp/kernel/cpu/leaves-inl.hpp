@@ -10,13 +10,17 @@ HWY_BEFORE_NAMESPACE();
 #include "leaf/convert-inl.hpp"
 #include "leaf/range-inl.hpp"
 //
+#include "leaf/fit-inl.hpp"
 #include "leaf/pack-inl.hpp"
 //
 #include "leaf/code-inl.hpp"
-#include "leaf/fano-inl.hpp"
 #include "leaf/pool-inl.hpp"
 #include "leaf/rank-inl.hpp"
+//
+#include "leaf/fano-inl.hpp"
+#include "leaf/scatter-inl.hpp"
 #include "leaf/select-inl.hpp"
+#include "leaf/transpose-inl.hpp"
 HWY_AFTER_NAMESPACE();
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop

@@ -45,12 +45,20 @@ struct PooledSource {
     PoolShape shape;
 
     const float* load(std::int64_t i, std::int64_t n, float* buffer) {
-      if constexpr (K <= 4 && requires { inner.in_place(); })
-        if (const float* all = inner.in_place(); all && shape.is_whole(K)) {
-          PCOMP_SIMD((all, shape.w, i, n, weight(K, K), buffer), pool_lines<K>);
-          return buffer;
-        }
       float* out = buffer;
+      if constexpr (K <= 4 && requires { inner.in_place(); })
+        if (shape.is_whole(K)) {
+          const std::int64_t lines = K * shape.w;  // under one line of windows
+          while (n > 0) {
+            const std::int64_t line = i / shape.ow, wanted = ceil_div(i + n, shape.ow) - line;
+            const auto v = inner.stretch(line * lines, wanted * lines);
+            const std::int64_t end = (line + static_cast<std::int64_t>(v.size()) / lines) * shape.ow;
+            const std::int64_t part = std::min(n, end - i);
+            if (part <= 0) break;
+            PCOMP_SIMD((v.data(), shape.w, i - line * shape.ow, part, weight(K, K), out), pool_lines<K>);
+            i += part, n -= part, out += part;
+          }
+        }
       shape.for_runs(i, n, K, run_windows,
                      [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
                          std::int64_t windows, std::int64_t) {
@@ -65,6 +73,15 @@ struct PooledSource {
       return mode == Pool::mean ? 1.0f / static_cast<float>(rows * columns) : 1.0f;
     }
 
+    /// A row that outlives the next load.
+    const float* row_of(std::int64_t i, std::int64_t n, float* buffer) {
+      const float* v = inner.load(i, n, buffer);
+      if constexpr (requires { inner.in_place(); })
+        if (inner.in_place()) return v;
+      if (v != buffer) std::copy_n(v, n, buffer);
+      return buffer;
+    }
+
     void pool(std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
               std::int64_t windows, float* out) {
       const std::int64_t whole = columns / K;
@@ -73,7 +90,7 @@ struct PooledSource {
         float widened[K <= 4 ? K : 1][run_windows * K];
         const float* in[K <= 4 ? K : 1];
         for (int y = 0; y < (K <= 4 ? K : 1); ++y)
-          in[y] = inner.load((row + y) * shape.w + column, columns, widened[y]);
+          in[y] = row_of((row + y) * shape.w + column, columns, widened[y]);
         if constexpr (K <= 4) PCOMP_SIMD((in, windows, weight(K, K), out), pool_rows<K>);
         return;
       }
@@ -107,28 +124,60 @@ struct UnpooledSink {
   float* direct(std::int64_t) const { return nullptr; }
   bool past_caches() const { return false; }
 
-  void store(std::int64_t i, std::int64_t n, const float* values) const {
-    if (float* all = inner.direct(0); all && shape.is_whole(K)) {
-      const float share = mode == Pool::sum ? 1.0f / (K * K) : 1.0f;
-      PCOMP_SIMD((values, shape.w, i, n, share, inner.past_caches(), all), repeat_lines<K>);
-      return;
+  class Cursor {
+   public:
+    explicit Cursor(const UnpooledSink& s)
+        : inner_(s.inner.cursor()),
+          all_(s.inner.direct(0)),
+          past_caches_(s.inner.past_caches()),
+          shape_(s.shape) {
+      if (!shape_.is_whole(K)) all_ = nullptr;
     }
-    shape.for_runs(i, n, K, run_windows,
-                   [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
-                       std::int64_t windows, std::int64_t at) {
-                     const auto share = [&](std::int64_t r, std::int64_t c) {
-                       return mode == Pool::sum ? 1.0f / static_cast<float>(r * c) : 1.0f;
-                     };
-                     const float* v = values + (at - i);
-                     const std::int64_t whole = columns / K;
-                     float line[run_windows * K];
-                     PCOMP_SIMD((v, whole, share(rows, K), line), repeat_columns<K>);
-                     for (std::int64_t x = whole * K; x < columns; ++x)
-                       line[x] = v[windows - 1] * share(rows, columns - whole * K);
-                     for (std::int64_t y = 0; y < rows; ++y)
-                       inner.store((row + y) * shape.w + column, columns, line);
-                   });
-  }
+
+    void store(std::int64_t i, std::int64_t n, const float* values) {
+      if (all_) {
+        PCOMP_SIMD((values, shape_.w, i, n, share(K, K), past_caches_, all_), repeat_lines<K>);
+        return;
+      }
+      if constexpr (requires { inner_.stretch(i, n, n); }) whole_lines(i, n, values);
+      shape_.for_runs(i, n, K, run_windows,
+                      [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
+                          std::int64_t windows, std::int64_t at) {
+                        const float* v = values + (at - i);
+                        const std::int64_t whole = columns / K;
+                        float line[run_windows * K];
+                        PCOMP_SIMD((v, whole, share(rows, K), line), repeat_columns<K>);
+                        for (std::int64_t x = whole * K; x < columns; ++x)
+                          line[x] = v[windows - 1] * share(rows, columns - whole * K);
+                        for (std::int64_t y = 0; y < rows; ++y)
+                          inner_.store((row + y) * shape_.w + column, columns, line);
+                      });
+    }
+
+   private:
+    /// As many lines of windows as begin here and find room that lies in a row.
+    void whole_lines(std::int64_t& i, std::int64_t& n, const float*& values) {
+      if (!shape_.is_whole(K) || i % shape_.ow != 0) return;
+      const std::int64_t lines = K * shape_.w;  // under one line of windows
+      while (n >= shape_.ow) {
+        const auto to = inner_.stretch(i / shape_.ow * lines, n / shape_.ow * lines, lines);
+        if (to.empty()) return;
+        const std::int64_t part = static_cast<std::int64_t>(to.size()) / lines * shape_.ow;
+        PCOMP_SIMD((values, shape_.w, std::int64_t{0}, part, share(K, K), false, to.data()), repeat_lines<K>);
+        i += part, n -= part, values += part;
+      }
+    }
+
+    static float share(std::int64_t rows, std::int64_t columns) {
+      return mode == Pool::sum ? 1.0f / static_cast<float>(rows * columns) : 1.0f;
+    }
+
+    decltype(std::declval<const Inner&>().cursor()) inner_;
+    float* all_;
+    bool past_caches_;
+    PoolShape shape_;
+  };
+  Cursor cursor() const { return Cursor(*this); }
 };
 
 }  // namespace pcomp::detail

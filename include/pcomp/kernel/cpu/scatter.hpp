@@ -31,9 +31,9 @@ struct GatheredSource {
           if (values_ != held_)  // in place: the next chunk on its way
             for (std::int64_t line = 0; line < chunk; line += 16) hwy::Prefetch(values_ + chunk + line);
         }
-        std::int32_t at[chunk];
+        std::uint32_t at[chunk + slack];
         const std::int64_t got = index_.take(base, std::min(base + chunk, n_), count - c, at);
-        for (std::int64_t j = 0; j < got; ++j) buffer[c + j] = values_[at[j]];
+        PCOMP_SIMD((values_, at, got, buffer + c), gather);
         c += got;
       }
       std::fill(buffer + c, buffer + count,
@@ -64,12 +64,11 @@ struct ScatteredSource {
     Cursor(const ScatteredSource& s, std::int64_t first)
         : index_(place(s, first)), ranks_(s.ranks.cursor(index_.rank())) {}
     const float* load(std::int64_t i, std::int64_t n, float* buffer) {
-      std::int32_t at[chunk];
+      std::uint32_t at[chunk + slack];
       float value[chunk];
       const std::int64_t first = index_.rank(), count = index_.take(i, i + n, n, at);
       const float* v = ranks_.load(first, count, value);
-      std::memset(buffer, 0, static_cast<std::size_t>(n) * sizeof(float));
-      for (std::int64_t c = 0; c < count; ++c) buffer[at[c]] = v[c];
+      PCOMP_SIMD((v, at, count, n, buffer), scatter);
       return buffer;
     }
 

@@ -10,12 +10,13 @@ class Selection {
   Selection(const Source& source, const Extents& shaped, const ParallelFor& par)
       : source_(source),
         segments_(shaped.size(), S::segment(shaped), S::keep(S::segment(shaped)),
-                  S::keep(S::segment(shaped) ? shaped.size() % S::segment(shaped) : 0)) {
+                  S::keep(S::segment(shaped) ? shaped.size() % S::segment(shaped) : 0)),
+        kept_(frame_, segments_, sweep_writers(segments_.segment)) {
     if (segments_.is_short()) return;
     pieces_ = frame_.template take<Piece>(segments_.pieces);
     starts_ = frame_.template take<std::int64_t>(segments_.pieces);
     cuts_ = frame_.template take<std::int32_t>(segments_.count());
-    const Search search(source, segments_, par);
+    const Search search(source, segments_, par, kept_);
     for (std::int64_t s = 0; s < segments_.count(); ++s)
       cuts_[static_cast<std::size_t>(s)] = search.find(s, pieces_.data() + s * segments_.pieces_each).key;
     std::int64_t rank = 0;
@@ -27,11 +28,10 @@ class Selection {
 
   /// Shows the survivors of ranks [begin, end), `begin` a multiple of `chunk`:
   /// mask(position, words, bits)              which of the next positions survive, ascending
-  /// values(rank, positions, values, count)   the same as lists, in runs of `chunk` but for the last
+  /// values(rank, values, count)              what they are, in runs of `chunk` but for the last
   template <class Mask, class Values>
   void emit(std::int64_t begin, std::int64_t end, Mask&& mask, Values&& values) const {
     if (begin >= end) return;
-    std::uint32_t position[2 * chunk + slack];
     float value[2 * chunk + slack], buffer[chunk];
     std::uint64_t word[chunk / 64];
     std::int64_t piece = piece_of(begin), skip = begin - start_of(piece), held = 0;
@@ -39,12 +39,12 @@ class Selection {
     for (std::int64_t rank = begin, next = begin; rank < end; ++piece) {
       const std::int64_t i = segments_.begin_of(piece), n = segments_.end_of(piece) - i;
       if (!segments_.is_short() && !any(piece)) continue;
-      const float* v = cursor.load(i, n, buffer);
-      std::int64_t found = compact(piece, v, i, n, position + held, value + held, word);
+      std::int64_t found = kept_.complete()
+                               ? narrowed(piece, n, value + held, word)
+                               : compact(piece, cursor.load(i, n, buffer), i, n, value + held, word);
       if (skip) {
         drop_first(word, skip);
         found -= skip;
-        std::copy_n(position + held + skip, found, position + held);
         std::copy_n(value + held + skip, found, value + held);
         skip = 0;
       }
@@ -56,9 +56,8 @@ class Selection {
       next += found, held += found;
       while (held >= chunk || (held > 0 && rank + held == end)) {
         const std::int64_t count = std::min(held, chunk);
-        values(rank, static_cast<const std::uint32_t*>(position), static_cast<const float*>(value), count);
+        values(rank, static_cast<const float*>(value), count);
         rank += count, held -= count;
-        std::copy_n(position + count, held, position);
         std::copy_n(value + count, held, value);
       }
     }
@@ -98,20 +97,29 @@ class Selection {
     }
   }
 
-  std::int64_t compact(std::int64_t piece, const float* v, std::int64_t i, std::int64_t n,
-                       std::uint32_t* position, float* value, std::uint64_t* word) const {
+  std::int64_t narrowed(std::int64_t piece, std::int64_t n, float* value, std::uint64_t* word) const {
+    const Piece& p = pieces_[static_cast<std::size_t>(piece)];
+    const std::int32_t cut = cuts_[static_cast<std::size_t>(segments_.segment_of(piece))];
+    const Candidates::Of c = kept_.of(piece);
+    return PCOMP_SIMD((c.value, c.count, cut, std::int64_t{p.ties}, p.ties == p.equal, c.mask,
+                       ceil_div(n, 64), value, word),
+                      narrow<S>);
+  }
+
+  std::int64_t compact(std::int64_t piece, const float* v, std::int64_t i, std::int64_t n, float* value,
+                       std::uint64_t* word) const {
     if (!segments_.is_short()) {
       const Piece& p = pieces_[static_cast<std::size_t>(piece)];
       const std::int32_t cut = cuts_[static_cast<std::size_t>(segments_.segment_of(piece))];
-      const bool all = p.ties == p.equal;
-      return PCOMP_SIMD((v, i, n, cut, std::int64_t{p.ties}, all, position, value, word), compact_piece<S>);
+      return PCOMP_SIMD((v, i, n, cut, std::int64_t{p.ties}, p.ties == p.equal, value, word),
+                        compact_piece<S>);
     }
     std::fill_n(word, ceil_div(n, 64), std::uint64_t{0});
     std::int64_t c = 0, at = 0;
     for (std::int64_t s = segments_.segment_of(piece); at < n; at += segments_.segment, ++s) {
       const std::int64_t m = std::min(segments_.segment, n - at), k = segments_.keep_of(s);
       if (k <= 0) continue;
-      c += PCOMP_SIMD((v + at, i + at, m, k, at, position + c, value + c, word), compact_short<S>);
+      c += PCOMP_SIMD((v + at, i + at, m, k, at, value + c, word), compact_short<S>);
     }
     return c;
   }
@@ -119,6 +127,7 @@ class Selection {
   Scratch frame_;
   const Source& source_;
   Segments segments_;
+  Candidates kept_;
   std::span<Piece> pieces_;
   std::span<std::int64_t> starts_;
   std::span<std::int32_t> cuts_;

@@ -7,6 +7,7 @@
 
 #include "../../codec/concepts.hpp"
 #include "../../codec/half.hpp"
+#include "../../codec/quant.hpp"
 #include "../../wire/packing.hpp"
 #include "bit_stream.hpp"
 #include "coder.hpp"
@@ -20,10 +21,24 @@
 #error "pcomp: include <pcomp/cpu.hpp> before <hwy/highway.h>: Highway takes several targets no other way"
 #endif
 
-// AVX2, AVX-512 or NEON, and plain code for older machines; fewer targets compile faster.
+// AVX2, AVX-512 with byte compaction or NEON, and plain code for older machines; fewer targets compile faster.
 #if !defined(HWY_DISABLED_TARGETS) && !defined(HIGHWAY_HWY_DETECT_TARGETS_H_)
+#define HWY_WANT_AVX3_DL 1
+#if defined(__AVX512F__)
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#else
 #define HWY_DISABLED_TARGETS \
-  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+  (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+#endif
+#endif
+/// What a leaf may use in the target that it is compiled for.
+#define PCOMP_VBMI2 (HWY_TARGET == HWY_AVX3_DL)
+#define PCOMP_AVX512 (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
+#define PCOMP_BMI2 (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
+
+// Its checks in builds without optimisation would want its library linked.
+#if !defined(HWY_IS_DEBUG_BUILD)
+#define HWY_IS_DEBUG_BUILD 0
 #endif
 
 // leaves-inl.hpp is read once for each instruction set, with the attributes that it needs; Highway's own
@@ -38,10 +53,10 @@
 #undef HIGHWAY_HWY_FOREACH_TARGET_H_  // a program may have kernels of its own
 
 /// PCOMP_SIMD((arguments), leaf): calls the leaf that is compiled for the machine that it is on.
-#if HWY_TARGETS & HWY_AVX3
+#if HWY_TARGETS & HWY_AVX3_DL
 #define PCOMP_ON_AVX512(args, ...)   \
   case ::pcomp::detail::Isa::avx512: \
-    return N_AVX3::__VA_ARGS__ args;
+    return N_AVX3_DL::__VA_ARGS__ args;
 #else
 #define PCOMP_ON_AVX512(args, ...)
 #endif

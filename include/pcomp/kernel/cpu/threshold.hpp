@@ -1,42 +1,13 @@
 #pragma once
-#include <atomic>
-#include <cmath>
-
 #include "../parallel.hpp"
-#include "scratch.hpp"
-#include "segments.hpp"
+#include "candidates.hpp"
 
 namespace pcomp::detail {
-
-/// Two keys between which the cut almost surely lies, and how many of all lie there.
-struct Bracket {
-  std::int32_t lo, hi;
-  double inside;
-};
-
-/// From m sampled keys, `share` of which survive; reorders them and needs room for a vector behind them.
-inline Bracket bracket_of(std::int32_t* sample, std::int64_t m, double share) {
-  constexpr auto least = std::numeric_limits<std::int32_t>::min(),
-                 most = std::numeric_limits<std::int32_t>::max();
-  // Neighbours are alike, so a run counts for less than its length: twice the width that 4 sigma would take.
-  const double half = 8 * std::sqrt(static_cast<double>(m) * share * (1 - share)) + 8;
-  const auto from = static_cast<std::int64_t>(static_cast<double>(m) * share - half);
-  const auto to = static_cast<std::int64_t>(static_cast<double>(m) * share + half) + 1;
-  Bracket b{least, most, 2 * half / static_cast<double>(m)};
-  if (to <= m) {
-    Scratch frame;
-    const auto copy = frame.take<std::int32_t>(m + slack);
-    std::copy_n(sample, m, copy.begin());
-    b.lo = PCOMP_SIMD((copy.data(), m, to), nth_highest);
-  }
-  if (from >= 1) b.hi = PCOMP_SIMD((sample, m, from), nth_highest);
-  return b;
-}
 
 /// Finds the exact cut of each long segment, and how many survivors each piece has, in one sweep over the input.
 ///
 /// A sample brackets the cut; the sweep counts what is above and gathers the few keys inside; the cut is selected
-/// among those. Where the sample misled, histograms of the keys decide, at the price of more sweeps: always exact.
+/// among those. Survivors are among the candidates that the sweep keeps. Where the sample misled, histograms of the keys decide, at the price of more sweeps: always exact.
 template <SelectCodec S, class Source>
 class ThresholdSearch {
  public:
@@ -44,15 +15,15 @@ class ThresholdSearch {
     std::int32_t above = 0, equal = 0, ties = 0;  // above the cut, at it, and how many of those survive
   };
 
-  ThresholdSearch(const Source& source, const Segments& s, const ParallelFor& par)
-      : source_(source), s_(s), par_(par) {}
+  ThresholdSearch(const Source& source, const Segments& s, const ParallelFor& par, Candidates& kept)
+      : source_(source), s_(s), par_(par), kept_(kept) {}
 
   /// Fills `piece` for all pieces of segment s and returns its cut.
   Cut find(std::int64_t s, Piece* piece) const {
     const std::int64_t n = s_.size_of(s), k = s_.keep_of(s), pieces = ceil_div(n, chunk);
     std::fill_n(piece, pieces, Piece{});
     if (k <= 0) return {};
-    const Cut cut = n <= direct ? by_sorting(s, k, piece) : by_bracket(s, k, piece);
+    const Cut cut = n <= gathered_whole ? by_sorting(s, k, piece) : by_bracket(s, k, piece);
     std::int64_t ties = cut.ties;
     for (std::int64_t p = 0; p < pieces; ++p) {
       piece[p].ties = static_cast<std::int32_t>(std::min<std::int64_t>(piece[p].equal, ties));
@@ -62,21 +33,24 @@ class ThresholdSearch {
   }
 
  private:
-  static constexpr std::int64_t direct = 8 * chunk;  // below this all keys are gathered
-  static constexpr std::int64_t grain = 16;
-
-  /// Shows f(piece, values, first, n) the pieces of segment s, on several threads.
+  /// On several threads: f(all), where all(g) shows g(piece, values, first, n) some pieces of segment s.
+  template <class F>
+  void each_stretch(std::int64_t s, F&& f) const {
+    const std::int64_t n = s_.size_of(s), begin = s * s_.segment;
+    par_(ceil_div(n, chunk), sweep_grain, [&](std::int64_t b, std::int64_t e) {
+      f([&](auto&& g) {
+        float buffer[chunk];
+        auto cursor = source_.cursor(begin + b * chunk);
+        for (std::int64_t p = b; p < e; ++p) {
+          const std::int64_t i = begin + p * chunk, count = std::min(chunk, n - p * chunk);
+          g(p, cursor.load(i, count, buffer), i, count);
+        }
+      });
+    });
+  }
   template <class F>
   void each_piece(std::int64_t s, F&& f) const {
-    const std::int64_t n = s_.size_of(s), begin = s * s_.segment;
-    par_(ceil_div(n, chunk), grain, [&](std::int64_t b, std::int64_t e) {
-      float buffer[chunk];
-      auto cursor = source_.cursor(begin + b * chunk);
-      for (std::int64_t p = b; p < e; ++p) {
-        const std::int64_t i = begin + p * chunk, count = std::min(chunk, n - p * chunk);
-        f(p, cursor.load(i, count, buffer), i, count);
-      }
-    });
+    each_stretch(s, [&](auto&& all) { all(f); });
   }
 
   Cut by_sorting(std::int64_t s, std::int64_t k, Piece* piece) const {
@@ -99,39 +73,59 @@ class ThresholdSearch {
   Cut by_bracket(std::int64_t s, std::int64_t k, Piece* piece) const {
     Scratch frame;
     const std::int64_t n = s_.size_of(s), pieces = ceil_div(n, chunk);
-    const auto [lo, hi, share] = bracket(s, n, k);
-    const auto room = static_cast<std::int64_t>(2 * share * static_cast<double>(n)) + 4 * chunk;
-    const auto inside = frame.take<std::int32_t>(room + slack);
-    const auto at = frame.take<std::int64_t>(pieces);
+    const Bracket b = bracket(s, n, k);
+    SharedList<std::int32_t> inside;
+    inside.make(frame, static_cast<std::int64_t>(2 * b.inside * static_cast<double>(n)), sweep_writers(n));
+    const auto start = frame.take<std::int64_t>(pieces);
     const auto found = frame.take<std::int32_t>(pieces);
-    std::atomic<std::int64_t> used{0};
-    each_piece(s, [&, lo = lo, hi = hi](std::int64_t p, const float* v, std::int64_t i, std::int64_t count) {
-      std::int32_t in[chunk + slack];
-      const auto both = PCOMP_SIMD((v, i, count, lo, hi, in), split<S>);
-      piece[p].above = both[0];
-      found[static_cast<std::size_t>(p)] = both[1];
-      const std::int64_t to = used.fetch_add(both[1], std::memory_order_relaxed);
-      at[static_cast<std::size_t>(p)] = to;
-      if (to + both[1] <= room) std::copy_n(in, both[1], inside.data() + to);
+    const std::int64_t first = s * s_.pieces_each;
+    each_stretch(s, [&](auto&& all) {
+      SharedList<std::int32_t>::Writer keys(inside);
+      SharedList<float>::Writer values(kept_.values());
+      all([&](std::int64_t p, const float* v, std::int64_t i, std::int64_t count) {
+        std::int32_t in[chunk + slack];
+        const auto both = see(first + p, v, i, count, b, values, in);
+        piece[p].above = both[0];
+        found[static_cast<std::size_t>(p)] = both[1];
+        start[static_cast<std::size_t>(p)] = keys.put(in, both[1]);
+      });
     });
-    std::int64_t above = 0;
-    for (std::int64_t p = 0; p < pieces; ++p) above += piece[p].above;
-    const std::int64_t in = used.load();
-    if (in <= room && k > above && k <= above + in) {  // as good as always
-      const auto order = frame.take<std::int32_t>(in + slack);
-      std::copy_n(inside.begin(), in, order.begin());
-      const std::int32_t cut = PCOMP_SIMD((order.data(), in, k - above), nth_highest);
-      std::int64_t over = 0;
-      for (std::int64_t p = 0; p < pieces; ++p) {
-        Piece more;
-        count(more, inside.data() + at[static_cast<std::size_t>(p)], found[static_cast<std::size_t>(p)], cut);
-        piece[p].above += more.above;
-        piece[p].equal = more.equal;
-        over += piece[p].above;
-      }
-      return {cut, k - over};
+    std::int64_t above = 0, in = 0;
+    for (std::int64_t p = 0; p < pieces; ++p)
+      above += piece[p].above, in += found[static_cast<std::size_t>(p)];
+    if (inside.overflown() || k <= above || k > above + in) {
+      kept_.give_up();
+      return at_an_end(s, k, above, in, b.lo, b.hi, found.data(), piece);
     }
-    return at_an_end(s, k, above, in, lo, hi, found.data(), piece);
+    const auto key = frame.take<std::int32_t>(in + slack);
+    const auto run = [&](std::int64_t p) { return inside.data() + start[static_cast<std::size_t>(p)]; };
+    for (std::int64_t p = 0, to = 0; p < pieces; to += found[static_cast<std::size_t>(p++)])
+      std::copy_n(run(p), found[static_cast<std::size_t>(p)], key.data() + to);
+    const std::int32_t cut = PCOMP_SIMD((key.data(), in, k - above), nth_highest);
+    std::int64_t over = 0;
+    for (std::int64_t p = 0; p < pieces; ++p) {
+      Piece more;
+      count(more, run(p), found[static_cast<std::size_t>(p)], cut);
+      piece[p].above += more.above;
+      piece[p].equal = more.equal;
+      over += piece[p].above;
+    }
+    return {cut, k - over};
+  }
+
+  /// How many of a piece's keys lie above a bracket, and those inside; keeps what lies above its lower end.
+  std::array<std::int32_t, 2> see(std::int64_t piece, const float* v, std::int64_t i, std::int64_t n,
+                                  const Bracket& b, SharedList<float>::Writer& values,
+                                  std::int32_t* in) const {
+    if constexpr (is_magnitude<S>) {
+      if (kept_.complete()) {
+        float value[chunk + slack];
+        const auto all = PCOMP_SIMD((v, n, b.lo, b.hi, value, kept_.mask(piece), in), sweep<S>);
+        kept_.place(piece, values.put(value, all[0]), all[0]);
+        return {all[1], all[2]};
+      }
+    }
+    return PCOMP_SIMD((v, i, n, b.lo, b.hi, in), split<S>);
   }
 
   /// Where many keys are equal, the bracket's ends may be the cut: one more sweep counts them.
@@ -161,14 +155,13 @@ class ThresholdSearch {
   }
 
   static void count(Piece& piece, const std::int32_t* key, std::int64_t n, std::int32_t cut) {
-    std::int32_t above = 0, equal = 0;
-    for (std::int64_t j = 0; j < n; ++j) above += key[j] > cut, equal += key[j] == cut;
-    piece.above = above, piece.equal = equal;
+    const auto both = PCOMP_SIMD((key, n, cut), count_at);
+    piece.above = both[0], piece.equal = both[1];
   }
 
   Bracket bracket(std::int64_t s, std::int64_t n, std::int64_t k) const {
-    constexpr std::int64_t run = 16;
-    const std::int64_t runs = std::clamp<std::int64_t>(n / 512, 128, 4096);
+    constexpr std::int64_t run = sample_run;
+    const std::int64_t runs = sample_runs(n);
     Scratch frame;
     const auto sample = frame.take<std::int32_t>(runs * run + slack);
     float buffer[run];
@@ -176,8 +169,7 @@ class ThresholdSearch {
     for (std::int64_t r = 0; r < runs; ++r) {
       const std::int64_t i = s * s_.segment + (n - run) * r / (runs - 1);
       const float* v = cursor.load(i, run, buffer);
-      for (std::int64_t j = 0; j < run; ++j)
-        sample[static_cast<std::size_t>(r * run + j)] = as_key<S>(S::score(v[j], i + j));
+      PCOMP_SIMD((v, i, run, sample.data() + r * run), write_keys<S>);
     }
     return bracket_of(sample.data(), runs * run, static_cast<double>(k) / static_cast<double>(n));
   }
@@ -213,6 +205,7 @@ class ThresholdSearch {
   const Source& source_;
   Segments s_;
   const ParallelFor& par_;
+  Candidates& kept_;
 };
 
 }  // namespace pcomp::detail

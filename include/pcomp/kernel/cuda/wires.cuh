@@ -5,24 +5,44 @@
 namespace pcomp {
 namespace detail::gpu {
 
-inline Place place_of(const Extents& shape, bool channels_last) {
-  if (!channels_last || shape.rank() < 3) return {};
-  const std::int64_t channels = shape[1], samples = shape[0];
-  return {static_cast<u32>(channels), static_cast<u32>(shape.size() / (samples * channels))};
+/// Whether these are the strides of memory without gaps: dimension `inner` innermost, the others row-major.
+inline bool without_gaps(const Extents& shape, const Extents& strides, int inner) {
+  std::int64_t expected = 1;
+  const auto lies_next = [&](int d) {
+    const bool fits = shape[d] == 1 || strides[d] == expected;
+    expected *= shape[d];
+    return fits;
+  };
+  bool fits = lies_next(inner);
+  for (int d = shape.rank(); d-- > 0;)
+    if (d != inner) fits = lies_next(d) && fits;
+  return fits;
+}
+
+/// Of an In or an Out.
+template <class View>
+Place place_of(const View& x) {
+  const Extents& e = x.shape;
+  if (x.count == 0 || e.rank() == 0 || without_gaps(e, x.strides, e.rank() - 1)) return {};
+  if (e.rank() < 3 || !without_gaps(e, x.strides, 1))
+    throw Error(
+        "pcomp: the CUDA kernels take row-major or channels-last memory without gaps, not the strides " +
+        to_string(x.strides) + " of " + to_string(e));
+  return {static_cast<u32>(e[1]), static_cast<u32>(x.count / (e[0] * e[1]))};
 }
 inline bool takes_vectors(const void* p, DType t) {
   return reinterpret_cast<std::uintptr_t>(p) % (4 * static_cast<std::uintptr_t>(bytes_of(t))) == 0;
 }
 
-inline Source source_of(const In& x, const Extents& shape) {
+inline Source source_of(const In& x) {
   Source s;
   s.data = x.data, s.dtype = x.dtype, s.n = static_cast<u32>(x.count);
-  s.place = place_of(shape, x.gpu.channels_last);
+  s.place = place_of(x);
   s.plain = s.place.row_major() && takes_vectors(x.data, x.dtype);
   return s;
 }
-inline Sink sink_of(const Out& y, const Extents& shape) {
-  const Place place = place_of(shape, y.gpu.channels_last);
+inline Sink sink_of(const Out& y) {
+  const Place place = place_of(y);
   return {y.data, y.dtype, place, static_cast<u32>(y.count),
           place.row_major() && takes_vectors(y.data, y.dtype)};
 }
@@ -74,20 +94,20 @@ constexpr std::size_t workspace_bytes(W, const Extents& shape) {
 ///
 /// Law: the bytes of pcomp::encode on the CPU. Nothing waits for the GPU, so a CUDA graph can capture it.
 /// Bytes: exactly wire_bytes(w, shape) in device memory, at a multiple of 16.
-/// Shapes: `x` has shape.size() elements, fewer than 2^31; row-major, or channels-last where `x.gpu` says so.
-/// Errors: `Error` for another element or byte count, a workspace too small, or what CUDA reports of a launch.
+/// Shapes: `x` has shape.size() elements, fewer than 2^31; row-major, or channels-last by its strides.
+/// Errors: `Error` for another element or byte count, other strides, a workspace too small, or what CUDA reports of a launch.
 /// Example: docs/gpu.md
 template <AnyWire W>
 void encode(W w, const In& x, const Extents& shape, std::span<std::byte> payload,
             std::span<std::byte> workspace) {
   using E = typename detail::as_wire<W>::Forward;
-  detail::expect_elements("the input", x.count, shape);
+  detail::expect_shape("the input", x, shape);
   detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
                        name(w), shape);
   detail::gpu::Slots s;
   const detail::gpu::EncodePlan<E> plan(shape, false, s);
   detail::gpu::expect_fits(shape, payload.data(), workspace, static_cast<std::size_t>(s.bytes));
-  detail::gpu::encode_chain(detail::gpu::Queue(x.gpu.stream), detail::gpu::source_of(x, shape), shape, plan,
+  detail::gpu::encode_chain(detail::gpu::Queue(x.gpu.stream), detail::gpu::source_of(x), shape, plan,
                             payload.data(), workspace.data());
 }
 
@@ -100,14 +120,14 @@ template <AnyWire W>
 void decode(W w, std::span<const std::byte> payload, const Extents& shape, const Out& y,
             std::span<std::byte> workspace) {
   using E = typename detail::as_wire<W>::Forward;
-  detail::expect_elements("the output", y.count, shape);
+  detail::expect_shape("the output", y, shape);
   detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
                        name(w), shape);
   detail::gpu::Slots s;
   const detail::gpu::DecodePlan<E> plan(shape, s);
   detail::gpu::expect_fits(shape, payload.data(), workspace, static_cast<std::size_t>(s.bytes));
   detail::gpu::decode_chain(detail::gpu::Queue(y.gpu.stream), payload.data(), shape, plan,
-                            detail::gpu::sink_of(y, shape), workspace.data());
+                            detail::gpu::sink_of(y), workspace.data());
 }
 
 /// Puts the encoding of a gradient on its stream; `payload` is the forward payload or its index block.
@@ -118,13 +138,13 @@ template <AnyWire W>
 void encode_grad(W w, const In& dy, const Extents& shape, std::span<const std::byte> payload,
                  std::span<std::byte> grad_payload, std::span<std::byte> workspace) {
   using V = detail::as_wire<W>;
-  detail::expect_payloads(w, dy.count, shape, payload.size(), grad_payload.size());
+  detail::expect_payloads(w, dy, shape, payload.size(), grad_payload.size());
   detail::gpu::Slots s;
   const detail::gpu::EncodeGradPlan<V> plan(shape, s);
   detail::gpu::expect_fits(shape, grad_payload.data(), workspace, static_cast<std::size_t>(s.bytes));
   detail::gpu::expect_fits(shape, payload.data(), workspace, 0);
-  detail::gpu::encode_restricted(detail::gpu::Queue(dy.gpu.stream), detail::gpu::source_of(dy, shape), shape,
-                                 plan, payload.data(), grad_payload.data(), workspace.data());
+  detail::gpu::encode_restricted(detail::gpu::Queue(dy.gpu.stream), detail::gpu::source_of(dy), shape, plan,
+                                 payload.data(), grad_payload.data(), workspace.data());
 }
 
 /// Puts the decoding of a gradient payload on the stream of `dx`.
@@ -135,13 +155,13 @@ template <AnyWire W>
 void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& shape,
                  std::span<const std::byte> payload, const Out& dx, std::span<std::byte> workspace) {
   using V = detail::as_wire<W>;
-  detail::expect_payloads(w, dx.count, shape, payload.size(), grad_payload.size());
+  detail::expect_payloads(w, dx, shape, payload.size(), grad_payload.size());
   detail::gpu::Slots s;
   const detail::gpu::DecodeGradPlan<V> plan(shape, s);
   detail::gpu::expect_fits(shape, grad_payload.data(), workspace, static_cast<std::size_t>(s.bytes));
   detail::gpu::expect_fits(shape, payload.data(), workspace, 0);
   detail::gpu::decode_restricted(detail::gpu::Queue(dx.gpu.stream), grad_payload.data(), shape, plan,
-                                 payload.data(), detail::gpu::sink_of(dx, shape), workspace.data());
+                                 payload.data(), detail::gpu::sink_of(dx), workspace.data());
 }
 
 }  // namespace cuda

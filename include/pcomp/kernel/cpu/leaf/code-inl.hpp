@@ -1,6 +1,36 @@
 // Values to packed codes and back, a chunk at a time.
 namespace pcomp::detail::HWY_NAMESPACE {
 
+#if PCOMP_BMI2
+// maskz forms throughout: g++ 12 takes the plain ones for uninitialised reads (bug 105593).
+/// Whole numbers of 0 to 255 as bytes: the four (two) packs keep to 128-bit lanes, a last shuffle puts them in order.
+template <class DI>
+HWY_INLINE void store_bytes(DI di, const hn::Vec<DI>* number, std::uint8_t* to) {
+#if PCOMP_AVX512
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i words0 = _mm512_packs_epi32(number[0].raw, number[1].raw);
+  const __m512i words1 = _mm512_packs_epi32(number[2].raw, number[3].raw);
+  const __m512i bytes = _mm512_packus_epi16(words0, words1);
+  return (void)di, _mm512_storeu_si512(to, _mm512_maskz_permutexvar_epi32(0xffff, order, bytes));
+#else
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const __m256i words0 = _mm256_packs_epi32(number[0].raw, number[1].raw);
+  const __m256i words1 = _mm256_packs_epi32(number[2].raw, number[3].raw);
+  const __m256i bytes = _mm256_packus_epi16(words0, words1);
+  (void)di;
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permutevar8x32_epi32(bytes, order));
+#endif
+}
+template <class V>
+HWY_INLINE auto to_nearest(V x) {  // of a number that is in range
+#if PCOMP_AVX512
+  return hn::Vec<hn::RebindToSigned<hn::DFromV<V>>>{_mm512_maskz_cvtps_epi32(0xffff, x.raw)};
+#else
+  return hn::Vec<hn::RebindToSigned<hn::DFromV<V>>>{_mm256_cvtps_epi32(x.raw)};
+#endif
+}
+#endif
+
 /// A block of 128 values to codes, one a word; the affine coder by hand, others as the compiler vectorises them.
 template <CodeCodec C>
 HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prepared& p, std::uint32_t seed,
@@ -9,17 +39,30 @@ HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prep
   if constexpr (is_affine<C> && HWY_TARGET != HWY_SCALAR) {
     const hn::ScalableTag<float> d;
     const hn::Rebind<std::int32_t, decltype(d)> di;
-    const hn::Rebind<CodeWord<C>, decltype(d)> dc;
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     const auto lo = hn::Set(d, p.lo), inverse = hn::Set(d, p.inverse), levels = hn::Set(d, C::levels);
-    const auto pre = hn::Set(d, p.pre), zero = hn::Zero(d), magic = hn::Set(d, 8388608.0f);
-    for (std::int64_t j = 0; j < pack_block; j += lanes) {
+    const auto pre = hn::Set(d, p.pre), zero = hn::Zero(d);
+    const bool halved = p.pre != 1;
+    const auto clamped = [&](std::int64_t j) HWY_ATTR {
       auto x = hn::LoadU(d, v + j);
-      if (p.pre != 1) x = hn::Mul(x, pre);
-      auto t = hn::Mul(hn::Sub(x, lo), inverse);
-      t = hn::IfThenElse(hn::Gt(t, zero), t, zero);  // NaN becomes 0
-      t = hn::Add(hn::Min(t, levels), magic);        // rounded, to even, in the low bits of the float
-      const auto bits = hn::And(hn::BitCast(di, t), hn::Set(di, 0xffff));
+      if (halved) x = hn::Mul(x, pre);
+      return hn::Min(higher(hn::Mul(hn::Sub(x, lo), inverse), zero), levels);  // NaN becomes 0
+    };
+#if PCOMP_BMI2
+    if constexpr (C::bits <= 8) {
+      for (std::int64_t j = 0; j < pack_block; j += 4 * lanes) {
+        const hn::Vec<decltype(di)> number[4] = {to_nearest(clamped(j)), to_nearest(clamped(j + lanes)),
+                                                 to_nearest(clamped(j + 2 * lanes)),
+                                                 to_nearest(clamped(j + 3 * lanes))};
+        store_bytes(di, number, code + j);
+      }
+      return;
+    }
+#endif
+    const hn::Rebind<CodeWord<C>, decltype(d)> dc;
+    const auto magic = hn::Set(d, 8388608.0f);
+    for (std::int64_t j = 0; j < pack_block; j += lanes) {  // rounded, to even, in the low bits of the float
+      const auto bits = hn::And(hn::BitCast(di, hn::Add(clamped(j), magic)), hn::Set(di, 0xffff));
       hn::StoreU(hn::DemoteTo(dc, bits), dc, code + j);
     }
   } else if constexpr (std::is_same_v<C, ops::Half>) {
@@ -74,15 +117,25 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
   if constexpr (each < chunk || (T::has_scale && T::group() > 0)) {
     // All ranges, then all scales, then all codes: the groups' long chains of arithmetic overlap.
     const std::int64_t groups = ceil_div(count, each);
-    Range range[chunk / each];
-    for (std::int64_t g = 0; g < groups; ++g)
-      range[g] = finite_range_of(v + g * each, std::min(count - g * each, each));
+    float lo[chunk / each + slack], hi[chunk / each + slack];
     for (std::int64_t g = 0; g < groups; ++g) {
-      scale[g] = T::fit(settled(range[g]));
-      prepared[g] = T::prepare(scale[g]);
+      const Range r = settled(finite_range_of(v + g * each, std::min(count - g * each, each)));
+      lo[g] = r.lo, hi[g] = r.hi;
     }
-    std::memcpy(scales + first / each * T::scale_bytes, scale,
-                static_cast<std::size_t>(groups * T::scale_bytes));
+    if constexpr (fits_in_vectors<C>) {
+      float inverse[chunk / each + slack], pre[chunk / each + slack];
+      std::fill_n(lo + groups, slack, 0.0f), std::fill_n(hi + groups, slack, 0.0f);
+      fit_groups<C>(lo, hi, groups, scales + first / each * T::scale_bytes, lo, inverse, pre);
+      for (std::int64_t g = 0; g < groups; ++g)
+        prepared[g].lo = lo[g], prepared[g].inverse = inverse[g], prepared[g].pre = pre[g];
+    } else {
+      for (std::int64_t g = 0; g < groups; ++g) {
+        scale[g] = T::fit({lo[g], hi[g]});
+        prepared[g] = T::prepare(scale[g]);
+      }
+      std::memcpy(scales + first / each * T::scale_bytes, scale,
+                  static_cast<std::size_t>(groups * T::scale_bytes));
+    }
   } else {
     if (whole)
       scale[0] = *whole;

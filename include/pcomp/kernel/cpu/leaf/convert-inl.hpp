@@ -11,7 +11,7 @@ inline void narrow_bf16(const float* in, std::int64_t n, std::uint16_t* out) {
 
 inline void widen_f16(const std::uint16_t* in, std::int64_t n, float* out) {
   std::int64_t i = 0;
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+#if PCOMP_BMI2
   const hn::ScalableTag<float> d;
   const hn::Rebind<hwy::float16_t, decltype(d)> d16;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -22,7 +22,7 @@ inline void widen_f16(const std::uint16_t* in, std::int64_t n, float* out) {
 }
 inline void narrow_f16(const float* in, std::int64_t n, std::uint16_t* out) {
   std::int64_t i = 0;
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+#if PCOMP_BMI2
   const hn::ScalableTag<float> d;
   const hn::Rebind<hwy::float16_t, decltype(d)> d16;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));

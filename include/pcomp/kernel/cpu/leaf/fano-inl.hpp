@@ -1,7 +1,7 @@
 // The high part of Elias-Fano: for each bucket of 2^l positions as many ones as it has survivors, then a zero.
 namespace pcomp::detail::HWY_NAMESPACE {
 
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+#if PCOMP_BMI2
 // The buckets of one byte of mask each: n ones and a zero for a byte of n bits; no byte has all 8.
 HWY_INLINE void append_bytes(std::uint64_t mask, int ones, BitStream& out) {
   constexpr std::uint64_t every = 0x0101010101010101u;
@@ -29,7 +29,7 @@ HWY_INLINE void append_word(std::uint64_t mask, int low_bits, bool bucket_ends, 
     return;
   }
   const int size = 1 << low_bits;
-#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+#if PCOMP_BMI2
   if (low_bits <= 3 && mask != ~std::uint64_t{0}) {
     const std::uint64_t each = 0x0101010101010101u * ((1u << size) - 1);
     const int part = 8 * size;
@@ -54,16 +54,87 @@ HWY_INLINE void append_word(std::uint64_t mask, int low_bits, bool bucket_ends, 
   }
 }
 
+#if PCOMP_VBMI2
+/// Eight words whose buckets are bytes; false, and nothing appended, where a byte of all ones would need nine bits.
+HWY_INLINE bool append_eight(const std::uint64_t* mask, BitStream& out) {
+  const __m512i all = _mm512_loadu_si512(mask);
+  if (_mm512_cmpeq_epi8_mask(all, _mm512_set1_epi8(-1))) return false;
+  const __m512i unary_of = _mm512_set4_epi32(0, 0, 0x7f3f1f0f, 0x07030100);
+  const __m512i unary = _mm512_shuffle_epi8(unary_of, _mm512_popcnt_epi8(all));
+  const __m512i places = _mm512_or_si512(_mm512_add_epi8(unary, unary), _mm512_set1_epi8(1));
+  std::uint64_t one[8], place[8], bits[8];
+  int length[8];
+  _mm512_storeu_si512(one, unary);
+  _mm512_storeu_si512(place, places);
+  for (int w = 0; w < 8; ++w) {
+    bits[w] = _pext_u64(one[w], place[w]);
+    length[w] = static_cast<int>(std::popcount(mask[w])) + 8;
+  }
+  out.append_all(bits, length, 8);
+  return true;
+}
+#endif
+
 /// Appends `count` words of positions from `position`, a multiple of 64, on; how many survive.
 inline std::int64_t append_words(const std::uint64_t* mask, std::int64_t count, std::int64_t position,
                                  int low_bits, BitStream& out) {
   const std::int64_t last = (std::int64_t{1} << low_bits) - 64;
-  std::int64_t ones = 0;
-  for (std::int64_t w = 0; w < count; ++w, position += 64) {
-    append_word(mask[w], low_bits, (position & (last + 63)) == last, out);
-    ones += std::popcount(mask[w]);
+  std::int64_t ones = 0, w = 0;
+  const auto one = [&] HWY_ATTR {
+    append_word(mask[w], low_bits, ((position + w * 64) & (last + 63)) == last, out);
+    ones += std::popcount(mask[w++]);
+  };
+#if PCOMP_VBMI2
+  for (; low_bits == 3 && w + 8 <= count;) {
+    if (append_eight(mask + w, out))
+      for (const std::int64_t end = w + 8; w < end;) ones += std::popcount(mask[w++]);
+    else
+      for (int i = 0; i < 8; ++i) one();
   }
+#endif
+  while (w < count) one();
   return ones;
+}
+
+/// The low `bits` bits of the positions of a mask's ones, to `low`, with room for 64 behind; how many.
+template <class Low>
+HWY_INLINE std::int64_t lows_of(std::uint64_t mask, std::uint32_t position, int bits, Low* low) {
+  const auto n = static_cast<std::int64_t>(std::popcount(mask));
+#if PCOMP_VBMI2
+  if constexpr (sizeof(Low) == 1) {
+    const hn::ScalableTag<std::uint8_t> d;
+    const auto at = hn::Add(hn::Iota(d, 0), hn::Set(d, static_cast<std::uint8_t>(position)));
+    const auto cut = hn::And(at, hn::Set(d, static_cast<std::uint8_t>((1u << bits) - 1)));
+    _mm512_storeu_si512(low, _mm512_maskz_compress_epi8(mask, cut.raw));
+    return n;
+  }
+#endif
+  const std::uint32_t keep = (std::uint32_t{1} << bits) - 1;
+  for (std::int64_t i = 0; i < n; i += 8)  // eight without asking: a branch for each would be mispredicted
+    for (std::int64_t j = 0; j < 8; ++j, mask &= mask - 1)
+      low[i + j] = static_cast<Low>((position + static_cast<std::uint32_t>(std::countr_zero(mask))) & keep);
+  return n;
+}
+
+/// Adds the low bits of `count` words' positions to the `fill` that are held, packs whole blocks of them to `out` and
+/// moves it on; how many are held.
+template <class Low>
+inline std::int64_t append_lows(const std::uint64_t* mask, std::int64_t count, std::int64_t position,
+                                int bits, Low* held, std::int64_t fill, std::byte*& out) {
+  for (std::int64_t w = 0; w < count; ++w, position += 64) {
+    fill += lows_of(mask[w], static_cast<std::uint32_t>(position), bits, held + fill);
+    if (fill < pack_block) continue;
+    pack_codes(held, pack_block, bits, out);
+    out += block_bytes(pack_block, bits);
+    std::copy_n(held + pack_block, 64, held);
+    fill -= pack_block;
+  }
+  return fill;
+}
+/// The last block, which may be shorter.
+template <class Low>
+inline void finish_lows(const Low* held, std::int64_t fill, int bits, std::byte* out) {
+  pack_codes(held, fill, bits, out);
 }
 
 /// The last word before which there are at most `rank` ones, not beyond `end`.
@@ -89,28 +160,80 @@ inline WordPlace word_of_bucket(const std::byte* block, std::int64_t bytes, std:
   return p;
 }
 
-/// Bit numbers of the ones of a word, counted from `first`, written to `out`, which has room for 64; how many.
-HWY_INLINE std::int64_t ones_of(std::uint64_t word, std::int64_t first, std::int64_t* out) {
+/// Numbers of the ones of a word, counted from `first`, to `out`, which has room for 64; how many.
+HWY_INLINE std::int64_t ones_of(std::uint64_t word, std::uint32_t first, std::uint32_t* out) {
   const auto n = static_cast<std::int64_t>(std::popcount(word));
+#if PCOMP_VBMI2
+  const hn::ScalableTag<std::uint32_t> d;
+  const __m512i number = _mm512_maskz_compress_epi8(word, hn::Iota(hn::ScalableTag<std::uint8_t>(), 0).raw);
+  const auto start = hn::Set(d, first);
+  const auto part = [&](__m128i bytes, int at) HWY_ATTR {
+    hn::StoreU(hn::Add(hn::Vec<decltype(d)>{_mm512_maskz_cvtepu8_epi32(0xffff, bytes)}, start), d, out + at);
+  };
+  part(_mm512_maskz_extracti32x4_epi32(0xf, number, 0), 0);
+  part(_mm512_maskz_extracti32x4_epi32(0xf, number, 1), 16);
+  if (n > 32) {
+    part(_mm512_maskz_extracti32x4_epi32(0xf, number, 2), 32);
+    part(_mm512_maskz_extracti32x4_epi32(0xf, number, 3), 48);
+  }
+#else
   for (std::int64_t i = 0; i < n; i += 8)  // eight without asking: a branch for each would be mispredicted
-    for (std::int64_t j = 0; j < 8; ++j, word &= word - 1) out[i + j] = first + std::countr_zero(word);
+    for (std::int64_t j = 0; j < 8; ++j, word &= word - 1)
+      out[i + j] = first + static_cast<std::uint32_t>(std::countr_zero(word));
+#endif
   return n;
 }
 /// The same for the words of a block, until `most` or more are found; `word` is left at the next one.
 inline std::int64_t ones_of_words(const std::byte* block, std::int64_t bytes, std::int64_t& word,
-                                  std::int64_t most, std::int64_t* out) {
+                                  std::int64_t most, std::uint32_t* out) {
   std::int64_t n = 0;
-  for (; word * 8 < bytes && n < most; ++word) n += ones_of(word_at(block, bytes, word), word * 64, out + n);
+  for (; word * 8 < bytes && n < most; ++word)
+    n += ones_of(word_at(block, bytes, word), static_cast<std::uint32_t>(word * 64), out + n);
   return n;
 }
 
 /// position = ((bit - rank) << low_bits) | low, at most n.
-inline void fano_positions(std::int64_t* bit, std::int64_t count, std::int64_t rank, int low_bits,
-                           const std::uint32_t* low, std::int64_t n) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t p = ((bit[i] - rank - i) << low_bits) | low[i];
+inline void fano_positions(std::uint32_t* bit, std::int64_t count, std::uint32_t rank, int low_bits,
+                           const std::uint32_t* low, std::uint32_t n) {
+  std::int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<std::uint32_t> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto most = hn::Set(d, n), step = hn::Set(d, static_cast<std::uint32_t>(lanes));
+  auto order = hn::Iota(d, rank);
+  for (; i + lanes <= count; i += lanes) {
+    const auto bucket = hn::Sub(hn::LoadU(d, bit + i), order);
+    const auto p = hn::Or(hn::ShiftLeftSame(bucket, low_bits), hn::LoadU(d, low + i));
+    hn::StoreU(hn::Min(p, most), d, bit + i);
+    order = hn::Add(order, step);
+  }
+#endif
+  for (; i < count; ++i) {
+    const std::uint32_t p = ((bit[i] - rank - static_cast<std::uint32_t>(i)) << low_bits) | low[i];
     bit[i] = p < n ? p : n;
   }
+}
+
+/// Offsets from `base` of the positions up to the first that is not below `end`; how many. There is room for a vector
+/// behind `count` of both.
+inline std::int64_t offsets_below(const std::uint32_t* position, std::int64_t count, std::uint32_t base,
+                                  std::uint32_t end, std::uint32_t* offset) {
+  std::int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<std::uint32_t> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto from = hn::Set(d, base), last = hn::Set(d, end - 1);
+  for (; i < count; i += lanes) {
+    const auto p = hn::LoadU(d, position + i);
+    hn::StoreU(hn::Sub(hn::Max(p, from), from), d, offset + i);
+    const std::uint64_t beyond = bits_of(d, hn::Gt(p, last));
+    if (beyond) return std::min(count, i + std::countr_zero(beyond));
+  }
+  return count;
+#else
+  for (; i < count && position[i] < end; ++i) offset[i] = (position[i] > base ? position[i] : base) - base;
+  return i;
+#endif
 }
 
 }  // namespace pcomp::detail::HWY_NAMESPACE

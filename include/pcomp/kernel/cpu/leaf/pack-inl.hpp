@@ -150,35 +150,22 @@ HWY_INLINE void unpack_codes(const std::byte* in, std::int64_t r, int bits, Code
   for_planes(bits, r, UnpackFrom<Code>{reinterpret_cast<const std::uint8_t*>(in), r, code});
 }
 
-/// Packs the low bits of `count` positions, blocks of 128 after one another.
-inline void pack_lows(const std::uint32_t* position, std::int64_t count, int bits, std::byte* out) {
-  const std::uint32_t mask = (std::uint32_t{1} << bits) - 1;
-  for (std::int64_t b = 0; b < count; b += pack_block) {
-    const std::int64_t r = std::min(pack_block, count - b);
-    if (bits <= 8) {
-      std::uint8_t low[pack_block];
-      for (std::int64_t j = 0; j < r; ++j) low[j] = static_cast<std::uint8_t>(position[b + j] & mask);
-      pack_codes(low, r, bits, out);
-    } else {
-      std::uint32_t low[pack_block];
-      for (std::int64_t j = 0; j < r; ++j) low[j] = position[b + j] & mask;
-      pack_codes(low, r, bits, out);
-    }
-    out += block_bytes(r, bits);
-  }
-}
-
-/// The low bits of a block of r positions.
-inline void unpack_lows(const std::byte* in, std::int64_t r, int bits, std::uint32_t* low) {
-  if (bits == 0) {
-    std::fill_n(low, r, 0u);
-  } else if (bits <= 8) {
-    std::uint8_t code[pack_block];
+/// A block of r <= 128 codes, each a 32-bit word.
+inline void unpack_words(const std::byte* in, std::int64_t r, int bits, std::uint32_t* out) {
+  if (bits > 8) return unpack_codes(in, r, bits, out);
+  std::uint8_t code[pack_block];
+  if (bits == 0)
+    std::memset(code, 0, sizeof code);
+  else
     unpack_codes(in, r, bits, code);
-    for (std::int64_t j = 0; j < r; ++j) low[j] = code[j];
-  } else {
-    unpack_codes(in, r, bits, low);
-  }
+  std::int64_t j = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<std::uint32_t> d;
+  const hn::Rebind<std::uint8_t, decltype(d)> d8;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (; j + lanes <= r; j += lanes) hn::StoreU(hn::PromoteTo(d, hn::LoadU(d8, code + j)), d, out + j);
+#endif
+  for (; j < r; ++j) out[j] = code[j];
 }
 
 }  // namespace pcomp::detail::HWY_NAMESPACE

@@ -3,10 +3,15 @@ namespace pcomp::detail::HWY_NAMESPACE {
 
 HWY_INLINE int count_of(std::uint64_t bits) { return static_cast<int>(std::popcount(bits)); }
 
+/// The lowest n bits; all from 64 on.
+HWY_INLINE std::uint64_t first_bits(std::int64_t n) {
+  return n < 64 ? (std::uint64_t{1} << n) - 1 : ~std::uint64_t{0};
+}
+
 /// The lanes of a mask as bits.
 template <class D, class M>
 HWY_INLINE std::uint64_t bits_of(D d, M mask) {
-#if HWY_TARGET == HWY_AVX3
+#if PCOMP_AVX512
   return (void)d, static_cast<std::uint64_t>(mask.raw);
 #else
   std::uint8_t bytes[8] = {};
@@ -17,24 +22,24 @@ HWY_INLINE std::uint64_t bits_of(D d, M mask) {
 #endif
 }
 
-struct Around {
-  std::int64_t above = 0, at_hi = 0, inside = 0, at_lo = 0;
+/// How many of n keys lie above and below a bracket.
+struct Outside {
+  std::int64_t above = 0, below = 0;
 };
-
-/// How many of n keys lie above, at the ends of and strictly inside a bracket.
-HWY_INLINE Around count_around(const std::int32_t* key, std::int64_t n, std::int32_t lo, std::int32_t hi) {
-  std::int64_t above = 0, from_hi = 0, above_lo = 0, from_lo = 0;
-  for (std::int64_t b = 0; b < n; b += 4096) {  // 32-bit sums are as wide as the keys
-    std::int32_t a = 0, h = 0, l = 0, f = 0;
-    for (std::int64_t i = b; i < std::min(b + 4096, n); ++i) {
-      a += key[i] > hi;
-      h += key[i] >= hi;
-      l += key[i] > lo;
-      f += key[i] >= lo;
-    }
-    above += a, from_hi += h, above_lo += l, from_lo += f;
+HWY_INLINE Outside count_outside(const std::int32_t* key, std::int64_t n, std::int32_t lo, std::int32_t hi) {
+  std::int64_t above = 0, below = 0, i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<std::int32_t> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto low = hn::Set(d, lo), high = hn::Set(d, hi);
+  for (; i + lanes <= n; i += lanes) {
+    const auto x = hn::LoadU(d, key + i);
+    above += count_of(bits_of(d, hn::Gt(x, high)));
+    below += count_of(bits_of(d, hn::Lt(x, low)));
   }
-  return {above, from_hi - above, lo < hi ? above_lo - from_hi : 0, lo < hi ? from_lo - above_lo : 0};
+#endif
+  for (; i < n; ++i) above += key[i] > hi, below += key[i] < lo;
+  return {above, below};
 }
 
 /// Keeps, in place, the keys in [lo, hi]; how many. There is room for a vector behind the n.
@@ -59,36 +64,112 @@ HWY_INLINE std::int64_t keep_between(std::int32_t* key, std::int64_t n, std::int
   return c;
 }
 
-/// The k-th highest of n keys, k from 1 to n; reorders them and needs room for a vector behind them.
+/// How many of n keys lie above a cut, and how many at it. There is room for a vector behind the keys.
+inline std::array<std::int32_t, 2> count_at(const std::int32_t* key, std::int64_t n, std::int32_t cut) {
+  std::int64_t i = 0;
+  std::int32_t above = 0, equal = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<std::int32_t> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto limit = hn::Set(d, cut);
+  for (; i < n; i += lanes) {
+    const auto x = hn::LoadU(d, key + i);
+    const std::uint64_t some = first_bits(n - i);
+    above += count_of(bits_of(d, hn::Gt(x, limit)) & some);
+    equal += count_of(bits_of(d, hn::Eq(x, limit)) & some);
+  }
+#else
+  for (; i < n; ++i) above += key[i] > cut, equal += key[i] == cut;
+#endif
+  return {above, equal};
+}
+
+/// Sorts 64 keys, the highest first: each goes to the place that the number of those before it says.
+HWY_INLINE void sort_sample(const std::int32_t* key, std::int32_t* sorted) {
+  constexpr int n = 64;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<std::int32_t> d;
+  const auto lanes = static_cast<int>(hn::Lanes(d));
+  const auto one = hn::Set(d, 1);
+  for (int i = 0; i < n; i += lanes) {
+    const auto x = hn::LoadU(d, key + i), at = hn::Iota(d, i);
+    auto place = hn::Zero(d);
+    for (int j = 0; j < n; ++j) {  // of equal ones the first goes first
+      const auto y = hn::Set(d, key[j]);
+      const auto before = hn::Or(hn::Gt(y, x), hn::And(hn::Eq(y, x), hn::Gt(at, hn::Set(d, j))));
+      place = hn::IfThenElse(before, hn::Add(place, one), place);
+    }
+    std::int32_t to[hn::MaxLanes(d)];
+    hn::StoreU(place, d, to);
+    for (int j = 0; j < lanes; ++j) sorted[to[j]] = key[i + j];
+  }
+#else
+  std::copy_n(key, n, sorted);
+  std::sort(sorted, sorted + n, std::greater<>());
+#endif
+}
+
+/// A sample of keys, the highest first.
+struct Sorted {
+  static constexpr std::int64_t size = 64;
+  std::int32_t key[size];
+  HWY_INLINE Sorted(const std::int32_t* all, std::int64_t n) {
+    std::int32_t drawn[size];
+    for (std::int64_t j = 0; j < size; ++j) drawn[j] = all[(n - 1) * j / (size - 1)];
+    sort_sample(drawn, key);
+  }
+  /// A key that about `k` of n keys exceed, give or take: `by` sampled ranks further on.
+  std::int32_t near(std::int64_t k, std::int64_t n, std::int64_t by) const {
+    return key[std::clamp<std::int64_t>(k * size / (n + 1) + by, 0, size - 1)];
+  }
+};
+
+/// The k-th highest of n keys, k from 1 to n; loses keys and needs room for a vector behind them.
 inline std::int32_t nth_highest(std::int32_t* key, std::int64_t n, std::int64_t k) {
   constexpr std::int32_t least = std::numeric_limits<std::int32_t>::min();
   constexpr std::int32_t most = std::numeric_limits<std::int32_t>::max();
-  for (int round = 0; n > 256 && round < 40; ++round) {
-    constexpr int sample = 128;
-    std::int32_t s[sample];
-    for (std::int64_t j = 0; j < sample; ++j) s[j] = key[(n - 1) * j / (sample - 1)];
-    std::sort(s, s + sample, std::greater<>());
-    const auto at = static_cast<int>(k * sample / (n + 1));
-    const std::int32_t hi = s[std::max(at - 10, 0)], lo = s[std::min(at + 10, sample - 1)];
-    const Around a = count_around(key, n, lo, hi);
-    std::int64_t rank = k;
-    if (rank <= a.above) {
+  while (n > Sorted::size) {
+    const Sorted sample(key, n);
+    const std::int32_t hi = sample.near(k, n, -8), lo = sample.near(k, n, 8);
+    const Outside out = count_outside(key, n, lo, hi);
+    const std::int64_t before = n;
+    if (k <= out.above) {
       n = keep_between(key, n, hi + 1, most);
-      continue;
-    }
-    if ((rank -= a.above) <= a.at_hi) return hi;
-    if ((rank -= a.at_hi) <= a.inside) {
-      n = keep_between(key, n, lo + 1, hi - 1);
-    } else if ((rank -= a.inside) <= a.at_lo) {
-      return lo;
-    } else {
-      rank -= a.at_lo;
+    } else if (k > n - out.below) {
+      k -= n - out.below;
       n = keep_between(key, n, least, lo - 1);
+    } else {
+      if (lo == hi) return lo;
+      k -= out.above;
+      n = keep_between(key, n, lo, hi);
     }
-    k = rank;
+    if (n > before - before / 8) {  // too many are equal
+      std::nth_element(key, key + (k - 1), key + n, std::greater<>());
+      return key[k - 1];
+    }
   }
-  std::nth_element(key, key + (k - 1), key + n, std::greater<>());
-  return key[k - 1];
+  std::int32_t all[Sorted::size], sorted[Sorted::size];
+  std::fill(std::copy_n(key, n, all), all + Sorted::size, least);
+  sort_sample(all, sorted);
+  return sorted[k - 1];
+}
+
+/// The keys of two ranks, k[0] <= k[1]; what lies far from both goes first. `spare` is as long as `key`, which loses its
+/// keys.
+inline std::array<std::int32_t, 2> two_highest(std::int32_t* key, std::int32_t* spare, std::int64_t n,
+                                               std::array<std::int64_t, 2> k) {
+  if (n > 1024) {
+    const Sorted sample(key, n);
+    const std::int32_t hi = sample.near(k[0], n, -8), lo = sample.near(k[1], n, 8);
+    const Outside out = count_outside(key, n, lo, hi);
+    if (k[0] > out.above && k[1] <= n - out.below) {
+      n = keep_between(key, n, lo, hi);
+      for (std::int64_t& rank : k) rank -= out.above;
+    }
+  }
+  std::copy_n(key, n, spare);
+  const std::int32_t high = nth_highest(spare, n, k[0]);
+  return {high, nth_highest(key, n, k[1])};
 }
 
 }  // namespace pcomp::detail::HWY_NAMESPACE

@@ -24,7 +24,14 @@ HWY_INLINE hn::Vec<DI> keys_of(DI d, const float* v, std::int64_t first) {
 
 template <SelectCodec S>
 inline void write_keys(const float* v, std::int64_t first, std::int64_t n, std::int32_t* key) {
-  for (std::int64_t i = 0; i < n; ++i) key[i] = key_of<S>(v[i], first + i);
+  std::int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<std::int32_t> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  if constexpr (is_magnitude<S>)
+    for (; i + lanes <= n; i += lanes) hn::StoreU(keys_of<S>(d, v + i, first), d, key + i);
+#endif
+  for (; i < n; ++i) key[i] = key_of<S>(v[i], first + i);
 }
 
 /// Counts the keys above a bracket and gathers those in (lo, hi], with room for a vector behind them: both numbers.
@@ -69,22 +76,18 @@ inline std::array<std::int32_t, 2> count_equal(const float* v, std::int64_t firs
   return {at_a, at_b};
 }
 
-/// The survivors of n elements: their values, their positions from `first` on and the mask of 64 a word. All
-/// above the cut survive, and the first `ties` that equal it. There is room for a vector behind the results.
+/// The survivors of n elements: their values and the mask of 64 a word; how many. All above the cut survive, and the
+/// first `ties` that equal it. There is room for a vector behind the values.
 template <SelectCodec S>
 inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64_t n, std::int32_t cut,
-                                  std::int64_t ties, bool all_ties, std::uint32_t* position, float* value,
-                                  std::uint64_t* mask) {
+                                  std::int64_t ties, bool all_ties, float* value, std::uint64_t* mask) {
   std::int64_t c = 0, i = 0;
 #if HWY_TARGET != HWY_SCALAR
   const hn::ScalableTag<std::int32_t> d;
   const hn::Rebind<float, decltype(d)> df;
-  const hn::Rebind<std::uint32_t, decltype(d)> du;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   if (ties == 0 || all_ties) {
     const auto limit = hn::Set(d, cut);
-    auto at = hn::Iota(du, static_cast<std::uint32_t>(first));
-    const auto step = hn::Set(du, static_cast<std::uint32_t>(lanes));
     for (; i + 64 <= n; i += 64) {
       std::uint64_t word = 0;
       for (std::int64_t j = 0; j < 64; j += lanes) {
@@ -93,8 +96,6 @@ inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64
         const auto kept = ties == 0 ? hn::Gt(key, limit) : hn::Not(hn::Gt(limit, key));
         const std::uint64_t bits = bits_of(d, kept);
         hn::StoreU(hn::Compress(hn::LoadU(df, v + i + j), hn::RebindMask(df, kept)), df, value + c);
-        hn::StoreU(hn::Compress(at, hn::RebindMask(du, kept)), du, position + c);
-        at = hn::Add(at, step);
         word |= bits << j;
         c += count_of(bits);
       }
@@ -107,7 +108,6 @@ inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64
     const bool tie = key == cut && ties > 0;
     ties -= tie && !all_ties;
     const bool kept = key > cut || tie;
-    position[c] = static_cast<std::uint32_t>(first + i);
     value[c] = v[i];
     c += kept;
     word |= std::uint64_t{kept} << (i % 64);
@@ -119,11 +119,102 @@ inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64
   return c;
 }
 
+/// The elements whose magnitude lies above `lo`, and the mask of 64 a word; how many. There is room for a vector behind
+/// the values.
+HWY_INLINE std::int64_t gather_above(const float* v, std::int64_t n, std::int32_t lo, float* value,
+                                     std::uint64_t* mask) {
+  std::int64_t c = 0, i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<std::int32_t> d;
+  const hn::Rebind<float, decltype(d)> df;
+  constexpr auto lanes = static_cast<std::int64_t>(hn::MaxLanes(d));
+  const auto limit = hn::Set(d, lo), magnitude = hn::Set(d, 0x7fffffff);
+  const auto step = [&](std::int64_t j) HWY_ATTR {
+    hwy::Prefetch(v + i + j + chunk);
+    const auto x = hn::LoadU(df, v + i + j);
+    const auto kept = hn::Gt(hn::And(hn::BitCast(d, x), magnitude), limit);
+    const std::uint64_t bits = bits_of(d, kept);
+    hn::StoreU(hn::Compress(x, hn::RebindMask(df, kept)), df, value + c);
+    c += count_of(bits);
+    return bits << j;
+  };
+  for (; i + 64 <= n; i += 64) {
+    std::uint64_t word = 0;
+    for (std::int64_t j = 0; j < 64; j += 4 * lanes)
+      word |= step(j) | step(j + lanes) | step(j + 2 * lanes) | step(j + 3 * lanes);
+    mask[i / 64] = word;
+  }
+#endif
+  for (std::uint64_t word = 0; i < n; ++i) {
+    const bool kept = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(v[i]) & 0x7fffffffu) > lo;
+    value[c] = v[i];
+    c += kept;
+    word |= std::uint64_t{kept} << (i % 64);
+    if (i % 64 == 63 || i + 1 == n) mask[i / 64] = word, word = 0;
+  }
+  return c;
+}
+
+/// One piece of the only sweep: what lies above `lo` with its mask, the keys in (lo, hi], and how many lie above and
+/// inside.
+template <SelectCodec S>
+inline std::array<std::int32_t, 3> sweep(const float* v, std::int64_t n, std::int32_t lo, std::int32_t hi,
+                                         float* value, std::uint64_t* mask, std::int32_t* inside) {
+  const std::int64_t c = gather_above(v, n, lo, value, mask);
+  std::int64_t in = 0, i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::ScalableTag<std::int32_t> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto high = hn::Set(d, hi);
+  for (; i + lanes <= c; i += lanes) {
+    const auto key = keys_of<S>(d, value + i, 0);
+    const auto within = hn::Not(hn::Gt(key, high));
+    hn::StoreU(hn::Compress(key, within), d, inside + in);
+    in += count_of(bits_of(d, within));
+  }
+#endif
+  for (; i < c; ++i) {
+    inside[in] = key_of<S>(value[i], 0);
+    in += inside[in] <= hi;
+  }
+  return {static_cast<std::int32_t>(c), static_cast<std::int32_t>(c - in), static_cast<std::int32_t>(in)};
+}
+
+/// The bits of `bits`, from the lowest, to the places of the ones of `mask`.
+HWY_INLINE std::uint64_t deposit(std::uint64_t bits, std::uint64_t mask) {
+#if PCOMP_BMI2
+  return _pdep_u64(bits, mask);
+#else
+  std::uint64_t placed = 0;
+  for (; mask; mask &= mask - 1, bits >>= 1)
+    if (bits & 1) placed |= mask & (~mask + 1);
+  return placed;
+#endif
+}
+
+/// Those of `count` values that survive, and the mask of them made from the mask of all; how many. All above the cut
+/// survive, and the first `ties` that equal it.
+template <SelectCodec S>
+inline std::int64_t narrow(const float* v, std::int64_t count, std::int32_t cut, std::int64_t ties,
+                           bool all_ties, const std::uint64_t* mask, std::int64_t words, float* value,
+                           std::uint64_t* kept) {
+  std::uint64_t survives[chunk / 64 + 2];
+  const std::int64_t c = compact_piece<S>(v, 0, count, cut, ties, all_ties, value, survives);
+  std::fill_n(survives + ceil_div(count, 64), 2, std::uint64_t{0});
+  std::int64_t at = 0;
+  for (std::int64_t w = 0; w < words; ++w) {
+    const std::uint64_t* from = survives + at / 64;
+    const int shift = static_cast<int>(at % 64);
+    kept[w] = deposit(from[0] >> shift | from[1] << 1 << (63 - shift), mask[w]);
+    at += std::popcount(mask[w]);
+  }
+  return c;
+}
+
 /// The same for a short segment, whose k survivors are found here; their bits are ORed in from bit `at` on.
 template <SelectCodec S>
 inline std::int64_t compact_short(const float* v, std::int64_t first, std::int64_t n, std::int64_t k,
-                                  std::int64_t at, std::uint32_t* position, float* value,
-                                  std::uint64_t* mask) {
+                                  std::int64_t at, float* value, std::uint64_t* mask) {
   std::int32_t key[chunk + slack], order[chunk + slack];
   write_keys<S>(v, first, n, key);
   std::copy_n(key, n, order);
@@ -131,8 +222,7 @@ inline std::int64_t compact_short(const float* v, std::int64_t first, std::int64
   std::int64_t above = 0, equal = 0;
   for (std::int64_t i = 0; i < n; ++i) above += key[i] > cut, equal += key[i] == cut;
   std::uint64_t word[chunk / 64];
-  const std::int64_t c =
-      compact_piece<S>(v, first, n, cut, k - above, k - above == equal, position, value, word);
+  const std::int64_t c = compact_piece<S>(v, first, n, cut, k - above, k - above == equal, value, word);
   for (std::int64_t w = 0; w * 64 < n; ++w) {
     mask[(at + w * 64) / 64] |= word[w] << (at % 64);
     if (at % 64 && word[w] >> (64 - at % 64)) mask[(at + w * 64) / 64 + 1] |= word[w] >> (64 - at % 64);

@@ -1,0 +1,84 @@
+#pragma once
+#include <functional>
+#include <iosfwd>
+#include <map>
+#include <pcomp/core/shape.hpp>
+#include <pcomp/schedule/simulate.hpp>
+#include <string>
+#include <vector>
+
+/// Which cut, wire, schedule and number of micro-batches: from what the blocks cost. No torch here.
+namespace plan {
+
+/// Seconds of one block for one micro-batch. A backward pass that is split takes `inputs` and `weights`.
+struct BlockCost {
+  double forward = 0, backward = 0, inputs = 0, weights = 0;
+};
+
+/// Seconds that a wire takes for each element of the tensor.
+struct WireCost {
+  double encode = 0, decode = 0, encode_grad = 0, decode_grad = 0;
+};
+
+/// What one machine was measured at.
+struct Machine {
+  /// By the number of micro-batches, a block each: alone, and while the other ranks of this machine compute too.
+  std::map<int, std::vector<BlockCost>> blocks, crowded;
+  std::map<std::string, WireCost> wires;
+};
+
+/// A line for each entry; `read` is the inverse.
+///
+/// Errors: `pcomp::Error` for a line that is none of them.
+std::string write(const Machine& machine);
+Machine read(const std::string& text);
+
+struct Wire {
+  std::string name;
+  std::function<pcomp::EdgeBytes(const pcomp::Extents&)> bytes;
+};
+
+/// What there is to choose from.
+struct Choices {
+  std::vector<Machine> machines;       ///< one for each rank: a stage is on the rank of its number
+  std::vector<Wire> wires;             ///< as measured on every machine
+  std::vector<std::string> schedules;  ///< gpipe, 1f1b, zero-bubble
+  std::vector<int> micro_batches;      ///< as measured on every machine
+  int batch = 64;
+  pcomp::Link link;
+  std::function<pcomp::Extents(int block, int samples)> activation;  ///< what a block puts out
+  int shortlist =
+      40;  ///< cuts that are simulated for each wire and number of micro-batches, best bounds first
+};
+
+struct Candidate {
+  std::vector<int> first;  ///< each stage's first block
+  std::string wire, schedule;
+  int micro_batches = 1;
+  double seconds = 0;  ///< of one step, by `pcomp::simulate`
+  double bubble = 0;
+  std::int64_t bytes = 0;  ///< that cross all boundaries in one step
+  std::int64_t raw_bytes = 0;
+};
+
+pcomp::ScheduleTable table_of(const std::string& schedule, int stages, int micro_batches);
+
+/// The costs of a candidate's stages and links, as `pcomp::simulate` takes them; `crowd` says for each stage which share
+/// of its time the other ranks compute too, nothing: 0.
+pcomp::Costs costs_of(const Choices& choices, const Candidate& candidate,
+                      const std::vector<double>& crowd = {});
+
+/// One step of a candidate: simulated, then again with the stages as crowded as the first time shows them.
+pcomp::Simulation predict(const Choices& choices, const Candidate& candidate);
+
+/// Every candidate, fastest first; equal ones in the order of cut, wire, schedule and micro-batches given.
+///
+/// Law: where there are no more cuts than `shortlist`, the first is the fastest of all combinations.
+/// Errors: `pcomp::Error` for fewer blocks than ranks and for choices that were not measured.
+std::vector<Candidate> rank(const Choices& choices);
+
+/// The recommendation: of those at most `tolerance` slower than the fastest, the one that compresses least, because
+/// it loses least.
+const Candidate& recommend(const std::vector<Candidate>& ranked, double tolerance);
+
+}  // namespace plan

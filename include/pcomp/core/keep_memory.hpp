@@ -1,0 +1,24 @@
+#pragma once
+#include <cstdlib>  // defines __GLIBC__
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+namespace pcomp {
+
+/// Makes glibc's malloc keep what a step frees for the next step, instead of giving it back to the system and asking
+/// again: each fresh page costs a fault, thousands in a step.
+///
+/// Call it first in `main`: it concerns the whole process, and memory once used stays with it. One arena for all
+/// threads, because the others give memory back whatever the thresholds are. Without glibc it does nothing.
+/// Source: mallopt(3).
+/// Example: examples/100-mobilenetv2-cifar10
+inline void keep_memory() {
+#if defined(__GLIBC__)
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#endif
+}
+
+}  // namespace pcomp

@@ -1,0 +1,53 @@
+#pragma once
+#include <cmath>
+
+#include "scratch.hpp"
+#include "simd.hpp"
+
+namespace pcomp::detail {
+
+/// A segment of at most so many elements is gathered whole instead of sampled.
+inline constexpr std::int64_t gathered_whole = 8 * chunk;
+/// Pieces that are worth another thread, and how many threads then share n elements.
+inline constexpr std::int64_t sweep_grain = 16;
+inline std::int64_t sweep_writers(std::int64_t n) {
+  return std::clamp<std::int64_t>(n / (sweep_grain * chunk), 1, 64);
+}
+/// Elements next to one another that are sampled together, and how many such runs are taken from n elements.
+inline constexpr std::int64_t sample_run = 16;
+inline std::int64_t sample_runs(std::int64_t n) { return std::clamp<std::int64_t>(n / 512, 128, 4096); }
+
+/// Half the ranks that a bracket spans among m sampled keys, `share` of which survive.
+/// Neighbours are alike, so a run counts for less than its length: twice the width that 4 sigma would take.
+inline double half_bracket(std::int64_t m, double share) {
+  return 8 * std::sqrt(static_cast<double>(m) * share * (1 - share)) + 8;
+}
+/// The same as a share of all, both sides.
+inline double bracket_width(std::int64_t m, double share) {
+  return 2 * half_bracket(m, share) / static_cast<double>(m);
+}
+
+/// Two keys between which the cut almost surely lies, and how many of all lie there.
+struct Bracket {
+  std::int32_t lo, hi;
+  double inside;
+};
+
+/// From m sampled keys, `share` of which survive; loses keys and needs room for a vector behind them.
+inline Bracket bracket_of(std::int32_t* sample, std::int64_t m, double share) {
+  constexpr auto least = std::numeric_limits<std::int32_t>::min(),
+                 most = std::numeric_limits<std::int32_t>::max();
+  const double half = half_bracket(m, share), middle = static_cast<double>(m) * share;
+  const auto from = static_cast<std::int64_t>(middle - half),
+             to = static_cast<std::int64_t>(middle + half) + 1;
+  Bracket b{least, most, bracket_width(m, share)};
+  if (to > m && from < 1) return b;
+  const std::array<std::int64_t, 2> rank{std::max<std::int64_t>(from, 1), std::min(to, m)};
+  Scratch frame;
+  const auto key = PCOMP_SIMD((sample, frame.take<std::int32_t>(m + slack).data(), m, rank), two_highest);
+  if (from >= 1) b.hi = key[0];
+  if (to <= m) b.lo = key[1];
+  return b;
+}
+
+}  // namespace pcomp::detail

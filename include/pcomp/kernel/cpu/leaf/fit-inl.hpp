@@ -1,0 +1,66 @@
+// The scales of a chunk's groups, a vector at a time.
+namespace pcomp::detail::HWY_NAMESPACE {
+
+/// Coders whose groups are fitted in vectors: an affine one with bfloat16 minimum and step.
+template <class C>
+inline constexpr bool fits_in_vectors = false;
+template <class C>
+requires(
+    is_affine<C>&& std::is_same_v<typename C::Scale, ScaleBf16>) inline constexpr bool fits_in_vectors<C> =
+    HWY_TARGET != HWY_SCALAR;
+
+#if HWY_TARGET != HWY_SCALAR
+/// All ones where the double is below zero, as floats know it: a demoted number keeps its sign.
+template <class DF, class V>
+HWY_INLINE hn::VFromD<hn::RebindToSigned<DF>> is_negative(DF df, V x) {
+  return hn::ShiftRight<31>(hn::BitCast(hn::RebindToSigned<DF>(), hn::DemoteTo(df, x)));
+}
+
+/// C::fit and C::prepare for `groups` ranges, operation by operation; there is room for a vector behind each array.
+template <CodeCodec C>
+HWY_INLINE void fit_groups(const float* range_lo, const float* range_hi, std::int64_t groups,
+                           std::byte* scales, float* lo_out, float* inverse_out, float* pre_out) {
+  const hn::ScalableTag<double> dd;
+  const hn::Rebind<float, decltype(dd)> df;
+  const hn::RebindToSigned<decltype(df)> di;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(dd));
+  constexpr std::int32_t low = 0xffff;
+  constexpr float lowest = -truncate_down(float_max, 16);
+  const auto dropped = hn::Set(di, low), sign = hn::Set(di, std::numeric_limits<std::int32_t>::min());
+  const auto levels = hn::Set(dd, static_cast<double>(C::levels));
+  const auto down = [&](auto bits) HWY_ATTR {
+    return hn::AndNot(dropped, hn::Add(bits, hn::And(hn::ShiftRight<31>(bits), dropped)));
+  };
+  for (std::int64_t g = 0; g < groups; g += lanes) {
+    const auto from = hn::LoadU(df, range_lo + g), to = hn::LoadU(df, range_hi + g);
+    const auto lo = hn::Max(hn::BitCast(df, down(hn::BitCast(di, from))), hn::Set(df, lowest));
+    const auto lo64 = hn::PromoteTo(dd, lo);
+    const auto width = hn::Sub(hn::PromoteTo(dd, to), lo64), half = hn::Sub(lo64, hn::PromoteTo(dd, from));
+    const auto least = hn::Max(hn::Div(width, levels), hn::Add(half, half));
+    const auto nearest = hn::DemoteTo(df, least);
+    const auto below = is_negative(df, hn::Sub(hn::PromoteTo(dd, nearest), least));
+    const auto above = hn::Sub(hn::BitCast(di, nearest), below);
+    auto step = hn::BitCast(df, hn::Xor(down(hn::Xor(above, sign)), sign));
+    step = hn::Max(step, hn::Set(df, float_min));
+    step = hn::And(step, hn::BitCast(df, is_negative(df, hn::Sub(hn::Zero(dd), least))));
+    const auto both =
+        hn::Or(hn::BitCast(di, step),
+               hn::BitCast(di, hn::ShiftRight<16>(hn::BitCast(hn::RebindToUnsigned<decltype(di)>(), lo))));
+    std::int32_t stored[hn::MaxLanes(dd)];
+    hn::StoreU(both, di, stored);
+    std::memcpy(scales + g * 4, stored, static_cast<std::size_t>(std::min(lanes, groups - g)) * 4);
+
+    const auto reach = hn::MulAdd(levels, hn::PromoteTo(dd, step), hn::Abs(lo64));  // the product is exact
+    const auto beyond =
+        hn::BitCast(df, is_negative(df, hn::Sub(hn::Set(dd, static_cast<double>(float_max)), reach)));
+    const auto pre = hn::Or(hn::And(beyond, hn::Set(df, 0.5f)), hn::AndNot(beyond, hn::Set(df, 1.0f)));
+    const auto scaled = hn::Mul(step, pre);
+    const auto inverse = hn::IfThenElseZero(hn::Gt(scaled, hn::Zero(df)), hn::Div(hn::Set(df, 1.0f), scaled));
+    hn::StoreU(hn::Mul(lo, pre), df, lo_out + g);
+    hn::StoreU(inverse, df, inverse_out + g);
+    hn::StoreU(pre, df, pre_out + g);
+  }
+}
+#endif
+
+}  // namespace pcomp::detail::HWY_NAMESPACE

@@ -1,0 +1,141 @@
+#pragma once
+#include <functional>
+#include <map>
+
+#include "manifest.hpp"
+#include "write_whole.hpp"
+
+namespace pcomp {
+
+/// How the processes of a run save and load together; one process alone needs nothing more than this.
+struct Together {
+  /// Exactly one process writes the manifest.
+  bool writes_manifest = true;
+  /// Every process calls it at the same points with what went wrong there, or nothing, and waits for the others;
+  /// all get the same answer: one of the reasons, or nothing.
+  std::function<std::string(const std::string&)> agree = [](const std::string& error) { return error; };
+};
+
+/// A folder with one checkpoint: a file for each part and, written last, the manifest that names them.
+///
+/// Law: at every moment the folder holds the last checkpoint whole, whatever crashes, fills up or is killed: new files
+///   stand beside the old ones until the new manifest is in place. Each process writes its own parts alone.
+/// Bytes: between two saves one checkpoint, during a save two.
+/// Errors: `Error` that names the file: the same on every process where a save fails anywhere; a file that is missing,
+///   of another length or with another checksum than the manifest says.
+/// Example: docs/checkpoints.md
+class CheckpointFolder {
+ public:
+  explicit CheckpointFolder(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+  bool holds_one() const { return std::filesystem::exists(folder_ / "manifest"); }
+  Manifest manifest() const {
+    if (!holds_one()) throw Error("pcomp: " + folder_.string() + ": there is no such checkpoint");
+    const std::filesystem::path path = folder_ / "manifest";
+    return parse_manifest(read_file(path), path.string());
+  }
+
+  /// The bytes of one part.
+  std::string read(const Manifest& m, std::string_view part) const {
+    for (const Manifest::File& f : m.files)
+      if (f.part == part) {
+        const std::filesystem::path path = folder_ / f.name;
+        std::string bytes = read_file(path);
+        if (bytes.size() != f.size || detail::crc32(bytes) != f.crc)
+          throw Error("pcomp: " + path.string() + ": this file is damaged: the manifest says " +
+                      std::to_string(f.size) + " bytes with checksum " + hex(f.crc) + ", these are " +
+                      std::to_string(bytes.size()) + " with " + hex(detail::crc32(bytes)));
+        return bytes;
+      }
+    throw Error("pcomp: " + folder_.string() + ": the manifest names no file for " + std::string(part));
+  }
+
+  /// Writes `mine`, by part; `parts` are those of all processes.
+  void save(Manifest m, const std::vector<std::string>& parts, const std::map<std::string, std::string>& mine,
+            const Together& together = {}) const {
+    std::vector<std::filesystem::path> written;
+    const auto step = [&](auto&& body) {
+      std::string error;
+      try {
+        body();
+      } catch (const std::exception& e) {
+        error = e.what();
+      }
+      if (error = together.agree(error); error.empty()) return;
+      std::error_code none;
+      for (const auto& path : written) std::filesystem::remove(path, none);
+      throw Error(error);
+    };
+    step([&] {
+      std::error_code failed;
+      std::filesystem::create_directories(folder_, failed);
+      if (failed) throw Error("pcomp: cannot make the folder " + folder_.string() + ": " + failed.message());
+      m.generation = holds_one() ? manifest().generation + 1 : 1;
+      for (const auto& [part, bytes] : mine) {
+        written.push_back(folder_ / file_name(part, m.generation));
+        write_whole(written.back(), bytes);
+      }
+    });
+    step([&] {
+      if (!together.writes_manifest) return;
+      m.files.clear();
+      for (const std::string& part : parts) m.files.push_back(entry(part, m.generation));
+      write_whole(folder_ / "manifest", to_text(m));
+    });
+    if (together.writes_manifest) remove_older(m);
+  }
+
+ private:
+  static std::string file_name(const std::string& part, std::int64_t generation) {
+    return part + "." + std::to_string(generation) + ".pt";
+  }
+  static std::string hex(std::uint32_t crc) {
+    char text[16];
+    std::snprintf(text, sizeof text, "%08x", crc);
+    return text;
+  }
+
+  Manifest::File entry(const std::string& part, std::int64_t generation) const {
+    const std::string name = file_name(part, generation);
+    if (!std::filesystem::exists(folder_ / name))
+      throw Error("pcomp: cannot save " + folder_.string() + ": " + name +
+                  " is not there: every rank must see the same folder");
+    const std::string bytes = read_file(folder_ / name);
+    return {part, name, bytes.size(), detail::crc32(bytes)};
+  }
+
+  static std::string read_file(const std::filesystem::path& path) {
+    std::string bytes;
+    std::FILE* const file = std::fopen(path.c_str(), "rb");
+    if (!file) throw Error("pcomp: cannot read " + path.string() + ": " + std::strerror(errno));
+    char chunk[1 << 16];
+    for (std::size_t n = 0; (n = std::fread(chunk, 1, sizeof chunk, file)) > 0;) bytes.append(chunk, n);
+    const bool failed = std::ferror(file) != 0;
+    std::fclose(file);
+    if (failed) throw Error("pcomp: cannot read " + path.string());
+    return bytes;
+  }
+
+  /// Files of these parts that older saves left; where one cannot be removed it does no harm.
+  void remove_older(const Manifest& m) const {
+    std::error_code none;
+    std::vector<std::filesystem::path> old;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_, none)) {
+      const std::string name = entry.path().filename().string();
+      for (const Manifest::File& f : m.files)
+        if (const std::size_t n = f.part.size() + 1; name.starts_with(f.part + ".")) {
+          std::int64_t generation = m.generation;
+          const char* const end = name.data() + name.size();
+          const auto number = std::from_chars(name.data() + n, end, generation);
+          if (number.ec == std::errc() && generation < m.generation &&
+              std::string_view(number.ptr, end).starts_with(".pt"))
+            old.push_back(entry.path());
+        }
+    }
+    for (const auto& path : old) std::filesystem::remove(path, none);
+  }
+
+  std::filesystem::path folder_;
+};
+
+}  // namespace pcomp

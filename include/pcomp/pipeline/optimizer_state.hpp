@@ -1,0 +1,84 @@
+#pragma once
+#include <ATen/ops/scalar_tensor.h>
+#include <torch/optim/adam.h>
+#include <torch/optim/adamw.h>
+#include <torch/optim/sgd.h>
+
+#include "tensor_file.hpp"
+
+namespace pcomp {
+namespace detail {
+
+/// Calls `use` with the name and the value of each entry: a tensor or a number of steps.
+template <class State, class Use>
+void each_entry(State& s, const Use& use) {
+  if constexpr (std::is_same_v<std::remove_const_t<State>, torch::optim::SGDParamState>) {
+    use("momentum", s.momentum_buffer());
+  } else {
+    use("step", s.step());
+    use("exp_avg", s.exp_avg());
+    use("exp_avg_sq", s.exp_avg_sq());
+    use("max_exp_avg_sq", s.max_exp_avg_sq());
+  }
+}
+
+struct GatherEntries {
+  NamedTensors* to;
+  void operator()(const char* name, const at::Tensor& t) const {
+    if (t.defined()) to->emplace_back(name, t);
+  }
+  void operator()(const char* name, std::int64_t n) const {
+    to->emplace_back(name, at::scalar_tensor(n, at::kLong));
+  }
+};
+struct RestoreEntries {
+  const NamedTensors* from;
+  void operator()(const char* name, at::Tensor& t) const {
+    for (const auto& [n, tensor] : *from)
+      if (n == name) t = tensor.clone();
+  }
+  void operator()(const char* name, std::int64_t& n) const {
+    n = find_tensor(*from, name, "an optimiser's state").item<std::int64_t>();
+  }
+};
+
+/// Calls `use` with the type of state that this optimiser keeps, as a std::type_identity.
+template <class Use>
+void with_state_type(const torch::optim::Optimizer& optimizer, const Use& use) {
+  using namespace torch::optim;
+  if (dynamic_cast<const SGD*>(&optimizer)) return use(std::type_identity<SGDParamState>{});
+  if (dynamic_cast<const Adam*>(&optimizer)) return use(std::type_identity<AdamParamState>{});
+  if (dynamic_cast<const AdamW*>(&optimizer)) return use(std::type_identity<AdamWParamState>{});
+  throw Error("pcomp: a checkpoint holds the state of SGD, Adam and AdamW, not of another optimiser");
+}
+
+}  // namespace detail
+
+/// What an optimiser remembers of one parameter between steps, as named tensors; nothing before its first step.
+///
+/// Law: `set_optimizer_state` of what this gives continues bit for bit. Options, such as the learning rate, are
+///   not part of it.
+/// Errors: `Error` for another optimiser than SGD, Adam and AdamW.
+/// Example: docs/checkpoints.md
+inline NamedTensors optimizer_state(const torch::optim::Optimizer& optimizer, const at::Tensor& parameter) {
+  NamedTensors all;
+  detail::with_state_type(optimizer, [&]<class State>(std::type_identity<State>) {
+    const auto found = optimizer.state().find(parameter.unsafeGetTensorImpl());
+    if (found == optimizer.state().end()) return;
+    detail::each_entry(static_cast<const State&>(*found->second), detail::GatherEntries{&all});
+  });
+  return all;
+}
+
+inline void set_optimizer_state(torch::optim::Optimizer& optimizer, const at::Tensor& parameter,
+                                const NamedTensors& saved) {
+  detail::with_state_type(optimizer, [&]<class State>(std::type_identity<State>) {
+    optimizer.state().erase(parameter.unsafeGetTensorImpl());
+    if (saved.empty()) return;
+    auto state = std::make_unique<State>();
+    detail::each_entry(*state, detail::RestoreEntries{&saved});
+    optimizer.state()[parameter.unsafeGetTensorImpl()] = std::move(state);
+  });
+}
+
+}  // namespace pcomp

@@ -1,0 +1,69 @@
+#pragma once
+#include <ATen/ops/zeros.h>
+
+#include <deque>
+#include <sstream>
+#include <utility>
+
+#include "../transport/links.hpp"
+#include "probe.hpp"
+
+namespace pcomp::detail {
+
+/// The shape behind every stage for each shape of a sample, learnt once.
+///
+/// Law: a stage in another process tells its shape, and its failure; the next one is asked with zeros of that shape.
+class Shapes {
+ public:
+  /// `stages`: null for those in other processes.
+  const std::vector<Activation>& of(const at::Tensor& x, const std::vector<const StageModule*>& stages,
+                                    const std::vector<int>& rank_of, Links& links) {
+    const Activation key{extents_of(x).with(0, 1), x.scalar_type()};
+    for (const auto& [known, shapes] : known_)
+      if (known == key) return shapes;
+    const at::AutoGradMode no_grad(false);
+    std::vector<Activation> shapes;
+    at::Tensor sample = x.narrow(0, 0, 1);
+    for (std::size_t s = 0; s < stages.size(); ++s) {
+      std::string said;
+      if (stages[s]) try {
+          if (s > 0 && !sample.defined()) sample = zeros(shapes.back());
+          sample = probe(*stages[s], static_cast<int>(s), s + 1 == stages.size(), sample);
+          said = text({extents_of(sample), sample.scalar_type()});
+        } catch (const Error& e) {
+          if (links.elsewhere().empty()) throw;
+          said = std::string("!") + e.what();
+        }
+      else
+        sample = at::Tensor();
+      if (!links.elsewhere().empty())
+        said = links.exchange("shape behind stage " + std::to_string(s), said)
+                   .at(static_cast<std::size_t>(rank_of[s]));
+      if (said.starts_with("!")) throw Error(said.substr(1));
+      shapes.push_back(parse(said));
+    }
+    return known_.emplace_back(key, std::move(shapes)).second;
+  }
+
+ private:
+  static at::Tensor zeros(const Activation& a) {
+    return at::zeros(c10::IntArrayRef(a.sample.begin(), a.sample.end()), a.dtype);
+  }
+  static std::string text(const Activation& a) {
+    std::string all = std::to_string(static_cast<int>(a.dtype));
+    for (std::int64_t n : a.sample) all += " " + std::to_string(n);
+    return all;
+  }
+  static Activation parse(const std::string& text) {
+    std::istringstream in(text);
+    int dtype = 0;
+    in >> dtype;
+    std::vector<std::int64_t> sizes;
+    for (std::int64_t n; in >> n;) sizes.push_back(n);
+    return {Extents(sizes.begin(), sizes.end()), static_cast<at::ScalarType>(dtype)};
+  }
+
+  std::deque<std::pair<Activation, std::vector<Activation>>> known_;
+};
+
+}  // namespace pcomp::detail

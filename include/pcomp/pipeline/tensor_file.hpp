@@ -1,0 +1,72 @@
+#pragma once
+#include <ATen/core/Dict.h>
+#include <ATen/core/Tensor.h>
+#include <torch/csrc/jit/serialization/pickle.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../core/error.hpp"
+
+namespace pcomp {
+
+/// Tensors by name, in an order.
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// Tensors as the bytes of a file that Python reads: `torch.load(file, weights_only=True)` gives a dict of them.
+///
+/// Law: `unpack_tensors(pack_tensors(t))` has the same names in the same order, and tensors with the same bits, dtypes
+///   and strides.
+/// Bytes: those of the tensors, and a few hundred for each.
+/// Example: docs/checkpoints.md
+inline std::string pack_tensors(const NamedTensors& tensors) {
+  c10::Dict<std::string, at::Tensor> all;
+  for (const auto& [name, tensor] : tensors) {
+    at::Tensor t = tensor.detach();
+    if (t.storage().nbytes() != t.nbytes()) t = t.clone();  // a view would take its whole storage along
+    all.insert(name, t);
+  }
+  // As torch::pickle_save, but without the types of TorchScript, which weights_only refuses.
+  std::string index, bytes;
+  torch::jit::Pickler pickler([&](const char* data, std::size_t n) { index.append(data, n); }, nullptr,
+                              nullptr, nullptr, nullptr, false);
+  pickler.protocol();
+  pickler.pushIValue(all);
+  pickler.stop();
+  caffe2::serialize::PyTorchStreamWriter writer([&](const void* data, std::size_t n) {
+    bytes.append(static_cast<const char*>(data), n);
+    return n;
+  });
+  std::size_t i = 0;
+  for (const at::Tensor& t : pickler.tensorData()) {
+    const auto data = torch::jit::getWriteableTensorData(t);
+    writer.writeRecord("data/" + std::to_string(i++), data.data(), data.sizeInBytes());
+  }
+  writer.writeRecord("data.pkl", index.data(), index.size());
+  writer.writeEndOfFile();
+  return bytes;
+}
+
+/// Errors: `Error` that begins with `where` for bytes that are no such file.
+inline NamedTensors unpack_tensors(std::string_view bytes, const std::string& where) {
+  NamedTensors tensors;
+  try {
+    const c10::IValue all = torch::jit::pickle_load(std::vector<char>(bytes.begin(), bytes.end()));
+    for (const auto& entry : all.toGenericDict())
+      tensors.emplace_back(entry.key().toStringRef(), entry.value().toTensor());
+  } catch (const std::exception&) {
+    throw Error("pcomp: " + where + ": this is no file of named tensors");
+  }
+  return tensors;
+}
+
+/// Errors: `Error` that begins with `where` if there is none of this name.
+inline const at::Tensor& find_tensor(const NamedTensors& all, std::string_view name,
+                                     const std::string& where) {
+  for (const auto& [n, tensor] : all)
+    if (n == name) return tensor;
+  throw Error("pcomp: " + where + ": there is no tensor '" + std::string(name) + "'");
+}
+
+}  // namespace pcomp

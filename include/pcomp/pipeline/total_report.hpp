@@ -1,0 +1,65 @@
+#pragma once
+#include <array>
+#include <sstream>
+
+#include "engine.hpp"
+
+namespace pcomp {
+
+/// The counters of a report in one order, for writing and for reading.
+inline std::array<std::int64_t*, 12> counters(BoundaryReport& b) {
+  std::array<std::int64_t*, 12> all{};
+  std::size_t n = 0;
+  for (Traffic* t : {&b.forward, &b.gradient, &b.inference})
+    for (std::int64_t* v : {&t->messages, &t->bytes, &t->predicted, &t->raw}) all[n++] = v;
+  return all;
+}
+
+namespace detail {
+/// Every number of seconds in a report, in one order.
+inline std::vector<double*> seconds_of(Report& r) {
+  std::vector<double*> all;
+  for (RankReport& k : r.ranks)
+    for (double* v : k.counters()) all.push_back(v);
+  for (StageReport& s : r.stages)
+    for (double* v : {&s.sum.forward, &s.sum.backward, &s.sum.weights}) all.push_back(v);
+  return all;
+}
+}  // namespace detail
+
+/// What all ranks sent and where their time went, on every rank: the sum of their reports.
+///
+/// Processes: all call it. With threads it is `engine.report()`.
+/// Example: examples/100-mobilenetv2-cifar10
+inline Report total_report(Engine& engine) {
+  Report total = engine.report();
+  std::ostringstream own;
+  own.precision(17);
+  for (BoundaryReport& b : total.boundaries)
+    for (std::int64_t* v : counters(b)) own << std::exchange(*v, 0) << ' ';
+  for (double* v : detail::seconds_of(total)) own << std::exchange(*v, 0) << ' ';
+  for (StageReport& s : total.stages) own << std::exchange(s.micros, 0) << ' ';
+  for (const std::string& text : engine.exchange("report", own.str())) {
+    std::istringstream in(text);
+    for (BoundaryReport& b : total.boundaries)
+      for (std::int64_t* v : counters(b)) {
+        std::int64_t more = 0;
+        in >> more;
+        *v += more;
+      }
+    for (double* v : detail::seconds_of(total)) {
+      double more = 0;
+      in >> more;
+      *v += more;
+    }
+    for (StageReport& s : total.stages) {
+      std::int64_t more = 0;
+      in >> more;
+      s.micros += more;
+    }
+  }
+  total.predict(engine.schedule());
+  return total;
+}
+
+}  // namespace pcomp

@@ -1,0 +1,82 @@
+#pragma once
+#include "gloo.hpp"
+#include "nccl.hpp"
+#include "threads.hpp"
+#include "world.hpp"
+
+namespace pcomp {
+
+#if defined(USE_C10D_GLOO) || defined(USE_C10D_NCCL)
+/// The links of one rank whose peers are other processes.
+class Processes final : public Links {
+ public:
+  /// Errors: `Error` where the ranks do not find each other.
+  explicit Processes(const World& world)
+      : timeout_(world.timeout), here_{world.rank()}, kind_(world.link), interface_(world.interface) {
+    detail::Meeting& meeting = world.meeting();
+    if (!meeting.board) meeting.board = std::make_shared<detail::Board>(*world.launch(), timeout_);
+    board_ = meeting.board;
+    board_->be_patient(timeout_);
+    name_ = "pipeline" + std::to_string(meeting.pipelines++);
+    for (int r = 0; r < world.size(); ++r)
+      if (r != world.rank()) elsewhere_.push_back(r);
+  }
+
+  Processes(const Processes&) = delete;
+  Processes& operator=(const Processes&) = delete;
+  ~Processes() override {
+    if (link_ && link_->is_over()) board_->failed = true;
+    if (link_ && link_->store_is_lost()) board_->lost = true;
+  }
+
+  const std::vector<int>& here() const override { return here_; }
+  const std::vector<int>& elsewhere() const override { return elsewhere_; }
+  /// Connects the ranks, once they are known to agree.
+  Transport& link(int) override {
+    if (!link_) link_ = make();
+    return *link_;
+  }
+  void begin() override {
+    if (link_) link_->expect_no_abort();
+  }
+  std::vector<std::string> exchange(const std::string& about, const std::string& text) override {
+    auto texts = board_->exchange(name_ + "/" + std::to_string(exchanges_++) + ", " + about, about, text,
+                                  timeout_, [this] { return link_ && link_->is_over(); });
+    if (link_) link_->expect_no_abort();
+    return texts;
+  }
+
+ private:
+  std::unique_ptr<GroupLink> make() {
+#if defined(USE_C10D_NCCL)
+    if (kind_ == LinkKind::Nccl) return std::make_unique<Nccl>(*board_, name_, timeout_);
+#endif
+#if defined(USE_C10D_GLOO)
+    if (kind_ == LinkKind::Gloo) return std::make_unique<Gloo>(*board_, name_, interface_, timeout_);
+#endif
+    throw Error(std::string("pcomp: this build has no ") + (kind_ == LinkKind::Gloo ? "Gloo" : "NCCL") +
+                ": its headers were not found when it was configured");
+  }
+
+  std::chrono::milliseconds timeout_;
+  std::vector<int> here_, elsewhere_;
+  LinkKind kind_;
+  std::string interface_, name_;
+  int exchanges_ = 0;
+  std::shared_ptr<detail::Board> board_;
+  std::unique_ptr<GroupLink> link_;
+};
+#endif
+
+/// The links of a pipeline: threads of this process, or this process's rank among others.
+///
+/// Errors: as `World` and `Processes`.
+/// Example: docs/several-machines.md
+inline std::unique_ptr<Links> connect(const World& world, int ranks, int edges) {
+#if defined(USE_C10D_GLOO) || defined(USE_C10D_NCCL)
+  if (world.processes()) return std::make_unique<Processes>(world);
+#endif
+  return std::make_unique<Threads>(ranks, edges, world.timeout);
+}
+
+}  // namespace pcomp

@@ -1,0 +1,163 @@
+#pragma once
+#include <algorithm>
+#include <deque>
+#include <optional>
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+
+#include "transport.hpp"
+#include "watch.hpp"
+
+namespace pcomp {
+
+/// One rank's end over c10d process groups, whichever backend they have.
+///
+/// Law: as `Transport`. A message is the bytes alone: a group for each direction, the boundary as tag.
+/// Bytes: from the caller's buffer and into it; tensors over those buffers are made once for each.
+/// Errors: `Error` that says which peer is lost or silent. After one the groups are of no use any more.
+/// Source: c10d of LibTorch (ProcessGroupGloo, ProcessGroupNCCL).
+/// Example: docs/several-machines.md
+class GroupLink : public Transport {
+ public:
+  GroupLink(detail::Board& board, const std::string& name, std::chrono::milliseconds timeout)
+      : timeout_(timeout) {
+    watch_.emplace(board, name, timeout, [this] { interrupt(); });
+  }
+  GroupLink(const GroupLink&) = delete;
+  GroupLink& operator=(const GroupLink&) = delete;
+  ~GroupLink() override = default;
+
+  Ticket send(int to, const Message& m, std::span<const std::byte> bytes) final {
+    return post(to, m, const_cast<std::byte*>(bytes.data()), bytes.size(), true);
+  }
+  Ticket receive(int from, const Message& m, std::span<std::byte> bytes) final {
+    return post(from, m, bytes.data(), bytes.size(), false);
+  }
+  void wait(Ticket t) final {
+    expect_no_abort();  // an interrupt that comes later finds the post and ends its wait
+    Post& p = posts_[static_cast<std::size_t>(t)];
+    std::string why;
+    bool done = false;
+    try {
+      done = finish(p);
+    } catch (const std::exception& e) {
+      why = e.what();
+    }
+    {
+      std::lock_guard lock(mutex_);
+      p.work.reset();
+      free_.push_back(t);
+    }
+    if (done) return;
+    expect_no_abort();
+    throw Error(blame(p.peer, why));
+  }
+  void abort(const std::string& reason) noexcept final {
+    try {
+      watch_->give(reason, silence_);
+    } catch (...) {
+    }
+  }
+  std::string aborted() const final { return watch_->reason(); }
+  /// Throws where a rank has aborted or the store is lost.
+  void expect_no_abort() const {
+    if (const std::string reason = watch_->reason(); !reason.empty()) throw Error(reason);
+    if (const std::string lost = watch_->lost(); !lost.empty()) throw Error(lost);
+  }
+  bool is_over() const { return !watch_->lost().empty() || !watch_->reason().empty(); }
+  bool store_is_lost() const { return !watch_->lost().empty(); }
+
+ protected:
+  struct Post {
+    c10::intrusive_ptr<c10d::Work> work;
+    int peer = 0;
+    std::byte* data = nullptr;
+    std::size_t size = 0;
+    at::Tensor tensor;
+    bool sends = false;
+  };
+  virtual c10d::Backend& group(const Message&) = 0;
+  /// A flat byte tensor for this post, over its memory where that can be.
+  virtual at::Tensor tensor(const Post&) = 0;
+  /// Where the tensor is a copy: fills it.
+  virtual void before_send(const Post&) {}
+  /// Waits until the bytes are there or gone; false where `interrupt` came.
+  virtual bool finish(Post&) = 0;
+  /// To be called first in the destructor of the derived class: nothing touches a buffer any more.
+  void close() {
+    watch_.reset();
+    posts_.clear();
+  }
+  std::chrono::milliseconds timeout() const { return timeout_; }
+
+ private:
+  Ticket post(int peer, const Message& m, std::byte* data, std::size_t size, bool sends) {
+    expect_no_abort();
+    const Ticket t = place(data, size, sends);
+    Post& p = posts_[static_cast<std::size_t>(t)];
+    p.peer = peer;
+    if (sends) before_send(p);
+    tensors_.assign(1, p.tensor);
+    c10::intrusive_ptr<c10d::Work> work;
+    try {
+      work = sends ? group(m).send(tensors_, peer, m.edge) : group(m).recv(tensors_, peer, m.edge);
+    } catch (const std::exception& e) {
+      expect_no_abort();
+      throw Error(blame(peer, e.what()));
+    }
+    std::lock_guard lock(mutex_);
+    p.work = std::move(work);
+    return t;
+  }
+
+  /// A free post, if possible one that had this buffer before: its tensor is there.
+  Ticket place(std::byte* data, std::size_t size, bool sends) {
+    auto found = std::find_if(free_.begin(), free_.end(), [&](Ticket t) {
+      const Post& p = posts_[static_cast<std::size_t>(t)];
+      return p.data == data && p.size == size && p.sends == sends;
+    });
+    if (found == free_.end()) {
+      constexpr std::size_t most = 256;
+      if (free_.empty() || posts_.size() < most) {
+        std::lock_guard lock(mutex_);
+        free_.push_back(static_cast<Ticket>(posts_.size()));
+        posts_.emplace_back();
+      }
+      found = free_.end() - 1;
+      Post& p = posts_[static_cast<std::size_t>(*found)];
+      p.data = data, p.size = size, p.sends = sends;
+      p.tensor = tensor(p);
+    }
+    const Ticket t = *found;
+    free_.erase(found);
+    return t;
+  }
+
+  /// On the watch's thread: ends every wait.
+  void interrupt() {
+    std::lock_guard lock(mutex_);
+    for (Post& p : posts_)
+      if (p.work) try {
+          p.work->abort();
+        } catch (const std::exception&) {
+        }
+  }
+
+  std::string blame(int peer, const std::string& why) {
+    const std::string who = "rank " + std::to_string(peer);
+    silence_ = why.find("imed out") != std::string::npos;  // Gloo tells it by its text alone
+    if (silence_) return "waited " + std::to_string(timeout_.count()) + " ms for " + who + ", the time limit";
+    return who + " is lost: " +
+           detail::Board::first_line(
+               why.substr(why.find("] ") == std::string::npos ? 0 : why.find("] ") + 2));
+  }
+
+  std::chrono::milliseconds timeout_;
+  std::mutex mutex_;  ///< of the list of posts and of every `work`
+  std::deque<Post> posts_;
+  std::vector<Ticket> free_;
+  std::vector<at::Tensor> tensors_;
+  bool silence_ = false;  ///< the last failure was a time limit
+  std::optional<detail::Watch> watch_;
+};
+
+}  // namespace pcomp

@@ -1,0 +1,79 @@
+#pragma once
+#include <charconv>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "../core/error.hpp"
+
+namespace pcomp {
+
+/// What a launcher told this process: which of how many it is, and where they meet.
+///
+/// Errors: `Error` for variables that are missing, no numbers or out of range.
+/// Example: docs/several-machines.md
+struct Launch {
+  std::string by;  ///< torchrun, mpirun, srun
+  int rank = 0, size = 1;
+  int local_size = 0;  ///< processes on this machine; 0: not known
+  std::string host = "127.0.0.1";
+  int port = 29500;
+  int attempt = 0;           ///< how often the launcher has started all ranks anew
+  bool agent_store = false;  ///< the launcher keeps the store; else rank 0 does
+
+  /// Reads the environment; nothing where there is one process alone.
+  static std::optional<Launch> from_env() {
+    struct Names {
+      const char *by, *rank, *size, *local;
+    };
+    constexpr Names known[] = {
+        {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"},
+        {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"},
+        {"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"},
+        {"srun", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"}};
+    for (const Names& names : known) {
+      if (!std::getenv(names.size)) continue;
+      Launch l;
+      l.by = names.by;
+      l.size = number(names.size, 1, 1 << 20);
+      if (l.size == 1) continue;
+      if (!std::getenv(names.rank))
+        throw Error(std::string("pcomp: ") + names.size + "=" + std::getenv(names.size) +
+                    " asks for several processes, but " + names.rank +
+                    ", which says which one this is, is not set");
+      l.rank = number(names.rank, 0, l.size - 1);
+      if (std::getenv(names.local)) l.local_size = number(names.local, 1, 1 << 20);
+      if (std::getenv("MASTER_PORT")) l.port = number("MASTER_PORT", 1, 65535);
+      if (const char* host = std::getenv("MASTER_ADDR"))
+        l.host = host;
+      else if (l.local_size > 0 && l.local_size < l.size)
+        throw Error("pcomp: " + l.by + " started " + std::to_string(l.size) + " processes, " +
+                    std::to_string(l.local_size) +
+                    " of them on this machine: set MASTER_ADDR to an address of rank 0's machine that the "
+                    "others reach");
+      if (std::getenv("TORCHELASTIC_RESTART_COUNT"))
+        l.attempt = number("TORCHELASTIC_RESTART_COUNT", 0, 1 << 30);
+      if (const char* agent = std::getenv("TORCHELASTIC_USE_AGENT_STORE"))
+        l.agent_store = std::string_view(agent) == "True";
+      return l;
+    }
+    return std::nullopt;
+  }
+
+  /// "127.0.0.1:29500".
+  std::string where() const { return host + ":" + std::to_string(port); }
+
+ private:
+  static int number(const char* name, int least, int most) {
+    const std::string_view text = std::getenv(name);
+    int value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || value < least || value > most)
+      throw Error(std::string("pcomp: ") + name + "=" + std::string(text) + ": expected a number from " +
+                  std::to_string(least) + " to " + std::to_string(most));
+    return value;
+  }
+};
+
+}  // namespace pcomp

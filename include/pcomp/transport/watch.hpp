@@ -1,0 +1,135 @@
+#pragma once
+#include "board.hpp"
+
+namespace pcomp::detail {
+
+/// Gives the reason of a failure to every rank, and learns of theirs: through the store, asked ten times a second.
+///
+/// Law: of all reasons the first that reaches the store holds, for every rank. Where a peer was silent too long,
+///   a roll call comes first: the reason ends with the ranks that do not answer it.
+class Watch {
+ public:
+  /// `wake` is called once, when there is a reason or the store is lost, on a thread of the watch.
+  Watch(Board& board, const std::string& name, Board::Limit limit, std::function<void()> wake)
+      : state_(std::make_shared<State>()) {
+    state_->store = board.connect(limit);
+    state_->key = board.prefix() + name + "/failure";
+    state_->launch = board.launch();
+    state_->keeper = "the store at " + board.launch().where() + ", which " + board.keeper() + " keeps,";
+    state_->wake = std::move(wake);
+    thread_ = std::thread([s = state_] { loop(*s); });
+  }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+  ~Watch() {
+    std::unique_lock lock(state_->mutex);
+    state_->wake = nullptr;
+    state_->stop = true;
+    state_->changed.notify_all();
+    const auto limit = std::chrono::seconds(state_->silent ? 0 : 1);
+    const bool ended = state_->changed.wait_for(lock, limit, [&] { return state_->ended; });
+    lock.unlock();
+    ended ? thread_.join() : thread_.detach();
+  }
+
+  /// What some rank gave as reason; nothing while all goes well.
+  std::string reason() const {
+    std::lock_guard lock(state_->mutex);
+    return state_->reason;
+  }
+  /// What became of the store, if it does not answer any more.
+  std::string lost() const {
+    std::lock_guard lock(state_->mutex);
+    return state_->lost || state_->silent ? state_->keeper + (state_->lost ? " is lost" : " does not answer")
+                                          : "";
+  }
+  /// Gives a reason, after a roll call or at once, and waits a little until the store says which one holds.
+  void give(const std::string& reason, bool roll_call) {
+    std::unique_lock lock(state_->mutex);
+    if (!state_->reason.empty()) return;
+    state_->own = reason;
+    state_->ask = roll_call;
+    state_->changed.notify_all();
+    const auto settled = [&] { return !state_->reason.empty() || state_->ended; };
+    const bool answers =
+        state_->changed.wait_for(lock, std::chrono::seconds(1), [&] { return settled() || state_->heard; });
+    if (answers)
+      state_->changed.wait_for(lock, std::chrono::seconds(2), settled);
+    else
+      state_->silent = true;
+    if (state_->reason.empty())
+      state_->reason = answers ? reason : reason + "; " + state_->keeper + " does not answer";
+  }
+
+ private:
+  struct State {
+    Store store;
+    Launch launch;
+    std::string key, keeper, own, reason;
+    std::function<void()> wake;
+    mutable std::mutex mutex;
+    std::condition_variable changed;
+    bool ask = false, heard = false, stop = false, lost = false, silent = false, ended = false;
+    std::string here(int rank) const { return key + "/here" + std::to_string(rank); }
+  };
+
+  /// The value under the key: nothing, "?r" where rank r calls the roll, or "!reason".
+  static void loop(State& s) {
+    bool answered = false;
+    std::unique_lock lock(s.mutex);
+    while (!s.stop && s.reason.empty() && !s.lost) {
+      const std::string own = s.own;
+      const bool ask = s.ask;
+      lock.unlock();
+      std::string found;
+      bool lost = false;
+      try {
+        if (!own.empty())
+          found = announce(s, own, ask);
+        else if (s.store->check({s.key}))
+          found = text_of(s.store->get(s.key));
+        if (found.starts_with("?") && !answered) {
+          s.store->set(s.here(s.launch.rank), value_of("yes"));
+          answered = true;
+        }
+      } catch (const std::exception&) {
+        lost = true;
+      }
+      lock.lock();
+      s.heard = s.heard || !own.empty();
+      s.lost = lost;
+      if (s.reason.empty() && found.starts_with("!")) s.reason = found.substr(1);
+      if ((lost || !s.reason.empty()) && s.wake) s.wake();
+      s.changed.notify_all();
+      if (!lost && s.reason.empty())
+        s.changed.wait_for(lock, std::chrono::milliseconds(100),
+                           [&] { return s.stop || (!s.own.empty() && own.empty()); });
+    }
+    s.ended = true;
+    s.changed.notify_all();
+  }
+
+  static std::string announce(State& s, const std::string& own, bool ask) {
+    const std::string mine = "?" + std::to_string(s.launch.rank), last = "!" + own;
+    const auto offer = [&](const std::string& expected, const std::string& value) {
+      return text_of(s.store->compareSet(s.key, value_of(expected), value_of(value)));
+    };
+    if (!ask) return offer("", last);
+    const std::string found = offer("", mine);
+    if (found != mine) return found;
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    std::string silent;
+    for (int r = 0; r < s.launch.size; ++r)
+      if (r != s.launch.rank && !s.store->check({s.here(r)}))
+        silent += (silent.empty() ? "" : ", ") + std::to_string(r);
+    const bool one = silent.find(',') == std::string::npos;
+    return offer(mine, silent.empty() ? last + "; every rank answers, so one computes longer than that"
+                                      : last + (one ? "; rank " : "; ranks ") + silent +
+                                            (one ? " does not answer" : " do not answer"));
+  }
+
+  std::shared_ptr<State> state_;
+  std::thread thread_;
+};
+
+}  // namespace pcomp::detail

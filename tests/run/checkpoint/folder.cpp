@@ -1,0 +1,214 @@
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <fstream>
+#include <pcomp/pipeline/checkpoint_folder.hpp>
+#include <random>
+#include <sstream>
+
+#include "catch.hpp"
+
+using namespace pcomp;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Folder {
+  Folder() {
+    std::string name = (fs::temp_directory_path() / "pcomp-XXXXXX").string();
+    REQUIRE(mkdtemp(name.data()));
+    path = name;
+  }
+  ~Folder() { fs::remove_all(path); }
+  fs::path path;
+};
+
+std::string text_of(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+void write(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+
+Manifest filled() {
+  Manifest m;
+  m.epoch = 2, m.step = 480, m.stages = 2;
+  m.schedule = "1F1B, 2 stages on 2 ranks, 4 micro-batches";
+  m.wires = {"TopK<1/10> | Quant<8>"};
+  m.notes = {{"width", "0.25"}, {"empty", ""}, {"two", "words here"}};
+  return m;
+}
+
+const std::vector<std::string> parts{"stage-0", "stage-1", "run"};
+
+/// Three parts whose every byte is the number of the save.
+std::map<std::string, std::string> bytes_of(int save, std::size_t size = 50000) {
+  std::map<std::string, std::string> all;
+  for (const std::string& part : parts) all[part] = part + std::string(size, static_cast<char>(save));
+  return all;
+}
+
+/// The save that a folder holds, or what is wrong with it.
+std::string content(const CheckpointFolder& folder, int save, std::size_t size = 50000) {
+  return thrown([&] {
+    const Manifest m = folder.manifest();
+    for (const auto& [part, bytes] : bytes_of(save, size))
+      if (folder.read(m, part) != bytes) throw Error("other bytes");
+  });
+}
+
+}  // namespace
+
+TEST_CASE("A manifest's text is read back as it was, and refused where one letter differs") {
+  Manifest m = filled();
+  m.generation = 3;
+  m.files = {{"stage-0", "stage-0.3.pt", 12345678901, 0xdeadbeef}, {"run", "run.3.pt", 0, 7}};
+  const std::string text = to_text(m);
+  CHECK((parse_manifest(text, "here") == m));
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    std::string changed = text;
+    changed[i] ^= 1;
+    CHECK_THROWS_AS(parse_manifest(changed, "here"), Error);
+    CHECK_THROWS_AS(parse_manifest(text.substr(0, i), "here"), Error);
+  }
+  CHECK_THROWS_AS(parse_manifest(text + "x", "here"), Error);
+  CHECK(thrown([] { parse_manifest("PK\3\4...\n", "a/manifest"); }) ==
+        "pcomp: a/manifest: this is no manifest of a checkpoint");
+  CHECK(thrown([] { parse_manifest("pcomp checkpoint 9\n", "a/manifest"); }) ==
+        "pcomp: a/manifest: this checkpoint has version 9, expected 1");
+  m.notes = {{"two words", ""}};
+  CHECK_THROWS_AS(to_text(m), Error);
+  m.notes = {{"key", "two\nlines"}};
+  CHECK_THROWS_AS(to_text(m), Error);
+}
+
+TEST_CASE("A folder holds the last save and nothing of the one before") {
+  const Folder base;
+  const CheckpointFolder folder(base.path / "new" / "folder");
+  CHECK_FALSE(folder.holds_one());
+  CHECK(thrown([&] { folder.manifest(); }).find("there is no such checkpoint") != std::string::npos);
+  for (int save : {1, 2, 3}) {
+    folder.save(filled(), parts, bytes_of(save));
+    CHECK(content(folder, save) == "nothing");
+    CHECK(std::distance(fs::directory_iterator(base.path / "new" / "folder"), {}) == 4);
+  }
+  Manifest m = folder.manifest();
+  CHECK(m.generation == 3);
+  m.generation = 0, m.files.clear();
+  CHECK((m == filled()));
+}
+
+TEST_CASE("Files that are not the checkpoint's own are left alone") {
+  const Folder base;
+  for (const char* name : {"weights.pt", "stage-0.mine.pt", "stage-10.1.pt", "run.csv"})
+    write(base.path / name, "mine");
+  const CheckpointFolder folder(base.path);
+  for (int save : {1, 2}) folder.save(filled(), parts, bytes_of(save));
+  for (const char* name : {"weights.pt", "stage-0.mine.pt", "stage-10.1.pt", "run.csv"})
+    CHECK(text_of(base.path / name) == "mine");
+}
+
+TEST_CASE("A damaged, missing or foreign file is one error that names it") {
+  const Folder base;
+  const CheckpointFolder folder(base.path);
+  folder.save(filled(), parts, bytes_of(1));
+  const fs::path part = base.path / "stage-1.1.pt";
+  const std::string whole = text_of(part);
+  std::string flipped = whole;
+  flipped[777] ^= 4;
+  for (const std::string& bytes : {flipped, whole.substr(0, 100), std::string(), whole + "x"}) {
+    write(part, bytes);
+    CHECK(content(folder, 1).find("stage-1.1.pt: this file is damaged: the manifest says 50007 bytes") !=
+          std::string::npos);
+  }
+  fs::remove(part);
+  CHECK(content(folder, 1).find("cannot read") != std::string::npos);
+  write(base.path / "manifest", "pcomp checkpoint 1\nstep 4");
+  CHECK(content(folder, 1).find("this manifest is damaged") != std::string::npos);
+}
+
+TEST_CASE("A save that fails is one error and leaves the last checkpoint whole") {
+  const Folder base;
+  const CheckpointFolder folder(base.path / "run");
+  folder.save(filled(), parts, bytes_of(1));
+  SECTION("a full disk") {
+    // No file may grow above 60 kB, as if there were no more room: in turn for a part and for the manifest.
+    signal(SIGXFSZ, SIG_IGN);
+    rlimit before{};
+    getrlimit(RLIMIT_FSIZE, &before);
+    for (const rlim_t most : {rlim_t{60000}, rlim_t{100}}) {
+      const rlimit limit{most, before.rlim_max};
+      setrlimit(RLIMIT_FSIZE, &limit);
+      const std::string error =
+          thrown([&] { folder.save(filled(), parts, bytes_of(2, most == 100 ? 10 : 70000)); });
+      setrlimit(RLIMIT_FSIZE, &before);
+      CHECK(error.find(most == 100 ? "cannot save" : "run.2.pt: writing: File too large") !=
+            std::string::npos);
+      CHECK(error.find("the file that was there before is unchanged") != std::string::npos);
+      CHECK(content(folder, 1) == "nothing");
+      CHECK(std::distance(fs::directory_iterator(base.path / "run"), {}) == 4);
+    }
+  }
+  SECTION("a folder that cannot be made") {
+    write(base.path / "file", "");
+    CHECK(thrown([&] {
+            CheckpointFolder(base.path / "file" / "run").save(filled(), parts, bytes_of(2));
+          }).find("cannot make the folder") != std::string::npos);
+  }
+  SECTION("another rank that fails") {
+    Together together;
+    together.agree = [](const std::string&) { return "pcomp: rank 1 cannot save"; };
+    CHECK(thrown([&] { folder.save(filled(), parts, bytes_of(2), together); }) ==
+          "pcomp: rank 1 cannot save");
+    CHECK(std::distance(fs::directory_iterator(base.path / "run"), {}) == 4);
+  }
+  SECTION("a rank whose folder is another") {
+    auto mine = bytes_of(2);
+    mine.erase("stage-1");
+    CHECK(thrown([&] {
+            folder.save(filled(), parts, mine);
+          }).find("stage-1.2.pt is not there: every rank must see the same folder") != std::string::npos);
+  }
+  CHECK(content(folder, 1) == "nothing");
+  folder.save(filled(), parts, bytes_of(3));
+  CHECK(content(folder, 3) == "nothing");
+}
+
+TEST_CASE("A save that is killed anywhere leaves the old checkpoint or the new one") {
+  const Folder base;
+  const CheckpointFolder folder(base.path);
+  folder.save(filled(), parts, bytes_of(0));
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 3; ++i) folder.save(filled(), parts, bytes_of(0));
+  const std::chrono::duration<double, std::micro> three = std::chrono::steady_clock::now() - start;
+  std::mt19937 random(1);
+  int saves = 0, killed = 0;
+  // As many more rounds as a busy machine needs until some saves have ended before their kill.
+  for (int round = 0; round < 60 || (saves < 5 && round < 5000); ++round) {
+    int begun[2];
+    REQUIRE(pipe(begun) == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      if (::write(begun[1], "", 1) != 1) _exit(1);
+      for (int save = 1; save < 100; ++save) folder.save(filled(), parts, bytes_of(save));
+      _exit(0);
+    }
+    char byte = 0;
+    REQUIRE(read(begun[0], &byte, 1) == 1);
+    close(begun[0]), close(begun[1]);
+    usleep(static_cast<useconds_t>(three.count() * static_cast<double>(random()) / 0x1p32));
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    killed += WIFSIGNALED(status);
+    const std::string bytes = folder.read(folder.manifest(), "run");
+    REQUIRE(bytes.size() == 50003);
+    saves += bytes.back() != 0;
+    REQUIRE(content(folder, bytes.back()) == "nothing");
+  }
+  CHECK(killed >= 50);
+  CHECK(saves >= 5);
+}

@@ -1,0 +1,196 @@
+// One rank, or all of them as threads, or the sequential loop: prints losses and checksums for the scripts beside
+// this file, which start it in several processes, compare what came and do them harm.
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <pcomp/pcomp.hpp>
+#include <random>
+
+#include "../torch/net.hpp"
+
+using namespace pcomp;
+
+namespace {
+
+using Settings = std::map<std::string, std::string>;
+
+constexpr auto chain = Quant<8> | TopK<Ratio<1, 4>>;
+
+/// Some bytes of a payload, flipped on the way.
+std::vector<std::byte> flipped(std::span<const std::byte> payload) {
+  static thread_local std::mt19937 random(1);
+  std::vector<std::byte> bytes(payload.begin(), payload.end());
+  for (int i = 0; i < 5; ++i) bytes[random() % bytes.size()] ^= static_cast<std::byte>(1u << random() % 8);
+  return bytes;
+}
+BoundaryOps damaged_ops() {
+  BoundaryOps ops = boundary_ops(chain);
+  ops.decode = [](std::span<const std::byte> payload, const Extents& s, Out y, ParallelFor par) {
+    boundary_ops(chain).decode(flipped(payload), s, y, par);
+  };
+  ops.decode_grad = [](std::span<const std::byte> payload, const Extents& s, std::span<const std::byte> index,
+                       Out dx, ParallelFor par) {
+    boundary_ops(chain).decode_grad(flipped(payload), s, flipped(index), dx, par);
+  };
+  return ops;
+}
+
+std::vector<const BoundaryOps*> wires_of(const std::string& name) {
+  if (name == "raw") return std::vector<const BoundaryOps*>(4, &boundary_ops(Raw));
+  if (name == "quant") return std::vector<const BoundaryOps*>(4, &boundary_ops(Quant<8>));
+  if (name == "mixed")
+    return {&boundary_ops(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
+            &boundary_ops(Wire<Quant<4>, Quant<8>>{}), &boundary_ops(Raw), &boundary_ops(BFloat16)};
+  if (name == "broken") {
+    static const BoundaryOps broken = [] {
+      BoundaryOps ops = boundary_ops(Raw);
+      ops.decode_grad = [](auto...) { throw std::runtime_error("this decoder is out of order"); };
+      return ops;
+    }();
+    return std::vector<const BoundaryOps*>(4, &broken);
+  }
+  if (name == "damaged") {
+    static const BoundaryOps damaged = damaged_ops();
+    return std::vector<const BoundaryOps*>(4, &damaged);
+  }
+  throw Error("no wires " + name);
+}
+
+RankMap placement_of(const std::string& text) {
+  std::vector<int> ranks;
+  for (char c : text) ranks.push_back(c - '0');
+  return RankMap(std::move(ranks));
+}
+
+ScheduleTable schedule_of(const Settings& s) {
+  const int micros = std::stoi(s.at("micros"));
+  const RankMap where = placement_of(s.at("placement"));
+  const std::string& policy = s.at("schedule");
+  if (policy == "gpipe") return make_schedule(GPipe{}, 5, micros, where);
+  if (policy == "1f1b") return make_schedule(OneFOneB{}, 5, micros, where);
+  if (policy == "zero-bubble") return make_schedule(ZeroBubble{}, 5, micros, where);
+  throw Error("no schedule " + policy);
+}
+
+std::uint64_t checksum(const at::Tensor& t) {
+  const at::Tensor c = t.detach().contiguous();
+  std::uint64_t sum = 0xcbf29ce484222325u;
+  const auto* bytes = static_cast<const unsigned char*>(c.const_data_ptr());
+  for (std::size_t i = 0; i < c.nbytes(); ++i) sum = (sum ^ bytes[i]) * 0x100000001b3u;
+  return sum;
+}
+void print(const std::string& what, const at::Tensor& t) {
+  std::printf("%s %016llx\n", what.c_str(), static_cast<unsigned long long>(t.defined() ? checksum(t) : 0));
+}
+
+struct Data {
+  torch::Tensor x, y;
+  explicit Data(std::int64_t n, std::uint64_t seed = 7) {
+    torch::manual_seed(seed);
+    x = torch::randn({n, 3, 9, 7});
+    y = torch::randint(10, {n});
+  }
+};
+
+/// Two steps and one inference, with an optimiser between; batches of two sizes.
+template <class Step, class Infer>
+void train(const std::string& name, const std::vector<at::Tensor>& parameters, Step step, Infer infer) {
+  std::optional<torch::optim::SGD> sgd;
+  if (!parameters.empty()) sgd.emplace(parameters, torch::optim::SGDOptions(0.05).momentum(0.9));
+  for (std::int64_t n : {10, 11}) {
+    const Data data(n);
+    print(name + " loss", step(data.x, data.y));
+    if (sgd) sgd->step(), sgd->zero_grad();
+  }
+  print(name + " output", infer(Data(6).x));
+}
+
+void print_state(const std::string& name, int stage, torch::nn::Module* m) {
+  if (!m) return;
+  std::vector<at::Tensor> all;
+  net::Sequential::collect(*m, all);
+  for (std::size_t i = 0; i < all.size(); ++i)
+    print(name + " stage " + std::to_string(stage) + " " + std::to_string(i), all[i]);
+}
+
+World world(const Settings& s) {
+  World w = s.at("mode") == "threads" ? World::threads() : World::from_env();
+  w.threads_per_rank = 1;
+  w.timeout = std::chrono::milliseconds(std::stoi(s.at("timeout")));
+  return w;
+}
+
+/// Every schedule, placement and wire that suits this number of ranks; all of them where ranks are threads.
+void same(const Settings& given) {
+  const bool sequential = given.at("mode") == "sequential";
+  const World w = world(given);
+  for (const char* placement : {"01100", "01010", "01210", "01230", "01234"})
+    for (const char* policy : {"gpipe", "1f1b", "zero-bubble"})
+      for (const char* wire : {"raw", "mixed"}) {
+        Settings s = given;
+        s["placement"] = placement, s["schedule"] = policy, s["micros"] = "4";
+        const ScheduleTable table = schedule_of(s);
+        if (w.processes() && table.ranks != w.size()) continue;
+        const std::string name = std::string(placement) + " " + policy + " " + wire;
+        if (sequential) {
+          net::Sequential plain(wires_of(wire));
+          std::vector<at::Tensor> parameters;
+          for (const auto& p : plain.parts)
+            if (p.module)
+              for (const at::Tensor& t : p.module->parameters()) parameters.push_back(t);
+          train(
+              name, parameters,
+              [&](const auto& x, const auto& y) { return plain.step(x, y, 4, cross_entropy); },
+              [&](const auto& x) {
+                const torch::NoGradGuard none;
+                std::vector<at::Tensor> all;
+                for (const auto& part : split(x.size(0), 4))
+                  all.push_back(plain.forward(x.narrow(0, part.first, part.count)));
+                return torch::cat(all);
+              });
+          for (int stage = 0; stage < 5; ++stage)
+            print_state(name, stage, plain.parts[static_cast<std::size_t>(stage)].module.get());
+        } else {
+          Engine engine(w, net::stages(), wires_of(wire), table);
+          train(
+              name, engine.parameters(),
+              [&](const auto& x, const auto& y) { return engine.step(x, y, cross_entropy); },
+              [&](const auto& x) { return engine.infer(x); });
+          for (int stage = 0; stage < 5; ++stage) print_state(name, stage, engine.module(stage).get());
+          for (const BoundaryReport& b : engine.report().boundaries)
+            for (const Traffic& t : {b.forward, b.gradient, b.inference})
+              if (t.bytes != t.predicted) throw Error(name + ": bytes and prediction differ");
+        }
+      }
+}
+
+/// Steps until it is stopped or has done them all.
+void drill(const Settings& s) {
+  Engine engine(world(s), net::stages(), wires_of(s.at("wire")), schedule_of(s));
+  const Data data(std::stoi(s.at("batch")));
+  for (int i = 0; i < std::stoi(s.at("steps")); ++i) {
+    engine.step(data.x, data.y, cross_entropy);
+    std::printf("step %d\n", i);
+    std::fflush(stdout);
+  }
+  std::printf("end\n");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Settings s{{"mode", "same"}, {"schedule", "1f1b"}, {"placement", "01230"}, {"wire", "mixed"},
+             {"micros", "4"},  {"steps", "3"},       {"timeout", "20000"},   {"batch", "8"}};
+  for (int i = 1; i < argc; ++i)
+    if (const char* equal = std::strchr(argv[i], '='))
+      s[std::string(argv[i], static_cast<std::size_t>(equal - argv[i]))] = equal + 1;
+  try {
+    at::set_num_threads(1);
+    s.at("mode") == "drill" ? drill(s) : same(s);
+    return 0;
+  } catch (const std::exception& e) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""What goes wrong before the first step: one clear error on every rank, soon."""
+import socket
+import subprocess
+import sys
+
+from launch import Ranks, expect, free_port, listening
+
+program = sys.argv[1]
+show = "--show" in sys.argv
+
+
+def check(what, ranks, *parts, limit=15, seconds=8, alike=False):
+    """Every rank ends with an error; each of the parts is in all of them."""
+    done = ranks.wait(limit)
+    for rank, (code, _, err) in done.items():
+        if show and rank == list(done)[0]:
+            print(f"--- {what} ({ranks.seconds:.1f} s)\n{err}", end="")
+        expect(code == 1, f"{what}: rank {rank} ends with {code}\n{err}")
+        expect(err.startswith("pcomp: ") and "\n  #" not in err and "Exception raised" not in err, f"{what}: {err}")
+        for part in parts:
+            expect(part in err, f"{what}: rank {rank} does not say '{part}':\n{err}")
+    if alike:
+        expect(len({err for _, _, err in done.values()}) == 1, f"{what}: {done}")
+    expect(ranks.seconds < seconds, f"{what} took {ranks.seconds:.1f} s")
+
+
+def differ(what, options, *parts):
+    """Rank 1 is started with other options than ranks 0 and 2."""
+    each = [["placement=01210"]] * 3
+    each[1] = each[1] + options
+    check(what, Ranks(program, 3, "mode=drill", "timeout=20000", each=each), "the ranks do not agree: rank 1 differs from rank 0",
+          *parts, alike=True)
+
+
+differ("another wire", ["wire=quant"], "* wire 1", "Quant<4> / Quant<8>", "  schedule  ")
+differ("another schedule", ["schedule=gpipe"], "* schedule", "1F1B", "GPipe", "* rows")
+differ("another placement", ["placement=01211"], "* placement", "0 1 2 1 0", "0 1 2 1 1")
+differ("other micro-batches", ["micros=3"], "* micro-batches")
+differ("another batch", ["batch=12"], "* batch", "Float 8x3x9x7", "Float 12x3x9x7", "* boundary 0", "bytes, back")
+
+# Those that wait for a time limit wait together.
+port, deaf = free_port(), socket.socket()
+deaf.bind(("127.0.0.1", 0))
+deaf.listen()
+taken = deaf.getsockname()[1]
+together = []
+
+
+def later(what, size, parts, *options, **how):
+    together.append((what, Ranks(program, size, "mode=drill", *(options or ["timeout=1500"]), **how), parts))
+
+
+later("too few processes", 2, ["the schedule has 4 ranks, but torchrun started 2 processes"])
+later("a missing rank", 4, ["waited 1500 ms for rank 2, the time limit"], only=[0, 1, 3])
+later("missing ranks", 4, ["for ranks 2, 3, the time limit"], by="srun", only=[0, 1])
+later("no store", 2, ["rank 1 cannot reach the store at 127.0.0.1:", "within 1500 ms"], only=[1])
+later("a store that never answers", 2, ["rank 1 cannot reach the store at 127.0.0.1:", "it does not answer"], only=[1], port=taken)
+later("a port in use", 2, [f"rank 0 cannot keep the store at 127.0.0.1:{taken}: the port is in use"], only=[0], port=taken)
+for env, reason in (({"MASTER_ADDR": "no.such.machine.invalid"}, "there is no machine 'no.such.machine.invalid'"),
+                    ({"MASTER_ADDR": "192.0.2.1"}, "this is no address of its machine"),
+                    ({"MASTER_PORT": "many"}, "MASTER_PORT=many: expected a number from 1 to 65535")):
+    later(str(env), 2, [reason], only=[0], env=env)
+later("a wrong interface", 2, ["listens on 192.0.2.1 and cannot connect to every other rank"], "timeout=2500", "placement=01010",
+      env={"PCOMP_INTERFACE": "192.0.2.1"})
+twice = [Ranks(program, 3, "mode=drill", "timeout=4000", "placement=01210", only=[r], port=port) for r in (0, 1, 1)]
+for what, ranks, parts in together:
+    check(what, ranks, *parts, limit=30, seconds=30)
+errors = [ranks.wait(15)[rank][2] for ranks, rank in zip(twice, (0, 1, 1))]
+expect(any("another process of this run is rank 1 already" in e for e in errors[1:]), f"{errors}")
+expect("waited 4000 ms for rank 2" in errors[0], errors[0])
+
+for env, reason in (({"WORLD_SIZE": "2"}, "RANK, which says which one this is, is not set"),
+                    ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK=2: expected a number from 0 to 1"),
+                    ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_NTASKS_PER_NODE": "2"}, "set MASTER_ADDR")):
+    done = subprocess.run([program, "mode=drill"], env={"PATH": "/usr/bin", **env}, capture_output=True, text=True)
+    expect(done.returncode == 1 and reason in done.stderr, f"{env}: {done.stderr}")
+done = subprocess.run([program, "mode=drill"], env={"PATH": "/usr/bin", "WORLD_SIZE": "1", "RANK": "0"}, capture_output=True, text=True)
+expect(done.returncode == 0 and "end" in done.stdout, "one process alone: threads")
+check("an exception", Ranks(program, 4, "mode=drill", "wire=broken"), ", RecvGrad: this decoder is out of order", alike=True)
+
+ranks = Ranks(program, 2, "mode=drill", "placement=01010", "steps=1000000")
+for rank in (0, 1):
+    ranks[rank].stdout.readline()  # a step is over
+    found = listening(ranks[rank].pid)
+    expect(found == {"0100007F"}, f"rank {rank} listens on {found}, not on 127.0.0.1 alone")
+ranks[0].kill()
+ranks.wait()
+print("mistakes at the start: one clear error on every rank")
