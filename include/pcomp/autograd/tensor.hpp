@@ -38,12 +38,6 @@ inline void expect_dense(const at::Tensor& x) {
     throw Error("pcomp: a boundary takes 1 to 8 dimensions and at least one element, not " +
                 to_string(extents_of(x)));
 }
-inline void expect_dense_cpu(const at::Tensor& x) {
-  if (x.defined() && !x.is_cpu())
-    throw Error("pcomp: a pipeline's boundary takes a dense CPU tensor, not " + x.toString() + " on " +
-                x.device().str());
-  expect_dense(x);
-}
 
 /// The tensor as the kernels read it. The CPU's take any strides; on a GPU what is neither row-major nor channels-last
 /// is copied.

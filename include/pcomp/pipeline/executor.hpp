@@ -24,7 +24,9 @@ class Executor {
         ends_(wires),
         results_(static_cast<int>(rank_of_.size()) - 1, rank_of_.back() == rank) {}
 
-  void build(int stage, const StageSpec& spec) { stages_[stage].module = spec.build(); }
+  void build(int stage, const StageSpec& spec) {
+    ends_.place(stage, (stages_[stage].module = spec.build()).device);
+  }
   const StageModule& stage(int s) const { return stages_.at(s).module; }
   int rank() const { return rank_; }
   const WireEnds& ends() const { return ends_; }
@@ -165,9 +167,10 @@ class Executor {
     Live& v = live(stage, micro);
     const MicroBatch& part = batch_->parts[at(micro)];
     timed_(&RankReport::compute, now_, [&] {
-      if (stage == 0) v.input = batch_->x.narrow(0, part.first, part.count);
-      v.output = stages_.at(stage).module.forward(v.input);
-      if (last(stage)) finish(v, part, micro);
+      const StageModule& module = stages_.at(stage).module;
+      if (stage == 0) v.input = batch_->x.narrow(0, part.first, part.count).to(module.device);
+      v.output = module.forward(v.input);
+      if (last(stage)) finish(v, part, micro, module.device);
     });
     if (!batch_->loss) v.input = at::Tensor();
     if (last(stage)) return;
@@ -180,10 +183,10 @@ class Executor {
       stages_.at(stage).early.offer(micro, [&](int m) { send(stage, m); });
   }
 
-  void finish(Live& v, const MicroBatch& part, int micro) {
+  void finish(Live& v, const MicroBatch& part, int micro, at::Device device) {
     if (batch_->loss) {
       const at::Tensor target =
-          batch_->y.defined() ? batch_->y.narrow(0, part.first, part.count) : at::Tensor();
+          batch_->y.defined() ? batch_->y.narrow(0, part.first, part.count).to(device) : at::Tensor();
       const at::Tensor loss = (*batch_->loss)(v.output, target);
       if (!loss.defined() || loss.numel() != 1)
         throw Error(

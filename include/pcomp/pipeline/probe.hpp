@@ -38,7 +38,7 @@ inline at::Tensor probe(const StageModule& stage, int number, bool last, at::Ten
   const EvalMode eval(stage.module.get());
   std::string why;
   try {
-    x = stage.forward(x);
+    x = stage.forward(x.to(stage.device));
   } catch (const c10::Error& e) {
     why = e.what_without_backtrace();
   } catch (const std::exception& e) {
@@ -49,7 +49,7 @@ inline at::Tensor probe(const StageModule& stage, int number, bool last, at::Ten
     throw Error("pcomp: stage " + std::to_string(number) + " made " +
                 (x.defined() ? to_string(extents_of(x)) : std::string("an undefined tensor")) +
                 " of one sample: the first dimension must stay the batch");
-  if (!last) expect_dense_cpu(x);
+  if (!last) expect_dense(x);
   return x;
 }
 

@@ -12,9 +12,10 @@
 
 namespace pcomp {
 
-/// A stage as the executor sees it: a forward function, and the module that owns its state, if any.
+/// A stage as the executor sees it: a forward function, the module that owns its state, if any, and where it computes.
 struct StageModule {
   std::shared_ptr<torch::nn::Module> module;
+  at::Device device = at::kCPU;
   std::function<at::Tensor(const at::Tensor&)> forward;
 };
 
@@ -35,12 +36,22 @@ concept HasCall = requires(M& m, const at::Tensor& x) {
   { m(x) } -> std::convertible_to<at::Tensor>;
 };
 
+/// Of the first parameter or, without one, buffer; without either the CPU.
+inline at::Device device_of(const torch::nn::Module& m) {
+  for (const auto& tensors : {m.parameters(), m.buffers()})
+    if (!tensors.empty()) return tensors.front().device();
+  return at::kCPU;
+}
+
 template <class M>
 StageModule stage_module(std::shared_ptr<M> m) {
   constexpr bool ok = HasForward<M> || HasCall<M>;
   static_assert(refuse::stage_forward<ok>());
   StageModule stage;
-  if constexpr (std::derived_from<M, torch::nn::Module>) stage.module = m;
+  if constexpr (std::derived_from<M, torch::nn::Module>) {
+    stage.module = m;
+    stage.device = device_of(*m);
+  }
   if constexpr (HasForward<M>)
     stage.forward = [m](const at::Tensor& x) -> at::Tensor { return m->forward(x); };
   else if constexpr (HasCall<M>)
@@ -73,7 +84,8 @@ struct Held<T> {
 
 /// Names a stage by the callable that builds it.
 ///
-/// Law: `build` is called once, on the rank that holds the stage.
+/// Law: `build` is called once, on the rank that holds the stage. The stage computes where its parameters are by then,
+///   or its buffers if it has none, else on the CPU: what it is given is brought there.
 /// Shapes: the callable returns a module, a shared_ptr or holder of one, or any object with forward(Tensor) or
 ///   operator()(Tensor) that returns a Tensor whose first dimension is still the batch.
 /// Refusals: something without such a function.

@@ -1,7 +1,7 @@
 #pragma once
-#include <ATen/ops/empty.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
 
@@ -23,8 +23,11 @@ class WireEnds {
       : wires_(std::move(wires)),
         forward_(wires_.size()),
         gradient_(wires_.size()),
-        inference_(wires_.size()) {}
+        inference_(wires_.size()),
+        devices_(wires_.size() + 1, at::kCPU) {}
 
+  /// Where a stage of this rank computes.
+  void place(int stage, at::Device device) { devices_[at(stage)] = device; }
   void begin(const Batch& batch) { batch_ = &batch; }
   std::size_t bytes(int edge, int micro) const { return wire(edge).bytes(batch_->shape(edge, micro)); }
   std::size_t grad_bytes(int edge, int micro) const {
@@ -38,7 +41,8 @@ class WireEnds {
   void depart(int edge, int micro, Live& v, std::span<std::byte> payload) {
     const BoundaryOps& w = wire(edge);
     const at::Tensor x = v.output.detach().contiguous();
-    expect_dense_cpu(x);
+    expect_dense(x);
+    const c10::DeviceGuard guard(x.device());
     const Extents s = batch_->shape(edge, micro);
     w.encode(in(x), s, payload, torch_threads);
     count(batch_->loss ? forward_ : inference_, edge, payload.size());
@@ -52,7 +56,8 @@ class WireEnds {
   void arrive(int edge, int micro, Live& v, std::span<const std::byte> payload) {
     const BoundaryOps& w = wire(edge);
     const Extents s = batch_->shape(edge, micro);
-    at::Tensor x = at::empty(c10::IntArrayRef(s.begin(), s.end()), batch_->activations[at(edge)].dtype);
+    const c10::DeviceGuard guard(device_behind(edge));
+    at::Tensor x = tensor_of(s, dtype(edge), device_behind(edge));
     w.decode(payload, s, out(x), torch_threads);
     if (!batch_->loss) {
       v.input = x;
@@ -67,9 +72,11 @@ class WireEnds {
   /// Gradient of the input of the stage behind `edge` -> gradient payload.
   void depart_grad(int edge, int micro, Live& v, std::span<std::byte> payload) {
     const Extents s = batch_->shape(edge, micro);
-    const at::Tensor dy = v.input_grad.defined() ? v.input_grad.contiguous()
-                                                 : at::zeros(c10::IntArrayRef(s.begin(), s.end()),
-                                                             batch_->activations[at(edge)].dtype);
+    const c10::DeviceGuard guard(device_behind(edge));
+    const at::Tensor dy = v.input_grad.defined()
+                              ? v.input_grad.contiguous()
+                              : at::zeros(c10::IntArrayRef(s.begin(), s.end()),
+                                          at::device(device_behind(edge)).dtype(dtype(edge)));
     v.input_grad = at::Tensor();
     wire(edge).encode_grad(in(dy), s, v.index_in, payload, torch_threads);
     count(gradient_, edge, payload.size());
@@ -78,7 +85,8 @@ class WireEnds {
   /// Gradient payload -> gradient of the output of the stage before `edge`.
   void arrive_grad(int edge, int micro, Live& v, std::span<const std::byte> payload) {
     const Extents s = batch_->shape(edge, micro);
-    v.output_grad = at::empty(c10::IntArrayRef(s.begin(), s.end()), v.output.scalar_type());
+    const c10::DeviceGuard guard(v.output.device());
+    v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.device());
     wire(edge).decode_grad(payload, s, v.index_out, out(v.output_grad), torch_threads);
   }
 
@@ -97,6 +105,8 @@ class WireEnds {
  private:
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
   const BoundaryOps& wire(int edge) const { return *wires_[at(edge)]; }
+  at::ScalarType dtype(int edge) const { return batch_->activations[at(edge)].dtype; }
+  at::Device device_behind(int edge) const { return devices_[at(edge) + 1]; }
   std::span<std::byte> local(std::size_t size) {
     local_.resize(std::max(local_.size(), size));
     return std::span(local_).first(size);
@@ -107,6 +117,7 @@ class WireEnds {
 
   std::vector<const BoundaryOps*> wires_;
   std::vector<Traffic> forward_, gradient_, inference_;
+  std::vector<at::Device> devices_;  ///< of the stages
   const Batch* batch_ = nullptr;
   at::Tensor anchor_;
   std::vector<std::byte> local_;

@@ -185,3 +185,22 @@ TEST_CASE("A stage that changes the batch dimension or the dtype to something no
   Engine c(world, {same, same}, {&boundary_ops(Downsample<2>)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { c.infer(torch::randn({4})); }), "Downsample"));
 }
+
+TEST_CASE("A stage is given its input where its parameters are; a device that no boundary reads is refused") {
+  struct Scale : torch::nn::Module {
+    explicit Scale(at::Device where) { by = register_parameter("by", torch::ones({6}, where)); }
+    torch::Tensor forward(const torch::Tensor& x) { return x * by; }
+    torch::Tensor by;
+  };
+  const auto scale = [](at::Device where) {
+    return stage_spec([where] { return std::make_shared<Scale>(where); });
+  };
+  CHECK(scale(at::kCPU).build().device == at::kCPU);
+  CHECK(scale(at::kMeta).build().device == at::kMeta);
+  Engine engine(net::one_thread_each(), {scale(at::kMeta), scale(at::kCPU)}, {&boundary_ops(Raw)},
+                make_schedule(GPipe{}, 2, 2));
+  CHECK(has(thrown([&] {
+              engine.infer(torch::randn({4, 6}));
+            }),
+            "a boundary takes a dense CPU or CUDA tensor, not"));
+}

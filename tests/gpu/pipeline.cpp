@@ -1,0 +1,59 @@
+// A pipeline with stages on the GPU: loss, outputs and gradients of the same pipeline on the CPU.
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
+#include <torch/torch.h>
+
+#include <catch2/catch.hpp>
+#include <pcomp/pipeline/engine.hpp>
+#include <pcomp/schedule/one_f_one_b.hpp>
+#include <pcomp/schedule/zero_bubble.hpp>
+
+#include "wires.hpp"
+
+using namespace pcomp;
+
+namespace {
+
+/// A factor for each channel: the same bits on every device, but for the sum in its gradient.
+struct Scale : torch::nn::Module {
+  explicit Scale(float by) { factor = register_parameter("factor", torch::full({6, 1, 1}, by)); }
+  at::Tensor forward(const at::Tensor& x) { return x * factor; }
+  at::Tensor factor;
+};
+
+std::vector<StageSpec> stages(const std::vector<at::Device>& devices) {
+  std::vector<StageSpec> all;
+  for (std::size_t s = 0; s < devices.size(); ++s)
+    all.push_back(stage_spec([by = 0.75f + static_cast<float>(s), device = devices[s]] {
+      auto m = std::make_shared<Scale>(by);
+      m->to(device);
+      return m;
+    }));
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("a pipeline on the GPU, or partly there, is the pipeline on the CPU", "[gpu]") {
+  const std::vector<const BoundaryOps*> wires{&boundary_ops(thin), &boundary_ops(Quant<8>),
+                                              &boundary_ops(sample)};
+  torch::manual_seed(1);
+  const at::Tensor x = torch::randn({8, 6, 16, 16}), y = torch::randn({8, 6, 16, 16});
+  const Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
+  const at::Device cpu = at::kCPU, gpu(at::kCUDA, 0);
+  for (const RankMap& where : {RankMap(), RankMap{0, 1, 1, 0}})
+    for (const bool split : {false, true}) {
+      const auto table = [&] {
+        return split ? make_schedule(ZeroBubble{}, 4, 4, where) : make_schedule(OneFOneB{}, 4, 4, where);
+      };
+      Engine plain(World::threads(), stages({cpu, cpu, cpu, cpu}), wires, table());
+      const at::Tensor expected = plain.step(x, y, loss), outputs = plain.infer(x);
+      for (const auto& devices : {std::vector{gpu, gpu, gpu, gpu}, std::vector{cpu, gpu, gpu, cpu}}) {
+        Engine engine(World::threads(), stages(devices), wires, table());
+        CHECK(at::allclose(engine.step(x, y, loss).cpu(), expected, 1e-4, 1e-6));
+        CHECK(at::equal(engine.infer(x).cpu(), outputs));
+        for (std::size_t s = 0; s < 4; ++s)
+          CHECK(at::allclose(engine.parameters()[s].grad().cpu(), plain.parameters()[s].grad(), 1e-3, 1e-5));
+      }
+    }
+}
