@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""ptxas.py BOUNDS LOG: holds what `ptxas -v` says of every kernel against the bounds; ptxas.py BOUNDS --self-test."""
+"""ptxas.py BOUNDS LOG...: holds what `ptxas -v` says of every kernel against the bounds; ptxas.py BOUNDS --self-test."""
 import collections
 import re
 import sys
@@ -70,7 +70,7 @@ elif sys.argv[2] == "none":
     print("skipped: no nvcc that knows sm_80, so no CUDA kernel was compiled")
     sys.exit(77)
 else:
-    text = open(sys.argv[2]).read()
+    text = "".join(open(log).read() for log in sys.argv[2:])
     for (kernel, arch), (count, registers, spilled) in sorted(found(text).items()):
         print(f"sm_{arch:<4} {kernel:<14} {count:3} instances, at most {registers} registers, {spilled} bytes spilled")
     sys.exit("\n".join(mistakes(read_bounds(sys.argv[1]), text)) or 0)

@@ -10,7 +10,7 @@ namespace pcomp {
 /// kernel/cuda/gpu_ops.cuh and docs/gpu.md.
 ///
 /// Law: the bytes and values of the CPU's BoundaryOps of this name. Payloads may lie in device memory, where all of it
-///   is put on the tensor's stream and nothing waits, or in the host's: then a call waits for the bytes that it wrote.
+///   is put on the tensor's stream and nothing waits, or in the host's: then a call waits until they are copied.
 /// Bytes: `workspace` is the scratch of the largest of the four, from the tensor's own allocator.
 /// Errors: as those functions, and what CUDA reports.
 /// Example: docs/gpu.md

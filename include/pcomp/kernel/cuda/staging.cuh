@@ -46,7 +46,7 @@ inline void wait_for(void*) {}
 
 #endif
 
-/// Bytes to read, on the device: where they are, or a copy of the host's.
+/// Bytes to read, on the device: where they are, or a copy of the host's, which may change once this is made.
 class DeviceInput {
  public:
   DeviceInput(const Gpu& gpu, std::span<const std::byte> bytes)
@@ -55,6 +55,8 @@ class DeviceInput {
         bytes_(bytes) {
     if (!copied_) return;
     copy_async(copy_.bytes().data(), bytes.data(), bytes.size(), gpu.stream);
+    wait_for(
+        gpu.stream);  // pageable memory is mostly staged before the call returns, but that is not promised
     bytes_ = copy_.bytes();
   }
   std::span<const std::byte> bytes() const { return bytes_; }
