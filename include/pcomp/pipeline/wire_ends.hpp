@@ -1,5 +1,4 @@
 #pragma once
-#include <ATen/ops/empty.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 
@@ -16,6 +15,7 @@ namespace pcomp::detail {
 
 /// The two ends of every wire on one rank: tensors of a micro-batch in and out of payloads, both ways.
 ///
+/// Law: a tensor arrives in the memory format in which it departed, as from `boundary`.
 /// Bytes: counted for each boundary where a payload leaves.
 class WireEnds {
  public:
@@ -37,7 +37,7 @@ class WireEnds {
   /// Output of the stage before `edge` -> payload. The sender keeps the index block alone.
   void depart(int edge, int micro, Live& v, std::span<std::byte> payload) {
     const BoundaryOps& w = wire(edge);
-    const at::Tensor x = v.output.detach().contiguous();
+    const at::Tensor x = v.output.detach();
     expect_dense_cpu(x);
     const Extents s = batch_->shape(edge, micro);
     w.encode(in(x), s, payload, torch_threads);
@@ -52,7 +52,8 @@ class WireEnds {
   void arrive(int edge, int micro, Live& v, std::span<const std::byte> payload) {
     const BoundaryOps& w = wire(edge);
     const Extents s = batch_->shape(edge, micro);
-    at::Tensor x = at::empty(c10::IntArrayRef(s.begin(), s.end()), batch_->activations[at(edge)].dtype);
+    const Activation& a = batch_->activations[at(edge)];
+    at::Tensor x = tensor_of(s, a.dtype, a.format);
     w.decode(payload, s, out(x), torch_threads);
     if (!batch_->loss) {
       v.input = x;
@@ -67,9 +68,8 @@ class WireEnds {
   /// Gradient of the input of the stage behind `edge` -> gradient payload.
   void depart_grad(int edge, int micro, Live& v, std::span<std::byte> payload) {
     const Extents s = batch_->shape(edge, micro);
-    const at::Tensor dy = v.input_grad.defined() ? v.input_grad.contiguous()
-                                                 : at::zeros(c10::IntArrayRef(s.begin(), s.end()),
-                                                             batch_->activations[at(edge)].dtype);
+    const at::Tensor dy =
+        v.input_grad.defined() ? v.input_grad : tensor_of(s, batch_->activations[at(edge)].dtype).zero_();
     v.input_grad = at::Tensor();
     wire(edge).encode_grad(in(dy), s, v.index_in, payload, torch_threads);
     count(gradient_, edge, payload.size());
@@ -78,7 +78,7 @@ class WireEnds {
   /// Gradient payload -> gradient of the output of the stage before `edge`.
   void arrive_grad(int edge, int micro, Live& v, std::span<const std::byte> payload) {
     const Extents s = batch_->shape(edge, micro);
-    v.output_grad = at::empty(c10::IntArrayRef(s.begin(), s.end()), v.output.scalar_type());
+    v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.suggest_memory_format());
     wire(edge).decode_grad(payload, s, v.index_out, out(v.output_grad), torch_threads);
   }
 
