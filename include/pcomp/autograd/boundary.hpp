@@ -49,7 +49,7 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
     at::Tensor payload = byte_tensor(ops->grad_bytes(shape), dy.device());
     ops->encode_grad(in(dy), shape, bytes_in(index), bytes_in(payload), torch_threads);
     const auto format = static_cast<at::MemoryFormat>(ctx->saved_data["format"].toInt());
-    at::Tensor dx = tensor_of(shape, dy.scalar_type(), dy.device(), format);
+    at::Tensor dx = tensor_of(shape, dy.scalar_type(), format, dy.device());
     ops->decode_grad(bytes_in(payload), shape, bytes_in(index), out(dx), torch_threads);
     return {dx, at::Tensor()};
   }

@@ -66,8 +66,9 @@ inline Out out(at::Tensor& x) {
 }
 
 /// A tensor to decode into, in a memory format: channels-last for a stage that computes so.
-inline at::Tensor tensor_of(const Extents& shape, at::ScalarType type, at::Device device = at::kCPU,
-                            at::MemoryFormat format = at::MemoryFormat::Contiguous) {
+inline at::Tensor tensor_of(const Extents& shape, at::ScalarType type,
+                            at::MemoryFormat format = at::MemoryFormat::Contiguous,
+                            at::Device device = at::kCPU) {
   return at::empty(c10::IntArrayRef(shape.begin(), shape.end()),
                    at::TensorOptions(type).device(device).memory_format(format));
 }

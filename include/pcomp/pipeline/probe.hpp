@@ -6,10 +6,14 @@
 
 namespace pcomp::detail {
 
-/// What a stage puts out for one sample: its shape, whose first dimension is the batch, and its dtype.
+/// What a stage puts out for one sample: its shape, whose first dimension is the batch, its dtype and how it lies.
 struct Activation {
   Extents sample;
   at::ScalarType dtype = at::kFloat;
+  at::MemoryFormat format = at::MemoryFormat::Contiguous;
+  static Activation of_sample(const at::Tensor& x) {
+    return {extents_of(x).with(0, 1), x.scalar_type(), x.suggest_memory_format()};
+  }
   Extents of(std::int64_t samples) const { return sample.with(0, samples); }
   friend bool operator==(const Activation&, const Activation&) = default;
 };

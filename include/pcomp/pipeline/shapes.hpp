@@ -1,6 +1,4 @@
 #pragma once
-#include <ATen/ops/zeros.h>
-
 #include <deque>
 #include <sstream>
 #include <utility>
@@ -18,7 +16,7 @@ class Shapes {
   /// `stages`: null for those in other processes.
   const std::vector<Activation>& of(const at::Tensor& x, const std::vector<const StageModule*>& stages,
                                     const std::vector<int>& rank_of, Links& links) {
-    const Activation key{extents_of(x).with(0, 1), x.scalar_type()};
+    const Activation key = Activation::of_sample(x);
     for (const auto& [known, shapes] : known_)
       if (known == key) return shapes;
     const at::AutoGradMode no_grad(false);
@@ -29,7 +27,7 @@ class Shapes {
       if (stages[s]) try {
           if (s > 0 && !sample.defined()) sample = zeros(shapes.back());
           sample = probe(*stages[s], static_cast<int>(s), s + 1 == stages.size(), sample);
-          said = text({extents_of(sample), sample.scalar_type()});
+          said = text(Activation::of_sample(sample));
         } catch (const Error& e) {
           if (links.elsewhere().empty()) throw;
           said = std::string("!") + e.what();
@@ -46,21 +44,21 @@ class Shapes {
   }
 
  private:
-  static at::Tensor zeros(const Activation& a) {
-    return at::zeros(c10::IntArrayRef(a.sample.begin(), a.sample.end()), a.dtype);
-  }
+  static at::Tensor zeros(const Activation& a) { return tensor_of(a.sample, a.dtype, a.format).zero_(); }
   static std::string text(const Activation& a) {
-    std::string all = std::to_string(static_cast<int>(a.dtype));
+    std::string all =
+        std::to_string(static_cast<int>(a.dtype)) + " " + std::to_string(static_cast<int>(a.format));
     for (std::int64_t n : a.sample) all += " " + std::to_string(n);
     return all;
   }
   static Activation parse(const std::string& text) {
     std::istringstream in(text);
-    int dtype = 0;
-    in >> dtype;
+    int dtype = 0, format = 0;
+    in >> dtype >> format;
     std::vector<std::int64_t> sizes;
     for (std::int64_t n; in >> n;) sizes.push_back(n);
-    return {Extents(sizes.begin(), sizes.end()), static_cast<at::ScalarType>(dtype)};
+    return {Extents(sizes.begin(), sizes.end()), static_cast<at::ScalarType>(dtype),
+            static_cast<at::MemoryFormat>(format)};
   }
 
   std::deque<std::pair<Activation, std::vector<Activation>>> known_;

@@ -16,6 +16,7 @@ namespace pcomp::detail {
 
 /// The two ends of every wire on one rank: tensors of a micro-batch in and out of payloads, both ways.
 ///
+/// Law: a tensor arrives in the memory format in which it departed, as from `boundary`.
 /// Bytes: counted for each boundary where a payload leaves.
 class WireEnds {
  public:
@@ -40,7 +41,7 @@ class WireEnds {
   /// Output of the stage before `edge` -> payload. The sender keeps the index block alone.
   void depart(int edge, int micro, Live& v, std::span<std::byte> payload) {
     const BoundaryOps& w = wire(edge);
-    const at::Tensor x = v.output.detach().contiguous();
+    const at::Tensor x = readable(v.output.detach());
     expect_dense(x);
     const c10::DeviceGuard guard(x.device());
     const Extents s = batch_->shape(edge, micro);
@@ -56,8 +57,9 @@ class WireEnds {
   void arrive(int edge, int micro, Live& v, std::span<const std::byte> payload) {
     const BoundaryOps& w = wire(edge);
     const Extents s = batch_->shape(edge, micro);
+    const Activation& a = batch_->activations[at(edge)];
     const c10::DeviceGuard guard(device_behind(edge));
-    at::Tensor x = tensor_of(s, dtype(edge), device_behind(edge));
+    at::Tensor x = tensor_of(s, a.dtype, a.format, device_behind(edge));
     w.decode(payload, s, out(x), torch_threads);
     if (!batch_->loss) {
       v.input = x;
@@ -72,11 +74,8 @@ class WireEnds {
   /// Gradient of the input of the stage behind `edge` -> gradient payload.
   void depart_grad(int edge, int micro, Live& v, std::span<std::byte> payload) {
     const Extents s = batch_->shape(edge, micro);
-    const c10::DeviceGuard guard(device_behind(edge));
-    const at::Tensor dy = v.input_grad.defined()
-                              ? v.input_grad.contiguous()
-                              : at::zeros(c10::IntArrayRef(s.begin(), s.end()),
-                                          at::device(device_behind(edge)).dtype(dtype(edge)));
+    const at::Tensor dy = v.input_grad.defined() ? readable(v.input_grad) : no_gradient(edge, s);
+    const c10::DeviceGuard guard(dy.device());
     v.input_grad = at::Tensor();
     wire(edge).encode_grad(in(dy), s, v.index_in, payload, torch_threads);
     count(gradient_, edge, payload.size());
@@ -86,7 +85,7 @@ class WireEnds {
   void arrive_grad(int edge, int micro, Live& v, std::span<const std::byte> payload) {
     const Extents s = batch_->shape(edge, micro);
     const c10::DeviceGuard guard(v.output.device());
-    v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.device());
+    v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.suggest_memory_format(), v.output.device());
     wire(edge).decode_grad(payload, s, v.index_out, out(v.output_grad), torch_threads);
   }
 
@@ -105,8 +104,11 @@ class WireEnds {
  private:
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
   const BoundaryOps& wire(int edge) const { return *wires_[at(edge)]; }
-  at::ScalarType dtype(int edge) const { return batch_->activations[at(edge)].dtype; }
   at::Device device_behind(int edge) const { return devices_[at(edge) + 1]; }
+  at::Tensor no_gradient(int edge, const Extents& s) const {
+    const Activation& a = batch_->activations[at(edge)];
+    return tensor_of(s, a.dtype, at::MemoryFormat::Contiguous, device_behind(edge)).zero_();
+  }
   std::span<std::byte> local(std::size_t size) {
     local_.resize(std::max(local_.size(), size));
     return std::span(local_).first(size);

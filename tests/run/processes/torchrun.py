@@ -7,6 +7,7 @@ no Python can run torch.distributed.run: give one as $PCOMP_PYTHON.
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ cut = "edge" if "--edge" in sys.argv else "two"
 
 def python():
     for candidate in (os.environ.get("PCOMP_PYTHON"), build / "peers-python/bin/python", sys.executable):
-        if candidate and not subprocess.run([candidate, "-c", "import torch.distributed.run"], capture_output=True).returncode:
+        if candidate and shutil.which(candidate) and not subprocess.run(
+                [candidate, "-c", "import torch.distributed.run"], capture_output=True).returncode:
             return str(candidate)
     print("skipped: no Python here can import torch.distributed.run; $PCOMP_PYTHON may name one")
     sys.exit(77)

@@ -11,17 +11,18 @@ namespace {
 
 struct Data {
   torch::Tensor x, y;
-  Data(std::int64_t n, std::int64_t height, std::int64_t width, std::uint64_t seed) {
+  Data(std::int64_t n, std::int64_t height, std::int64_t width, std::uint64_t seed,
+       at::MemoryFormat format = at::MemoryFormat::Contiguous) {
     torch::manual_seed(seed);
-    x = torch::randn({n, 3, height, width});
+    x = torch::randn({n, 3, height, width}).contiguous(format);
     y = torch::randint(10, {n});
   }
 };
 
 /// Two steps with an optimiser between, so that weights, statistics and gradients all had their chance to differ.
 template <class Net>
-torch::Tensor two_steps(Net&& step, const std::vector<torch::Tensor>& parameters) {
-  const Data a(10, 9, 7, 5), b(11, 9, 7, 6);
+torch::Tensor two_steps(Net&& step, const std::vector<torch::Tensor>& parameters, at::MemoryFormat format) {
+  const Data a(10, 9, 7, 5, format), b(11, 9, 7, 6, format);
   torch::optim::SGD sgd(parameters, torch::optim::SGDOptions(0.05).momentum(0.9));
   const torch::Tensor first = step(a.x, a.y);
   sgd.step();
@@ -29,7 +30,8 @@ torch::Tensor two_steps(Net&& step, const std::vector<torch::Tensor>& parameters
   return torch::stack({first, step(b.x, b.y)});
 }
 
-void check_equal(const std::vector<const BoundaryOps*>& wires, const ScheduleTable& table) {
+void check_equal(const std::vector<const BoundaryOps*>& wires, const ScheduleTable& table,
+                 at::MemoryFormat format = at::MemoryFormat::Contiguous) {
   at::set_num_threads(1);
   net::Sequential plain(wires);
   std::vector<torch::Tensor> parameters;
@@ -39,12 +41,12 @@ void check_equal(const std::vector<const BoundaryOps*>& wires, const ScheduleTab
   const torch::Tensor expected =
       two_steps([&](const torch::Tensor& x,
                     const torch::Tensor& y) { return plain.step(x, y, table.micros, cross_entropy); },
-                parameters);
+                parameters, format);
 
   Engine engine(net::one_thread_each(), net::stages(), wires, table);
   const torch::Tensor came = two_steps(
       [&](const torch::Tensor& x, const torch::Tensor& y) { return engine.step(x, y, cross_entropy); },
-      engine.parameters());
+      engine.parameters(), format);
   INFO(table.policy << ' ' << table.micros << " micro-batches");
   CHECK(torch::equal(came, expected));
   CHECK(net::differing(net::state(engine), plain.state()) == 0);
@@ -66,6 +68,27 @@ TEST_CASE("A pipeline equals the sequential loop to the last bit, for every wire
     const auto* flat = pools ? &boundary_ops(Quant<8>) : w;  // the last boundary has no height and width
     check_equal({w, w, w, flat}, make_schedule(OneFOneB{}, 5, 4));
   }
+}
+
+TEST_CASE("A pipeline equals the sequential loop for channels-last tensors, which stay so") {
+  const std::vector<const BoundaryOps*> wires{&boundary_ops(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
+                                              &boundary_ops(Wire<Quant<4>, Quant<8>>{}), &boundary_ops(Raw),
+                                              &boundary_ops(BFloat16)};
+  for (const RankMap& placement : {RankMap(), RankMap{0, 1, 2, 3, 0}})
+    check_equal(wires, make_schedule(OneFOneB{}, 5, 4, placement), at::MemoryFormat::ChannelsLast);
+
+  bool lies = false;
+  auto stages = net::stages();
+  stages[1] = stage_spec([&lies] {
+    return [&lies](const torch::Tensor& x) {
+      if (x.size(0) > 1) lies = x.is_contiguous(at::MemoryFormat::ChannelsLast);
+      return x.relu().repeat({1, 2, 1, 1}).narrow(1, 0, 8);
+    };
+  });
+  Engine engine(net::one_thread_each(), stages, wires, make_schedule(OneFOneB{}, 5, 4));
+  const Data a(8, 9, 7, 5, at::MemoryFormat::ChannelsLast);
+  engine.step(a.x, a.y, cross_entropy);
+  CHECK(lies);
 }
 
 TEST_CASE("A pipeline equals the sequential loop under every schedule and placement") {
