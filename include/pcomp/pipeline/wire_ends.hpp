@@ -41,8 +41,8 @@ class WireEnds {
   /// Output of the stage before `edge` -> payload. The sender keeps the index block alone.
   void depart(int edge, int micro, Live& v, std::span<std::byte> payload) {
     const BoundaryOps& w = wire(edge);
+    expect_dense(v.output);
     const at::Tensor x = readable(v.output.detach());
-    expect_dense(x);
     const c10::DeviceGuard guard(x.device());
     const Extents s = batch_->shape(edge, micro);
     w.encode(in(x), s, payload, torch_threads);
