@@ -7,7 +7,8 @@ namespace pcomp::detail {
 /// Finds the exact cut of each long segment, and how many survivors each piece has, in one sweep over the input.
 ///
 /// A sample brackets the cut; the sweep counts what is above and gathers the few keys inside; the cut is selected
-/// among those. Survivors are among the candidates that the sweep keeps. Where the sample misled, histograms of the keys decide, at the price of more sweeps: always exact.
+/// among those. Survivors are among the candidates that the sweep keeps. Where the sample misled, histograms of the
+/// keys decide, at the price of more sweeps: always exact.
 template <SelectCodec S, class Source>
 class ThresholdSearch {
  public:
