@@ -18,7 +18,7 @@ struct State {
   std::vector<std::pair<std::string, std::string>> identity;
   std::vector<Metrics> metrics;  ///< of every finished epoch
   std::int64_t images = 0;       ///< trained on so far
-  pcomp::Report traffic;         ///< of all sessions of this run before this one
+  pcomp::Report traffic;         ///< of this run before it was resumed
 };
 
 /// Writes the whole run into a checkpoint's folder, or leaves the last one there.

@@ -287,10 +287,10 @@ class Run {
   }
 
   void conclude() {
-    const pcomp::Report session = pcomp::total_report(engine_);
-    pcomp::Report traffic = session;
+    const pcomp::Report since_start = pcomp::total_report(engine_);
+    pcomp::Report traffic = since_start;
     add(traffic, state_.traffic);
-    if (!settings_.trace.empty() && session.steps > 0) {
+    if (!settings_.trace.empty() && since_start.steps > 0) {
       const pcomp::Trace trace = pcomp::total_trace(engine_);
       if (prints_) pcomp::write_whole(settings_.trace, pcomp::ChromeTrace()(trace));
     }
@@ -320,7 +320,7 @@ class Run {
     });
     share("all boundaries", [](int) { return true; });
     std::fflush(stdout);
-    session.print_times(std::cout);
+    since_start.print_times(std::cout);
     std::cout.flush();
   }
 

@@ -34,7 +34,7 @@ namespace ops {
 /// Law: exactly k survive, each with its own value; among equal magnitudes the lowest index wins. NaN counts
 ///   as greater than infinity, so that it is never lost in silence.
 /// Bytes: index block of (n, k), the smaller of n/8 and Elias-Fano; then the coder's bytes of k elements.
-/// Shapes: any; n is the tensor, the sample or the block, by Scope.
+/// Shapes: up to 2^32 - 2 elements in all; n is the tensor, the sample or the block, by Scope.
 /// Refusals: a ratio outside (0, 1].
 /// Source: Aji and Heafield, "Sparse Communication for Distributed Gradient Descent", EMNLP 2017.
 /// Example: examples/020-bytes

@@ -87,7 +87,7 @@ class Board {
     };
     const auto found = std::make_shared<Found>();
     for (int r = 0; r < launch_.size; ++r) found->keys.push_back(prefix() + name + "/" + std::to_string(r));
-    const bool done = courier_.run(
+    const bool done = ask(
         [s = store_, found, text, limit, rank = launch_.rank] {
           s->set(found->keys[static_cast<std::size_t>(rank)], value_of(text));
           try {
@@ -114,7 +114,7 @@ class Board {
   /// A connection of its own to the same store.
   Store connect(Limit limit) {
     const auto made = std::make_shared<Store>();
-    if (!courier_.run([s = store_, made] { *made = s->clone(); }, limit))
+    if (!ask([s = store_, made] { *made = s->clone(); }, limit, never))
       throw Error("pcomp: rank " + std::to_string(launch_.rank) + ": " + silent());
     return *made;
   }
@@ -137,11 +137,23 @@ class Board {
   std::atomic<bool> lost = false;    ///< the store is not to be asked any more
 
  private:
+  static bool never() { return false; }
+  /// As the courier's run, but c10d's long texts become one line.
+  template <class F, class Enough>
+  bool ask(F task, Limit limit, Enough enough) {
+    try {
+      return courier_.run(std::move(task), limit, enough);
+    } catch (const std::exception& e) {
+      failed = lost = true;
+      throw Error("pcomp: rank " + std::to_string(launch_.rank) + ": " + keeper() +
+                  " is lost, which keeps the store at " + launch_.where() + ": " + first_line(e.what()));
+    }
+  }
   bool keeps_store() const { return launch_.rank == 0 && !launch_.agent_store; }
   template <class F>
   void call(Limit limit, F f, std::int64_t& result) {
     const auto value = std::make_shared<std::int64_t>(0);
-    if (!courier_.run([s = store_, f, value] { *value = f(*s); }, limit))
+    if (!ask([s = store_, f, value] { *value = f(*s); }, limit, never))
       throw Error("pcomp: rank " + std::to_string(launch_.rank) + ": " + silent());
     result = *value;
   }

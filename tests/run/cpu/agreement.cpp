@@ -109,6 +109,31 @@ TEST_CASE("a selection that its sample misleads is still exact", "[wire]") {
   CHECK((payload == expected.forward.bytes));
 }
 
+TEST_CASE("a selection's segments may be found in different ways", "[wire]") {
+  // By a bracket, and the last, shorter one by sorting or by a bracket of its own; one of ties alone.
+  const auto w = TopK<Ratio<1, 10>, Block<32768>> | Quant<8>;
+  for (const std::int64_t n : {75000, 2 * 32768 + 3, 3 * 32768 - 7}) {
+    const Extents e{n};
+    std::vector<float> x(static_cast<std::size_t>(n));
+    std::mt19937 random(5);
+    for (std::size_t i = 0; i < x.size(); ++i)
+      x[i] = i / 32768 == 1 ? 1.0f : static_cast<float>(random() % 100000) * 1e-4f;
+    const reference::Wire<std::remove_const_t<decltype(w)>> expected(x, x, e);
+    for (const int threads : {1, 3}) {
+      std::vector<std::byte> payload(wire_bytes(w, e));
+      encode(w, std::span<const float>(x), e, payload, Threads{threads});
+      INFO(n << " elements, " << threads << " threads");
+      CHECK((payload == expected.forward.bytes));
+    }
+  }
+}
+
+TEST_CASE("a selection over more elements than positions have numbers is an error", "[wire]") {
+  CHECK_NOTHROW(wire_bytes(Quant<8>, Extents{1 << 20, 1 << 14}));
+  CHECK_THROWS_WITH(wire_bytes(TopK<Ratio<1, 10>>, Extents{1 << 20, 1 << 14}),
+                    "pcomp: TopK<1/10> takes at most 4294967294 elements, and 1048576x16384 has 17179869184");
+}
+
 TEST_CASE("bfloat16 and half tensors are read and written as the floats they stand for", "[wire]") {
   const Extents e{2, 3, 10, 13};
   const auto x = values(e, 0, 3);

@@ -27,12 +27,16 @@ class Candidates {
     mask_ = frame.take<std::uint64_t>(s.pieces * words);
     start_ = frame.take<std::int64_t>(s.pieces);
     count_ = frame.take<std::int32_t>(s.pieces);
-    complete_ = true;
+    std::fill(count_.begin(), count_.end(), none);
   }
 
-  /// Whether every piece so far is here.
-  bool complete() const { return complete_ && !value_.overflown(); }
-  void give_up() { complete_ = false; }
+  /// Whether a piece is to be put here, and whether it is here; if not, it is read from the source again.
+  bool takes() const { return !count_.empty() && !value_.overflown(); }
+  bool has(std::int64_t piece) const { return takes() && count_[static_cast<std::size_t>(piece)] != none; }
+  /// What was seen of these pieces is not enough.
+  void forget(std::int64_t first, std::int64_t pieces) {
+    if (!count_.empty()) std::fill_n(count_.begin() + first, pieces, none);
+  }
 
   std::uint64_t* mask(std::int64_t piece) { return mask_.data() + piece * words; }
   SharedList<float>& values() { return value_; }
@@ -48,8 +52,8 @@ class Candidates {
 
  private:
   static constexpr std::int64_t words = chunk / 64;
+  static constexpr std::int32_t none = -1;
 
-  bool complete_ = false;
   std::span<std::uint64_t> mask_;
   std::span<std::int64_t> start_;
   std::span<std::int32_t> count_;

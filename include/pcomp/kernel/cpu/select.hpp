@@ -39,7 +39,7 @@ class Selection {
     for (std::int64_t rank = begin, next = begin; rank < end; ++piece) {
       const std::int64_t i = segments_.begin_of(piece), n = segments_.end_of(piece) - i;
       if (!segments_.is_short() && !any(piece)) continue;
-      std::int64_t found = kept_.complete()
+      std::int64_t found = kept_.has(piece)
                                ? narrowed(piece, n, value + held, word)
                                : compact(piece, cursor.load(i, n, buffer), i, n, value + held, word);
       if (skip) {

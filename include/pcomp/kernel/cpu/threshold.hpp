@@ -7,7 +7,8 @@ namespace pcomp::detail {
 /// Finds the exact cut of each long segment, and how many survivors each piece has, in one sweep over the input.
 ///
 /// A sample brackets the cut; the sweep counts what is above and gathers the few keys inside; the cut is selected
-/// among those. Survivors are among the candidates that the sweep keeps. Where the sample misled, histograms of the keys decide, at the price of more sweeps: always exact.
+/// among those. Survivors are among the candidates that the sweep keeps. Where the sample misled, histograms of the
+/// keys decide, at the price of more sweeps: always exact.
 template <SelectCodec S, class Source>
 class ThresholdSearch {
  public:
@@ -94,7 +95,7 @@ class ThresholdSearch {
     for (std::int64_t p = 0; p < pieces; ++p)
       above += piece[p].above, in += found[static_cast<std::size_t>(p)];
     if (inside.overflown() || k <= above || k > above + in) {
-      kept_.give_up();
+      kept_.forget(first, pieces);
       return at_an_end(s, k, above, in, b.lo, b.hi, found.data(), piece);
     }
     const auto key = frame.take<std::int32_t>(in + slack);
@@ -118,7 +119,7 @@ class ThresholdSearch {
                                   const Bracket& b, SharedList<float>::Writer& values,
                                   std::int32_t* in) const {
     if constexpr (is_magnitude<S>) {
-      if (kept_.complete()) {
+      if (kept_.takes()) {
         float value[chunk + slack];
         const auto all = PCOMP_SIMD((v, n, b.lo, b.hi, value, kept_.mask(piece), in), sweep<S>);
         kept_.place(piece, values.put(value, all[0]), all[0]);
