@@ -16,7 +16,9 @@ class Shapes {
   /// `stages`: null for those in other processes.
   const std::vector<Activation>& of(const at::Tensor& x, const std::vector<const StageModule*>& stages,
                                     const std::vector<int>& rank_of, Links& links) {
-    const Activation key = Activation::of_sample(x);
+    Activation key = Activation::of_sample(x);
+    // Of x only the shape is alike in every process: there the first memory format of a shape holds.
+    if (!links.elsewhere().empty()) key.format = at::MemoryFormat::Contiguous;
     for (const auto& [known, shapes] : known_)
       if (known == key) return shapes;
     const at::AutoGradMode no_grad(false);

@@ -87,12 +87,14 @@ struct Data {
   torch::Tensor x, y;
   explicit Data(std::int64_t n, std::uint64_t seed = 7) {
     torch::manual_seed(seed);
-    x = torch::randn({n, 3, 9, 7});
+    const bool odd = n % 2;  // another shape, channels last
+    x = torch::randn({n, 3, 9, odd ? 8 : 7})
+            .contiguous(odd ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
     y = torch::randint(10, {n});
   }
 };
 
-/// Two steps and one inference, with an optimiser between; batches of two sizes.
+/// Two steps and one inference, with an optimiser between; batches of two sizes, shapes and memory formats.
 template <class Step, class Infer>
 void train(const std::string& name, const std::vector<at::Tensor>& parameters, Step step, Infer infer) {
   std::optional<torch::optim::SGD> sgd;
