@@ -22,6 +22,12 @@ inline constexpr bool is_affine = requires {
   requires C::affine;
 };
 
+/// Coders whose codes are multiples of a fixed step, as Step's are.
+template <class C>
+inline constexpr bool is_step = requires {
+  requires C::stepwise;
+};
+
 /// Selections whose score is the magnitude's bits.
 template <class S>
 inline constexpr bool is_magnitude = requires {
