@@ -74,9 +74,9 @@ class ThresholdSearch {
   Cut by_bracket(std::int64_t s, std::int64_t k, Piece* piece) const {
     Scratch frame;
     const std::int64_t n = s_.size_of(s), pieces = ceil_div(n, chunk);
-    const Bracket b = bracket(s, n, k);
+    const Bracket ends = bracket(s, n, k);
     SharedList<std::int32_t> inside;
-    inside.make(frame, static_cast<std::int64_t>(2 * b.inside * static_cast<double>(n)), sweep_writers(n));
+    inside.make(frame, static_cast<std::int64_t>(2 * ends.inside * static_cast<double>(n)), sweep_writers(n));
     const auto start = frame.take<std::int64_t>(pieces);
     const auto found = frame.take<std::int32_t>(pieces);
     const std::int64_t first = s * s_.pieces_each;
@@ -85,7 +85,7 @@ class ThresholdSearch {
       SharedList<float>::Writer values(kept_.values());
       all([&](std::int64_t p, const float* v, std::int64_t i, std::int64_t count) {
         std::int32_t in[chunk + slack];
-        const auto both = see(first + p, v, i, count, b, values, in);
+        const auto both = see(first + p, v, i, count, ends, values, in);
         piece[p].above = both[0];
         found[static_cast<std::size_t>(p)] = both[1];
         start[static_cast<std::size_t>(p)] = keys.put(in, both[1]);
@@ -99,7 +99,7 @@ class ThresholdSearch {
     }
     if (inside.overflown() || k <= above || k > above + in) {
       kept_.forget(first, pieces);
-      return at_an_end(s, k, above, in, b.lo, b.hi, found.data(), piece);
+      return at_an_end(s, k, above, in, ends.lo, ends.hi, found.data(), piece);
     }
     const auto key = frame.take<std::int32_t>(in + slack);
     par_(pieces, cut_grain, [&](std::int64_t b, std::int64_t e) {
