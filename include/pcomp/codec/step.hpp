@@ -25,6 +25,8 @@ struct Step : Composable {
   static constexpr Role role = Role::code;
   static constexpr Name name = Name("Step<") + S::num + "/" + S::den + ", " + std::int64_t{Bits} + ">";
   static constexpr int bits = Bits;
+  static constexpr bool stepwise =
+      true;  // kernels may compute encode and decode from s, least, most and bias
   static constexpr float s = static_cast<float>(static_cast<double>(S::num) / static_cast<double>(S::den));
   static constexpr float least = -static_cast<float>(1 << (Bits - 1));
   static constexpr float most = static_cast<float>((1 << (Bits - 1)) - 1);

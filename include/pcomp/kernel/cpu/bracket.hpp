@@ -17,6 +17,9 @@ inline std::int64_t sweep_writers(std::int64_t n) {
 inline constexpr std::int64_t sample_run = 16;
 inline std::int64_t sample_runs(std::int64_t n) { return std::clamp<std::int64_t>(n / 512, 128, 4096); }
 
+/// Of these, and of the pieces whose keys the cut is selected from, what is worth another thread.
+inline constexpr std::int64_t runs_grain = 1024, cut_grain = 512;
+
 /// Half the ranks that a bracket spans among m sampled keys, `share` of which survive.
 /// Neighbours are alike, so a run counts for less than its length: twice the width that 4 sigma would take.
 inline double half_bracket(std::int64_t m, double share) {

@@ -21,4 +21,10 @@ inline constexpr bool is_affine = requires {
   requires C::affine;
 };
 
+/// Coders whose codes are multiples of a fixed step, as Step's are.
+template <class C>
+inline constexpr bool is_step = requires {
+  requires C::stepwise;
+};
+
 }  // namespace pcomp::detail

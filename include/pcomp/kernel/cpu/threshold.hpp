@@ -74,9 +74,9 @@ class ThresholdSearch {
   Cut by_bracket(std::int64_t s, std::int64_t k, Piece* piece) const {
     Scratch frame;
     const std::int64_t n = s_.size_of(s), pieces = ceil_div(n, chunk);
-    const Bracket b = bracket(s, n, k);
+    const Bracket ends = bracket(s, n, k);
     SharedList<std::int32_t> inside;
-    inside.make(frame, static_cast<std::int64_t>(2 * b.inside * static_cast<double>(n)), sweep_writers(n));
+    inside.make(frame, static_cast<std::int64_t>(2 * ends.inside * static_cast<double>(n)), sweep_writers(n));
     const auto start = frame.take<std::int64_t>(pieces);
     const auto found = frame.take<std::int32_t>(pieces);
     const std::int64_t first = s * s_.pieces_each;
@@ -85,32 +85,41 @@ class ThresholdSearch {
       SharedList<float>::Writer values(kept_.values());
       all([&](std::int64_t p, const float* v, std::int64_t i, std::int64_t count) {
         std::int32_t in[chunk + slack];
-        const auto both = see(first + p, v, i, count, b, values, in);
+        const auto both = see(first + p, v, i, count, ends, values, in);
         piece[p].above = both[0];
         found[static_cast<std::size_t>(p)] = both[1];
         start[static_cast<std::size_t>(p)] = keys.put(in, both[1]);
       });
     });
     std::int64_t above = 0, in = 0;
-    for (std::int64_t p = 0; p < pieces; ++p)
+    const auto to = frame.take<std::int64_t>(pieces);
+    for (std::int64_t p = 0; p < pieces; ++p) {
+      to[static_cast<std::size_t>(p)] = in;
       above += piece[p].above, in += found[static_cast<std::size_t>(p)];
+    }
     if (inside.overflown() || k <= above || k > above + in) {
       kept_.forget(first, pieces);
-      return at_an_end(s, k, above, in, b.lo, b.hi, found.data(), piece);
+      return at_an_end(s, k, above, in, ends.lo, ends.hi, found.data(), piece);
     }
     const auto key = frame.take<std::int32_t>(in + slack);
-    const auto run = [&](std::int64_t p) { return inside.data() + start[static_cast<std::size_t>(p)]; };
-    for (std::int64_t p = 0, to = 0; p < pieces; to += found[static_cast<std::size_t>(p++)])
-      std::copy_n(run(p), found[static_cast<std::size_t>(p)], key.data() + to);
+    par_(pieces, cut_grain, [&](std::int64_t b, std::int64_t e) {
+      for (auto p = static_cast<std::size_t>(b); p < static_cast<std::size_t>(e); ++p)
+        std::copy_n(inside.data() + start[p], found[p], key.data() + to[p]);
+    });
     const std::int32_t cut = PCOMP_SIMD((key.data(), in, k - above), nth_highest);
-    std::int64_t over = 0;
-    for (std::int64_t p = 0; p < pieces; ++p) {
-      Piece more;
-      count(more, run(p), found[static_cast<std::size_t>(p)], cut);
-      piece[p].above += more.above;
-      piece[p].equal = more.equal;
-      over += piece[p].above;
-    }
+    std::atomic<std::int64_t> over{0};
+    par_(pieces, cut_grain, [&](std::int64_t b, std::int64_t e) {
+      std::int64_t mine = 0;
+      for (std::int64_t p = b; p < e; ++p) {
+        Piece more;
+        count(more, inside.data() + start[static_cast<std::size_t>(p)], found[static_cast<std::size_t>(p)],
+              cut);
+        piece[p].above += more.above;
+        piece[p].equal = more.equal;
+        mine += piece[p].above;
+      }
+      over += mine;
+    });
     return {cut, k - over};
   }
 
@@ -165,13 +174,13 @@ class ThresholdSearch {
     const std::int64_t runs = sample_runs(n);
     Scratch frame;
     const auto sample = frame.take<std::int32_t>(runs * run + slack);
-    float buffer[run];
-    auto cursor = source_.cursor(s * s_.segment);
-    for (std::int64_t r = 0; r < runs; ++r) {
-      const std::int64_t i = s * s_.segment + (n - run) * r / (runs - 1);
-      const float* v = cursor.load(i, run, buffer);
-      PCOMP_SIMD((v, i, run, sample.data() + r * run), write_keys<S>);
-    }
+    par_(runs, runs_grain, [&](std::int64_t b, std::int64_t e) {
+      float buffer[run];
+      const auto at = [&](std::int64_t r) { return s * s_.segment + (n - run) * r / (runs - 1); };
+      auto cursor = source_.cursor(at(b));
+      for (std::int64_t r = b; r < e; ++r)
+        PCOMP_SIMD((cursor.load(at(r), run, buffer), at(r), run, sample.data() + r * run), write_keys<S>);
+    });
     return bracket_of(sample.data(), runs * run, static_cast<double>(k) / static_cast<double>(n));
   }
 

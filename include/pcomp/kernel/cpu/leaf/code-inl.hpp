@@ -31,30 +31,63 @@ HWY_INLINE auto to_nearest(V x) {  // of a number that is in range
 }
 #endif
 
-/// A block of 128 values to codes, one a word; the affine coder by hand, others as the compiler vectorises them.
+/// Codes as whole floats before they are rounded: of the coders written by hand, the arithmetic of their `encode`.
+template <CodeCodec C, class D>
+struct Numbers;
+
+template <CodeCodec C, class D>
+requires is_affine<C>
+struct Numbers<C, D> {
+  using V = hn::Vec<D>;
+  V lo, inverse, levels, pre;
+  bool halved;
+
+  HWY_INLINE Numbers(D d, const typename CoderTraits<C>::Prepared& p)
+      : lo(hn::Set(d, p.lo)),
+        inverse(hn::Set(d, p.inverse)),
+        levels(hn::Set(d, C::levels)),
+        pre(hn::Set(d, p.pre)),
+        halved(p.pre != 1) {}
+  HWY_INLINE V operator()(D d, const float* v) const {
+    V x = hn::LoadU(d, v);
+    if (halved) x = hn::Mul(x, pre);
+    return hn::Min(higher(hn::Mul(hn::Sub(x, lo), inverse), hn::Zero(d)), levels);  // NaN becomes 0
+  }
+};
+
+template <CodeCodec C, class D>
+requires is_step<C>
+struct Numbers<C, D> {
+  using V = hn::Vec<D>;
+
+  HWY_INLINE Numbers(D, const typename CoderTraits<C>::Prepared&) {}
+  HWY_INLINE V operator()(D d, const float* v) const {
+    const V given = hn::LoadU(d, v), x = hn::IfThenElseZero(hn::Eq(given, given), given);
+    const V least = hn::Set(d, C::least), bias = hn::Set(d, static_cast<float>(C::bias));
+    const V t = hn::Min(hn::Max(hn::Mul(x, hn::Set(d, 1 / C::s)), least), hn::Set(d, C::most));
+    const V nearest = hn::Round(t);
+    const V above = hn::IfThenElseZero(hn::Gt(hn::Mul(nearest, hn::Set(d, C::s)), x), hn::Set(d, 1.0f));
+    return hn::Add(hn::Max(hn::Sub(nearest, above), least), bias);
+  }
+};
+
+/// A block of 128 values to codes, one a word; most coders by hand, others as the compiler vectorises them.
 template <CodeCodec C>
 HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prepared& p, std::uint32_t seed,
                              CodeWord<C>* code) {
   using T = CoderTraits<C>;
-  if constexpr (is_affine<C> && HWY_TARGET != HWY_SCALAR) {
+  if constexpr ((is_affine<C> || is_step<C>)&&HWY_TARGET != HWY_SCALAR) {
     const hn::ScalableTag<float> d;
     const hn::Rebind<std::int32_t, decltype(d)> di;
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    const auto lo = hn::Set(d, p.lo), inverse = hn::Set(d, p.inverse), levels = hn::Set(d, C::levels);
-    const auto pre = hn::Set(d, p.pre), zero = hn::Zero(d);
-    const bool halved = p.pre != 1;
-    const auto clamped = [&](std::int64_t j) HWY_ATTR {
-      auto x = hn::LoadU(d, v + j);
-      if (halved) x = hn::Mul(x, pre);
-      return hn::Min(higher(hn::Mul(hn::Sub(x, lo), inverse), zero), levels);  // NaN becomes 0
-    };
+    const Numbers<C, hn::ScalableTag<float>> number(d, p);
 #if PCOMP_BMI2
     if constexpr (C::bits <= 8) {
       for (std::int64_t j = 0; j < pack_block; j += 4 * lanes) {
-        const hn::Vec<decltype(di)> number[4] = {to_nearest(clamped(j)), to_nearest(clamped(j + lanes)),
-                                                 to_nearest(clamped(j + 2 * lanes)),
-                                                 to_nearest(clamped(j + 3 * lanes))};
-        store_bytes(di, number, code + j);
+        const hn::Vec<decltype(di)> whole[4] = {
+            to_nearest(number(d, v + j)), to_nearest(number(d, v + j + lanes)),
+            to_nearest(number(d, v + j + 2 * lanes)), to_nearest(number(d, v + j + 3 * lanes))};
+        store_bytes(di, whole, code + j);
       }
       return;
     }
@@ -62,7 +95,7 @@ HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prep
     const hn::Rebind<CodeWord<C>, decltype(d)> dc;
     const auto magic = hn::Set(d, 8388608.0f);
     for (std::int64_t j = 0; j < pack_block; j += lanes) {  // rounded, to even, in the low bits of the float
-      const auto bits = hn::And(hn::BitCast(di, hn::Add(clamped(j), magic)), hn::Set(di, 0xffff));
+      const auto bits = hn::And(hn::BitCast(di, hn::Add(number(d, v + j), magic)), hn::Set(di, 0xffff));
       hn::StoreU(hn::DemoteTo(dc, bits), dc, code + j);
     }
   } else if constexpr (std::is_same_v<C, ops::Half>) {
@@ -81,18 +114,23 @@ template <CodeCodec C>
 HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits<C>::Prepared& p,
                              float* out) {
   using T = CoderTraits<C>;
-  if constexpr (is_affine<C> && HWY_TARGET != HWY_SCALAR) {
+  if constexpr ((is_affine<C> || is_step<C>)&&HWY_TARGET != HWY_SCALAR) {
     const hn::ScalableTag<float> d;
     const hn::Rebind<std::int32_t, decltype(d)> di;
     const hn::Rebind<CodeWord<C>, decltype(d)> dc;
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    const auto lo = hn::Set(d, p.lo), step = hn::Set(d, p.step);
-    if (p.within) {
-      for (std::int64_t j = 0; j < pack_block; j += lanes) {
-        const auto c = hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(dc, code + j)));
-        hn::StoreU(hn::MulAdd(c, step, lo), d, out + j);  // the product is exact, so fused or not is the same
-      }
-      return;
+    const auto each = [&](auto&& value) HWY_ATTR {
+      for (std::int64_t j = 0; j < pack_block; j += lanes)
+        hn::StoreU(value(hn::PromoteTo(di, hn::LoadU(dc, code + j))), d, out + j);
+    };
+    if constexpr (is_step<C>) {
+      const auto bias = hn::Set(di, C::bias);
+      const auto s = hn::Set(d, C::s);
+      return each([&](auto c) HWY_ATTR { return hn::Mul(hn::ConvertTo(d, hn::Sub(c, bias)), s); });
+    } else if (p.within) {
+      const auto lo = hn::Set(d, p.lo), step = hn::Set(d, p.step);
+      // The product is exact, so fused or not is the same.
+      return each([&](auto c) HWY_ATTR { return hn::MulAdd(hn::ConvertTo(d, c), step, lo); });
     }
   }
   if constexpr (std::is_same_v<C, ops::Half>)
