@@ -109,11 +109,19 @@ class Results:
                 if not file.exists() or file.read_text() != text:
                     write_whole(file, text)
 
-    def seconds(self, job):
-        """What a run like this took, of the finished ones: the same wire and cut, else the same recipe; None: none."""
-        rows = [r for r in self.runs(job.recipe) if r["options"] == " ".join(job.options)]
+    def seconds(self, job, jobs, machine):
+        """What a run like this should take with `jobs` at once, from those that this machine has finished: the same wire
+        and cut, else the same recipe; None without one.
+
+        `machine` is the processor's name and how many runs keep it busy: more of them share what it gives.
+        """
+        hardware, full = machine
+        rows = [r for r in self.runs(job.recipe) if r["options"] == " ".join(job.options) and r["hardware"] == hardware]
         like = [r for r in rows if r["wire"] == job.wire and r["cut"] == job.cut] or rows
-        return statistics.mean(float(r["seconds"]) for r in like) if like else None
+        if not like:
+            return None
+        return statistics.mean(float(r["seconds"]) * (jobs / int(r["at_once"]) if int(r["at_once"] or 0) >= full else 1)
+                               for r in like)
 
     def peak_mb(self, recipe):
         return max((int(r["peak_mb"]) for r in self.runs(recipe) if r["peak_mb"]), default=None)
@@ -185,7 +193,7 @@ def read_by_hand(folder, log, program, version):
             "seconds": sum(float(m["seconds"]) for m in metrics), "boundaries": [boundaries[e] for e in sorted(boundaries)]}
 
 
-def take_in(folder, base, program, threads, commit, hardware):
+def take_in(folder, base, program, threads, at_once, commit, hardware):
     """Copies a finished run from elsewhere into `base` under its name there, and returns it."""
     log = folder / "log.txt" if (folder / "log.txt").exists() else folder.with_name(folder.name + ".log")
     if (folder / "run.json").exists():
@@ -201,7 +209,7 @@ def take_in(folder, base, program, threads, commit, hardware):
     if not run.take():
         raise NotImportable(f"{folder}: another runner is at {run.folder}")
     try:
-        notes = {"hardware": hardware, "threads": threads, "commits": [commit], "at_once": ""}
+        notes = {"hardware": hardware, "threads": threads, "commits": [commit], "at_once": at_once}
         if (folder / "notes.json").exists():
             notes = json.loads((folder / "notes.json").read_text())
         shutil.copy(folder / "metrics.csv", run.folder / "metrics.csv")

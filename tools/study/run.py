@@ -3,6 +3,7 @@
 import argparse
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -44,6 +45,11 @@ def hardware():
     return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
+def machine():
+    """Its processor, and how many runs at once keep that busy."""
+    return hardware(), max(1, len(os.sched_getaffinity(0)) // BUSY)
+
+
 def available_mb():
     for line in open("/proc/meminfo"):
         if line.startswith("MemAvailable:"):
@@ -54,7 +60,7 @@ def available_mb():
 def at_once(jobs, done):
     """How many runs the cores and the memory bear."""
     most = max((done.peak_mb(recipe) or PEAK_MB.get(recipe, 1100)) for recipe in {job.recipe for job in jobs})
-    return max(1, min(len(os.sched_getaffinity(0)) // BUSY, int(0.9 * available_mb() / most)))
+    return max(1, min(machine()[1], int(0.9 * available_mb() / most)))
 
 
 class Runner:
@@ -64,8 +70,9 @@ class Runner:
         self.elsewhere = []  # another runner's
         self.running, self.failed, self.finished = [], [], 0
         self.signals = 0
+        self.machine = machine()
         self.screen = Screen(max(len(run.name) for run in runs))
-        self.about = {"commit": commit(), "hardware": hardware(), "at_once": args.jobs}
+        self.about = {"commit": commit(), "hardware": self.machine[0], "at_once": args.jobs}
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(s, self.on_signal)
 
@@ -139,7 +146,7 @@ class Runner:
         facts = [f"{self.finished} finished", f"{len(self.running)} running", f"{len(self.waiting)} to come"]
         facts += [f"{len(self.elsewhere)} at another runner"] * bool(self.elsewhere)
         facts += [f"{len(self.failed)} failed"] * bool(self.failed)
-        known = [self.done.seconds(run.job) for run in self.waiting]
+        known = [self.done.seconds(run.job, self.args.jobs, self.machine) for run in self.waiting]
         now = [run.left() for run in self.running]
         if None not in known and None not in now:
             facts.append(f"about {time_text((sum(known) + sum(now)) / self.args.jobs)} left")
@@ -208,14 +215,15 @@ def show_status(runs, done):
 
 def show_plan(runs, done, jobs):
     width, total = max((len(run.name) for run in runs), default=0), 0.0
+    here = machine()
     for run in runs:
-        seconds = done.seconds(run.job)
+        seconds = done.seconds(run.job, jobs, here)
         if seconds is not None:
             epochs = [r["epochs"] for r in done.runs(run.job.recipe)]
             seconds *= 1 - run.epochs_done() / int(epochs[0])
         total = None if seconds is None or total is None else total + seconds
         print(f"{run.name:{width}}  {run.way()}, {'nobody knows how long' if seconds is None else 'about ' + time_text(seconds)}")
-    when = ("how long is not known: no run like one of these has finished" if total is None else
+    when = ("how long is not known: no run like one of these has finished on this machine" if total is None else
             f"about {time_text(total / jobs)}, if each takes as long as the finished ones like it")
     print(f"{len(runs)} runs, {jobs} at once: {when}" if runs else "nothing is left to do")
 
@@ -224,7 +232,8 @@ def take_in(args, program, done):
     code = 0
     for folder in args.take:
         try:
-            run = results.take_in(pathlib.Path(folder), args.out, program, args.threads, args.commit, hardware())
+            run = results.take_in(pathlib.Path(folder), args.out, program, args.threads, args.jobs or "", args.commit,
+                                  hardware())
             done.add(run)
             print(f"{folder}: taken in as {run.name}")
         except (results.NotImportable, OSError, ValueError, KeyError) as e:
@@ -251,7 +260,8 @@ def options():
     parser.add_argument("--out", default="runs/study", metavar="DIR", help="the runs' folders [runs/study]")
     parser.add_argument("--results", default="docs/study/results", metavar="DIR", help="the CSVs; what they hold is not run "
                         "again, so name an empty folder to repeat it all [docs/study/results]")
-    parser.add_argument("--commit", default="unknown", help="with --import: what the runs' program was built from")
+    parser.add_argument("--commit", default="unknown", help="with --import: what the runs' program was built from (--threads and "
+                        "--jobs: as they were)")
     return parser
 
 
@@ -276,7 +286,7 @@ def main():
         return show_status(runs, done)
     program.check(jobs)
     args.jobs = args.jobs or at_once(jobs, done)
-    args.again = "./dev study " + " ".join(w for w in sys.argv[1:] if w != "--dry-run")
+    args.again = "./dev study " + shlex.join(w for w in sys.argv[1:] if w != "--dry-run")
     left = [run for run in runs if not done.has(run.job)]
     if args.dry_run:
         return show_plan(left, done, args.jobs)
