@@ -3,6 +3,8 @@
 
 Leaves the undisturbed results in FOLDER/results for study.plots.
 """
+import atexit
+import fcntl
 import os
 import pathlib
 import shutil
@@ -44,24 +46,30 @@ def begin(where, *words):
                             text=True)
 
 
+def words_of(process):
+    try:
+        return pathlib.Path(f"/proc/{process}/cmdline").read_text(errors="replace").replace(f"{base}/disturbed/runs/", "").split("\0")
+    except OSError:
+        return [""]
+
+
 def processes():
     """Of the program, that were started for this test."""
-    found = []
-    for folder in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[0].decode(errors="replace") == str(program) and any(w.startswith(str(base).encode()) for w in words):
-            found.append(int(folder.name))
-    return found
+    return [int(p.name) for p in pathlib.Path("/proc").glob("[0-9]*")
+            if (words := words_of(p.name))[0] == str(program) and set(words) & set(NAMES)]
+
+
+@atexit.register
+def leave_nothing():
+    for process in processes():
+        os.kill(process, signal.SIGKILL)
 
 
 def wait_for(what, seconds=120):
     end = time.monotonic() + seconds
     while not (found := what()):
         expect(time.monotonic() < end, "what should happen did not")
-        time.sleep(0.02)
+        time.sleep(0.002)
     return found
 
 
@@ -81,27 +89,49 @@ expect(whole[2]["nominal_forward"] == "0.025" and 1.34 < float(whole[2]["forward
 expect("all 4 runs are finished" in study("whole", "smoke"), "finished runs run again")
 expect("nothing is left to do" in study("whole", "smoke", "--dry-run"), "--dry-run")
 
-# Ctrl-C in the second epoch of the first run.
+# A run is stopped (SIGSTOP) at the moment that matters, so that no machine is too fast for this.
 where = base / "disturbed" / "runs"
+
+
+def freeze(name, moment):
+    """The process of a run, stopped as soon as the file `moment` is in its folder."""
+    process = wait_for(lambda: [p for p in processes() if name in words_of(p)])[0]
+    wait_for((where / name / moment).exists)
+    os.kill(process, signal.SIGSTOP)
+    wait_for(lambda: "State:\tT" in pathlib.Path(f"/proc/{process}/status").read_text())
+    return process
+
+
+def has_pending(process, number):
+    status = pathlib.Path(f"/proc/{process}/status").read_text()
+    return int(status.split("ShdPnd:")[1].split()[0], 16) >> (number - 1) & 1
+
+
+# Ctrl-C in the second epoch of the first run.
 runner = begin("disturbed", "smoke", "--jobs", "1")
-wait_for((where / NAMES[0] / "metrics.csv").exists)
+process = freeze(NAMES[0], "metrics.csv")
 runner.send_signal(signal.SIGINT)
+wait_for(lambda: has_pending(process, signal.SIGINT))
+os.kill(process, signal.SIGCONT)
 said = runner.communicate(timeout=60)[0]
 expect(runner.returncode == 130 and "go on with: ./dev study smoke --jobs 1" in said, f"Ctrl-C: {runner.returncode}\n{said}")
 expect(not processes(), "Ctrl-C leaves runs behind")
 expect("1 stopped, 3 to come" in study("disturbed", "smoke", "--status"), "--status")
 
-# The runner is killed in the second run: what it started ends by itself, and a new one goes on at once.
+# The runner is killed in the second run: the run ends by itself.
 runner = begin("disturbed", "smoke", "--jobs", "1")
 wait_for((where / NAMES[1] / "checkpoint" / "manifest").exists)
 runner.kill()
 runner.communicate()
-# A run is killed: it is named, the others go on.
+wait_for(lambda: not processes())
+# The second run is somebody else's for a while, the third is killed: it is named, the others go on.
+lock = os.open(where / NAMES[1] / "lock", os.O_RDWR)
+fcntl.flock(lock, fcntl.LOCK_EX)
 runner = begin("disturbed", "smoke", "--jobs", "1")
-wait_for((where / NAMES[2] / "metrics.csv").exists)
-for process in processes():
-    os.kill(process, signal.SIGKILL)
+os.kill(freeze(NAMES[2], "metrics.csv"), signal.SIGKILL)
+os.close(lock)
 said = runner.communicate(timeout=120)[0]
+expect("is another runner's: waits for it" in said, said)
 expect(runner.returncode == 1 and f"failed: {NAMES[2]}: ended by SIGKILL" in said and "2 finished, 1 failed" in said,
        f"{runner.returncode}\n{said}")
 # Two runners in the same folder: one takes what is left, the other waits for it.

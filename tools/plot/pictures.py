@@ -24,13 +24,14 @@ plt.rcParams.update({"font.family": "DejaVu Sans", "font.size": 10, "axes.spines
 
 def seeds_text(n):
     least, most = min(n), max(n)
-    return f"{least} seed{'s' * (least > 1)}" if least == most else f"{least} to {most} seeds"
+    if most == 1:
+        return "one seed"
+    return f"mean of {most} seeds" if least == most else f"mean of {least} to {most} seeds"
 
 
 def recipe_text(study):
-    one = study.runs[0]
-    epochs = ", ".join(study.values("epochs")) if len(study.values("epochs")) < 3 else one["epochs"]
-    return f"recipe {study.recipe} ({epochs} epochs), {'/'.join(study.values('data'))}"
+    plain = next((r for r in study.runs if not r["options"]), study.runs[0])
+    return f"recipe {study.recipe} ({plain['epochs']} epochs), {'/'.join(study.values('data'))}"
 
 
 def error_bar(axes, x, y, color, marker):
@@ -66,7 +67,7 @@ def singles(axes, study, x, y):
     for g in study.others():
         if g.options == "" and y(g) is not None:
             error_bar(axes, x(g), y(g), OTHER, "P")
-            text = axes.annotate(g.wire, (x(g), y(g)[0]), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=8.5, color=OTHER,
+            text = axes.annotate(g.wire, (x(g), y(g)[0] + (y(g)[1] or 0)), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8.5, color=OTHER,
                                  zorder=5)
             text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
@@ -115,14 +116,17 @@ def accuracy(study):
     low_rate.set_ylabel("to the same study's raw, points")
     top_rate.set_title("as the published study counts", fontsize=10.5)
     top_bytes.set_title("as sent", fontsize=10.5)
-    handles = [Line2D([], [], color=c, marker=m, label=n) for n, (c, m) in LOOK.items()]
-    handles += [Line2D([], [], color=OTHER, marker="P", ls="none", label="other wires"),
-                Line2D([], [], color="black", label="raw" + (" ± deviation" if raw.spread else "")),
+    least, most = top_bytes.get_ylim()
+    top_bytes.set_ylim(min(least, most - 2), most)
+    handles = [Line2D([], [], color=c, marker=m, label=n) for n, (c, m) in LOOK.items() if study.of_family(n)]
+    if any(not g.options for g in study.others()):
+        handles.append(Line2D([], [], color=OTHER, marker="P", ls="none", label="other wires"))
+    handles += [Line2D([], [], color="black", label="raw" + (" ± deviation" if raw.spread else "")),
                 Line2D([], [], color=GREY, marker="o", mfc="white", ls="--", label="published: 200 epochs at width 1")]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     n = seeds_text([len(g.rows) for g in study.at("edge", "")])
     bars = "; bars: standard deviation" if any(g.spread for g in study.at("edge", "")) else ""
-    figure.suptitle(f"MobileNetV2, cut edge, {recipe_text(study)}; mean of {n}{bars}", fontsize=12)
+    figure.suptitle(f"MobileNetV2, cut edge, {recipe_text(study)}; {n}{bars}", fontsize=12)
     return figure
 
 
@@ -152,7 +156,7 @@ def training(study):
         return None
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(11.5, 3.3 * rows + 0.5), sharex=True, sharey=True, squeeze=False,
+    figure, grid = plt.subplots(rows, columns, figsize=(max(7.5, 3.85 * columns), 3.3 * rows + 0.5), sharex=True, sharey=True, squeeze=False,
                                 layout="constrained")
     for axes in grid.flat[len(panels):]:
         axes.set_visible(False)
@@ -167,7 +171,7 @@ def training(study):
     for axes, ends in labels:  # the height that they share is known now
         label_ends(axes, ends)
     for axes in grid[:, 0]:
-        axes.set_ylabel("accuracy, %")
+        axes.set_ylabel("accuracy on the test set, %")
     for column in range(columns):
         lowest = max(r for r in range(rows) if r * columns + column < len(panels))
         grid[lowest, column].set_xlabel("epoch")
@@ -177,7 +181,7 @@ def training(study):
     grid[0, 0].set_xticks(range(1, last + 1, max(1, last // 6)))
     n = seeds_text([len(g.rows) for _, groups, _ in panels for g in groups] + [len(raw.rows)])
     band = "; band: least to most" if any(len(g.rows) > 1 for _, groups, _ in panels for g in groups) else ""
-    figure.suptitle(f"Test accuracy after each epoch, cut edge, {recipe_text(study)}; mean of {n}{band}", fontsize=12)
+    figure.suptitle(f"Cut edge, {recipe_text(study)}; {n}{band}", fontsize=12)
     return figure
 
 
@@ -230,7 +234,7 @@ def cuts(study):
     if shown:
         handles.append(Line2D([], [], color=GREY, marker="o", mfc="white", ls="none", label="published: 200 epochs at width 1"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    figure.suptitle(f"Where to cut (first:last boundary): {recipe_text(study)}; mean of "
+    figure.suptitle(f"Where to cut (first:last boundary): {recipe_text(study)}; "
                     f"{seeds_text([len(g.rows) for g in groups])}", fontsize=12)
     return figure
 

@@ -4,6 +4,7 @@ import re
 from groups import FAMILIES
 
 TARGETS = (4, 10, 20, 40, 80)
+BITS = (8.5, 4.5, 2, 1, 0.5)
 
 
 def kilo(x):
@@ -69,24 +70,41 @@ def cuts(study):
                          "" if g.wire == "raw" else difference(g, study.raw(g.cut)), str(len(g.rows)), *(theirs or [""])])
     head = ["`--cut`", "first:last", "`--wire`", "bytes an image, both ways", "accuracy, %", "to raw at this cut, points",
             "seeds", "published, %"]
-    return grid(head, rows) if rows else "No two cuts have finished runs of one wire: `./dev study cuts`."
+    picture = f"![Accuracy and bytes at each cut](study/{study.recipe}-cuts.svg)\n\n"
+    return picture + grid(head, rows) if rows else "No two cuts have finished runs of one wire: `./dev study cuts`."
 
 
 order = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "two": ""}
 
 
 def advice(study):
-    """For each share of raw the most accurate wire that needs no more."""
+    """For each share of raw the most accurate wire that needs no more than about that."""
     raw, rows = study.raw("edge"), []
-    candidates = [g for g in study.at("edge") if g.to(study.raw("edge", g.options))]
+    # Neither more training nor a pipeline without overlap is a way to save bytes.
+    candidates = [g for g in study.at("edge") if g.to(raw) and not re.search("--epochs|--micro-batches", g.options)]
     for target in TARGETS:
-        fit = [g for g in candidates if g.times >= 0.98 * target and g.options == ""]
-        if raw and fit:
+        if fit := [g for g in candidates if g.times >= 0.95 * target]:
             best = max(fit, key=lambda g: g.mean)
-            rows.append([f"1/{target}", f"`{best.wire}`", share(best), kilo(best.bytes), difference(best, raw),
-                         str(len(best.rows))])
-    head = ["at most, of raw", "use `--wire`", "of raw", "bytes an image", "costs, points", "seeds"]
+            rows.append([f"1/{target}", " ".join([f"`{best.wire}`", *([f"`{best.options}`"] * bool(best.options))]), share(best),
+                         kilo(best.bytes), difference(best, raw), str(len(best.rows))])
+    head = ["about, of raw", "use `--wire`", "of raw", "bytes an image", "costs, points", "seeds"]
     return grid(head, rows) if rows else "No compressed run is finished beside raw."
+
+
+def ladder(study):
+    """At most so many bits an element, activation and gradient together halved: the three most accurate, best first."""
+    rows = []
+    for above, bits in zip(BITS[1:] + (0,), BITS):
+        fit = [(g, g.to(study.raw("edge", g.options))) for g in study.at("edge") if g.wire != "raw"]
+        fit = sorted(((g, d) for g, d in fit if d and above < mean_bits(g) <= bits), key=lambda f: -f[1][0])
+        rows += [[f"{above:g} to {bits:g}" if above else f"to {bits:g}", " ".join([f"`{g.wire}`", *filter(None, [g.options])]),
+                  f"{mean_bits(g):.3g}", difference(g, study.raw("edge", g.options)), str(len(g.rows))] for g, d in fit[:3]]
+    head = ["bits an element", "`--wire`", "has", "to raw, points", "seeds"]
+    return grid(head, rows) if rows else "No compressed run is finished beside raw."
+
+
+def mean_bits(g):
+    return 32 / g.times
 
 
 def published(study):
@@ -101,18 +119,19 @@ def provenance(study):
     if not study.runs:
         return "No run is finished."
     one = study.runs[0]
+    least, most = (f"{pick(float(r['seconds']) for r in study.runs) / 60:.0f}" for pick in (min, max))
     rows = [["runs", f"{count(len(study.runs), 'run')} of {count(len(study.groups), 'setting')}, seeds "
                      f"{', '.join(map(str, study.seeds()))}"],
             ["images", f"{', '.join(study.values('data'))}: {one['train_images']} for training, {one['test_images']} for testing"],
             ["processor", "; ".join(study.values("hardware"))],
             ["threads a rank", ", ".join(study.values("threads"))],
-            ["time of a run", f"{min(float(r['seconds']) for r in study.runs) / 60:.0f} to "
-                              f"{max(float(r['seconds']) for r in study.runs) / 60:.0f} minutes"],
+            ["training of a run", f"{least if least == most else f'{least} to {most}'} minutes, "
+                                  f"{' or '.join(a or '?' for a in study.values('at_once'))} at once"],
             ["built from", ", ".join(study.values("commit"))]]
     return grid(["", ""], rows)
 
 
-TABLES = {"families": families, "others": others, "cuts": cuts, "advice": advice, "published": published,
+TABLES = {"families": families, "others": others, "cuts": cuts, "advice": advice, "ladder": ladder, "published": published,
           "provenance": provenance}
 PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.S)
 
