@@ -84,6 +84,8 @@ class Study:
         return [g for g in self.groups if cut in (None, g.cut) and options in (None, g.options)]
 
     def raw(self, cut, options=""):
+        """With the same options, less the one that means nothing to raw."""
+        options = re.sub(r" ?--raw-epochs[ =]\d+", "", options).strip()
         return next((g for g in self.at(cut, options) if g.wire == "raw"), None)
 
     def of_family(self, name, cut="edge"):

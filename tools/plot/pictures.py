@@ -4,11 +4,12 @@ import statistics
 
 import matplotlib
 
-matplotlib.use("svg")
+matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.patheffects import withStroke  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
+from matplotlib.transforms import Bbox  # noqa: E402
 
 from groups import FAMILIES  # noqa: E402
 from tables import kilo, order  # noqa: E402
@@ -67,9 +68,47 @@ def singles(axes, study, x, y):
     for g in study.others():
         if g.options == "" and y(g) is not None:
             error_bar(axes, x(g), y(g), OTHER, "P")
-            text = axes.annotate(g.wire, (x(g), y(g)[0] + (y(g)[1] or 0)), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8.5, color=OTHER,
-                                 zorder=5)
-            text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+    return [(axes, x(g), y(g), g.wire) for g in study.others() if g.options == "" and y(g) is not None]
+
+
+# Where a name may stand beside its mark: offset in points, horizontal and vertical alignment.
+SIDES = [((0, 7), "center", "bottom"), ((0, -7), "center", "top"), ((8, 0), "left", "center"), ((-8, 0), "right", "center"),
+         ((7, 7), "left", "bottom"), ((-7, 7), "right", "bottom"), ((7, -7), "left", "top"), ((-7, -7), "right", "top"),
+         ((0, 20), "center", "bottom"), ((0, -20), "center", "top"),
+         *(((x, y), "left" if x > 0 else "right", "bottom" if y > 0 else "top") for far in (20, 36)
+           for x, y in ((far, -far), (-far, far), (far, far), (-far, -far)))]
+
+
+def name_marks(figure, marks):
+    """Each name on the first side of its mark where it touches no other name or mark and stays inside."""
+    figure.draw_without_rendering()
+    taken = {}
+    for axes, *_ in marks:
+        if axes not in taken:
+            points = [axes.transData.transform(p) for line in axes.get_lines() if line.get_marker() not in ("None", "_", None)
+                      for p in line.get_xydata()]
+            taken[axes] = [Bbox.from_extents(px - 8, py - 7, px + 8, py + 7) for px, py in points]
+    for axes, x, y, name in marks:
+        best = None
+        for offset, ha, va in SIDES:
+            text = axes.annotate(name, (x, y[0]), xytext=offset, textcoords="offset points", ha=ha, va=va, fontsize=8,
+                                 color=OTHER, zorder=5,
+                                 arrowprops={"arrowstyle": "-", "lw": 0.5, "color": GREY, "shrinkA": 0, "shrinkB": 4}
+                                 if max(map(abs, offset)) > 10 else None)
+            box = text.get_window_extent()
+            inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and axes.bbox.containsy(box.y0) and \
+                axes.bbox.containsy(box.y1)
+            hits = sum(box.overlaps(other) for other in taken[axes]) + 100 * (not inside)
+            if best is None or hits < best[0]:
+                if best:
+                    best[1].remove()
+                best = hits, text, box
+            else:
+                text.remove()
+            if hits == 0:
+                break
+        best[1].set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+        taken[axes].append(best[2])
 
 
 def accuracy(study):
@@ -93,13 +132,15 @@ def accuracy(study):
     def cost(g):
         return g.to(raw)
 
+    marks = []
     for axes, x, y, zero in ((top_rate, rate, reached, raw.mean), (top_bytes, bytes_, reached, raw.mean),
                              (low_rate, rate, cost, 0), (low_bytes, bytes_, cost, 0)):
         axes.axhline(zero, color="black", lw=1.2, zorder=2)
         if raw.spread:
             axes.axhspan(zero - raw.spread, zero + raw.spread, color="black", alpha=0.10, lw=0)
         curves(axes, study, x, y)
-        singles(axes, study, x, y)
+        named = singles(axes, study, x, y)
+        marks += named if axes in (top_bytes, low_bytes) else []  # they stand in the same order on the left
     reference = collections.defaultdict(list)
     for r in study.reference("families"):
         reference[r["family"]].append((float(r["nominal"]), float(r["accuracy"])))
@@ -127,6 +168,7 @@ def accuracy(study):
     n = seeds_text([len(g.rows) for g in study.at("edge", "")])
     bars = "; bars: standard deviation" if any(g.spread for g in study.at("edge", "")) else ""
     figure.suptitle(f"MobileNetV2, cut edge, {recipe_text(study)}; {n}{bars}", fontsize=12)
+    name_marks(figure, marks)
     return figure
 
 
@@ -177,7 +219,7 @@ def training(study):
         grid[lowest, column].set_xlabel("epoch")
         grid[lowest, column].tick_params(labelbottom=True)
     last = max(int(e["epoch"]) for e in study.epochs if e["run"] in {r["run"] for r in raw.rows})
-    grid[0, 0].set_xlim(1, last * 1.34)
+    grid[0, 0].set_xlim(1, last * (1.08 + 0.0185 * max(len(g.wire) for _, groups, _ in panels for g in groups)))
     grid[0, 0].set_xticks(range(1, last + 1, max(1, last // 6)))
     n = seeds_text([len(g.rows) for _, groups, _ in panels for g in groups] + [len(raw.rows)])
     band = "; band: least to most" if any(len(g.rows) > 1 for _, groups, _ in panels for g in groups) else ""

@@ -34,9 +34,9 @@ def overrides(program, settings):
     words = []
     for name, value in settings.items():
         text, expected = str(value), usual.get(name, "0")
-        if name not in SHARED and text != expected and not (is_number(text) and is_number(expected) and
-                                                            float(text) == float(expected)):
-            words += [f"--{name}", text]
+        same = text == expected or (is_number(text) and is_number(expected) and float(text) == float(expected))
+        if name not in SHARED and not same and text != "false":
+            words += [f"--{name}"] + [text] * (text != "true")
     return tuple(words)
 
 
@@ -68,7 +68,7 @@ def read_by_hand(folder, log, program, version):
         b = boundaries.setdefault(int(edge), {"edge": int(edge), "compressed": int(edge) in compressed, "wire": wire})
         b[direction] = {"messages": int(messages), "bytes": int(count), "raw": int(raw)}
     return {"program": "mobilenetv2-cifar10", "version": version,
-            "settings": {k: v if k in ("wire", "cut", "recipe", "schedule") else json.loads(v) for k, v in notes.items()},
+            "settings": {k: json.loads(v) if is_number(v) else v for k, v in notes.items()},
             "data": data[-1][0], "train_images": int(data[-1][1]), "test_images": int(data[-1][2]),
             "images": int(trained[-1]), "accuracy": float(metrics[-1]["accuracy"]),
             "best_accuracy": max(float(m["accuracy"]) for m in metrics),

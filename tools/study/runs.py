@@ -11,6 +11,7 @@ import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
+WHENEVER = 10**6  # seconds: ranks are threads of one process, so none is lost while the process is only stopped or slow
 AT = re.compile(r"^epoch (\d+)/(\d+)\s+(?:(\d+) %\s+)?loss \S+(?:\s+test accuracy (\S+) %)?\s+(\d+) images/s", re.M)
 
 
@@ -99,7 +100,7 @@ class Run:
         notes |= about | {"threads": threads, "commits": [*commits, *({about["commit"]} - set(commits))]}
         write_whole(self.folder / "notes.json", json.dumps(notes, indent=1) + "\n")
         command = [program, "--out", str(self.folder), *(["--resume"] if self.begun() else []), *self.job.words(),
-                   "--threads", str(threads), *(["--data", data] if data else [])]
+                   "--threads", str(threads), "--timeout", str(WHENEVER), *(["--data", data] if data else [])]
         out = open(self.log, "ab")
         self.read_from = out.tell()
         parent = os.getpid()
