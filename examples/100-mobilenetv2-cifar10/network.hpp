@@ -72,6 +72,16 @@ inline const std::vector<Cut>& cuts() {
        {0, 1, 8, 15, 19},
        {0, 1, 2, 3, 0},
        {0, 3}},
+      {"edge-cloud",
+       "conv1, bn1, block 0 | 1-6 | 7-13 | 14-16, conv2 | bn2, linear",
+       {0, 2, 8, 15, 19},
+       {0, 1, 2, 3, 0},
+       {0, 3}},
+      {"cloud-edge",
+       "conv1, bn1 | 0-6 | 7-13 | 14-16 | conv2, bn2, linear",
+       {0, 1, 8, 15, 18},
+       {0, 1, 2, 3, 0},
+       {0, 3}},
       {"two", "conv1, bn1, blocks 0-6 | 7-16, conv2, bn2, linear", {0, 8}, {0, 1}, {0}}};
   return all;
 }
@@ -79,7 +89,10 @@ inline const std::vector<Cut>& cuts() {
 inline const Cut& find_cut(std::string_view name) {
   for (const Cut& cut : cuts())
     if (cut.name == name) return cut;
-  throw pcomp::Error("there is no cut '" + std::string(name) + "': edge, cloud and two are known");
+  std::string known;
+  for (const Cut& cut : cuts())
+    known += (known.empty() ? "" : &cut == &cuts().back() ? " and " : ", ") + std::string(cut.name);
+  throw pcomp::Error("there is no cut '" + std::string(name) + "': " + known + " are known");
 }
 
 /// What crosses a boundary for `samples` images.

@@ -53,15 +53,16 @@ void bind(CLI::App& app, Settings& s) {
   option("--wire", s.wire, "wire of the compressed boundaries, see --list-wires", "NAME",
          known([](const std::string& n) { find_wire(n); }), true)
       ->group(group);
-  option("--cut", s.cut, "edge, cloud: five stages, the first and the last on rank 0; two: two stages",
-         "NAME", known([](const std::string& n) { find_cut(n); }), true)
+  option("--cut", s.cut,
+         "edge, cloud, edge-cloud, cloud-edge: five stages, first and last on rank 0; two: two", "NAME",
+         known([](const std::string& n) { find_cut(n); }), true)
       ->group(group);
   app.add_flag("--list-wires", s.list_wires, "show every wire with its bits per element at this cut, and end")
       ->group(group);
 
   group = "Training (the first line sets the others)";
-  option("--recipe", s.recipe, "quick: minutes on two cores; seed: the published study's", "NAME",
-         CLI::IsMember({"quick", "seed"}).description(""), true)
+  option("--recipe", s.recipe, "smoke: seconds; quick: minutes on two cores; seed: the published study's",
+         "NAME", CLI::IsMember({"smoke", "quick", "seed"}).description(""), true)
       ->group(group);
   option("--epochs", s.epochs, "passes over the images", "N", between(1, most), false)->group(group);
   option("--width", s.width, "multiplies the channels", "X", between(0.05, 4.0), false)->group(group);
@@ -107,17 +108,19 @@ void bind(CLI::App& app, Settings& s) {
 
 std::string recipe_line(const char* name) {
   const Settings r = recipe(name);
+  const std::string images =
+      r.images > 0 ? std::to_string(r.images) + ", " + std::to_string(r.test_images) : "all";
   char line[160];
-  std::snprintf(line, sizeof line, "%-6s %7g %7d %6d %14d %4g %7d %9g %13g\n", name, r.width, r.epochs,
-                r.batch, r.micro_batches, r.lr, r.warmup, r.momentum, r.weight_decay);
+  std::snprintf(line, sizeof line, "%-6s %7g %7d %6d %14d %4g %7d %9g %13g  %s\n", name, r.width, r.epochs,
+                r.batch, r.micro_batches, r.lr, r.warmup, r.momentum, r.weight_decay, images.c_str());
   return line;
 }
 
 std::unique_ptr<CLI::App> make_app(Settings& s) {
   auto app = std::make_unique<CLI::App>("Trains MobileNetV2 on CIFAR-10 through compressed boundaries.",
                                         "mobilenetv2-cifar10");
-  app->footer("recipe   width  epochs  batch  micro-batches   lr  warmup  momentum  weight-decay\n" +
-              recipe_line("quick") + recipe_line("seed"));
+  app->footer("recipe   width  epochs  batch  micro-batches   lr  warmup  momentum  weight-decay  images\n" +
+              recipe_line("smoke") + recipe_line("quick") + recipe_line("seed"));
   app->get_formatter()->column_width(28);
   app->set_help_flag("-h,--help", "this text, and end")->group("Data and results");
   bind(*app, s);
@@ -161,7 +164,10 @@ std::string unknown(const CLI::App& app) {
 Settings recipe(const std::string& name) {
   Settings s;
   s.recipe = name;
-  if (name == "seed") {
+  if (name == "smoke") {
+    s.width = 0.05, s.batch = 32, s.epochs = 2;
+    s.images = 128, s.test_images = 64;
+  } else if (name == "seed") {
     s.width = 1, s.lr = 0.4, s.batch = 1024, s.micro_batches = 4, s.weight_decay = 1e-4;
     s.epochs = 200, s.warmup = 20;
   }

@@ -26,6 +26,7 @@
 #include "model.hpp"
 #include "progress.hpp"
 #include "recipe.hpp"
+#include "summary.hpp"
 #include "wires.hpp"
 
 namespace cifar {
@@ -286,6 +287,20 @@ class Run {
     pcomp::write_whole(folder_ / "metrics.csv", csv.str());
   }
 
+  void write_summary(const pcomp::Report& traffic) const {
+    Summary s{settings_, cut_, traffic};
+    s.data = data_.what;
+    s.train_images = images_, s.test_images = tested();
+    s.ranks = engine_.schedule().ranks;
+    s.images = state_.images;
+    s.accuracy = state_.metrics.back().accuracy;
+    for (const Metrics& m : state_.metrics) {
+      s.best_accuracy = std::max(s.best_accuracy, m.accuracy);
+      s.seconds += m.seconds;
+    }
+    pcomp::write_whole(folder_ / "run.json", to_json(s));
+  }
+
   void conclude() {
     const pcomp::Report since_start = pcomp::total_report(engine_);
     pcomp::Report traffic = since_start;
@@ -295,6 +310,7 @@ class Run {
       if (prints_) pcomp::write_whole(settings_.trace, pcomp::ChromeTrace()(trace));
     }
     if (!prints_) return;
+    write_summary(traffic);
     const auto best =
         std::max_element(state_.metrics.begin(), state_.metrics.end(),
                          [](const Metrics& a, const Metrics& b) { return a.accuracy < b.accuracy; });

@@ -173,7 +173,8 @@ TEST_CASE("The network's table has MobileNetV2's stages") {
   CHECK(to_string(activation(units, find_cut("cloud"), 0, 64)) == "64x32x32x32");
   CHECK(to_string(activation(units, find_cut("cloud"), 3, 64)) == "64x1280x4x4");
   CHECK(mobilenetv2(0.25)[1].out == 8);
-  CHECK(error_of([] { find_cut("middle"); }) == "there is no cut 'middle': edge, cloud and two are known");
+  CHECK(error_of([] { find_cut("middle"); }) ==
+        "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge and two are known");
 }
 
 TEST_CASE("Wires are found by name, and a mistyped one suggests the right one") {
@@ -196,6 +197,12 @@ TEST_CASE("Options: recipes, what overrides them, and what a saved run does not 
   CHECK(seed.settings.lr == 0.4);
   CHECK(seed.settings.weight_decay == 1e-4);
   CHECK(seed.settings.given == std::vector<std::string>{"recipe", "width"});
+
+  const Settings smoke = recipe("smoke");
+  CHECK(smoke.width == 0.05);
+  CHECK(smoke.images == 128);
+  CHECK(smoke.test_images == 64);
+  CHECK(resumed(read({"--resume"}).settings, identity(smoke)).images == 128);
 
   const auto saved = identity(read({"--wire", "quant4", "--lr", "0.07"}).settings);
   const Settings again = resumed(read({"--resume", "--threads", "2"}).settings, saved);

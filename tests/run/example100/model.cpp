@@ -67,6 +67,8 @@ TEST_CASE("MobileNetV2 has 2,296,922 parameters, and the same ones at every cut"
   CHECK(count == 2296922);
   const auto small = parameters(0.25, find_cut("edge"), 7);
   CHECK(equal(parameters(0.25, find_cut("cloud"), 7), small));
+  CHECK(equal(parameters(0.25, find_cut("edge-cloud"), 7), small));
+  CHECK(equal(parameters(0.25, find_cut("cloud-edge"), 7), small));
   CHECK(equal(parameters(0.25, find_cut("two"), 7), small));
   CHECK_FALSE(equal(parameters(0.25, find_cut("two"), 8), small));
 }

@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""plots.py RESULTS: every picture of the smoke study can be drawn, and a change of the results makes it stale."""
+import pathlib
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as xml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools" / "plot"))
+import python  # noqa: E402
+
+results = pathlib.Path(sys.argv[1])
+if not (program := python.find(ROOT / "build")):
+    print("skipped: no Python with matplotlib was found; ./dev plot installs one")
+    sys.exit(77)
+
+
+def plot(*words, code=0):
+    done = subprocess.run([program, str(ROOT / "tools/plot/run.py"), "--recipe", "smoke", *words], capture_output=True, text=True)
+    if done.returncode != code:
+        sys.exit(f"{words}: {done.returncode}, not {code}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+with tempfile.TemporaryDirectory() as base:
+    copy, document = pathlib.Path(base) / "results", pathlib.Path(base) / "study.md"
+    copy.mkdir()
+    for file in results.glob("*.csv"):
+        (copy / file.name).write_text(file.read_text())
+    document.write_text("".join(f"<!-- table {name} -->\n<!-- end -->\n" for name in ("families", "others", "cuts", "advice", "ladder",
+                                                                                      "published", "provenance")))
+    where = ("--results", str(copy), "--out", base, "--document", str(document))
+    text = plot(*where)
+    for name in ("accuracy", "training"):
+        if len(list(xml.parse(f"{base}/smoke-{name}.svg").getroot().iter())) < 100:
+            sys.exit(f"{name}.svg: hardly anything is drawn")
+        if not pathlib.Path(f"{base}/smoke-{name}.png").read_bytes().startswith(b"\x89PNG"):
+            sys.exit(f"{name}.png is none")
+    if "cuts: the results do not suffice" not in text:
+        sys.exit(f"one cut is no study of cuts, but\n{text}")
+    if "| `topk10-quant8` | 0.025 |" not in document.read_text():
+        sys.exit(f"the table lacks a wire\n{document.read_text()}")
+    plot("--check", *where)
+    runs = copy / "smoke.csv"
+    runs.write_text(runs.read_text().replace(",drawings,", ",sketches,"))
+    said = plot("--check", *where, code=1)
+    if "smoke-accuracy.svg" not in said or "smoke-training.png" not in said or "its tables" not in said:
+        sys.exit(f"stale pictures or tables are not seen\n{said}")
+print("pictures and tables of the smoke study")

@@ -1,0 +1,110 @@
+"""Runs that differ by their seed alone, as one: mean, spread, and the difference to raw on the same seeds."""
+import dataclasses
+import pathlib
+import re
+import statistics
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools" / "study"))
+import results  # noqa: E402
+
+# The published study's, in its order; a wire's family is that of its name.
+FAMILIES = {"TopK": r"topk\d+", "Downsample": r"downsample\d+", "Quant": r"quant\d+",
+            "TopK then Quant 8": r"topk\d+-quant8", "TopK then Quant 16": r"topk\d+-quant16"}
+
+
+def family(wire):
+    return next((name for name, pattern in FAMILIES.items() if re.fullmatch(pattern, wire)), None)
+
+
+@dataclasses.dataclass
+class Group:
+    """Of one wire, cut and set of options."""
+    wire: str
+    cut: str
+    options: str
+    rows: list
+
+    def one(self, column):
+        return float(self.rows[0][column])
+
+    @property
+    def family(self):
+        return family(self.wire)
+
+    @property
+    def by_seed(self):
+        return {r["seed"]: 100 * float(r["accuracy"]) for r in self.rows}
+
+    @property
+    def mean(self):
+        return statistics.mean(self.by_seed.values())
+
+    @property
+    def spread(self):
+        """Standard deviation over the seeds; None for one."""
+        return statistics.stdev(self.by_seed.values()) if len(self.rows) > 1 else None
+
+    @property
+    def bytes(self):
+        """For each image trained, activations and gradients of the compressed boundaries together."""
+        return self.one("forward_bytes_per_image") + self.one("gradient_bytes_per_image")
+
+    @property
+    def times(self):
+        """How many times fewer bytes than raw."""
+        return self.one("raw_bytes_per_image") / self.bytes
+
+    def to(self, raw):
+        """Mean and spread of the difference to raw, seed by seed; None without a seed in common."""
+        if raw is None:
+            return None
+        differences = [a - raw.by_seed[s] for s, a in self.by_seed.items() if s in raw.by_seed]
+        if not differences:
+            return None
+        return statistics.mean(differences), statistics.stdev(differences) if len(differences) > 1 else None
+
+
+class Study:
+    """All finished runs of a recipe, and what was published."""
+
+    def __init__(self, folder, recipe):
+        done = results.Results(folder)
+        self.recipe, self.folder = recipe, folder
+        self.runs = done.runs(recipe)
+        self.epochs = done.epochs(recipe)
+        self.published = results.read_csv(ROOT / "docs" / "study" / "published.csv")
+        groups = {}
+        for r in self.runs:
+            groups.setdefault((r["wire"], r["cut"], r["options"]), []).append(r)
+        self.groups = [Group(*key, rows) for key, rows in groups.items()]
+
+    def at(self, cut=None, options=None):
+        return [g for g in self.groups if cut in (None, g.cut) and options in (None, g.options)]
+
+    def raw(self, cut, options=""):
+        """With the same options, less the one that means nothing to raw."""
+        options = re.sub(r" ?--raw-epochs[ =]\d+", "", options).strip()
+        return next((g for g in self.at(cut, options) if g.wire == "raw"), None)
+
+    def of_family(self, name, cut="edge"):
+        """Its curve, from few bytes to many."""
+        return sorted((g for g in self.at(cut, "") if g.family == name), key=lambda g: g.bytes)
+
+    def others(self, cut="edge"):
+        """What the published study does not have."""
+        return sorted((g for g in self.at(cut) if g.wire != "raw" and (g.family is None or g.options)),
+                      key=lambda g: (g.options, g.bytes))
+
+    def reference(self, study):
+        return [r for r in self.published if r["study"] == study]
+
+    def published_raw(self):
+        return statistics.mean(float(r["accuracy"]) for r in self.reference("raw"))
+
+    def seeds(self):
+        return sorted({int(r["seed"]) for r in self.runs})
+
+    def values(self, column):
+        return sorted({r[column] for r in self.runs})

@@ -1,0 +1,145 @@
+"""The tables of docs/study.md, each between <!-- table NAME --> and <!-- end -->."""
+import re
+
+from groups import FAMILIES
+
+TARGETS = (4, 10, 20, 40, 80)
+BITS = (8.5, 4.5, 2, 1, 0.5)
+
+
+def kilo(x):
+    return f"{x:.0f} B" if x < 1000 else f"{x / 1000:.3g} kB"
+
+
+def share(g):
+    return "1" if g.times < 1.05 else f"1/{g.times:.1f}" if g.times < 10 else f"1/{g.times:.0f}"
+
+
+def with_spread(value, spread, sign=""):
+    return f"{value:{sign}.2f}" + (f" ± {spread:.2f}" if spread is not None else "")
+
+
+def difference(g, raw):
+    found = g.to(raw)
+    return with_spread(*found, sign="+") if found else ""
+
+
+def grid(head, rows):
+    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head),
+                      *("| " + " | ".join(r) + " |" for r in rows)])
+
+
+def count(n, what):
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def cells(g, raw):
+    rate = g.one("nominal_forward"), g.one("nominal_gradient")
+    name = f"`{g.wire}`" + (f" `{g.options}`" if g.options else "")
+    return [name, f"{rate[0]:.4g}" if rate[0] == rate[1] else f"{rate[0]:.4g} / {rate[1]:.4g}",
+            f"{g.one('forward_bits'):.3g} / {g.one('gradient_bits'):.3g}", kilo(g.bytes), share(g),
+            with_spread(g.mean, g.spread), "" if g.wire == "raw" else difference(g, raw), str(len(g.rows))]
+
+
+HEAD = ["`--wire`", "nominal rate", "bits an element, activation / gradient", "bytes an image, both ways", "of raw",
+        "accuracy, %", "to raw, points", "seeds"]
+
+
+def families(study):
+    raw = study.raw("edge")
+    groups = ([raw] if raw else []) + [g for name in FAMILIES for g in reversed(study.of_family(name))]
+    return grid(HEAD, [cells(g, raw) for g in groups]) if groups else "No run is finished: `./dev study families`."
+
+
+def others(study):
+    rows = []
+    for options in sorted({g.options for g in study.others()}):
+        raw = study.raw("edge", options)
+        rows += [cells(raw, raw)] if raw and options else []
+        rows += [cells(g, raw) for g in study.others() if g.options == options]
+    return grid(HEAD, rows) if rows else "No run is finished: `./dev study ablations`."
+
+
+def cuts(study):
+    rows = []
+    for g in sorted(study.at(None, ""), key=lambda g: (list(order).index(g.cut) if g.cut in order else 9, g.bytes)):
+        wires_elsewhere = {o.cut for o in study.at(None, "") if o.wire == g.wire}
+        if len(wires_elsewhere) > 1:
+            theirs = [r["accuracy"] for r in study.reference("cuts") if (r["wire"], r["cut"]) == (g.wire, g.cut)]
+            rows.append([f"`{g.cut}`", order.get(g.cut, ""), f"`{g.wire}`", kilo(g.bytes), with_spread(g.mean, g.spread),
+                         "" if g.wire == "raw" else difference(g, study.raw(g.cut)), str(len(g.rows)), *(theirs or [""])])
+    head = ["`--cut`", "first:last", "`--wire`", "bytes an image, both ways", "accuracy, %", "to raw at this cut, points",
+            "seeds", "published, %"]
+    picture = f"![Accuracy and bytes at each cut](study/{study.recipe}-cuts.svg)\n\n"
+    return picture + grid(head, rows) if rows else "No two cuts have finished runs of one wire: `./dev study cuts`."
+
+
+order = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "two": ""}
+
+
+def advice(study):
+    """For each share of raw the most accurate wire that needs no more than about that."""
+    raw, rows = study.raw("edge"), []
+    # Neither more training nor a pipeline without overlap is a way to save bytes.
+    candidates = [g for g in study.at("edge") if g.to(raw) and not re.search("--epochs|--micro-batches", g.options)]
+    for target in TARGETS:
+        if fit := [g for g in candidates if g.times >= 0.95 * target]:
+            best = max(fit, key=lambda g: g.mean)
+            rows.append([f"1/{target}", " ".join([f"`{best.wire}`", *([f"`{best.options}`"] * bool(best.options))]), share(best),
+                         kilo(best.bytes), difference(best, raw), str(len(best.rows))])
+    head = ["about, of raw", "use `--wire`", "of raw", "bytes an image", "costs, points", "seeds"]
+    return grid(head, rows) if rows else "No compressed run is finished beside raw."
+
+
+def ladder(study):
+    """At most so many bits an element, activation and gradient together halved: the three most accurate, best first."""
+    rows = []
+    for above, bits in zip(BITS[1:] + (0,), BITS):
+        fit = [(g, g.to(study.raw("edge", g.options))) for g in study.at("edge") if g.wire != "raw"]
+        fit = sorted(((g, d) for g, d in fit if d and above < mean_bits(g) <= bits), key=lambda f: -f[1][0])
+        rows += [[f"{above:g} to {bits:g}" if above else f"to {bits:g}", " ".join([f"`{g.wire}`", *filter(None, [g.options])]),
+                  f"{mean_bits(g):.3g}", difference(g, study.raw("edge", g.options)), str(len(g.rows))] for g, d in fit[:3]]
+    head = ["bits an element", "`--wire`", "has", "to raw, points", "seeds"]
+    return grid(head, rows) if rows else "No compressed run is finished beside raw."
+
+
+def mean_bits(g):
+    return 32 / g.times
+
+
+def published(study):
+    rows = []
+    for r in study.reference("families"):
+        rows.append([r["family"], f"`{r['wire']}`", r["nominal"], r["accuracy"],
+                     f"{float(r['accuracy']) - study.published_raw():+.2f}"])
+    return grid(["family", "our `--wire`", "nominal rate", "accuracy, %", "to the middle of its raw runs"], rows)
+
+
+def provenance(study):
+    if not study.runs:
+        return "No run is finished."
+    one = study.runs[0]
+    least, most = (f"{pick(float(r['seconds']) for r in study.runs) / 60:.0f}" for pick in (min, max))
+    rows = [["runs", f"{count(len(study.runs), 'run')} of {count(len(study.groups), 'setting')}, seeds "
+                     f"{', '.join(map(str, study.seeds()))}"],
+            ["images", f"{', '.join(study.values('data'))}: {one['train_images']} for training, {one['test_images']} for testing"],
+            ["processor", "; ".join(study.values("hardware"))],
+            ["threads a rank", ", ".join(study.values("threads"))],
+            ["training of a run", f"{least if least == most else f'{least} to {most}'} minutes, "
+                                  f"{' or '.join(a or '?' for a in study.values('at_once'))} at once"],
+            ["built from", ", ".join(study.values("commit"))]]
+    return grid(["", ""], rows)
+
+
+TABLES = {"families": families, "others": others, "cuts": cuts, "advice": advice, "ladder": ladder, "published": published,
+          "provenance": provenance}
+PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def fill(text, study):
+    """The document with every table as the results have it now."""
+    def table(match):
+        if match[2] not in TABLES:
+            raise ValueError(f"there is no table '{match[2]}': {', '.join(TABLES)} are known")
+        return f"{match[1]}{TABLES[match[2]](study)}\n{match[3]}"
+    return PLACE.sub(table, text)

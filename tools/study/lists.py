@@ -1,0 +1,119 @@
+"""Lists of runs: a line each of WIRES CUTS RECIPES SEEDS [OPTIONS OF THE PROGRAM], every combination a run."""
+import dataclasses
+import pathlib
+import re
+import subprocess
+
+HERE = pathlib.Path(__file__).resolve().parent / "lists"
+
+
+class ListError(Exception):
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One training run, told apart by all that decides its numbers."""
+    wire: str
+    cut: str
+    recipe: str
+    seed: int
+    options: tuple = ()
+
+    @property
+    def name(self):
+        """Of its folder: wire-cut-recipe-sSEED, then the options without their dashes."""
+        more = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(self.options)).strip("-")
+        return f"{self.wire}-{self.cut}-{self.recipe}-s{self.seed}" + (f"-{more}" if more else "")
+
+    def words(self):
+        return ["--wire", self.wire, "--cut", self.cut, "--recipe", self.recipe, "--seed", str(self.seed), *self.options]
+
+
+def seeds(text, where):
+    found = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise ListError(f"{where}: seeds '{text}': expected numbers and ranges, such as 1-3 or 1,2,5")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return found
+
+
+def read(file):
+    """Its jobs, all of the lowest seed first; the list's first comment says what it is for."""
+    about, jobs = "", []
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        if line.startswith("#") and not about:
+            about = line.lstrip("# ")
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        where = f"{file.name}:{number}"
+        if len(words) < 4 or any(w.startswith("-") for w in words[:4]) or (words[4:] and not words[4].startswith("--")):
+            raise ListError(f"{where}: expected WIRES CUTS RECIPES SEEDS [--OPTION VALUE ...], got '{line.strip()}'")
+        jobs += [Job(wire, cut, recipe, seed, tuple(words[4:])) for seed in seeds(words[3], where)
+                 for recipe in words[2].split(",") for cut in words[1].split(",") for wire in words[0].split(",")]
+    if not jobs:
+        raise ListError(f"{file.name}: there is no run in it")
+    return about, sorted(dict.fromkeys(jobs), key=lambda job: job.seed)
+
+
+def find(name):
+    """A list by its name in lists/ or by its path."""
+    for file in (HERE / f"{name}.txt", pathlib.Path(name)):
+        if file.is_file():
+            return file
+    known = ", ".join(sorted(f.stem for f in HERE.glob("*.txt")))
+    raise ListError(f"there is no list '{name}': {known} are known, and a file may be named by its path")
+
+
+def read_all(names):
+    jobs = [job for name in names for job in read(find(name))[1]]
+    return sorted(dict.fromkeys(jobs), key=lambda job: job.seed)
+
+
+class Program:
+    """What mobilenetv2-cifar10 says of itself."""
+
+    def __init__(self, path):
+        self.path = path
+        self.told = {}
+
+    def wires(self, *options):
+        """The text of --list-wires, which every mistake in the options ends with its own line."""
+        if options not in self.told:
+            try:
+                done = subprocess.run([self.path, "--list-wires", *options], capture_output=True, text=True)
+            except OSError as e:
+                raise ListError(f"{self.path}: {e.strerror}: ./dev study builds it") from e
+            if done.returncode:
+                raise ListError(f"{' '.join(options)}: {done.stderr.strip() or done.stdout.strip()}")
+            self.told[options] = done.stdout
+        return self.told[options]
+
+    def compressed(self, cut):
+        """The boundaries of a cut that carry the chosen wire."""
+        return [int(b) for b in re.findall(r"boundary (\d+)", self.wires("--cut", cut))]
+
+    def recipe(self, name):
+        """What --help says that a recipe sets, by the options' names; None for a name that it does not know."""
+        if "--help" not in self.told:
+            self.told["--help"] = subprocess.run([self.path, "--help"], capture_output=True, text=True).stdout
+        lines = self.told["--help"].splitlines()
+        head = next((line.split() for line in lines if line.startswith("recipe ")), [])
+        for line in lines:
+            words = line.replace(", ", ",").split()
+            if words[:1] == [name] and len(words) == len(head):
+                found = dict(zip(head, words))
+                images = found["images"].split(",") if found["images"] != "all" else ["0", "0"]
+                return found | {"images": images[0], "test-images": images[1]}
+        return None
+
+    def check(self, jobs):
+        """Every wire, cut, recipe and option is known, before anything is started."""
+        for job in jobs:
+            table = self.wires("--cut", job.cut, "--recipe", job.recipe, *job.options)
+            if job.wire not in re.findall(r"^\S+", table, re.M):
+                self.wires("--wire", job.wire)  # ends with the name that was meant
+                raise ListError(f"--wire {job.wire}: --list-wires does not show it")

@@ -1,0 +1,47 @@
+"""What this machine is and bears."""
+import os
+import pathlib
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUSY = 2  # cores that one run of four ranks keeps busy: the bubble, and stages of different cost
+PEAK_MB = {"smoke": 500, "quick": 1100, "seed": 24000}  # until a finished run says better; seed is an estimate
+
+
+def git(*words):
+    done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def commit():
+    """What the program is built from; '-changed' where its sources are not as committed."""
+    sources = ("include", "examples/100-mobilenetv2-cifar10", "CMakeLists.txt", "cmake")
+    changed = git("status", "--porcelain", "--", *sources)
+    return (git("rev-parse", "--short=7", "HEAD") or "unknown") + ("-changed" if changed else "")
+
+
+def hardware():
+    name = "a processor without a name"
+    for line in open("/proc/cpuinfo"):
+        if line.startswith(("model name", "Model")):
+            name = line.split(":", 1)[1].strip()
+            break
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+
+
+def this_machine():
+    """Its processor, and how many runs at once keep that busy."""
+    return hardware(), max(1, len(os.sched_getaffinity(0)) // BUSY)
+
+
+def available_mb():
+    for line in open("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    return 1 << 30
+
+
+def at_once(jobs, done):
+    """How many runs the cores and the memory bear."""
+    most = max((done.peak_mb(recipe) or PEAK_MB.get(recipe, 1100)) for recipe in {job.recipe for job in jobs})
+    return max(1, min(this_machine()[1], int(0.9 * available_mb() / most)))

@@ -1,0 +1,124 @@
+"""What finished runs came to: one CSV with a line a run, one with a line an epoch, of each recipe."""
+import csv
+import fcntl
+import io
+import json
+import os
+import pathlib
+import statistics
+
+from rates import nominal
+from runs import write_whole
+
+RUNS = ["run", "wire", "cut", "recipe", "seed", "options", "codec", "nominal_forward", "nominal_gradient",
+        "forward_bits", "gradient_bits", "forward_bytes_per_image", "gradient_bytes_per_image", "raw_bytes_per_image",
+        "accuracy", "best_accuracy", "epochs", "images", "train_images", "test_images", "data", "threads", "at_once",
+        "hardware", "seconds", "peak_mb", "version", "commit"]
+METRICS = ["epoch", "loss", "accuracy", "lr", "seconds", "images_per_second", "forward_bytes", "gradient_bytes"]
+
+
+def short(x):
+    return f"{x:.6g}"
+
+
+def row(job, told, notes):
+    """One line of the runs' CSV. The bytes are those of the boundaries that carry the chosen wire, in training."""
+    boundaries = [b for b in told["boundaries"] if b["compressed"]]
+    images = told["images"]
+
+    def total(direction, what):
+        return sum(b[direction][what] for b in boundaries)
+
+    rates = nominal(boundaries[0]["wire"])
+    return {
+        "run": job.name, "wire": job.wire, "cut": job.cut, "recipe": job.recipe, "seed": str(job.seed),
+        "options": " ".join(job.options), "codec": boundaries[0]["wire"],
+        "nominal_forward": short(rates[0]), "nominal_gradient": short(rates[1]),
+        "forward_bits": short(32 * total("forward", "bytes") / total("forward", "raw")),
+        "gradient_bits": short(32 * total("gradient", "bytes") / total("gradient", "raw")),
+        "forward_bytes_per_image": short(total("forward", "bytes") / images),
+        "gradient_bytes_per_image": short(total("gradient", "bytes") / images),
+        "raw_bytes_per_image": short((total("forward", "raw") + total("gradient", "raw")) / images),
+        "accuracy": short(told["accuracy"]), "best_accuracy": short(told["best_accuracy"]),
+        "epochs": str(told["settings"]["epochs"]), "images": str(images),
+        "train_images": str(told["train_images"]), "test_images": str(told["test_images"]),
+        # Without the folder, which is nobody else's.
+        "data": "CIFAR-10" if told["data"].startswith("CIFAR-10") else "drawings",
+        "threads": str(notes["threads"]), "at_once": str(notes.get("at_once", "")), "hardware": notes["hardware"],
+        "seconds": short(told["seconds"]), "peak_mb": str(notes.get("peak_mb", "")), "version": told["version"],
+        "commit": "+".join(notes["commits"]),
+    }
+
+
+def read_csv(file):
+    if not file.exists():
+        return []
+    with open(file, newline="") as f:
+        return list(csv.DictReader(f))
+
+
+def to_csv(rows, columns):
+    text = io.StringIO()
+    out = csv.DictWriter(text, columns, lineterminator="\n")
+    out.writeheader()
+    out.writerows(rows)
+    return text.getvalue()
+
+
+class Results:
+    """The folder of the CSVs: RECIPE.csv and RECIPE-epochs.csv."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+
+    def recipes(self):
+        return sorted(f.stem for f in self.folder.glob("*.csv") if not f.stem.endswith("-epochs"))
+
+    def runs(self, recipe):
+        return read_csv(self.folder / f"{recipe}.csv")
+
+    def epochs(self, recipe):
+        return read_csv(self.folder / f"{recipe}-epochs.csv")
+
+    def all_runs(self):
+        return [r for recipe in self.recipes() for r in self.runs(recipe)]
+
+    def has(self, job):
+        return any(r["run"] == job.name for r in self.runs(job.recipe))
+
+    def add(self, run):
+        """Takes a finished run in; one that was there before under its name is replaced."""
+        job = run.job
+        told = json.loads((run.folder / "run.json").read_text())
+        new = row(job, told, run.notes())
+        epochs = [{"run": job.name} | e for e in read_csv(run.folder / "metrics.csv")]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two runners may end runs at the same moment
+            for name, columns, fresh in ((job.recipe, RUNS, [new]), (f"{job.recipe}-epochs", ["run", *METRICS], epochs)):
+                file = self.folder / f"{name}.csv"
+                kept = [r for r in read_csv(file) if r["run"] != job.name]
+                merged = sorted([*kept, *fresh], key=lambda r: (r["run"], int(r.get("epoch") or 0)))
+                text = to_csv(merged, columns)
+                if not file.exists() or file.read_text() != text:
+                    write_whole(file, text)
+        finally:
+            os.close(lock)
+
+    def seconds(self, job, jobs, machine):
+        """What a run like this should take with `jobs` at once, from those that this machine has finished: the same wire
+        and cut, else the same recipe; None without one.
+
+        `machine` is the processor's name and how many runs keep it busy: more of them share what it gives.
+        """
+        hardware, full = machine
+        rows = [r for r in self.runs(job.recipe) if r["options"] == " ".join(job.options) and r["hardware"] == hardware]
+        like = [r for r in rows if r["wire"] == job.wire and r["cut"] == job.cut] or rows
+        if not like:
+            return None
+        return statistics.mean(float(r["seconds"]) * (jobs / int(r["at_once"]) if int(r["at_once"] or 0) >= full else 1)
+                               for r in like)
+
+    def peak_mb(self, recipe):
+        return max((int(r["peak_mb"]) for r in self.runs(recipe) if r["peak_mb"]), default=None)

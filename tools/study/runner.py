@@ -1,0 +1,128 @@
+"""Keeps as many runs going as it may, says how far they are, and collects what they came to."""
+import signal
+import time
+
+import machine
+from screen import Screen, time_text
+
+
+class Runner:
+    def __init__(self, args, runs, done):
+        self.args, self.done = args, done
+        self.waiting = list(runs)  # in order
+        self.elsewhere = []  # another runner's
+        self.running, self.failed, self.finished = [], [], 0
+        self.signals = 0
+        self.machine = machine.this_machine()
+        self.screen = Screen(max(len(run.name) for run in runs))
+        self.about = {"commit": machine.commit(), "hardware": self.machine[0], "at_once": args.jobs}
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(s, self.on_signal)
+
+    def on_signal(self, number, _):
+        self.signals += 1
+        self.code = 128 + number
+
+    def go(self):
+        looked = 0.0
+        while (self.waiting or self.running or self.elsewhere) and not self.signals:
+            now = time.monotonic()
+            if self.elsewhere and now - looked > 1:
+                self.waiting, self.elsewhere, looked = self.waiting + self.elsewhere, [], now
+            self.fill()
+            self.poll()
+            self.screen.draw(self.running, self.foot())
+            time.sleep(0.2)
+        if self.signals:
+            return self.end_children()
+        self.screen.wipe()
+        return self.conclude()
+
+    def fill(self):
+        while self.waiting and len(self.running) < self.args.jobs:
+            run = self.waiting.pop(0)
+            if not run.take():
+                if not getattr(run, "was_elsewhere", False):
+                    self.screen.say(run.name, "is another runner's: waits for it")
+                run.was_elsewhere = True
+                self.elsewhere.append(run)
+            elif run.finished():
+                run.release()
+                self.collect(run, "was finished")
+            else:
+                way = run.way()
+                run.start(self.args.program, self.args.threads, self.args.data, self.about)
+                self.running.append(run)
+                if not self.screen.live:
+                    self.screen.say(run.name, way)
+
+    def poll(self):
+        for run in list(self.running):
+            why = run.poll()
+            if run.look() and not self.screen.live:
+                self.screen.say(run.name, f"epoch {run.epoch}/{run.epochs}  accuracy {run.accuracy} %  {run.rate} images/s")
+            if why is None:
+                continue
+            self.running.remove(run)
+            if why:
+                run.fail(why)
+                self.failed.append((run, why))
+                self.screen.say(run.name, f"FAILED: {why}")
+            else:
+                self.collect(run, "finished")
+            run.release()
+
+    def collect(self, run, what):
+        try:
+            self.done.add(run)
+        except (ValueError, KeyError, OSError) as e:
+            self.failed.append((run, f"its results: {e}"))
+            self.screen.say(run.name, f"FAILED: its results: {e}")
+            return
+        self.finished += 1
+        row = next(r for r in self.done.runs(run.job.recipe) if r["run"] == run.name)
+        both = sum(float(row[f"{way}_bytes_per_image"]) for way in ("forward", "gradient"))
+        self.screen.say(run.name, f"{what}: accuracy {100 * float(row['accuracy']):.2f} %, {both / 1000:.3g} kB an image, "
+                                  f"{time_text(float(row['seconds']))}")
+
+    def foot(self):
+        facts = [f"{self.finished} finished", f"{len(self.running)} running", f"{len(self.waiting)} to come"]
+        facts += [f"{len(self.elsewhere)} at another runner"] * bool(self.elsewhere)
+        facts += [f"{len(self.failed)} failed"] * bool(self.failed)
+        known = [self.done.seconds(run.job, self.args.jobs, self.machine) for run in self.waiting]
+        now = [run.left() for run in self.running]
+        if None not in known and None not in now:
+            facts.append(f"about {time_text((sum(known) + sum(now)) / self.args.jobs)} left")
+        return ", ".join(facts)
+
+    def end_children(self):
+        """They end after their step, their last whole epoch is kept; at a second signal, at once."""
+        self.screen.wipe()
+        print("study: ending the runs after their step (again: at once)", flush=True)
+        for run in self.running:
+            run.process.send_signal(signal.SIGINT)
+        limit = time.monotonic() + 60
+        while self.running:
+            if self.signals > 1 or time.monotonic() > limit:
+                for run in self.running:
+                    run.process.kill()
+            for run in list(self.running):
+                why = run.poll()
+                if why is not None:
+                    self.running.remove(run)
+                    if not why:
+                        self.collect(run, "finished")
+                    run.release()
+            time.sleep(0.05)
+        print(f"study: stopped; every run is kept up to its last whole epoch in {self.args.out}\n"
+              f"go on with: {self.args.again}", flush=True)
+        return self.code
+
+    def conclude(self):
+        print(f"{self.finished} finished{f', {len(self.failed)} failed' if self.failed else ''}; results in "
+              f"{self.args.results}", flush=True)
+        for run, why in self.failed:
+            print(f"failed: {run.name}: {why}\n        all it said: {run.log}", flush=True)
+        if self.failed:
+            print(f"try them again with: {self.args.again}", flush=True)
+        return 1 if self.failed else 0
