@@ -35,11 +35,11 @@ int main(int argc, char** argv) try {
   app.add_flag("--plain-malloc", plain_malloc, "leave glibc's thresholds alone");
   app.add_option("--trace", trace, "the last step, for https://ui.perfetto.dev");
   CLI11_PARSE(app, argc, argv);
-  if (!plain_malloc) pcomp::keep_memory();
 
   const cifar::Cut cut{"", "", {0, after + 2}, {0, 1}, {0}};
   pcomp::World world = pcomp::World::from_env();
   world.threads_per_rank = threads;
+  if (!plain_malloc) pcomp::keep_memory(world.processes() ? 1 : 2);
   auto table = schedule == "1f1b" ? make_schedule(pcomp::OneFOneB{}, 2, micros)
                                   : make_schedule(pcomp::GPipe{}, 2, micros);
   pcomp::Engine engine(world, cifar::stages(width, cut, 1), {cifar::find_wire(wire).ops}, std::move(table));

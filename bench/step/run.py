@@ -14,8 +14,10 @@ from contender import Contender, rounds_in_turn
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = ROOT / "bench" / "step"
 # What pcomp::keep_memory sets, for a program that does not.
-KEEP = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=1073741824:"
-                          "glibc.malloc.arena_max=1"}
+def keep(arenas):
+    return {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=1073741824:"
+                              f"glibc.malloc.arena_max={arenas}"}
+
 
 
 def contenders(args, job, build, python):
@@ -27,10 +29,10 @@ def contenders(args, job, build, python):
         "pcomp": lambda: Contender(ours, 2),
         "pcomp, glibc's": lambda: Contender([*ours, "--plain-malloc"], 2),
         "peer, glibc's": lambda: Contender(peer, 2),
-        "peer": lambda: Contender(peer, 2, KEEP),
+        "peer": lambda: Contender(peer, 2, keep(1)),
         "pcomp, threads": lambda: Contender(ours, 1),
         "torchgpipe, glibc's": lambda: Contender([python, str(HERE / "torchgpipe_peer.py"), *one], 1),
-        "torchgpipe": lambda: Contender([python, str(HERE / "torchgpipe_peer.py"), *one], 1, KEEP),
+        "torchgpipe": lambda: Contender([python, str(HERE / "torchgpipe_peer.py"), *one], 1, keep(2)),
     }
     return {name: make for name, make in all_of_them.items() if not args.only or name in args.only.split(";")}
 

@@ -3,14 +3,11 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
-#include <pcomp/core/keep_memory.hpp>
 
 #include "list_wires.hpp"
 #include "train.hpp"
 
 int main(int argc, char** argv) {
-  pcomp::keep_memory();
-
   struct sigaction stop {};
   stop.sa_handler = [](int) { cifar::interrupted = 1; };
   stop.sa_flags = static_cast<int>(SA_RESETHAND);  // a second one ends the program at once

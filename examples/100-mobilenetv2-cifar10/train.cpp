@@ -5,11 +5,13 @@
 #include <ATen/ops/zeros.h>
 #include <torch/optim/sgd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <optional>
+#include <pcomp/core/keep_memory.hpp>
 #include <pcomp/pipeline/engine.hpp>
 #include <pcomp/pipeline/loss.hpp>
 #include <pcomp/pipeline/total_report.hpp>
@@ -358,6 +360,8 @@ class Run {
 
 int train(Settings settings) {
   const pcomp::World world = world_of(settings);
+  const auto& ranks = find_cut(settings.cut).ranks;
+  pcomp::keep_memory(world.processes() ? 1 : *std::max_element(ranks.begin(), ranks.end()) + 1);
   if (world.processes()) {
     std::signal(SIGTERM, SIG_DFL);  // launchers end ranks with it; the last checkpoint is whole
     if (world.rank() != 0) std::signal(SIGINT, SIG_DFL);

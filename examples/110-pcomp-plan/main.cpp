@@ -150,6 +150,7 @@ void check(const pcomp::World& world, const Settings& s, const plan::Choices& ch
 
 int plan_for(Settings s) {
   pcomp::World world = pcomp::World::from_env();
+  pcomp::keep_memory(world.processes() ? 1 : s.effort.ranks);
   world.threads_per_rank = 1;
   const bool prints = world.rank() == 0;
   if (world.processes()) s.effort.ranks = world.size();
@@ -234,7 +235,6 @@ int plan_for(Settings s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  pcomp::keep_memory();
   Settings s;
   s.effort.micro_batches = {2, 4, 8, 16};
   s.effort.wires = {"raw", "half", "quant8", "quant4", "topk10-quant8", "thin"};
