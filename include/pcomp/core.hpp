@@ -4,6 +4,7 @@
 /// headers of their own: schedule/simulate.hpp, svg.hpp, chrome_trace.hpp, terminal.hpp.
 #include "codec/archetype.hpp"
 #include "codec/downsample.hpp"
+#include "codec/hadamard.hpp"
 #include "codec/half.hpp"
 #include "codec/quant.hpp"
 #include "codec/step.hpp"

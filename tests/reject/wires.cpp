@@ -40,4 +40,14 @@ Wire<TopK<Ratio<1, 10>>, TopK<Ratio<1, 10>, Sample>> w;
 auto n = wire_bytes(Raw, Shape<>{});
 #elif CASE == 18  // a Shape has 1 to 8 extents, each at least 1
 auto n = wire_bytes(Raw, Shape<4, 0, 3>{});
+#elif CASE == 19  // Hadamard<N> takes 32 or 64
+auto w = Hadamard<48>;
+#elif CASE == 20  // Hadamard<N, Signs> takes PlainSigns or RandomSigns
+auto w = Hadamard<32, Nearest>;
+#elif CASE == 21  // Hadamard rotates what a coder codes: join it with Quant or another coder
+Wire<Hadamard<64> | TopK<Ratio<1, 10>>> w;
+#elif CASE == 22  // Hadamard rotates what a coder codes: join it with Quant or another coder
+auto n = grad_wire_bytes(Wire<Quant<4>, Hadamard<64>>{}, Shape<4, 3>{});
+#elif CASE == 23  // TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE
+auto w = Hadamard<64> | Quant<4> | Hadamard<32>;
 #endif

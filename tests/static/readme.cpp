@@ -47,6 +47,7 @@ TEST_CASE("the README's table of codecs is what wire_bytes says", "[readme]") {
                                       ROW(Quant<8>),
                                       ROW(Quant<4>),
                                       ROW(Quant<4, PerTensor, Stochastic>),
+                                      ROW(Hadamard<64> | Quant<4>),
                                       ROW(Quant<1>),
                                       ROW(Step<Ratio<1, 16>>),
                                       ROW(Downsample<2>),

@@ -39,19 +39,23 @@ template <class... Cs>
 struct FormOf<Chain<Cs...>> {
   using Shape = typename Find<Role::shape, NoCodec, Cs...>::type;
   using Select = typename Find<Role::select, NoCodec, Cs...>::type;
+  using Rotate = typename Find<Role::rotate, NoCodec, Cs...>::type;
   using Code = typename Find<Role::code, ops::Float32, Cs...>::type;
   static constexpr bool shapes = !std::is_same_v<Shape, NoCodec>;
   static constexpr bool selects = !std::is_same_v<Select, NoCodec>;
+  static constexpr bool rotates = !std::is_same_v<Rotate, NoCodec>;
   static constexpr bool codes = (has_role<Role::code, Cs> || ...);
 };
 
 template <WireExpr E>
 using Form = FormOf<typename Codecs<std::remove_cv_t<E>>::type>;
 
-/// The coder of a chain as a chain: what the default gradient uses.
+/// The coder of a chain as a chain, with its rotation: what the default gradient uses.
 template <WireExpr E>
 constexpr auto coder_of() {
-  if constexpr (Form<E>::codes)
+  if constexpr (Form<E>::codes && Form<E>::rotates)
+    return typename Form<E>::Rotate{} | typename Form<E>::Code{};
+  else if constexpr (Form<E>::codes)
     return typename Form<E>::Code{};
   else
     return Chain<>{};
@@ -80,6 +84,15 @@ constexpr bool gradient_fits() {
     return true;
 }
 
+/// Whether what F rotates, if it does, is coded.
+template <class F>
+constexpr bool rotation_coded() {
+  if constexpr (is_wire_expr<F>)
+    return !Form<F>::rotates || Form<F>::codes;
+  else
+    return true;
+}
+
 }  // namespace detail
 
 /// What crosses one boundary: `F` on the activations, `G` on the gradients; by default F's coder.
@@ -87,7 +100,8 @@ constexpr bool gradient_fits() {
 /// Law: the gradient is restricted by the adjoint of F's shape and selection, so its bytes need no index of
 ///   F's; then G codes that. Coders are straight-through.
 /// Bytes: wire_bytes(F, shape) forward, grad_wire_bytes(wire, shape) backward, both constant expressions.
-/// Refusals: something that is no wire; a Downsample or a Sample scope on the gradient of a selection.
+/// Refusals: something that is no wire; a Downsample or a Sample scope on the gradient of a selection; a rotation
+///   without a coder.
 /// Source: AQ-SGD (Wang et al., 2022) for coding activations and gradients differently.
 /// Example: examples/020-bytes
 template <auto F, auto G = detail::SameCoder{}>
@@ -97,6 +111,8 @@ struct Wire {
                                      std::is_same_v<std::remove_cv_t<decltype(G)>, detail::SameCoder>))>());
   static_assert(refuse::gradient_shape<
                 detail::gradient_fits<std::remove_cv_t<decltype(F)>, std::remove_cv_t<decltype(G)>>()>());
+  static_assert(refuse::rotation_alone < detail::rotation_coded<std::remove_cv_t<decltype(F)>>() &&
+                detail::rotation_coded<std::remove_cv_t<decltype(G)>>() > ());
   static constexpr auto gradient() {
     if constexpr (!detail::is_wire_expr<std::remove_cv_t<decltype(F)>>)
       return Chain<>{};  // refused above
