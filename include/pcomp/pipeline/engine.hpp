@@ -11,6 +11,7 @@
 #include "../schedule/forward_only.hpp"
 #include "../schedule/make_schedule.hpp"
 #include "../transport/connect.hpp"
+#include "batch_end.hpp"
 #include "executor.hpp"
 #include "fingerprint.hpp"
 #include "rank_thread.hpp"
@@ -92,7 +93,14 @@ class Engine {
     detail::Batch batch{split(x.size(0), schedule_.micros), x, y, &loss, {}};
     learn(batch);
     const at::AutoGradMode grad(true);
-    const auto losses = run(schedule_, batch);
+    std::vector<at::Tensor> losses;
+    try {
+      losses = run(schedule_, batch);
+    } catch (...) {
+      over(false);
+      throw;
+    }
+    over(true);
     ++steps_;
     predict(batch, &BoundaryReport::forward, &BoundaryOps::bytes, 0);
     predict(batch, &BoundaryReport::gradient, &BoundaryOps::grad_bytes, 1);
@@ -114,6 +122,21 @@ class Engine {
     const auto outputs = run(*inference_, batch);
     predict(batch, &BoundaryReport::inference, &BoundaryOps::bytes, 0);
     return at::cat(outputs);
+  }
+
+  /// Other wires from the next step on, raw ones for a warm-up say; all ranks call it alike, between the same steps.
+  ///
+  /// Errors: `Error` for another number of wires, or where the processes differ.
+  void rewire(std::vector<const BoundaryOps*> wires) {
+    if (wires.size() != wires_.size())
+      throw Error("pcomp: " + std::to_string(wires_.size() + 1) + " stages take " +
+                  std::to_string(wires_.size()) + " wires, not " + std::to_string(wires.size()));
+    if (!links_->elsewhere().empty())
+      Fingerprint::expect_alike(links_->exchange(
+          "description of the wires", detail::fingerprint(schedule_, wires, schedule_.ranks).text()));
+    wires_ = std::move(wires);
+    agreed_.clear();
+    for (auto& rank : ranks_) rank->executor.ends().rewire(wires_);
   }
 
   /// Whether the steps from here on are measured operation by operation; off at first, and cheap.
@@ -208,6 +231,11 @@ class Engine {
     }
     generator.set_state(before);
     if (error) std::rethrow_exception(error);
+  }
+
+  /// All micro-batches went through, or one of them failed.
+  void over(bool whole) {
+    for (int s = 0; s < schedule_.stages; ++s) detail::tell_batch_over(module(s).get(), whole);
   }
 
   static void expect_batch(const at::Tensor& x) {

@@ -26,6 +26,7 @@ class WireEnds {
         inference_(wires_.size()) {}
 
   void begin(const Batch& batch) { batch_ = &batch; }
+  void rewire(const std::vector<const BoundaryOps*>& wires) { wires_ = wires; }
   std::size_t bytes(int edge, int micro) const { return wire(edge).bytes(batch_->shape(edge, micro)); }
   std::size_t grad_bytes(int edge, int micro) const {
     return wire(edge).grad_bytes(batch_->shape(edge, micro));
