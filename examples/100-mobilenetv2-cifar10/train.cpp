@@ -216,7 +216,8 @@ class Run {
       static_cast<torch::optim::SGDOptions&>(optimiser_.param_groups()[0].options()).lr(lr);
       optimiser_.zero_grad();
       const at::Tensor y = at::from_blob(batch.y.data(), {batch.size()}, at::kLong);
-      const double loss = engine_.step(tensor(batch), y, pcomp::cross_entropy).item<double>();
+      const at::Tensor ids = at::from_blob(batch.ids.data(), {batch.size()}, at::kLong);
+      const double loss = engine_.step(tensor(batch), y, pcomp::cross_entropy, ids).item<double>();
       if (!std::isfinite(loss))
         throw pcomp::Error("the loss is not finite in step " + std::to_string(step + 1) +
                            ": lower --lr or choose a milder --wire; what was saved before is in " +

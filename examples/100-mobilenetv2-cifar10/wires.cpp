@@ -43,6 +43,12 @@ const std::vector<NamedWire>& wires() {
       {"topk05-quant8", &boundary_ops(TopK<Ratio<1, 20>> | Quant<8>)},
       {"topk10-sample-quant8", &boundary_ops(TopK<Ratio<1, 10>, Sample> | Quant<8>)},
       {"topk10-block-quant8", &boundary_ops(TopK<Ratio<1, 10>, Block<256>> | Quant<8>)},
+      {"ef-topk10-quant8", &boundary_ops(ErrorFeedback | TopK<Ratio<1, 10>> | Quant<8>)},
+      {"ef21-topk10-quant8", &boundary_ops(EF21 | TopK<Ratio<1, 10>> | Quant<8>)},
+      {"quant4-ef-grad", &boundary_ops(Wire<Quant<4>, ErrorFeedback | Quant<4>>{})},
+      {"delta-quant4", &boundary_ops(Delta<> | Quant<4>)},
+      {"delta-quant2", &boundary_ops(Wire<Delta<> | Quant<2>, Quant<4>>{})},
+      {"delta-topk10-quant8", &boundary_ops(Delta<Raw, BFloat16> | TopK<Ratio<1, 10>> | Quant<8>)},
       {"thin", &boundary_ops(thin)}};
   return all;
 }

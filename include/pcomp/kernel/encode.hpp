@@ -10,6 +10,7 @@ namespace pcomp {
 ///
 /// Law: the bytes depend on wire, shape, values and `x.noise` alone, not on threads, instruction set or compiler.
 /// Bytes: exactly wire_bytes(w, shape), all of them written.
+///   A wire's feedback is left out: `x` is what memory made of the tensor (a Boundary and the pipeline do that).
 /// Shapes: `x` has shape.size() elements, strided or not; `par` says where threads come from, none by default.
 /// Errors: `Error` for another element or byte count, or a shape that the wire does not take.
 /// Example: examples/020-bytes

@@ -1,9 +1,9 @@
 // Blocks of elements times the Walsh-Hadamard matrix.
 namespace pcomp::detail::HWY_NAMESPACE {
 
-/// One block in place, without its scale: sums and differences of elements 1, 2, 4, ... apart, in this order.
+/// One block: sums and differences of elements 1, 2, 4, ... apart, in this order, then times the scale.
 template <int N>
-HWY_INLINE void butterflies(float* x) {
+HWY_INLINE void butterflies(const float* x, float scale, float* out) {
 #if HWY_TARGET != HWY_SCALAR
   const hn::CappedTag<float, 8> d;
   const hn::RebindToUnsigned<decltype(d)> du;
@@ -31,14 +31,20 @@ HWY_INLINE void butterflies(float* x) {
         const V a = v[i], b = v[i + h];
         v[i] = hn::Add(a, b), v[i + h] = hn::Sub(a, b);
       }
-  for (int i = 0; i < count; ++i) hn::StoreU(v[i], d, x + i * lanes);
+  for (int i = 0; i < count; ++i) {
+    const V y = hn::Mul(v[i], hn::Set(d, scale));
+    hn::StoreU(hn::IfThenElse(hn::Eq(y, y), y, hn::Set(d, std::numeric_limits<float>::quiet_NaN())), d,
+               out + i * lanes);
+  }
 #else
+  if (out != x) std::copy_n(x, N, out);
   for (int h = 1; h < N; h *= 2)
     for (int i = 0; i < N; ++i)
       if (!(i & h)) {
-        const float a = x[i], b = x[i + h];
-        x[i] = a + b, x[i + h] = a - b;
+        const float a = out[i], b = out[i + h];
+        out[i] = a + b, out[i + h] = a - b;
       }
+  for (int i = 0; i < N; ++i) out[i] = canonical(out[i] * scale);
 #endif
 }
 
@@ -48,24 +54,26 @@ template <class R, bool back>
 __attribute__((noinline)) void rotate(const float* in, std::int64_t count, std::int64_t first, float* out) {
   constexpr int n = R::block;
   const auto flip = [&](std::int64_t block, float* x) {
-    if constexpr (R::random_signs)
-      for (int word = 0; word < n / 32; ++word) {
-        const std::uint32_t signs = R::signs(block, word);
-        for (int i = 0; i < 32; ++i)
-          x[32 * word + i] =
-              std::bit_cast<float>(std::bit_cast<std::uint32_t>(x[32 * word + i]) ^ (signs >> i & 1u) << 31);
-      }
+    for (int word = 0; word < n / 32; ++word) {
+      const std::uint32_t signs = R::signs(block, word);
+      for (int i = 0; i < 32; ++i)
+        x[32 * word + i] =
+            std::bit_cast<float>(std::bit_cast<std::uint32_t>(x[32 * word + i]) ^ (signs >> i & 1u) << 31);
+    }
   };
   std::int64_t i = 0;
   for (; i + n <= count; i += n) {
-    float x[n];
-    std::copy_n(in + i, n, x);
-    if (!back) flip((first + i) / n, x);
-    butterflies<n>(x);
-    for (float& v : x) v = canonical(v * R::scale);
-    if (back) flip((first + i) / n, x);
-    std::copy_n(x, n, out + i);
+    if constexpr (R::random_signs && !back) {
+      float x[n];
+      std::copy_n(in + i, n, x);
+      flip((first + i) / n, x);
+      butterflies<n>(x, R::scale, out + i);
+    } else {
+      butterflies<n>(in + i, R::scale, out + i);
+      if constexpr (R::random_signs) flip((first + i) / n, out + i);
+    }
   }
+  (void)flip, (void)first;
   if (out != in) std::copy_n(in + i, count - i, out + i);
 }
 
