@@ -258,6 +258,10 @@ int main(int argc, char** argv) {
   for (const std::string& exponent : words(argv[5]))
     for (const std::string& threads : words(argv[6]))
       for (const cifar::NamedWire& w : cifar::wires()) {
+        // Feedback is no kernel: its messages are those of a wire that is measured without it.
+        if (w.ops->forward.memory != pcomp::Memory::nothing ||
+            w.ops->backward.memory != pcomp::Memory::nothing)
+          continue;
         const auto wanted = words(argv[4]);
         if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), w.name) == wanted.end()) continue;
         const std::int64_t n = std::int64_t{1} << std::atoi(exponent.c_str());

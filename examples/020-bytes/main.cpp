@@ -66,6 +66,7 @@ int main() {
   size(Quant<8>);
   size(Quant<4>);
   size(Quant<4, PerTensor, Stochastic>);
+  size(Hadamard<64> | Quant<4>);
   size(Downsample<2>);
   size(TopK<Ratio<1, 10>>);
   size(TopK<Ratio<1, 10>, Sample>);

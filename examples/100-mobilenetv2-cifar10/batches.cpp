@@ -73,6 +73,7 @@ Batch Batches::make(int first, int size) const {
   if (order_.pictures) batch.x.resize(static_cast<std::size_t>(size) * pixels);
   for (int i = 0; i < size; ++i) {
     const int index = permutation_[static_cast<std::size_t>(first + i)];
+    batch.ids.push_back(index);
     batch.y.push_back(images_.labels[static_cast<std::size_t>(index)]);
     if (!order_.pictures) continue;
     int down = 0, right = 0;

@@ -11,7 +11,7 @@ namespace cifar {
 /// Normalised images, batch after batch, in the layout [samples, 3, 32, 32].
 struct Batch {
   std::vector<float> x;
-  std::vector<std::int64_t> y;
+  std::vector<std::int64_t> y, ids;  ///< labels; places in the data set
   int size() const { return static_cast<int>(y.size()); }
 };
 

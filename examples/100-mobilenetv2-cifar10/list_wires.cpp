@@ -13,14 +13,14 @@ int list_wires(const Settings& s) {
   const auto units = mobilenetv2(s.width);
   const int samples = (s.batch + s.micro_batches - 1) / s.micro_batches;
   std::printf(
-      "bits per element, activation / gradient, in micro-batches of %d images, width %g, cut %s\n\n%-15s",
+      "bits per element, activation / gradient, in micro-batches of %d images, width %g, cut %s\n\n%-21s",
       samples, s.width, s.cut.c_str(), "--wire");
   for (int b : cut.compressed) std::printf("  %-19s", ("boundary " + std::to_string(b)).c_str());
-  std::printf("\n%-15s", "");
+  std::printf("\n%-21s", "");
   for (int b : cut.compressed) std::printf("  %-19s", to_string(activation(units, cut, b, samples)).c_str());
   std::printf("\n");
   for (const NamedWire& w : wires()) {
-    std::printf("%-15s", std::string(w.name).c_str());
+    std::printf("%-21s", std::string(w.name).c_str());
     for (int b : cut.compressed) {
       const pcomp::Extents a = activation(units, cut, b, samples);
       const auto bits = [&](std::size_t bytes) {

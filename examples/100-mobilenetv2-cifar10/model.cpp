@@ -5,6 +5,8 @@
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
 
+#include <pcomp/pipeline/deferred_batch_norm.hpp>
+
 #include "random.hpp"
 
 namespace cifar {
@@ -18,31 +20,47 @@ nn::Conv2d conv(int in, int out, int kernel, int stride = 1, int groups = 1) {
       nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).groups(groups).bias(false));
 }
 
+/// Batch normalisation of one kind or the other; the parameters and their names are alike.
+struct Norm {
+  Norm() = default;
+  Norm(nn::Module& owner, const std::string& name, int channels, bool deferred) {
+    if (deferred)
+      own_ = owner.register_module(name, pcomp::DeferredBatchNorm2d(channels));
+    else
+      usual_ = owner.register_module(name, nn::BatchNorm2d(channels));
+  }
+  Tensor operator()(const Tensor& x) { return own_ ? own_(x) : usual_(x); }
+
+ private:
+  nn::BatchNorm2d usual_{nullptr};
+  pcomp::DeferredBatchNorm2d own_{nullptr};
+};
+
 // Layers are made one statement at a time: each draws its weights from the one generator, in this order.
 
 struct Stem : nn::Module {
-  explicit Stem(const Unit& u) {
+  Stem(const Unit& u, bool deferred) {
     conv1 = register_module("conv1", conv(u.in, u.out, 3));
-    bn1 = register_module("bn1", nn::BatchNorm2d(u.out));
+    bn1 = Norm(*this, "bn1", u.out, deferred);
   }
   Tensor forward(const Tensor& x) { return bn1(conv1(x)).relu_(); }
   nn::Conv2d conv1{nullptr};
-  nn::BatchNorm2d bn1{nullptr};
+  Norm bn1;
 };
 
 /// Expand, filter each channel, project; with a shortcut where the stride is 1.
 struct Block : nn::Module {
-  explicit Block(const Unit& u) : stride(u.stride) {
+  Block(const Unit& u, bool deferred) : stride(u.stride) {
     const int inner = u.expansion * u.in;
     conv1 = register_module("conv1", conv(u.in, inner, 1));
-    bn1 = register_module("bn1", nn::BatchNorm2d(inner));
+    bn1 = Norm(*this, "bn1", inner, deferred);
     conv2 = register_module("conv2", conv(inner, inner, 3, stride, inner));
-    bn2 = register_module("bn2", nn::BatchNorm2d(inner));
+    bn2 = Norm(*this, "bn2", inner, deferred);
     conv3 = register_module("conv3", conv(inner, u.out, 1));
-    bn3 = register_module("bn3", nn::BatchNorm2d(u.out));
+    bn3 = Norm(*this, "bn3", u.out, deferred);
     if (stride == 1 && u.in != u.out) {
       shortcut_conv = register_module("shortcut_conv", conv(u.in, u.out, 1));
-      shortcut_bn = register_module("shortcut_bn", nn::BatchNorm2d(u.out));
+      shortcut_bn = Norm(*this, "shortcut_bn", u.out, deferred);
     }
   }
   Tensor forward(const Tensor& x) {
@@ -54,7 +72,7 @@ struct Block : nn::Module {
   }
   int stride;
   nn::Conv2d conv1{nullptr}, conv2{nullptr}, conv3{nullptr}, shortcut_conv{nullptr};
-  nn::BatchNorm2d bn1{nullptr}, bn2{nullptr}, bn3{nullptr}, shortcut_bn{nullptr};
+  Norm bn1, bn2, bn3, shortcut_bn;
 };
 
 struct LastConv : nn::Module {
@@ -64,28 +82,29 @@ struct LastConv : nn::Module {
 };
 
 struct Classifier : nn::Module {
-  explicit Classifier(const Unit& u) {
-    bn2 = register_module("bn2", nn::BatchNorm2d(u.in));
+  Classifier(const Unit& u, bool deferred) {
+    bn2 = Norm(*this, "bn2", u.in, deferred);
     linear = register_module("linear", nn::Linear(u.in, u.out));
   }
   Tensor forward(const Tensor& x) { return linear(bn2(x).relu_().mean({2, 3})); }
-  nn::BatchNorm2d bn2{nullptr};
+  Norm bn2;
   nn::Linear linear{nullptr};
 };
 
 /// The units of one stage in a row, channels last inside.
 struct Segment : nn::Module {
+  explicit Segment(bool deferred) : deferred_(deferred) {}
   void add(const Unit& u, int row) {
     const std::string name = std::to_string(row);
     switch (u.kind) {
       case Unit::Stem:
-        return chain(name, std::make_shared<Stem>(u));
+        return chain(name, std::make_shared<Stem>(u, deferred_));
       case Unit::Block:
-        return chain(name, std::make_shared<Block>(u));
+        return chain(name, std::make_shared<Block>(u, deferred_));
       case Unit::LastConv:
         return chain(name, std::make_shared<LastConv>(u));
       case Unit::Classifier:
-        return chain(name, std::make_shared<Classifier>(u));
+        return chain(name, std::make_shared<Classifier>(u, deferred_));
     }
   }
   Tensor forward(const Tensor& x) {
@@ -102,19 +121,20 @@ struct Segment : nn::Module {
       if (p.dim() == 4) p.set_data(p.detach().contiguous(at::MemoryFormat::ChannelsLast));
     units.push_back([m](const Tensor& x) { return m->forward(x); });
   }
+  bool deferred_;
   std::vector<std::function<Tensor(const Tensor&)>> units;
 };
 
 }  // namespace
 
-std::vector<pcomp::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed) {
+std::vector<pcomp::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed, bool deferred) {
   const std::vector<Unit> units = mobilenetv2(width);
   std::vector<pcomp::StageSpec> all;
   for (int s = 0; s < cut.stages(); ++s) {
     const int first = cut.first[static_cast<std::size_t>(s)], end = cut.end(s);
     all.push_back(pcomp::stage_spec(
         [=] {
-          auto segment = std::make_shared<Segment>();
+          auto segment = std::make_shared<Segment>(deferred);
           for (int row = first; row < end; ++row) {
             at::manual_seed(Random(seed, static_cast<std::uint64_t>(row))());
             segment->add(units[static_cast<std::size_t>(row)], row);

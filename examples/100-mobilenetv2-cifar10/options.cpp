@@ -57,6 +57,9 @@ void bind(CLI::App& app, Settings& s) {
          "edge, cloud, edge-cloud, cloud-edge: five stages, first and last on rank 0; two: two", "NAME",
          known([](const std::string& n) { find_cut(n); }), true)
       ->group(group);
+  option("--raw-epochs", s.raw_epochs, "all wires raw in the first so many epochs", "N", between(0, most),
+         true)
+      ->group(group);
   app.add_flag("--list-wires", s.list_wires, "show every wire with its bits per element at this cut, and end")
       ->group(group);
 
@@ -79,6 +82,9 @@ void bind(CLI::App& app, Settings& s) {
   option("--weight-decay", s.weight_decay, "of SGD", "X", between(0.0, 1.0), false)->group(group);
   option("--schedule", s.schedule, "gpipe, 1f1b or zero-bubble", "NAME",
          CLI::IsMember({"gpipe", "1f1b", "zero-bubble"}).description(""), true)
+      ->group(group);
+  app.add_flag("--deferred-batch-norm", s.deferred_batch_norm,
+               "running statistics of whole batches, not of micro-batches")
       ->group(group);
   option("--seed", s.seed, "of weights, order and augmentation", "N", any, true)->group(group);
   option("--images", s.images, "train on the first so many images; 0: all", "N", between(0, most), true)
@@ -204,6 +210,8 @@ std::vector<std::pair<std::string, std::string>> identity(const Settings& s) {
           {"warmup", std::to_string(s.warmup)},
           {"batch", std::to_string(s.batch)},
           {"micro-batches", std::to_string(s.micro_batches)},
+          {"raw-epochs", std::to_string(s.raw_epochs)},
+          {"deferred-batch-norm", s.deferred_batch_norm ? "true" : "false"},
           {"images", std::to_string(s.images)},
           {"test-images", std::to_string(s.test_images)},
           {"seed", std::to_string(s.seed)}};
@@ -211,10 +219,7 @@ std::vector<std::pair<std::string, std::string>> identity(const Settings& s) {
 
 Settings resumed(const Settings& now, const std::vector<std::pair<std::string, std::string>>& saved) {
   std::vector<std::string> words;
-  for (const auto& [option, value] : saved) {
-    words.push_back("--" + option);
-    words.push_back(value);
-  }
+  for (const auto& [option, value] : saved) words.push_back("--" + option + "=" + value);
   std::unique_ptr<CLI::App> app;
   CLI::App* failed = nullptr;
   Settings s;

@@ -39,9 +39,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<const pcomp::BoundaryOps*> wires_of(const Settings& s, const Cut& cut) {
+/// What the boundaries carry in an epoch, counted from 1.
+std::vector<const pcomp::BoundaryOps*> wires_of(const Settings& s, const Cut& cut, int epoch) {
   std::vector<const pcomp::BoundaryOps*> all(static_cast<std::size_t>(cut.stages()) - 1,
                                              find_wire("raw").ops);
+  if (epoch <= s.raw_epochs) return all;
   for (int b : cut.compressed) all[static_cast<std::size_t>(b)] = find_wire(s.wire).ops;
   return all;
 }
@@ -91,7 +93,8 @@ class Run {
         cut_(find_cut(settings_.cut)),
         data_(find_data(settings_.data)),
         normalisation_(normalisation(data_.train)),
-        engine_(world, stages(settings_.width, cut_, settings_.seed), wires_of(settings_, cut_),
+        wires_(wires_of(settings_, cut_, std::max(done(), 1))),
+        engine_(world, stages(settings_.width, cut_, settings_.seed, settings_.deferred_batch_norm), wires_,
                 schedule_of(settings_, cut_)),
         optimiser_(engine_.parameters(), torch::optim::SGDOptions(settings_.lr)
                                              .momentum(settings_.momentum)
@@ -165,7 +168,7 @@ class Run {
     std::printf("network   MobileNetV2, width %g, %lld parameters, cut %s: %s\n", settings_.width,
                 static_cast<long long>(all), settings_.cut.c_str(), std::string(cut_.text).c_str());
     std::printf("wire      %s: %s\n", settings_.wire.c_str(),
-                std::string(find_wire(settings_.wire).ops->name.view()).c_str());
+                (std::string(find_wire(settings_.wire).ops->name.view()) + raw_at_first()).c_str());
     std::printf("schedule  %s, %d micro-batches of %d images, %d ranks, bubble %.0f %%\n",
                 engine_.schedule().policy.c_str(), settings_.micro_batches,
                 (settings_.batch + settings_.micro_batches - 1) / settings_.micro_batches,
@@ -178,6 +181,13 @@ class Run {
     else
       std::printf("results   %s\n", folder_.c_str());
     std::fflush(stdout);
+  }
+
+  std::string raw_at_first() const {
+    const int n = settings_.raw_epochs;
+    return n == 0   ? ""
+           : n == 1 ? ", raw in the first epoch"
+                    : ", raw in the first " + std::to_string(n) + " epochs";
   }
 
   at::Tensor tensor(Batch& b) const {
@@ -194,6 +204,8 @@ class Run {
 
   /// False if a signal came: the epoch is then as if it had not begun.
   bool train_epoch(int epoch) {
+    if (auto wires = wires_of(settings_, cut_, epoch); wires != wires_)
+      engine_.rewire(wires_ = std::move(wires));
     engine_.train();
     engine_.record(!settings_.trace.empty());
     order_.epoch = epoch;
@@ -207,7 +219,8 @@ class Run {
       static_cast<torch::optim::SGDOptions&>(optimiser_.param_groups()[0].options()).lr(lr);
       optimiser_.zero_grad();
       const at::Tensor y = at::from_blob(batch.y.data(), {batch.size()}, at::kLong);
-      const double loss = engine_.step(tensor(batch), y, pcomp::cross_entropy).item<double>();
+      const at::Tensor ids = at::from_blob(batch.ids.data(), {batch.size()}, at::kLong);
+      const double loss = engine_.step(tensor(batch), y, pcomp::cross_entropy, ids).item<double>();
       if (!std::isfinite(loss))
         throw pcomp::Error("the loss is not finite in step " + std::to_string(step + 1) +
                            ": lower --lr or choose a milder --wire; what was saved before is in " +
@@ -348,6 +361,7 @@ class Run {
   const Cut& cut_;
   DataSet data_;
   Normalisation normalisation_;
+  std::vector<const pcomp::BoundaryOps*> wires_;
   pcomp::Engine engine_;
   torch::optim::SGD optimiser_;
   Order order_;

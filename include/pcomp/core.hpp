@@ -4,6 +4,8 @@
 /// headers of their own: schedule/simulate.hpp, svg.hpp, chrome_trace.hpp, terminal.hpp.
 #include "codec/archetype.hpp"
 #include "codec/downsample.hpp"
+#include "codec/feedback.hpp"
+#include "codec/hadamard.hpp"
 #include "codec/half.hpp"
 #include "codec/quant.hpp"
 #include "codec/step.hpp"
@@ -15,3 +17,4 @@
 #include "schedule/one_f_one_b.hpp"
 #include "schedule/zero_bubble.hpp"
 #include "wire/bytes.hpp"
+#include "wire/delta.hpp"

@@ -116,6 +116,13 @@ class Coder:
         return f32(lo + code * step)  # the product is exact; no value here leaves the float range
 
 
+def mix(x):
+    x &= 0xffffffff
+    x = (x ^ x >> 16) * 0x7feb352d & 0xffffffff
+    x = (x ^ x >> 15) * 0x846ca68b & 0xffffffff
+    return x ^ x >> 16
+
+
 def shape_of(text):
     return [int(d) for d in text.split("x")]
 
@@ -129,7 +136,9 @@ class Chain:
         parts = [p for p in text.split(" | ") if p != "Raw"]
         self.k = next((int(p[11:-1]) for p in parts if p.startswith("Downsample")), 0)
         self.top = next((p for p in parts if p.startswith("TopK")), None)
-        self.coder = Coder(next((p for p in parts if not re.match("Downsample|TopK", p)), "Float32"))
+        turn = next((re.match(r"Hadamard<(\d+)(, RandomSigns)?>", p) for p in parts if p.startswith("Hadamard")), None)
+        self.block, self.random_signs = (int(turn[1]), bool(turn[2])) if turn else (0, False)
+        self.coder = Coder(next((p for p in parts if not re.match("Downsample|TopK|Hadamard", p)), "Float32"))
 
     def shaped(self, e):
         return e[:-2] + [-(-d // self.k) for d in e[-2:]] if self.k else e
@@ -154,11 +163,29 @@ class Chain:
         scales_at = align(end) if self.coder.scales(k) else end
         sb, g = self.coder.scale_bytes, self.coder.group
         assert len(data) == scales_at + self.coder.scales(k) * sb, "length"
-        out = [0.0] * n
-        for rank, (p, c) in enumerate(zip(at, codes)):
+        values = []
+        for rank, c in enumerate(codes):
             i = rank // g if g else 0
-            out[p] = self.coder.decode(c, data[scales_at + i * sb:scales_at + (i + 1) * sb])
+            values.append(self.coder.decode(c, data[scales_at + i * sb:scales_at + (i + 1) * sb]))
+        out = [0.0] * n
+        for p, v in zip(at, self.rotated_back(values)):
+            out[p] = v
         return out, at
+
+    def rotated_back(self, x):
+        """Each whole block times the Walsh-Hadamard matrix, scaled, and its signs flipped back."""
+        b, scale = self.block, f32(self.block ** -0.5) if self.block else 0
+        for begin in range(0, len(x) - b + 1 if b else 0, b or 1):
+            h = 1
+            while h < b:
+                for i in range(begin, begin + b):
+                    if not (i - begin) & h:
+                        x[i], x[i + h] = f32(x[i] + x[i + h]), f32(x[i] - x[i + h])
+                h *= 2
+            for i in range(begin, begin + b):
+                flip = self.random_signs and mix(2 * (i // b) + i % b // 32 + 0x9e3779b9) >> (i % 32) & 1
+                x[i] = f32(x[i] * scale) * (-1 if flip else 1)
+        return x
 
     def repeat(self, y, e, share):
         if not self.k:
@@ -185,7 +212,8 @@ def decode(name, e, forward, backward=None):
     y, kept = f.decode(forward, e)
     if backward is None:
         return f.repeat(y, e, False)
-    g = Chain(g_text if g_text else f.coder.text if f.coder.text != "Float32" else "Raw")
+    coder = " | ".join(p for p in f_text.split(" | ") if not re.match("Downsample|TopK", p))
+    g = Chain(g_text or coder or "Raw")
     shaped = f.shaped(e)
     restricted = [len(kept)] if f.top else shaped
     values = g.repeat(g.decode(backward, restricted)[0], restricted, False)

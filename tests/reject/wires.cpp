@@ -40,4 +40,32 @@ Wire<TopK<Ratio<1, 10>>, TopK<Ratio<1, 10>, Sample>> w;
 auto n = wire_bytes(Raw, Shape<>{});
 #elif CASE == 18  // a Shape has 1 to 8 extents, each at least 1
 auto n = wire_bytes(Raw, Shape<4, 0, 3>{});
+#elif CASE == 19  // Hadamard<N> takes 32 or 64
+auto w = Hadamard<48>;
+#elif CASE == 20  // Hadamard<N, Signs> takes PlainSigns or RandomSigns
+auto w = Hadamard<32, Nearest>;
+#elif CASE == 21  // Hadamard rotates what a coder codes: join it with Quant or another coder
+Wire<Hadamard<64> | TopK<Ratio<1, 10>>> w;
+#elif CASE == 22  // Hadamard rotates what a coder codes: join it with Quant or another coder
+auto n = grad_wire_bytes(Wire<Quant<4>, Hadamard<64>>{}, Shape<4, 3>{});
+#elif CASE == 23  // TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE
+auto w = Hadamard<64> | Quant<4> | Hadamard<32>;
+#elif CASE == 24  // TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE
+auto w = ErrorFeedback | Delta<> | Quant<4>;
+#elif CASE == 25  // feedback is for what a codec loses: join it with Quant, TopK or another one
+Wire<EF21> w;
+#elif CASE == 26  // feedback is for what a codec loses: join it with Quant, TopK or another one
+auto n = grad_wire_bytes(Wire<Quant<4>, ErrorFeedback>{}, Shape<4, 3>{});
+#elif CASE == 27  // ErrorFeedback would never send what Downsample leaves out: use EF21 or Delta with it
+auto n = wire_bytes(ErrorFeedback | Downsample<2> | Quant<8>, Shape<4, 3>{});
+#elif CASE == 28  // the gradient of a selection or a Downsample takes ErrorFeedback alone
+Wire<TopK<Ratio<1, 10>>, EF21 | Quant<8>> w;
+#elif CASE == 29  // the gradient of a selection or a Downsample takes ErrorFeedback alone
+Wire<Downsample<2>, Delta<> | Quant<8>> w;
+#elif CASE == 30  // Delta<First> takes codecs joined by \| \(or Raw\), without feedback
+auto w = Delta<ErrorFeedback | Quant<8>> | Quant<4>;
+#elif CASE == 31  // Delta<First> takes codecs joined by \| \(or Raw\), without feedback
+auto w = Delta<8> | Quant<4>;
+#elif CASE == 32  // Delta<First, Keep> keeps messages as Raw or BFloat16
+auto w = Delta<Raw, Half> | Quant<4>;
 #endif

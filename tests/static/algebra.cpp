@@ -41,7 +41,8 @@ constexpr auto chain = q | t;
 /// A refusal stays a question that code can ask.
 constexpr bool test_refusals() {
   return joins<q, t> && joins<chain, d> && !joins<q, q> && !joins<q, Half> && !joins<chain, t> &&
-         !joins<chain, chain> && !Joins<int, ops::Half>;
+         !joins<chain, chain> && !Joins<int, ops::Half> && !joins<ErrorFeedback, EF21> &&
+         joins<EF21, chain> && !joins<Hadamard<32>, Hadamard<64>>;
 }
 
 constexpr bool test_names() {
@@ -49,7 +50,13 @@ constexpr bool test_names() {
          name(Quant<4, PerTensor, Stochastic>) == "Quant<4, PerTensor, Stochastic>" &&
          name(Quant<4, Group<512>>) == "Quant<4, Group<512>>" && name(Wire<q, Half>{}) == "Quant<8> / Half" &&
          name(Wire<q>{}) == "Quant<8>" && name(TopK<Ratio<2, 8>, Block<64>>) == "TopK<1/4, Block<64>>" &&
-         name(Step<Ratio<1, 10>>) == "Step<1/10, 8>";
+         name(Step<Ratio<1, 10>>) == "Step<1/10, 8>" &&
+         name(q | Hadamard<32, RandomSigns> | t) == "TopK<1/10> | Hadamard<32, RandomSigns> | Quant<8>" &&
+         name(q | ErrorFeedback) == "ErrorFeedback | Quant<8>" &&
+         name(Wire<q, EF21 | q>{}) == "Quant<8> / EF21 | Quant<8>" &&
+         name(Delta<> | q) == "Delta<> | Quant<8>" &&
+         name(Delta<Raw, BFloat16> | q) == "Delta<Raw, BFloat16> | Quant<8>" &&
+         name(Delta<q | t> | q) == "Delta<TopK<1/10> | Quant<8>> | Quant<8>";
 }
 
 /// The name is all that a user's codec and a chain of them have in common with ours; each is an empty value.

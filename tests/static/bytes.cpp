@@ -62,6 +62,22 @@ constexpr bool test_monotone() {
          wire_bytes(Downsample<1>, e) == wire_bytes(Raw, e);
 }
 
+/// Feedback changes what is coded, not how much is sent; its memory is 4 bytes an element, or 2.
+constexpr bool test_feedback() {
+  constexpr Extents sample{1, 8, 32, 32}, e{4, 8, 32, 32};
+  constexpr std::int64_t n = 8 * 32 * 32, kept = 50176;  // 50 000 in units of 256
+  return wire_bytes(EF21 | thin, e) == wire_bytes(thin, e) &&
+         wire_bytes(Delta<> | Quant<4>, e) == wire_bytes(Quant<4>, e) &&
+         grad_wire_bytes(ErrorFeedback | Quant<4>, e) == wire_bytes(Quant<4>, e) &&
+         state_bytes(thin, sample, 128, 50000) == 0 &&
+         state_bytes(ErrorFeedback | Quant<4>, sample, 128, 50000) == 128 * n * 4 &&
+         state_bytes(EF21 | Quant<4>, sample, 128, 50000) == 2 * 128 * n * 4 &&
+         state_bytes(Delta<> | Quant<4>, sample, 128, 50000, true) == kept * n * 4 &&
+         state_bytes(Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{}, sample, 128, 50000) ==
+             2 * kept * n * 2 + 128 * n * 4;
+}
+
+static_assert(test_feedback());
 static_assert(test_rates());
 static_assert(test_bits());
 static_assert(test_blocks());
@@ -74,6 +90,7 @@ TEST_CASE("the size of a wire is a constant expression", "[static]") {
   CHECK(test_rates());
   CHECK(test_bits());
   CHECK(test_blocks());
+  CHECK(test_feedback());
   CHECK(test_gradient());
   CHECK(test_monotone());
 }

@@ -66,22 +66,32 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
 ///   does, on a GPU contiguous or channels-last, and the gradient in its memory format.
 /// Errors: `Error` for another dtype, device or layout, for a gradient of the gradient, or for a CUDA tensor
 ///   where the program has no CUDA kernels of this wire (docs/gpu.md).
+/// Refusals: a wire with feedback, which has a memory: that is a `Boundary` (autograd/boundary_object.hpp).
 /// Source: torchgpipe (Kim et al., 2020) for boundaries between stages; compression as in AQ-SGD (Wang et
 ///   al., 2022).
 /// Example: examples/060-boundary
 inline at::Tensor boundary(const BoundaryOps& ops, const at::Tensor& x) {
   detail::expect_dense(x);
+  if (ops.forward.memory != Memory::nothing || ops.backward.memory != Memory::nothing)
+    throw Error("pcomp: " + std::string(ops.name.view()) +
+                " has a memory: make a Boundary of it, boundary() has none");
   return detail::BoundaryFunction::apply(x, &ops);
 }
 
 /// The same with the wire as a value, `boundary<thin>(x)`, or as a type, `boundary<Wire<thin>>(x)`.
-template <auto W>
-requires AnyWire<std::remove_cvref_t<decltype(W)>> at::Tensor boundary(const at::Tensor& x) {
-  return boundary(boundary_ops(W), x);
-}
 template <AnyWire W>
 at::Tensor boundary(const at::Tensor& x) {
-  return boundary(boundary_ops(W{}), x);
+  using V = detail::as_wire<W>;
+  constexpr bool ok = !detail::Form<typename V::Forward>::feeds && !detail::Form<typename V::Backward>::feeds;
+  static_assert(refuse::boundary_with_memory<ok>());
+  if constexpr (ok)
+    return boundary(boundary_ops(W{}), x);
+  else
+    return x;
+}
+template <auto W>
+requires AnyWire<decltype(W)> at::Tensor boundary(const at::Tensor& x) {
+  return boundary<std::remove_cv_t<decltype(W)>>(x);
 }
 
 }  // namespace pcomp

@@ -175,14 +175,31 @@ struct Laws {
       x[0] = 0, x[1] = static_cast<float>((1 << T::bits) - 1);
       for (std::size_t i = 0; i < x.size(); i += 64) x[i] = x[0], x[i + 1] = x[1];
       const Bench<Code> b{e};
-      const Floats y = b.received(b.sent(x));
-      double bias = 0;
+      double bias = 0, over_messages = 0, same = 0;
+      constexpr int messages = 64;
+      Floats mean(x.size(), 0.0f);
+      for (int m = 0; m < messages; ++m) {
+        In in{std::span<const float>(x)};
+        in.noise = static_cast<std::uint64_t>(m);
+        Bytes p(wire_bytes(Code{}, e));
+        pcomp::encode(Code{}, in, e, p);
+        const Floats y = b.received(p);
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          mean[i] += y[i] / messages;
+          if (m == 0)
+            bias += (static_cast<double>(y[i]) - static_cast<double>(x[i])) / static_cast<double>(x.size());
+          if (m == 0) same += x[i] == 0.3f;
+        }
+      }
+      // Of one value over many messages: 0.3 +- sqrt(0.21 / 64), five deviations at most.
       for (std::size_t i = 0; i < x.size(); ++i)
-        bias += static_cast<double>(y[i]) - static_cast<double>(x[i]);
-      bias /= static_cast<double>(x.size());
+        over_messages =
+            std::max(over_messages, std::abs(static_cast<double>(mean[i]) - static_cast<double>(x[i])));
       std::ostringstream s;
-      s << "mean error " << bias << " of a step over " << x.size() << " values";
-      add("stochastic rounding is unbiased", std::abs(bias) < 0.02, s.str());
+      s << "mean error " << bias << " of a step over " << same << " values, at most " << over_messages
+        << " of each over " << messages << " messages";
+      add("stochastic rounding is unbiased, over values and over messages",
+          std::abs(bias) < 0.02 && over_messages < 0.3, s.str());
     }
   }
 
@@ -250,6 +267,35 @@ struct Laws {
     }
   }
 
+  /// With floats for codes the payload is what was rotated.
+  void rotation() {
+    if constexpr (F::rotates) {
+      double error = 0, skew = 0;
+      over(typename F::Rotate{} | ops::Float32{}, [&](auto b, const Floats& x, Values kind) {
+        if (kind != Values::normal && kind != Values::relu) return;
+        const Floats p = test_values(b.e, Values::normal, 2);
+        const Bytes rx = b.sent(x);
+        Bytes raw(p.size() * sizeof(float));
+        std::memcpy(raw.data(), p.data(), raw.size());
+        const Floats back = b.received(rx), rp = b.received(raw);
+        double left = 0, right = 0, size = 1e-30;
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          float rotated;
+          std::memcpy(&rotated, rx.data() + i * sizeof rotated, sizeof rotated);
+          error = std::max(error, std::abs(static_cast<double>(back[i]) - static_cast<double>(x[i])));
+          left += static_cast<double>(rotated) * static_cast<double>(p[i]);
+          right += static_cast<double>(x[i]) * static_cast<double>(rp[i]);
+          size += std::abs(static_cast<double>(rotated) * static_cast<double>(p[i]));
+        }
+        skew = std::max(skew, std::abs(left - right) / size);
+      });
+      std::ostringstream s;
+      s << "largest relative difference " << skew << "; there and back changes a normal value by at most "
+        << error;
+      add("<Rx, p> == <x, R'p>, and R'R = 1", skew < 1e-6 && error < 5e-6, s.str());
+    }
+  }
+
   void any_bytes() {
     std::mt19937 random(3);
     std::size_t decoded = 0, wrong = 0;
@@ -279,6 +325,7 @@ struct Laws {
     stochastic();
     selection();
     adjoint();
+    rotation();
     any_bytes();
     reproducible();
     return std::move(log);

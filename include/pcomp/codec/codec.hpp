@@ -10,7 +10,7 @@
 namespace pcomp {
 
 /// The place of a codec on a wire; at most one codec of each, applied in this order.
-enum class Role { feedback, shape, select, code };
+enum class Role { feedback, shape, select, rotate, code };
 
 /// An empty type with a role and a name: what `|` joins.
 template <class C>

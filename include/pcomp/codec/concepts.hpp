@@ -29,6 +29,15 @@ concept SelectCodec = Codec<C> && C::role == Role::select&& requires(Extents e, 
   { C::score(x, i) } -> std::same_as<std::uint32_t>;
 };
 
+/// A codec that rotates every `block` consecutive elements of what is sent, a short last block excepted; with
+/// `random_signs` it first flips the signs that `signs(block, word)` says.
+template <class C>
+concept RotateCodec = Codec<C> && C::role == Role::rotate&& requires(std::int64_t i) {
+  { C::block } -> std::convertible_to<int>;
+  { C::random_signs } -> std::convertible_to<bool>;
+  { C::signs(i, 0) } -> std::same_as<std::uint32_t>;
+};
+
 /// A codec that turns one float into `bits` bits; codec/archetype.hpp is the smallest one, to copy.
 ///
 /// With `Scale`, each `group` elements (0: all that is sent) share one, fitted to their range. With

@@ -16,8 +16,8 @@ struct PerTensor {
 };
 /// To the nearest code, ties to even.
 struct Nearest {};
-/// Up with the probability of the fraction; the noise is a hash of scale and position, so the bytes are
-/// reproducible.
+/// Up with the probability of the fraction. The noise is a hash of `In::noise`, scale and position: the same for every
+/// number of threads and instruction set, another for every message, known to the sender alone.
 struct Stochastic {};
 
 namespace detail {

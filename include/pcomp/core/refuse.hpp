@@ -19,6 +19,15 @@ template <bool ok> consteval bool step_size()              { static_assert(ok, "
 template <bool ok> consteval bool group_size()             { static_assert(ok, "pcomp: Group<N> takes 128, 256, 512, 1024 or 2048"); return true; }
 template <bool ok> consteval bool block_size()             { static_assert(ok, "pcomp: Block<B> needs B of at least 1"); return true; }
 template <bool ok> consteval bool pool_factor()            { static_assert(ok, "pcomp: Downsample<K> takes K from 1 to 256"); return true; }
+template <bool ok> consteval bool rotation_size()          { static_assert(ok, "pcomp: Hadamard<N> takes 32 or 64"); return true; }
+template <bool ok> consteval bool rotation_signs()         { static_assert(ok, "pcomp: Hadamard<N, Signs> takes PlainSigns or RandomSigns"); return true; }
+template <bool ok> consteval bool rotation_alone()         { static_assert(ok, "pcomp: Hadamard rotates what a coder codes: join it with Quant or another coder"); return true; }
+template <bool ok> consteval bool feedback_alone()         { static_assert(ok, "pcomp: feedback is for what a codec loses: join it with Quant, TopK or another one"); return true; }
+template <bool ok> consteval bool residual_of_shape()      { static_assert(ok, "pcomp: ErrorFeedback would never send what Downsample leaves out: use EF21 or Delta with it"); return true; }
+template <bool ok> consteval bool estimate_of_restricted() { static_assert(ok, "pcomp: the gradient of a selection or a Downsample takes ErrorFeedback alone: EF21 and Delta would keep what the loss does not depend on"); return true; }
+template <bool ok> consteval bool first_visit()            { static_assert(ok, "pcomp: Delta<First> takes codecs joined by | (or Raw), without feedback"); return true; }
+template <bool ok> consteval bool kept_messages()          { static_assert(ok, "pcomp: Delta<First, Keep> keeps messages as Raw or BFloat16"); return true; }
+template <bool ok> consteval bool boundary_with_memory()   { static_assert(ok, "pcomp: a wire with feedback has a memory: make a Boundary of it, boundary<...>() has none"); return true; }
 template <bool ok> consteval bool extent()                 { static_assert(ok, "pcomp: a Shape has 1 to 8 extents, each at least 1"); return true; }
 template <bool ok> consteval bool not_a_wire()             { static_assert(ok, "pcomp: Wire<...> takes codecs joined by | (or Raw)"); return true; }
 template <bool ok> consteval bool gradient_shape()         { static_assert(ok, "pcomp: the gradient of a selection is a list: no Downsample or Sample scope on it"); return true; }

@@ -1,15 +1,25 @@
 #pragma once
+#include "../wire/delta.hpp"
 #include "encode.hpp"
 #include "gpu_ops.hpp"
 #include "gradient.hpp"
 
 namespace pcomp {
 
+/// What a boundary remembers in one direction, and whether its coder draws random numbers.
+struct Remembers {
+  Memory memory = Memory::nothing;
+  bool in_bfloat16 = false;
+  bool draws = false;
+  bool any() const { return memory != Memory::nothing || draws; }
+};
+
 /// One wire as a table of plain functions: all that the executor knows of it, so that a new wire costs its
 /// kernels and not another engine.
 ///
-/// Law: each entry is the free function of the same name, for the wire in `name`; where the tensor is on a
-///   GPU, that of the program's GpuOps of this name, with payloads on the device or the host.
+/// Law: each function is the free one of the same name, for the wire in `name` without its feedback: of what memory makes
+///   of a tensor they know nothing. Where the tensor is on a GPU, it is that of the program's GpuOps of this name, with
+///   payloads on the device or the host.
 /// Bytes: `bytes`, `grad_bytes` and `index_bytes` of a shape.
 /// Errors: as those functions; for a GPU's tensor where the program has no such GpuOps.
 /// Example: examples/100-mobilenetv2-cifar10
@@ -23,11 +33,23 @@ struct BoundaryOps {
   void (*encode_grad)(In, const Extents&, std::span<const std::byte>, std::span<std::byte>, ParallelFor);
   void (*decode_grad)(std::span<const std::byte>, const Extents&, std::span<const std::byte>, Out,
                       ParallelFor);
+  Remembers forward{}, backward{};
+  const BoundaryOps* first = nullptr;   ///< with Delta: the wire of a first visit
+  const BoundaryOps* linear = nullptr;  ///< with ErrorFeedback on a restricted gradient: in floats
 };
 
-/// The table of the wire W, one object in a program.
+namespace detail {
+template <WireExpr E>
+constexpr Remembers remembers() {
+  using F = Form<E>;
+  Remembers r{F::memory, false, CoderTraits<typename F::Code>::stochastic};
+  if constexpr (F::feeds) r.in_bfloat16 = F::Feedback::in_bfloat16;
+  return r;
+}
+
+/// The table of a wire without feedback.
 template <AnyWire W>
-const BoundaryOps& boundary_ops(W = {}) {
+const BoundaryOps& stateless_ops(W = {}) {
   using V = detail::as_wire<W>;
   static constexpr BoundaryOps ops{
       name(V{}),
@@ -50,8 +72,36 @@ const BoundaryOps& boundary_ops(W = {}) {
          ParallelFor par) {
         if (dx.gpu) return detail::gpu_ops_of(name(V{})).decode_grad(g, s, p, dx);
         decode_grad(V{}, g, s, p, dx, par);
-      }};
+      },
+      remembers<typename V::Forward>(),
+      remembers<typename V::Backward>()};
   return ops;
+}
+}  // namespace detail
+
+/// The table of the wire W, one object in a program.
+template <AnyWire W>
+const BoundaryOps& boundary_ops(W = {}) {
+  using V = detail::as_wire<W>;
+  using F = typename V::Forward;
+  using G = typename V::Backward;
+  if constexpr (!detail::Form<F>::feeds && !detail::Form<G>::feeds) {
+    return detail::stateless_ops<W>();
+  } else {
+    static const BoundaryOps ops = [] {
+      using Plain = detail::Stateless<F>;
+      BoundaryOps o = detail::stateless_ops(detail::wire_of(Plain{}, detail::Stateless<G>{}));
+      o.name = name(V{});
+      o.forward = detail::remembers<F>(), o.backward = detail::remembers<G>();
+      if constexpr (detail::Form<F>::memory == Memory::samples || detail::Form<G>::memory == Memory::samples)
+        o.first = &boundary_ops(detail::wire_of(detail::first_of<F>(), detail::first_of<G>()));
+      if constexpr (detail::Form<G>::memory == Memory::residual &&
+                    (detail::Form<F>::selects || detail::Form<F>::shapes))
+        o.linear = &detail::stateless_ops(Wire<Plain{}, Raw>{});
+      return o;
+    }();
+    return ops;
+  }
 }
 
 }  // namespace pcomp

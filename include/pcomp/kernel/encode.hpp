@@ -2,13 +2,15 @@
 #include "../wire/bytes.hpp"
 #include "cpu/fused_decode.hpp"
 #include "cpu/fused_encode.hpp"
+#include "noise.hpp"
 
 namespace pcomp {
 
 /// Writes the forward payload of a tensor: one fused kernel.
 ///
-/// Law: the bytes depend on wire, shape and values alone, not on threads, instruction set or compiler.
+/// Law: the bytes depend on wire, shape, values and `x.noise` alone, not on threads, instruction set or compiler.
 /// Bytes: exactly wire_bytes(w, shape), all of them written.
+///   A wire's feedback is left out: `x` is what memory made of the tensor (a Boundary and the pipeline do that).
 /// Shapes: `x` has shape.size() elements, strided or not; `par` says where threads come from, none by default.
 /// Errors: `Error` for another element or byte count, or a shape that the wire does not take.
 /// Example: examples/020-bytes
@@ -19,7 +21,7 @@ void encode(W w, In x, const Extents& shape, std::span<std::byte> payload, Paral
   detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
                        name(w), shape);
   detail::encode_chain<typename V::Forward, detail::Pool::mean>(detail::DenseSource(x), shape, payload.data(),
-                                                                par);
+                                                                par, detail::salt_of(x.noise));
 }
 
 /// Reads a forward payload back into a dense tensor: one fused kernel.

@@ -1,5 +1,6 @@
 #pragma once
 #include "cpu/restricted.hpp"
+#include "noise.hpp"
 #include "payloads.hpp"
 
 namespace pcomp {
@@ -18,7 +19,7 @@ void encode_grad(W w, In dy, const Extents& shape, std::span<const std::byte> pa
                  std::span<std::byte> grad_payload, ParallelFor par = {}) {
   detail::expect_payloads(w, dy, shape, payload.size(), grad_payload.size());
   detail::encode_restricted<detail::as_wire<W>>(detail::DenseSource(dy), shape, payload.data(),
-                                                grad_payload.data(), par);
+                                                grad_payload.data(), par, detail::salt_of(dy.noise));
 }
 
 /// Reads a gradient payload back: each value at its place of the forward mask, spread by the adjoint of the

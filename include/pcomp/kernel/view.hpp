@@ -44,6 +44,7 @@ struct In {
   std::int64_t count = 0;
   Extents shape{}, strides{};  ///< of no dimensions: row-major without gaps
   Gpu gpu;
+  std::uint64_t noise = 0;  ///< which noise a Stochastic coder adds, see noise_of; the sender's alone
 
   In(std::span<const float> x) : data(x.data()), count(static_cast<std::int64_t>(x.size())) {}
   In(std::span<float> x) : In(std::span<const float>(x)) {}

@@ -17,6 +17,7 @@ struct Batch {
   at::Tensor x, y;
   const Loss* loss = nullptr;           ///< none: inference
   std::vector<Activation> activations;  ///< behind every stage
+  std::vector<std::int64_t> ids{};      ///< of the samples; none: they were not given
 
   /// What stage `stage` puts out for micro-batch `micro`.
   Extents shape(int stage, int micro) const {

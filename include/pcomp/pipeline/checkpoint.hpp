@@ -10,6 +10,22 @@ namespace detail {
 
 inline std::string stage_part(int stage) { return "stage-" + std::to_string(stage); }
 
+inline std::string boundary_part(int edge, bool gradient) {
+  return "boundary-" + std::to_string(edge) + (gradient ? "-gradient" : "");
+}
+inline const Remembers& remembers(const BoundaryOps& w, bool gradient) {
+  return gradient ? w.backward : w.forward;
+}
+
+/// Calls f(edge, gradient, stage of the sender, stage of the receiver) for each direction in which a boundary remembers.
+template <class F>
+void for_each_memory(const Engine& engine, F&& f) {
+  for (int e = 0; e < static_cast<int>(engine.wires().size()); ++e)
+    for (bool gradient : {false, true})
+      if (remembers(*engine.wires()[static_cast<std::size_t>(e)], gradient).any())
+        f(e, gradient, gradient ? e + 1 : e, gradient ? e : e + 1);
+}
+
 /// Parameters and buffers under the module's own names, the rest under names with a slash.
 inline NamedTensors stage_tensors(const torch::nn::Module* module, const torch::optim::Optimizer& optimizer) {
   NamedTensors all;
@@ -61,14 +77,14 @@ inline void set_stage_tensors(torch::nn::Module* module, torch::optim::Optimizer
 
 }  // namespace detail
 
-/// Saves a run: of each stage the parameters, buffers, optimiser state and LibTorch's random state, and what the
-/// program adds.
+/// Saves a run: of each stage the parameters, buffers, optimiser state and LibTorch's random state, of each boundary
+/// with feedback or chance what it remembers, and what the program adds.
 ///
 /// Law: after `load_checkpoint`, training goes on bit for bit as if there had been no break, under any placement of the
 ///   same stages. The last checkpoint stays whole until the new one is.
 /// Processes: all call it with the same manifest and see the same folder; each writes its own stages, that of stage 0
 ///   also `run` and the manifest.
-/// Bytes: a file for each stage, and one for `run`.
+/// Bytes: a file for each stage and for each direction of a boundary that remembers, and one for `run`.
 /// Errors: `Error` where any process cannot save; the last checkpoint is unchanged.
 /// Example: examples/100-mobilenetv2-cifar10
 inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engine& engine,
@@ -89,6 +105,10 @@ inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engin
     if (engine.here(s))
       mine[parts.back()] = pack_tensors(detail::stage_tensors(engine.module(s).get(), optimizer));
   }
+  detail::for_each_memory(engine, [&](int edge, bool gradient, int sender, int) {
+    parts.push_back(detail::boundary_part(edge, gradient));
+    if (engine.here(sender)) mine[parts.back()] = pack_tensors(engine.ends_at(sender)->save(edge, gradient));
+  });
   parts.push_back("run");
   if (together.writes_manifest) mine["run"] = pack_tensors(run);
   folder.save(std::move(what), parts, mine, together);
@@ -114,6 +134,17 @@ inline void load_checkpoint(const CheckpointFolder& folder, const Manifest& m, E
     detail::set_stage_tensors(engine.module(s).get(), optimizer,
                               unpack_tensors(folder.read(m, detail::stage_part(s)), where), where);
   }
+  // What the receiver has is what the sender knows of it, so one file is for both.
+  detail::for_each_memory(engine, [&](int edge, bool gradient, int sender, int receiver) {
+    if (!engine.here(sender) && !engine.here(receiver)) return;
+    const std::string where = "boundary " + std::to_string(edge) + " of the checkpoint";
+    const NamedTensors saved = unpack_tensors(folder.read(m, detail::boundary_part(edge, gradient)), where);
+    const bool same_rank = engine.ends_at(sender) == engine.ends_at(receiver);
+    const Memory memory = detail::remembers(*engine.wires()[static_cast<std::size_t>(edge)], gradient).memory;
+    if (engine.here(sender)) engine.ends_at(sender)->load(edge, gradient, saved);
+    if (engine.here(receiver) && !same_rank && (memory == Memory::estimate || memory == Memory::samples))
+      engine.ends_at(receiver)->load(edge, gradient, saved);
+  });
 }
 
 }  // namespace pcomp

@@ -11,8 +11,10 @@
 #include "../schedule/forward_only.hpp"
 #include "../schedule/make_schedule.hpp"
 #include "../transport/connect.hpp"
+#include "batch_end.hpp"
 #include "executor.hpp"
 #include "fingerprint.hpp"
+#include "identities.hpp"
 #include "rank_thread.hpp"
 #include "shapes.hpp"
 
@@ -74,6 +76,13 @@ class Engine {
     return held ? held->module : nullptr;
   }
   const ScheduleTable& schedule() const { return schedule_; }
+  const std::vector<const BoundaryOps*>& wires() const { return wires_; }
+  /// The wires' ends on the rank of a stage, or null in another process; for checkpoints.
+  detail::WireEnds* ends_at(int stage) {
+    for (auto& rank : ranks_)
+      if (rank->executor.rank() == schedule_.rank_of(stage)) return &rank->executor.ends();
+    return nullptr;
+  }
 
   void train(bool on = true) {
     for (int s = 0; s < schedule_.stages; ++s)
@@ -83,19 +92,31 @@ class Engine {
 
   /// One batch forward and backward: gradients accumulate in the parameters; returns the batch's mean loss.
   ///
-  /// Errors: `Error` for fewer samples than micro-batches, or when x and y differ in samples.
-  at::Tensor step(const at::Tensor& x, const at::Tensor& y, const Loss& loss) {
+  /// `ids` are the samples' identities in the data set, which wires with Delta need; stage 0's rank reads them.
+  ///
+  /// Errors: `Error` for fewer samples than micro-batches, or when x and y differ in samples; for Delta without ids.
+  at::Tensor step(const at::Tensor& x, const at::Tensor& y, const Loss& loss, const at::Tensor& ids = {}) {
     expect_batch(x);
     if (y.defined() && (y.dim() < 1 || y.size(0) != x.size(0)))
       throw Error("pcomp: the batch has " + std::to_string(x.size(0)) + " samples, but the targets are " +
                   (y.dim() ? std::to_string(y.size(0)) : "one number"));
     detail::Batch batch{split(x.size(0), schedule_.micros), x, y, &loss, {}};
+    for (const BoundaryOps* w : wires_)
+      if (w->first && batch.ids.empty())
+        batch.ids = detail::agreed_identities(ids, x.size(0), schedule_.rank_of(0), *links_);
     learn(batch);
     const at::AutoGradMode grad(true);
-    const auto losses = run(schedule_, batch);
+    std::vector<at::Tensor> losses;
+    try {
+      losses = run(schedule_, batch);
+    } catch (...) {
+      over(false);
+      throw;
+    }
+    over(true);
     ++steps_;
-    predict(batch, &BoundaryReport::forward, &BoundaryOps::bytes, 0);
-    predict(batch, &BoundaryReport::gradient, &BoundaryOps::grad_bytes, 1);
+    predict(batch, &BoundaryReport::forward, &detail::WireEnds::bytes, 0);
+    predict(batch, &BoundaryReport::gradient, &detail::WireEnds::grad_bytes, 1);
     at::Tensor loss_sum = losses[0];  // one after the other, as a loop would
     for (std::size_t m = 1; m < losses.size(); ++m) loss_sum = loss_sum + losses[m];
     return loss_sum;
@@ -112,8 +133,23 @@ class Engine {
     detail::Batch batch{split(x.size(0), micros), x, {}, nullptr, {}};
     learn(batch);
     const auto outputs = run(*inference_, batch);
-    predict(batch, &BoundaryReport::inference, &BoundaryOps::bytes, 0);
+    predict(batch, &BoundaryReport::inference, &detail::WireEnds::bytes, 0);
     return at::cat(outputs);
+  }
+
+  /// Other wires from the next step on, raw ones for a warm-up say; all ranks call it alike, between the same steps.
+  ///
+  /// Errors: `Error` for another number of wires, or where the processes differ.
+  void rewire(std::vector<const BoundaryOps*> wires) {
+    if (wires.size() != wires_.size())
+      throw Error("pcomp: " + std::to_string(wires_.size() + 1) + " stages take " +
+                  std::to_string(wires_.size()) + " wires, not " + std::to_string(wires.size()));
+    if (!links_->elsewhere().empty())
+      Fingerprint::expect_alike(links_->exchange(
+          "description of the wires", detail::fingerprint(schedule_, wires, schedule_.ranks).text()));
+    wires_ = std::move(wires);
+    agreed_.clear();
+    for (auto& rank : ranks_) rank->executor.ends().rewire(wires_);
   }
 
   /// Whether the steps from here on are measured operation by operation; off at first, and cheap.
@@ -146,6 +182,7 @@ class Engine {
         b.forward += rank->executor.ends().forward(edge);
         b.gradient += rank->executor.ends().gradient(edge);
         b.inference += rank->executor.ends().inference(edge);
+        b.state += rank->executor.ends().state(edge);
       }
       r.boundaries.push_back(b);
     }
@@ -210,6 +247,12 @@ class Engine {
     if (error) std::rethrow_exception(error);
   }
 
+  /// All micro-batches went through, or one of them failed.
+  void over(bool whole) {
+    for (auto& rank : ranks_) rank->executor.ends().over(whole);
+    for (int s = 0; s < schedule_.stages; ++s) detail::tell_batch_over(module(s).get(), whole);
+  }
+
   static void expect_batch(const at::Tensor& x) {
     if (!x.defined() || x.dim() < 1 || x.size(0) < 1)
       throw Error("pcomp: a batch needs a first dimension of at least 1 sample, not " +
@@ -269,13 +312,12 @@ class Engine {
   }
 
   void predict(const detail::Batch& batch, Traffic BoundaryReport::*direction,
-               std::size_t (*BoundaryOps::*size)(const Extents&), int sender) {
-    for (std::size_t e = 0; e < wires_.size(); ++e)
-      if (here(static_cast<int>(e) + sender))
-        for (const MicroBatch& part : batch.parts) {
-          const Extents s = batch.activations[e].of(part.count);
-          (edges_[e].*direction) += {0, 0, static_cast<std::int64_t>((wires_[e]->*size)(s)), 4 * s.size()};
-        }
+               std::size_t (detail::WireEnds::*size)(int, int) const, int sender) {
+    for (int e = 0; e < static_cast<int>(wires_.size()); ++e)
+      if (const detail::WireEnds* ends = ends_at(e + sender))
+        for (int m = 0; m < static_cast<int>(batch.parts.size()); ++m)
+          (edges_[static_cast<std::size_t>(e)].*direction) +=
+              {0, 0, static_cast<std::int64_t>((ends->*size)(e, m)), 4 * batch.shape(e, m).size()};
   }
 
   ScheduleTable schedule_;

@@ -30,6 +30,7 @@ class Executor {
   const StageModule& stage(int s) const { return stages_.at(s).module; }
   int rank() const { return rank_; }
   const WireEnds& ends() const { return ends_; }
+  WireEnds& ends() { return ends_; }
   Stopwatch& stopwatch() { return timed_; }
   const Stopwatch& stopwatch() const { return timed_; }
   /// Of the last step: the weighted loss or, in inference, the output of every micro-batch.

@@ -30,6 +30,7 @@ struct BoundaryReport {
   std::string wire;
   Traffic forward, gradient;  ///< of training steps
   Traffic inference;          ///< of infer
+  std::int64_t state = 0;     ///< bytes that its ends keep for their feedback
 };
 
 /// Where one rank's time in training steps went, in seconds of its own thread.
@@ -104,6 +105,9 @@ struct Report {
       line(out, b, "gradient", b.gradient);
       if (b.inference.messages) line(out, b, "inference", b.inference);
     }
+    for (const BoundaryReport& b : boundaries)
+      if (b.state)
+        out << "boundary " << b.edge << " keeps " << b.state << " bytes in memory for its feedback\n";
   }
 
   /// Where the time went, rank by rank, measured beside predicted.

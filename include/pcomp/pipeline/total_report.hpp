@@ -35,28 +35,29 @@ inline Report total_report(Engine& engine) {
   Report total = engine.report();
   std::ostringstream own;
   own.precision(17);
-  for (BoundaryReport& b : total.boundaries)
+  for (BoundaryReport& b : total.boundaries) {
     for (std::int64_t* v : counters(b)) own << std::exchange(*v, 0) << ' ';
+    own << std::exchange(b.state, 0) << ' ';
+  }
   for (double* v : detail::seconds_of(total)) own << std::exchange(*v, 0) << ' ';
   for (StageReport& s : total.stages) own << std::exchange(s.micros, 0) << ' ';
   for (const std::string& text : engine.exchange("report", own.str())) {
     std::istringstream in(text);
-    for (BoundaryReport& b : total.boundaries)
-      for (std::int64_t* v : counters(b)) {
-        std::int64_t more = 0;
-        in >> more;
-        *v += more;
-      }
+    const auto add = [&](std::int64_t& v) {
+      std::int64_t more = 0;
+      in >> more;
+      v += more;
+    };
+    for (BoundaryReport& b : total.boundaries) {
+      for (std::int64_t* v : counters(b)) add(*v);
+      add(b.state);
+    }
     for (double* v : detail::seconds_of(total)) {
       double more = 0;
       in >> more;
       *v += more;
     }
-    for (StageReport& s : total.stages) {
-      std::int64_t more = 0;
-      in >> more;
-      s.micros += more;
-    }
+    for (StageReport& s : total.stages) add(s.micros);
   }
   total.predict(engine.schedule());
   return total;

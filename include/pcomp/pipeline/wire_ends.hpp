@@ -5,8 +5,7 @@
 
 #include <algorithm>
 
-#include "../autograd/tensor.hpp"
-#include "../kernel/boundary_ops.hpp"
+#include "../autograd/feedback.hpp"
 #include "batch.hpp"
 #include "entrance.hpp"
 #include "live.hpp"
@@ -16,36 +15,79 @@ namespace pcomp::detail {
 
 /// The two ends of every wire on one rank: tensors of a micro-batch in and out of payloads, both ways.
 ///
-/// Law: a tensor arrives in the memory format in which it departed, as from `boundary`.
+/// Law: a tensor arrives in the memory format in which it departed, as from `boundary`. What a wire remembers changes in
+///   training alone, and only when a message leaves or arrives; a step that fails makes all ends forget.
 /// Bytes: counted for each boundary where a payload leaves.
 class WireEnds {
  public:
-  explicit WireEnds(std::vector<const BoundaryOps*> wires)
-      : wires_(std::move(wires)),
-        forward_(wires_.size()),
-        gradient_(wires_.size()),
-        inference_(wires_.size()),
-        devices_(wires_.size() + 1, at::kCPU) {}
+  explicit WireEnds(const std::vector<const BoundaryOps*>& wires)
+      : edges_(wires.size()),
+        forward_(wires.size()),
+        gradient_(wires.size()),
+        inference_(wires.size()),
+        devices_(wires.size() + 1, at::kCPU) {
+    rewire(wires);
+  }
 
+  /// Boundaries whose wire changes begin with an empty memory.
+  void rewire(const std::vector<const BoundaryOps*>& wires) {
+    for (std::size_t e = 0; e < wires.size(); ++e)
+      if (!edges_[e].wire || &edges_[e].wire->ops() != wires[e])
+        edges_[e] = {FeedbackEnds(*wires[e], static_cast<int>(e)), 0, {}};
+  }
   /// Where a stage of this rank computes.
   void place(int stage, at::Device device) { devices_[at(stage)] = device; }
-  void begin(const Batch& batch) { batch_ = &batch; }
-  std::size_t bytes(int edge, int micro) const { return wire(edge).bytes(batch_->shape(edge, micro)); }
+  void begin(const Batch& batch) {
+    batch_ = &batch;
+    for (Edge& e : edges_) {
+      e.first.assign(batch.parts.size(), !batch.loss);
+      if (batch.loss && e.wire->per_sample())
+        for (std::size_t m = 0; m < batch.parts.size(); ++m) e.first[m] = e.wire->first(ids(m));
+    }
+  }
+  /// A step is over everywhere.
+  void over(bool whole) {
+    for (Edge& e : edges_)
+      if (whole)
+        e.messages += batch_->parts.size();
+      else
+        e.wire->forget();
+  }
+  std::size_t bytes(int edge, int micro) const { return wire(edge, micro).bytes(batch_->shape(edge, micro)); }
   std::size_t grad_bytes(int edge, int micro) const {
-    return wire(edge).grad_bytes(batch_->shape(edge, micro));
+    return wire(edge, micro).grad_bytes(batch_->shape(edge, micro));
+  }
+  /// What this rank's ends of a boundary keep in memory.
+  std::int64_t state(int edge) const {
+    return edges_[at(edge)].wire->forward.bytes() + edges_[at(edge)].wire->gradient.bytes();
+  }
+  FeedbackState::Named save(int edge, bool gradient) const {
+    const Edge& e = edges_[at(edge)];
+    FeedbackState::Named all = (gradient ? e.wire->gradient : e.wire->forward).save();
+    all.emplace_back("boundary/message", at::scalar_tensor(static_cast<std::int64_t>(e.messages), at::kLong));
+    return all;
+  }
+  void load(int edge, bool gradient, const FeedbackState::Named& saved) {
+    Edge& e = edges_[at(edge)];
+    (gradient ? e.wire->gradient : e.wire->forward).load(saved);
+    for (const auto& [name, tensor] : saved)
+      if (name == "boundary/message") e.messages = static_cast<std::uint64_t>(tensor.item<std::int64_t>());
   }
   const Traffic& forward(int edge) const { return forward_[at(edge)]; }
   const Traffic& gradient(int edge) const { return gradient_[at(edge)]; }
   const Traffic& inference(int edge) const { return inference_[at(edge)]; }
 
   /// Output of the stage before `edge` -> payload. The sender keeps the index block alone.
-  void depart(int edge, int micro, Live& v, std::span<std::byte> payload) {
-    const BoundaryOps& w = wire(edge);
+  void depart(int edge, int micro, Live& v, std::span<std::byte> payload, bool both_here = false) {
+    const BoundaryOps& w = wire(edge, micro);
     expect_dense(v.output);
     const at::Tensor x = readable(v.output.detach());
     const c10::DeviceGuard guard(x.device());
     const Extents s = batch_->shape(edge, micro);
-    w.encode(in(x), s, payload, torch_threads);
+    if (batch_->loss)
+      edges_[at(edge)].wire->encode(visit(edge, micro), message(edge, micro), x, s, payload, both_here);
+    else
+      w.encode(in(x), s, payload, torch_threads);
     count(batch_->loss ? forward_ : inference_, edge, payload.size());
     if (batch_->loss)
       v.index_out.assign(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(w.index_bytes(s)));
@@ -55,12 +97,15 @@ class WireEnds {
 
   /// Payload -> input of the stage behind `edge`.
   void arrive(int edge, int micro, Live& v, std::span<const std::byte> payload) {
-    const BoundaryOps& w = wire(edge);
+    const BoundaryOps& w = wire(edge, micro);
     const Extents s = batch_->shape(edge, micro);
     const Activation& a = batch_->activations[at(edge)];
     const c10::DeviceGuard guard(device_behind(edge));
     at::Tensor x = tensor_of(s, a.dtype, a.format, device_behind(edge));
-    w.decode(payload, s, out(x), torch_threads);
+    if (batch_->loss)
+      edges_[at(edge)].wire->decode(visit(edge, micro), payload, s, x);
+    else
+      w.decode(payload, s, out(x), torch_threads);
     if (!batch_->loss) {
       v.input = x;
       return;
@@ -72,12 +117,13 @@ class WireEnds {
   }
 
   /// Gradient of the input of the stage behind `edge` -> gradient payload.
-  void depart_grad(int edge, int micro, Live& v, std::span<std::byte> payload) {
+  void depart_grad(int edge, int micro, Live& v, std::span<std::byte> payload, bool both_here = false) {
     const Extents s = batch_->shape(edge, micro);
     const at::Tensor dy = v.input_grad.defined() ? readable(v.input_grad) : no_gradient(edge, s);
     const c10::DeviceGuard guard(dy.device());
     v.input_grad = at::Tensor();
-    wire(edge).encode_grad(in(dy), s, v.index_in, payload, torch_threads);
+    edges_[at(edge)].wire->encode_grad(visit(edge, micro), message(edge, micro), dy, s, v.index_in, payload,
+                                       both_here);
     count(gradient_, edge, payload.size());
   }
 
@@ -86,24 +132,45 @@ class WireEnds {
     const Extents s = batch_->shape(edge, micro);
     const c10::DeviceGuard guard(v.output.device());
     v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.suggest_memory_format(), v.output.device());
-    wire(edge).decode_grad(payload, s, v.index_out, out(v.output_grad), torch_threads);
+    edges_[at(edge)].wire->decode_grad(visit(edge, micro), payload, s, v.index_out, v.output_grad);
   }
 
   /// Both ends of an edge within this rank.
   void hand_over(int edge, int micro, Live& from, Live& to) {
     const auto payload = local(bytes(edge, micro));
-    depart(edge, micro, from, payload);
+    depart(edge, micro, from, payload, true);
     arrive(edge, micro, to, payload);
   }
   void hand_back(int edge, int micro, Live& from, Live& to) {
     const auto payload = local(grad_bytes(edge, micro));
-    depart_grad(edge, micro, from, payload);
+    depart_grad(edge, micro, from, payload, true);
     arrive_grad(edge, micro, to, payload);
   }
 
  private:
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
-  const BoundaryOps& wire(int edge) const { return *wires_[at(edge)]; }
+  /// One boundary: what it remembers, the messages of all steps before this one, and whose visit is the first.
+  struct Edge {
+    std::optional<FeedbackEnds> wire;
+    std::uint64_t messages = 0;
+    std::vector<char> first;
+  };
+  const BoundaryOps& wire(int edge, int micro) const {
+    return edges_[at(edge)].wire->wire(edges_[at(edge)].first[at(micro)]);
+  }
+  std::uint64_t message(int edge, int micro) const {
+    return edges_[at(edge)].messages + static_cast<std::uint64_t>(micro);
+  }
+  std::span<const std::int64_t> ids(std::size_t micro) const {
+    const MicroBatch& part = batch_->parts[micro];
+    return std::span(batch_->ids)
+        .subspan(static_cast<std::size_t>(part.first), static_cast<std::size_t>(part.count));
+  }
+  Visit visit(int edge, int micro) const {
+    const Edge& e = edges_[at(edge)];
+    return {micro, e.wire->per_sample() ? ids(at(micro)) : std::span<const std::int64_t>(),
+            e.first[at(micro)] != 0};
+  }
   at::Device device_behind(int edge) const { return devices_[at(edge) + 1]; }
   at::Tensor no_gradient(int edge, const Extents& s) const {
     const Activation& a = batch_->activations[at(edge)];
@@ -117,7 +184,7 @@ class WireEnds {
     traffic[at(edge)] += {1, static_cast<std::int64_t>(bytes), 0, 0};
   }
 
-  std::vector<const BoundaryOps*> wires_;
+  std::vector<Edge> edges_;
   std::vector<Traffic> forward_, gradient_, inference_;
   std::vector<at::Device> devices_;  ///< of the stages
   const Batch* batch_ = nullptr;

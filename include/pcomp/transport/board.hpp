@@ -87,8 +87,10 @@ class Board {
     };
     const auto found = std::make_shared<Found>();
     for (int r = 0; r < launch_.size; ++r) found->keys.push_back(prefix() + name + "/" + std::to_string(r));
+    // Whoever has all texts of this exchange knows that all have those of the one before.
+    const std::string spent = std::exchange(last_, found->keys[static_cast<std::size_t>(launch_.rank)]);
     const bool done = ask(
-        [s = store_, found, text, limit, rank = launch_.rank] {
+        [s = store_, found, text, limit, spent, rank = launch_.rank] {
           s->set(found->keys[static_cast<std::size_t>(rank)], value_of(text));
           try {
             s->wait(found->keys, limit);
@@ -99,6 +101,7 @@ class Board {
             if (!found->missing.empty()) return;
           }
           for (const StoreValue& b : s->multiGet(found->keys)) found->texts.push_back(text_of(b));
+          if (!spent.empty()) s->deleteKey(spent);
         },
         limit + Limit(1000), enough);
     if (done && found->missing.empty()) return found->texts;
@@ -160,6 +163,7 @@ class Board {
 
   Launch launch_;
   Store store_;
+  std::string last_;  ///< this process's key of the last exchange
   Courier courier_;
   Limit patience_{std::chrono::minutes(10)};
 };

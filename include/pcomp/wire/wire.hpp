@@ -1,5 +1,6 @@
 #pragma once
 #include "../codec/concepts.hpp"
+#include "../codec/feedback.hpp"
 #include "../codec/half.hpp"
 #include "compose.hpp"
 
@@ -37,21 +38,33 @@ template <class T>
 struct FormOf;
 template <class... Cs>
 struct FormOf<Chain<Cs...>> {
+  using Feedback = typename Find<Role::feedback, NoCodec, Cs...>::type;
   using Shape = typename Find<Role::shape, NoCodec, Cs...>::type;
   using Select = typename Find<Role::select, NoCodec, Cs...>::type;
+  using Rotate = typename Find<Role::rotate, NoCodec, Cs...>::type;
   using Code = typename Find<Role::code, ops::Float32, Cs...>::type;
+  static constexpr bool feeds = !std::is_same_v<Feedback, NoCodec>;
   static constexpr bool shapes = !std::is_same_v<Shape, NoCodec>;
   static constexpr bool selects = !std::is_same_v<Select, NoCodec>;
+  static constexpr bool rotates = !std::is_same_v<Rotate, NoCodec>;
   static constexpr bool codes = (has_role<Role::code, Cs> || ...);
+  static constexpr Memory memory = [] {
+    if constexpr (feeds)
+      return Feedback::memory;
+    else
+      return Memory::nothing;
+  }();
 };
 
 template <WireExpr E>
 using Form = FormOf<typename Codecs<std::remove_cv_t<E>>::type>;
 
-/// The coder of a chain as a chain: what the default gradient uses.
+/// The coder of a chain as a chain, with its rotation: what the default gradient uses.
 template <WireExpr E>
 constexpr auto coder_of() {
-  if constexpr (Form<E>::codes)
+  if constexpr (Form<E>::codes && Form<E>::rotates)
+    return typename Form<E>::Rotate{} | typename Form<E>::Code{};
+  else if constexpr (Form<E>::codes)
     return typename Form<E>::Code{};
   else
     return Chain<>{};
@@ -80,6 +93,57 @@ constexpr bool gradient_fits() {
     return true;
 }
 
+/// A chain without its feedback: what a message is coded with.
+template <class C>
+constexpr auto unless_feedback() {
+  if constexpr (C::role == Role::feedback)
+    return Chain<>{};
+  else
+    return C{};
+}
+template <class T>
+struct StatelessOf;
+template <class... Cs>
+struct StatelessOf<Chain<Cs...>> {
+  using type = std::remove_cv_t<decltype((Chain<>{} | ... | unless_feedback<Cs>()))>;
+};
+template <WireExpr E>
+using Stateless = typename StatelessOf<typename Codecs<std::remove_cv_t<E>>::type>::type;
+
+/// Whether T is a chain without feedback.
+template <class T>
+constexpr bool is_stateless() {
+  if constexpr (is_wire_expr<T>)
+    return !Form<T>::feeds;
+  else
+    return false;
+}
+
+/// Whether a chain makes sense by itself.
+template <class E>
+consteval bool chain_is_sound() {
+  if constexpr (is_wire_expr<E>) {
+    using F = Form<E>;
+    constexpr bool coded = !F::rotates || F::codes;
+    constexpr bool loses = !F::feeds || F::shapes || F::selects || F::codes;
+    constexpr bool sent = F::memory != Memory::residual || !F::shapes;
+    return refuse::rotation_alone<coded>() && refuse::feedback_alone<loses>() &&
+           refuse::residual_of_shape<sent>();
+  }
+  return true;
+}
+template <class F, class G>
+consteval bool wire_is_sound() {
+  constexpr bool estimates = [] {
+    if constexpr (is_wire_expr<F> && is_wire_expr<G>)
+      return (Form<F>::selects || Form<F>::shapes) &&
+             (Form<G>::memory == Memory::estimate || Form<G>::memory == Memory::samples);
+    else
+      return false;
+  }();
+  return chain_is_sound<F>() && chain_is_sound<G>() && refuse::estimate_of_restricted<!estimates>();
+}
+
 }  // namespace detail
 
 /// What crosses one boundary: `F` on the activations, `G` on the gradients; by default F's coder.
@@ -87,7 +151,8 @@ constexpr bool gradient_fits() {
 /// Law: the gradient is restricted by the adjoint of F's shape and selection, so its bytes need no index of
 ///   F's; then G codes that. Coders are straight-through.
 /// Bytes: wire_bytes(F, shape) forward, grad_wire_bytes(wire, shape) backward, both constant expressions.
-/// Refusals: something that is no wire; a Downsample or a Sample scope on the gradient of a selection.
+/// Refusals: something that is no wire; a Downsample or a Sample scope on the gradient of a selection; a rotation
+///   without a coder; a feedback without a lossy codec, or of a kind that does not suit the others.
 /// Source: AQ-SGD (Wang et al., 2022) for coding activations and gradients differently.
 /// Example: examples/020-bytes
 template <auto F, auto G = detail::SameCoder{}>
@@ -98,6 +163,7 @@ struct Wire {
                            std::is_same_v<std::remove_cvref_t<decltype(G)>, detail::SameCoder>))>());
   static_assert(refuse::gradient_shape<detail::gradient_fits<std::remove_cvref_t<decltype(F)>,
                                                              std::remove_cvref_t<decltype(G)>>()>());
+  static_assert(detail::wire_is_sound<std::remove_cvref_t<decltype(F)>, std::remove_cvref_t<decltype(G)>>());
   static constexpr auto gradient() {
     if constexpr (!detail::is_wire_expr<std::remove_cvref_t<decltype(F)>>)
       return Chain<>{};  // refused above

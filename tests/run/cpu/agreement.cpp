@@ -54,17 +54,19 @@ struct Threads {
 template <class W>
 void agrees(W w, const Extents& e, int kind, ParallelFor par) {
   const auto x = values(e, kind, 1), dy = values(e, kind == 4 ? 4 : 0, 2);
-  const reference::Wire<W> expected(x, dy, e);
+  In in_x{std::span<const float>(x)}, in_dy{std::span<const float>(dy)};
+  in_x.noise = in_dy.noise = kind == 0 ? 0 : noise_of(3, false, static_cast<std::uint64_t>(kind));
+  const reference::Wire<W> expected(x, dy, e, in_x.noise);
   const BoundaryOps& k = kernels_of(w);
   std::vector<std::byte> payload(wire_bytes(w, e), std::byte{0xaa}),
       grad(grad_wire_bytes(w, e), std::byte{0xaa});
   std::vector<float> y(x.size(), 99.0f), dx(x.size(), 99.0f);
   INFO(name(w).view() << " on " << to_string(e) << ", values of kind " << kind);
-  k.encode(std::span<const float>(x), e, payload, par);
+  k.encode(in_x, e, payload, par);
   CHECK((payload == expected.forward.bytes));
   k.decode(payload, e, std::span<float>(y), par);
   CHECK(same(y, expected.y));
-  k.encode_grad(std::span<const float>(dy), e, payload, grad, par);
+  k.encode_grad(in_dy, e, payload, grad, par);
   CHECK((grad == expected.backward.bytes));
   const std::vector<std::byte> index(payload.begin(),
                                      payload.begin() + static_cast<std::ptrdiff_t>(k.index_bytes(e)));

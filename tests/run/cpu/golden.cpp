@@ -133,7 +133,8 @@ TEST_CASE("the examples of docs/wire-format.md are what is sent", "[wire]") {
     };
     [&](auto... w) { (try_wire(w), ...); }(Raw, Half, BFloat16, Step<Ratio<1, 2>>, Quant<4>, Quant<3>,
                                            Quant<8>, Quant<2, PerTensor>, TopK<Ratio<1, 4>>,
-                                           TopK<Ratio<1, 250>>, Downsample<2>, TopK<Ratio<1, 4>> | Half);
+                                           TopK<Ratio<1, 250>>, Downsample<2>, TopK<Ratio<1, 4>> | Half,
+                                           Hadamard<64> | Quant<4>);
   }
-  CHECK(shown == 12);
+  CHECK(shown == 13);
 }

@@ -134,7 +134,7 @@ struct Sent {
 };
 
 template <class C>
-void code(const Floats& v, Bytes& out, Floats& decoded) {
+void code(const Floats& v, Bytes& out, Floats& decoded, std::uint32_t salt) {
   using T = pcomp::detail::CoderTraits<C>;
   std::vector<std::uint32_t> codes;
   Bytes scales;
@@ -157,7 +157,8 @@ void code(const Floats& v, Bytes& out, Floats& decoded) {
       std::uint32_t seed = block * 0x9e3779b9u;
       const auto* p = reinterpret_cast<const unsigned char*>(&scale);
       for (std::size_t b = 0; b < sizeof scale; ++b) seed = (seed ^ p[b]) * 0x01000193u;
-      noise = static_cast<float>(mix(mix(seed) + static_cast<std::uint32_t>(i % 128) * 0x9e3779b9u) >> 8) *
+      noise = static_cast<float>(
+                  mix((mix(seed) ^ salt) + static_cast<std::uint32_t>(i % 128) * 0x9e3779b9u) >> 8) *
               0x1p-24f;
     }
     const auto prepared = T::prepare(scale);
@@ -169,9 +170,35 @@ void code(const Floats& v, Bytes& out, Floats& decoded) {
   out.insert(out.end(), scales.begin(), scales.end());
 }
 
+/// Every whole block of R times the Walsh-Hadamard matrix, in the order of additions that the document gives.
+template <class R>
+Floats rotated(Floats x, bool back) {
+  constexpr std::size_t n = R::block;
+  const auto sign = [](std::size_t i) {
+    const std::uint32_t word = mix(static_cast<std::uint32_t>(2 * (i / n) + i % n / 32) + 0x9e3779b9u);
+    return R::random_signs && (word >> (i % 32) & 1) ? -1.0f : 1.0f;
+  };
+  for (std::size_t b = 0; b + n <= x.size(); b += n) {
+    for (std::size_t i = b; i < b + n && !back; ++i) x[i] *= sign(i);
+    for (std::size_t h = 1; h < n; h *= 2)
+      for (std::size_t i = 0; i < n; ++i)
+        if (i / h % 2 == 0) {
+          const float p = x[b + i], q = x[b + i + h];
+          x[b + i] = p + q, x[b + i + h] = p - q;
+        }
+    for (std::size_t i = b; i < b + n; ++i) {
+      volatile float scaled = x[i] * (n == 64 ? 0.125f : 0.17677669529663687f);
+      x[i] = scaled;
+      if (std::isnan(x[i])) x[i] = std::numeric_limits<float>::quiet_NaN();
+      if (back) x[i] *= sign(i);
+    }
+  }
+  return x;
+}
+
 /// Sends already shaped values through the selection and the coder of E.
 template <class E>
-Sent send(const Floats& shaped, const Extents& e) {
+Sent send(const Floats& shaped, const Extents& e, std::uint32_t salt) {
   using F = pcomp::detail::Form<E>;
   Sent s;
   Floats list = shaped;
@@ -185,7 +212,12 @@ Sent send(const Floats& shaped, const Extents& e) {
     align(s.bytes);
   }
   Floats decoded;
-  code<typename F::Code>(list, s.bytes, decoded);
+  if constexpr (F::rotates) {
+    code<typename F::Code>(rotated<typename F::Rotate>(list, false), s.bytes, decoded, salt);
+    decoded = rotated<typename F::Rotate>(decoded, true);
+  } else {
+    code<typename F::Code>(list, s.bytes, decoded, salt);
+  }
   s.values.assign(shaped.size(), 0.0f);
   for (std::size_t i = 0; i < s.kept.size(); ++i) s.values[static_cast<std::size_t>(s.kept[i])] = decoded[i];
   return s;
@@ -220,8 +252,9 @@ struct Wire {
   Sent forward, backward;
   Floats y, dx;
 
-  Wire(const Floats& x, const Floats& dy, const Extents& e) {
-    forward = send<F>(shape<F>(x, e, true), shaped_extents<F>(e));
+  Wire(const Floats& x, const Floats& dy, const Extents& e, std::uint64_t noise = 0) {
+    const auto salt = static_cast<std::uint32_t>(noise ^ (noise >> 32));
+    forward = send<F>(shape<F>(x, e, true), shaped_extents<F>(e), salt);
     y = unshape<F>(forward.values, e, false);
     const Floats sums = shape<F>(dy, e, false);
     Floats list = sums;
@@ -230,7 +263,7 @@ struct Wire {
       for (auto i : forward.kept) list.push_back(sums[static_cast<std::size_t>(i)]);
     }
     const Extents r = pcomp::detail::restricted<W>(e);
-    backward = send<G>(shape<G>(list, r, true), shaped_extents<G>(r));
+    backward = send<G>(shape<G>(list, r, true), shaped_extents<G>(r), salt);
     const Floats back = unshape<G>(backward.values, r, false);
     Floats placed = back;
     if constexpr (pcomp::detail::Form<F>::selects) {

@@ -46,12 +46,16 @@ inline constexpr auto all_wires = [] {
                     Downsample<64> | BFloat16,
                     Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>,
                     Quant<4, PerTensor> | TopK<Ratio<1, 4>, Sample> | Downsample<4>,
+                    Hadamard<64> | Quant<4>,
+                    Hadamard<32, RandomSigns> | Quant<2, PerTensor> | TopK<Ratio<1, 3>>,
+                    Hadamard<32> | BFloat16 | Downsample<2>,
                     Wire<Quant<4>, Quant<8>>{},
                     Wire<Raw, TopK<Ratio<1, 10>> | Quant<8>>{},
                     Wire<Downsample<2>, Downsample<2> | Quant<8>>{},
                     Wire<Downsample<3>, TopK<Ratio<1, 4>, Sample>>{},
                     Wire<TopK<Ratio<1, 4>>, TopK<Ratio<1, 2>> | Quant<8>>{},
-                    Wire<TopK<Ratio<1, 10>> | Quant<8>, Raw>{}};
+                    Wire<TopK<Ratio<1, 10>> | Quant<8>, Raw>{},
+                    Wire<TopK<Ratio<1, 2>>, Hadamard<64> | Quant<3, PerTensor, Stochastic>>{}};
 }();
 
 /// Shows f the wires number part, part + parts, ...

@@ -41,6 +41,11 @@ std::vector<const BoundaryOps*> wires_of(const std::string& name) {
   if (name == "mixed")
     return {&boundary_ops(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
             &boundary_ops(Wire<Quant<4>, Quant<8>>{}), &boundary_ops(Raw), &boundary_ops(BFloat16)};
+  if (name == "memory")
+    return {&boundary_ops(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
+            &boundary_ops(Wire<Delta<> | Quant<4>, ErrorFeedback | Quant<4>>{}),
+            &boundary_ops(EF21 | Quant<4>),
+            &boundary_ops(Wire<Quant<4>, Quant<4, Group<128>, Stochastic>>{})};
   if (name == "broken") {
     static const BoundaryOps broken = [] {
       BoundaryOps ops = boundary_ops(Raw);
@@ -84,24 +89,26 @@ void print(const std::string& what, const at::Tensor& t) {
 }
 
 struct Data {
-  torch::Tensor x, y;
-  explicit Data(std::int64_t n, std::uint64_t seed = 7) {
-    torch::manual_seed(seed);
-    const bool odd = n % 2;  // another shape, channels last
+  torch::Tensor x, y, ids;
+  explicit Data(std::int64_t n, bool one_shape = true) {
+    torch::manual_seed(7);
+    const bool odd = n % 2 && !one_shape;  // another shape, channels last
     x = torch::randn({n, 3, 9, odd ? 8 : 7})
             .contiguous(odd ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
     y = torch::randint(10, {n});
+    ids = torch::arange(n);
   }
 };
 
-/// Two steps and one inference, with an optimiser between; batches of two sizes, shapes and memory formats.
+/// Three steps and one inference, with an optimiser between; batches of two sizes and, where the wires have no memory,
+/// of two shapes and memory formats.
 template <class Step, class Infer>
 void train(const std::string& name, const std::vector<at::Tensor>& parameters, Step step, Infer infer) {
   std::optional<torch::optim::SGD> sgd;
   if (!parameters.empty()) sgd.emplace(parameters, torch::optim::SGDOptions(0.05).momentum(0.9));
-  for (std::int64_t n : {10, 11}) {
-    const Data data(n);
-    print(name + " loss", step(data.x, data.y));
+  for (std::int64_t n : {10, 11, 10}) {
+    const Data data(n, name.ends_with("memory"));
+    print(name + " loss", step(data));
     if (sgd) sgd->step(), sgd->zero_grad();
   }
   print(name + " output", infer(Data(6).x));
@@ -128,7 +135,8 @@ void same(const Settings& given) {
   const World w = world(given);
   for (const char* placement : {"01100", "01010", "01210", "01230", "01234"})
     for (const char* policy : {"gpipe", "1f1b", "zero-bubble"})
-      for (const char* wire : {"raw", "mixed"}) {
+      for (const char* wire : {"raw", "mixed", "memory"}) {
+        if (std::strcmp(wire, "memory") == 0 && std::strcmp(policy, "1f1b") != 0) continue;
         Settings s = given;
         s["placement"] = placement, s["schedule"] = policy, s["micros"] = "4";
         const ScheduleTable table = schedule_of(s);
@@ -141,8 +149,7 @@ void same(const Settings& given) {
             if (p.module)
               for (const at::Tensor& t : p.module->parameters()) parameters.push_back(t);
           train(
-              name, parameters,
-              [&](const auto& x, const auto& y) { return plain.step(x, y, 4, cross_entropy); },
+              name, parameters, [&](const Data& d) { return plain.step(d.x, d.y, 4, cross_entropy, d.ids); },
               [&](const auto& x) {
                 const torch::NoGradGuard none;
                 std::vector<at::Tensor> all;
@@ -156,7 +163,7 @@ void same(const Settings& given) {
           Engine engine(w, net::stages(), wires_of(wire), table);
           train(
               name, engine.parameters(),
-              [&](const auto& x, const auto& y) { return engine.step(x, y, cross_entropy); },
+              [&](const Data& d) { return engine.step(d.x, d.y, cross_entropy, d.ids); },
               [&](const auto& x) { return engine.infer(x); });
           for (int stage = 0; stage < 5; ++stage) print_state(name, stage, engine.module(stage).get());
           for (const BoundaryReport& b : engine.report().boundaries)

@@ -28,7 +28,10 @@ struct Folder {
 };
 
 const std::vector<const BoundaryOps*>& wires() {
-  static const std::vector<const BoundaryOps*> all(4, &boundary_ops(Quant<8>));
+  static const std::vector<const BoundaryOps*> all{
+      &boundary_ops(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
+      &boundary_ops(Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{}),
+      &boundary_ops(Wire<EF21 | Quant<4>, Quant<4, Group<128>, Stochastic>>{}), &boundary_ops(Quant<8>)};
   return all;
 }
 
@@ -42,7 +45,7 @@ struct Run {
     for (int i = 0; i < steps; ++i) {
       optimiser.zero_grad();
       const at::Tensor x = torch::randn({8, 3, 9, 7}), y = torch::randint(10, {8});
-      engine.step(x, y, cross_entropy);
+      engine.step(x, y, cross_entropy, torch::randperm(20).slice(0, 0, 8).contiguous());
       optimiser.step();
     }
   }

@@ -1,7 +1,7 @@
 #pragma once
 #include <torch/torch.h>
 
-#include <pcomp/autograd/boundary.hpp>
+#include <pcomp/autograd/boundary_object.hpp>
 #include <pcomp/pipeline/pipeline.hpp>
 
 /// A small network in five stages with what real ones have: an in-place operation first, batch normalisation,
@@ -57,23 +57,25 @@ inline std::vector<pcomp::StageSpec> stages() {
 
 /// The plain sequential loop that a pipeline must equal: the same boundaries, the same micro-batches.
 struct Sequential {
-  explicit Sequential(std::vector<const pcomp::BoundaryOps*> w) : wires(std::move(w)) {
+  explicit Sequential(const std::vector<const pcomp::BoundaryOps*>& wires) {
+    for (std::size_t e = 0; e < wires.size(); ++e) boundaries.emplace_back(*wires[e], static_cast<int>(e));
     for (const auto& spec : stages()) parts.push_back(spec.build());
   }
-  Tensor forward(Tensor h) {
+  Tensor forward(Tensor h, int micro = 0, const Tensor& ids = {}) {
     for (std::size_t s = 0; s < parts.size(); ++s) {
       h = parts[s].forward(h);
-      if (s < wires.size()) h = pcomp::boundary(*wires[s], h);
+      if (s < boundaries.size()) h = boundaries[s](h, micro, ids);
     }
     return h;
   }
-  Tensor step(const Tensor& x, const Tensor& y, int micros, const pcomp::Loss& loss) {
+  Tensor step(const Tensor& x, const Tensor& y, int micros, const pcomp::Loss& loss, const Tensor& ids = {}) {
     Tensor sum = torch::zeros({});
     for (int m = 0; m < micros; ++m) {
       const auto part = pcomp::split(x.size(0), micros)[static_cast<std::size_t>(m)];
-      const Tensor l =
-          loss(forward(x.narrow(0, part.first, part.count)), y.narrow(0, part.first, part.count)) *
-          part.weight;
+      const Tensor l = loss(forward(x.narrow(0, part.first, part.count), m,
+                                    ids.defined() ? ids.narrow(0, part.first, part.count) : ids),
+                            y.narrow(0, part.first, part.count)) *
+                       part.weight;
       l.backward();
       sum = sum + l.detach();
     }
@@ -90,7 +92,7 @@ struct Sequential {
     for (const Tensor& p : m.parameters()) all.push_back(p), all.push_back(p.grad());
     for (const Tensor& b : m.buffers()) all.push_back(b);
   }
-  std::vector<const pcomp::BoundaryOps*> wires;
+  std::vector<pcomp::Boundary> boundaries;
   std::vector<pcomp::StageModule> parts;
 };
 

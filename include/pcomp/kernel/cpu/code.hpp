@@ -1,10 +1,12 @@
 #pragma once
+#include "../../wire/wire.hpp"
 #include "simd.hpp"
 
 namespace pcomp::detail {
 
-/// Reads the values of one payload's coder by rank; cheap where the ranks ascend. A source and its own cursor.
-template <CodeCodec C>
+/// Reads the values of one payload's coder by rank, rotated back by R; cheap where the ranks ascend. A source and its
+/// own cursor.
+template <CodeCodec C, class R = NoCodec>
 class CodedSource {
  public:
   CodedSource(const std::byte* codes, const std::byte* scales, std::int64_t sent)
@@ -32,6 +34,7 @@ class CodedSource {
 
   void decode(std::int64_t first, std::int64_t count, float* out) const {
     PCOMP_SIMD((codes_, scales_, first, count, out), decode_codes<C>);
+    if constexpr (has_role<Role::rotate, R>) PCOMP_SIMD((out, count, first, out), rotate<R, true>);
   }
   /// Through the window of decoded ranks.
   void copy(std::int64_t first, std::int64_t count, float* out) {

@@ -17,9 +17,10 @@ void with_unshaped(const Sink& sink, const Extents& before, Then&& then) {
 /// A payload's shaped elements as a source, zero where nothing was sent.
 template <WireExpr E>
 auto payload_source(const std::byte* in, const Layout& l) {
-  const CodedSource<typename Form<E>::Code> ranks(in + l.codes_at, in + l.scales_at, l.sent);
+  using Ranks = CodedSource<typename Form<E>::Code, typename Form<E>::Rotate>;
+  const Ranks ranks(in + l.codes_at, in + l.scales_at, l.sent);
   if constexpr (Form<E>::selects)
-    return ScatteredSource<CodedSource<typename Form<E>::Code>>{ranks, in, l};
+    return ScatteredSource<Ranks>{ranks, in, l};
   else
     return ranks;
 }

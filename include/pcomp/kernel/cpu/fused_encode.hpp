@@ -33,11 +33,26 @@ typename T::Scale whole_scale(std::int64_t sent, const ParallelFor& par, Visit&&
   return T::fit(settled(all));
 }
 
+/// `take(rank, values, n)`, shown the values as chain E's rotation leaves them; `rank` is a multiple of `chunk`.
+template <class F, class Take>
+auto rotated(Take take) {
+  return [take](std::int64_t rank, const float* v, std::int64_t n) {
+    if constexpr (F::rotates) {
+      float turned[chunk];
+      PCOMP_SIMD((v, n, rank, turned), rotate<typename F::Rotate, false>);
+      take(rank, turned, n);
+    } else {
+      take(rank, v, n);
+    }
+  };
+}
+
 /// The fused encoder of chain E: reads the source chunk by chunk, writes index, codes and scales; nothing of
 /// tensor size in between. Sources are read once; twice for a selection over more than `chunk` elements, once
-/// more for PerTensor.
+/// more for PerTensor. `salt` tells one message's noise from another's.
 template <WireExpr E, Pool mode, class Source>
-void encode_chain(const Source& plain, const Extents& shape, std::byte* out, const ParallelFor& par) {
+void encode_chain(const Source& plain, const Extents& shape, std::byte* out, const ParallelFor& par,
+                  std::uint32_t salt) {
   using F = Form<E>;
   using C = typename F::Code;
   using T = CoderTraits<C>;
@@ -58,16 +73,16 @@ void encode_chain(const Source& plain, const Extents& shape, std::byte* out, con
           typename T::Scale shared{};
           if constexpr (shares_scale) {
             shared = whole_scale<T>(l.sent, par, [&](std::int64_t b, std::int64_t e, auto&& f) {
-              visit(b, e, false, [&](std::int64_t, const float* v, std::int64_t n) { f(v, n); });
+              visit(b, e, false, rotated<F>([&](std::int64_t, const float* v, std::int64_t n) { f(v, n); }));
             });
             std::memcpy(scales, &shared, sizeof shared);
           }
           const typename T::Scale* whole = shares_scale ? &shared : nullptr;
           par(ceil_div(l.sent, chunk), 8, [&](std::int64_t b, std::int64_t e) {
             visit(b * chunk, std::min(e * chunk, l.sent), true,
-                  [&](std::int64_t rank, const float* v, std::int64_t n) {
-                    PCOMP_SIMD((v, n, rank, codes, scales, whole), encode_codes<C>);
-                  });
+                  rotated<F>([&](std::int64_t rank, const float* v, std::int64_t n) {
+                    PCOMP_SIMD((v, n, rank, codes, scales, whole, salt), encode_codes<C>);
+                  }));
           });
         };
     if constexpr (F::selects) {

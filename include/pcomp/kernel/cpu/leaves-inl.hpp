@@ -16,6 +16,7 @@ HWY_BEFORE_NAMESPACE();
 #include "leaf/code-inl.hpp"
 #include "leaf/pool-inl.hpp"
 #include "leaf/rank-inl.hpp"
+#include "leaf/rotate-inl.hpp"
 //
 #include "leaf/fano-inl.hpp"
 #include "leaf/scatter-inl.hpp"

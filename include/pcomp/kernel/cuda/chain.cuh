@@ -45,7 +45,7 @@ struct EncodePlan {
   static constexpr bool shares_scale = T::has_scale && T::group() == 0;
   Layout l;
   SelectPlan select;
-  std::int64_t range = 0, before = 0, shaped = 0, zeros = 0;
+  std::int64_t range = 0, before = 0, shaped = 0, turned = 0, zeros = 0;
   bool lists_before, lists_shaped;
 
   constexpr EncodePlan(const Extents& shape, bool derived, Slots& s)
@@ -66,6 +66,7 @@ struct EncodePlan {
     if (lists_shaped) shaped = s.take(4 * l.n);
     if constexpr (F::selects)
       if (indexed(l)) select.take_rest(s, l.sent);
+    if (F::rotates && shares_scale) turned = s.take(4 * l.sent);
   }
   std::int64_t zeros_at = 0;
 };
@@ -73,9 +74,11 @@ struct EncodePlan {
 /// Encodes by chain E what `source` gives, a tensor of extents `shape`.
 template <WireExpr E>
 void encode_chain(const Queue& q, Source source, const Extents& shape, const EncodePlan<E>& p, std::byte* out,
-                  std::byte* workspace) {
+                  std::byte* workspace, u32 salt) {
   using F = Form<E>;
   using C = typename F::Code;
+  // Rotated in registers, but for a scale that wants all of it first.
+  using R = std::conditional_t<EncodePlan<E>::shares_scale, NoCodec, typename F::Rotate>;
   const Layout& l = p.l;
   if (l.sent == 0) return;
   q.zero(workspace + p.zeros_at, p.zeros);
@@ -98,6 +101,12 @@ void encode_chain(const Queue& q, Source source, const Extents& shape, const Enc
       source = list_source(kept.value, l.sent);
     }
   unsigned char *const codes = bytes_at(out, l.codes_at), *const scales = bytes_at(out, l.scales_at);
+  if constexpr (F::rotates && EncodePlan<E>::shares_scale) {
+    using Rotate = RotateList<typename F::Rotate>;
+    float* const to = slot<float>(workspace, p.turned);
+    q.launch(Rotate{source, to}, Rotate::blocks(l.sent));
+    source = list_source(to, l.sent);
+  }
   if constexpr (EncodePlan<E>::shares_scale) {
     u32* const range = slot<u32>(workspace, p.range);
     const std::int64_t blocks = FindRange::blocks(l.sent);
@@ -105,11 +114,12 @@ void encode_chain(const Queue& q, Source source, const Extents& shape, const Enc
     q.launch(FitWhole<C>{range, scales}, 1);
   }
   const std::int64_t end = l.codes_at + packed_bytes(l.sent, C::bits);
-  q.launch(EncodeCodes<C>{source, codes, scales, bytes_at(out, end), static_cast<u32>(l.scales_at - end)},
-           EncodeCodes<C>::blocks(l.sent));
+  using Encode = EncodeCodes<C, R>;
+  q.launch(Encode{source, codes, scales, bytes_at(out, end), static_cast<u32>(l.scales_at - end), salt},
+           Encode::blocks(l.sent));
 }
 
-/// The values of a payload's codes.
+/// The values of a payload's codes, before a rotation back.
 template <WireExpr E>
 auto coded(const std::byte* in, const Layout& l) {
   return Coded<typename Form<E>::Code>{bytes_at(in, l.codes_at), bytes_at(in, l.scales_at),
@@ -149,9 +159,10 @@ struct DecodePlan {
   using F = Form<E>;
   Layout l;
   ScatterPlan scatter;
-  std::int64_t zeros_at = 0, zeros = 0, shaped = 0;
+  std::int64_t zeros_at = 0, zeros = 0, shaped = 0, turned = 0;
 
   constexpr DecodePlan(const Extents& shape, Slots& s) : l(layout<E>(shape)) {
+    if (F::rotates && (F::shapes || indexed(l))) turned = s.take(4 * l.sent);
     if (!indexed(l)) return;
     zeros_at = s.bytes;
     scatter.index.take_zeros(s, l);
@@ -171,12 +182,24 @@ void decode_chain(const Queue& q, const std::byte* in, const Extents& shape, con
   using C = typename F::Code;
   const Layout& l = p.l;
   if (l.sent == 0) return zero_output(q, out);
+  using Decode = DecodeCodes<C, typename F::Rotate>;
+  if constexpr (!F::shapes)
+    if (!indexed(l)) return q.launch(Decode{coded<E>(in, l), out}, Decode::blocks(l.sent));
+  // What is read out of order is first rotated back in order.
+  const auto values = [&] {
+    if constexpr (F::rotates) {
+      float* const turned = slot<float>(workspace, p.turned);
+      q.launch(Decode{coded<E>(in, l), list_sink(turned, l.sent)}, Decode::blocks(l.sent));
+      return coded_list(turned, l.sent);
+    } else {
+      return coded<E>(in, l);
+    }
+  }();
   if (!indexed(l)) {
-    if constexpr (F::shapes)
-      q.launch(RepeatCodes<C>{coded<E>(in, l), out, pooling<E>(shape, true), false},
-               RepeatCodes<C>::blocks(out.n));
-    else
-      q.launch(DecodeCodes<C>{coded<E>(in, l), out}, DecodeCodes<C>::blocks(l.sent));
+    if constexpr (F::shapes) {
+      using Repeat = RepeatCodes<typename decltype(values)::Codec>;
+      q.launch(Repeat{values, out, pooling<E>(shape, true), false}, Repeat::blocks(out.n));
+    }
     return;
   }
   if constexpr (F::selects) {
@@ -184,11 +207,11 @@ void decode_chain(const Queue& q, const std::byte* in, const Extents& shape, con
     read_index(q, in, l, p.scatter.index, workspace);
     if constexpr (F::shapes) {
       float* const shaped = slot<float>(workspace, p.shaped);
-      scatter(q, coded<E>(in, l), l, p.scatter, list_sink(shaped, l.n), workspace);
+      scatter(q, values, l, p.scatter, list_sink(shaped, l.n), workspace);
       using Repeat = RepeatCodes<ops::Float32>;
       q.launch(Repeat{coded_list(shaped, l.n), out, pooling<E>(shape, true), false}, Repeat::blocks(out.n));
     } else {
-      scatter(q, coded<E>(in, l), l, p.scatter, out, workspace);
+      scatter(q, values, l, p.scatter, out, workspace);
     }
   }
 }

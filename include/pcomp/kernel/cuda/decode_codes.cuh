@@ -1,6 +1,6 @@
 #pragma once
 #include "pack.cuh"
-#include "source.cuh"
+#include "rotate.cuh"
 
 namespace pcomp::detail::gpu {
 
@@ -34,8 +34,8 @@ struct Coded {
   }
 };
 
-/// The values of all codes, in order: a warp takes four blocks of 128.
-template <CodeCodec C>
+/// The values of all codes, in order, rotated back by R if that is a rotation: a warp takes four blocks of 128.
+template <CodeCodec C, class R = NoCodec>
 struct DecodeCodes {
   using T = CoderTraits<C>;
   static constexpr int count = 4;
@@ -69,6 +69,7 @@ struct DecodeCodes {
       float v[4];
       PCOMP_UNROLL
       for (int j = 0; j < 4; ++j) v[j] = T::decode(c[b][j], p);
+      rotate<R, true>(v, first, in.sent);
       out.four(first + static_cast<u32>(4 * lane()), v);
     }
   }

@@ -1,6 +1,6 @@
 #pragma once
 #include "pack.cuh"
-#include "source.cuh"
+#include "rotate.cuh"
 
 namespace pcomp::detail::gpu {
 
@@ -17,9 +17,9 @@ PCOMP_GPU Range warp_range(Range r) {
 /// What a coder is fitted to; -0 counts as 0, so that the order of reading does not show.
 PCOMP_GPU Range to_fit(Range r) { return settled({r.lo + 0.0f, r.hi + 0.0f}); }
 
-/// The codes of all that is sent, in one pass: a warp takes some blocks of 128, finds the ranges of their groups, fits,
-/// codes and packs them in registers.
-template <CodeCodec C>
+/// The codes of all that is sent, in one pass: a warp takes some blocks of 128, rotates them by R if that is a rotation,
+/// finds the ranges of their groups, fits, codes and packs them in registers.
+template <CodeCodec C, class R = NoCodec>
 struct EncodeCodes {
   using T = CoderTraits<C>;
   static constexpr std::int64_t group = T::group();
@@ -32,6 +32,7 @@ struct EncodeCodes {
   unsigned char *codes, *scales;
   unsigned char* padding;  ///< up to 15 bytes before the scales
   u32 padding_bytes;
+  u32 salt;  ///< tells one message's noise from another's
 
   static constexpr std::int64_t blocks(std::int64_t sent) { return ceil_div(sent, each); }
 
@@ -48,6 +49,10 @@ struct EncodeCodes {
     float v[count][4];
     PCOMP_UNROLL
     for (int b = 0; b < count; ++b) in.four<plain>(begin + static_cast<u32>(b * 128 + 4 * lane()), v[b]);
+    if constexpr (has_role<Role::rotate, R>) {
+      PCOMP_UNROLL
+      for (int b = 0; b < count; ++b) rotate<R, false>(v[b], begin + static_cast<u32>(b * 128), in.n);
+    }
 
     typename T::Scale scale{};  // of group number lane() % groups
     if constexpr (T::has_scale && group > 0) {
@@ -84,7 +89,8 @@ struct EncodeCodes {
       u32 seed = 0;
       if constexpr (T::stochastic)
         seed = noise_seed(groups > 1 ? shuffle_struct(scale, owner) : scale,
-                          first / static_cast<u32>(pack_block));
+                          first / static_cast<u32>(pack_block)) ^
+               salt;
       u32 c[4];
       PCOMP_UNROLL
       for (u32 j = 0; j < 4; ++j) {

@@ -1,4 +1,5 @@
 #pragma once
+#include "../../wire/delta.hpp"
 #include "../gpu_ops.hpp"
 #include "staging.cuh"
 #include "wires.cuh"
@@ -40,13 +41,32 @@ const GpuOps& gpu_ops(W = {}) {
   return ops;
 }
 
+namespace detail {
+/// Adds the kernels that a boundary of wire W calls: of one with feedback those of the messages, which know no memory.
+template <AnyWire W>
+bool add_gpu_wire(W) {
+  using V = as_wire<W>;
+  using F = typename V::Forward;
+  using G = typename V::Backward;
+  if constexpr (!Form<F>::feeds && !Form<G>::feeds) {
+    return add_gpu_ops(gpu_ops(W{}));
+  } else {
+    bool added = add_gpu_ops(gpu_ops(wire_of(Stateless<F>{}, Stateless<G>{})));
+    if constexpr (Form<F>::memory == Memory::samples || Form<G>::memory == Memory::samples)
+      added = add_gpu_wire(wire_of(first_of<F>(), first_of<G>())) && added;
+    if constexpr (Form<G>::memory == Memory::residual && (Form<F>::selects || Form<F>::shapes))
+      added = add_gpu_ops(gpu_ops(Wire<Stateless<F>{}, Raw>{})) && added;
+    return added;
+  }
+}
+}  // namespace detail
 }  // namespace pcomp
 
 /// Gives this program CUDA kernels of the wires named, each a chain or a Wire: at namespace scope, in a unit that nvcc
 /// compiles. Wires of the same spelling in several units are the same table.
 #define PCOMP_GPU_KERNELS(...)                                                                          \
   [[maybe_unused]] static const bool PCOMP_GPU_NAME(pcomp_gpu_kernels_, __LINE__) = [](auto... wires) { \
-    return (::pcomp::detail::add_gpu_ops(::pcomp::gpu_ops(wires)) && ...);                              \
+    return (::pcomp::detail::add_gpu_wire(wires) && ...);                                               \
   }(__VA_ARGS__)
 #define PCOMP_GPU_NAME(a, b) PCOMP_GPU_NAME_(a, b)
 #define PCOMP_GPU_NAME_(a, b) a##b

@@ -29,7 +29,7 @@ struct EncodeGradPlan {
 /// Pools by sums, gathers by the forward mask, then encodes by the gradient's own chain.
 template <class W>
 void encode_restricted(const Queue& q, Source dy, const Extents& shape, const EncodeGradPlan<W>& p,
-                       const std::byte* index, std::byte* out, std::byte* workspace) {
+                       const std::byte* index, std::byte* out, std::byte* workspace, u32 salt) {
   const Layout& l = p.l;
   if (p.chain.l.sent == 0) return;
   if constexpr (EncodeGradPlan<W>::F::shapes) {
@@ -42,7 +42,7 @@ void encode_restricted(const Queue& q, Source dy, const Extents& shape, const En
     dy.at = slot<u32>(workspace, p.index.position), dy.found = slot<u32>(workspace, p.index.found);
     dy.limit = static_cast<u32>(l.n), dy.n = static_cast<u32>(l.sent), dy.plain = false;
   }
-  encode_chain(q, dy, restricted<W>(shape), p.chain, out, workspace);
+  encode_chain(q, dy, restricted<W>(shape), p.chain, out, workspace, salt);
 }
 
 /// The workspace of a gradient's decoder.
@@ -50,7 +50,7 @@ template <class W>
 struct DecodeGradPlan {
   using F = Form<typename W::Forward>;
   using G = Form<typename W::Backward>;
-  static constexpr bool plain_codes = !G::shapes && !G::selects;
+  static constexpr bool plain_codes = !G::shapes && !G::selects && !G::rotates;
   Layout l;
   ScatterPlan scatter;
   std::int64_t zeros_at = 0, zeros = 0, list = 0, shaped = 0;

@@ -1,4 +1,5 @@
 #pragma once
+#include "../noise.hpp"
 #include "../payloads.hpp"
 #include "gradient.cuh"
 
@@ -108,7 +109,7 @@ void encode(W w, const In& x, const Extents& shape, std::span<std::byte> payload
   const detail::gpu::EncodePlan<E> plan(shape, false, s);
   detail::gpu::expect_fits(shape, payload.data(), workspace, static_cast<std::size_t>(s.bytes));
   detail::gpu::encode_chain(detail::gpu::Queue(x.gpu.stream), detail::gpu::source_of(x), shape, plan,
-                            payload.data(), workspace.data());
+                            payload.data(), workspace.data(), detail::salt_of(x.noise));
 }
 
 /// Puts the decoding of a payload on the stream of `y`.
@@ -144,7 +145,8 @@ void encode_grad(W w, const In& dy, const Extents& shape, std::span<const std::b
   detail::gpu::expect_fits(shape, grad_payload.data(), workspace, static_cast<std::size_t>(s.bytes));
   detail::gpu::expect_fits(shape, payload.data(), workspace, 0);
   detail::gpu::encode_restricted(detail::gpu::Queue(dy.gpu.stream), detail::gpu::source_of(dy), shape, plan,
-                                 payload.data(), grad_payload.data(), workspace.data());
+                                 payload.data(), grad_payload.data(), workspace.data(),
+                                 detail::salt_of(dy.noise));
 }
 
 /// Puts the decoding of a gradient payload on the stream of `dx`.

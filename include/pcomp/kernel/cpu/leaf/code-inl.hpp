@@ -142,8 +142,9 @@ HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits
 /// Codes `count` <= chunk values, ranks [first, first + count) of what is sent; `first` is a multiple of `chunk`.
 template <CodeCodec C>
 inline void encode_codes(const float* v, std::int64_t count, std::int64_t first, std::byte* codes,
-                         std::byte* scales, const typename CoderTraits<C>::Scale* whole) {
+                         std::byte* scales, const typename CoderTraits<C>::Scale* whole, std::uint32_t salt) {
   using T = CoderTraits<C>;
+  (void)salt;
   codes += first / pack_block * (pack_block / 8) * T::bits;
   if constexpr (std::is_same_v<C, ops::Float32>) {
     std::memcpy(codes, v, static_cast<std::size_t>(count) * sizeof(float));
@@ -184,7 +185,7 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
   for (std::int64_t b = 0; b < count; b += pack_block) {
     const typename T::Prepared& p = prepared[b / each];
     std::uint32_t seed = 0;
-    if constexpr (T::stochastic) seed = noise_seed(scale[b / each], (first + b) / pack_block);
+    if constexpr (T::stochastic) seed = noise_seed(scale[b / each], (first + b) / pack_block) ^ salt;
     const std::int64_t r = std::min(count - b, pack_block);
     const float* from = v + b;
     // The next chunk on its way, while this one is computed.

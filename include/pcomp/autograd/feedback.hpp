@@ -1,0 +1,110 @@
+#pragma once
+#include <ATen/ops/empty_like.h>
+
+#include "feedback_state.hpp"
+
+namespace pcomp::detail {
+
+/// The sender's part of a message: `encode(tensor)` fills the payload, `decode(tensor)` reads it back.
+///
+/// Law: where the receiver shares the state (`shared`), it is the one to bring an estimate up to date.
+template <class Encode, class Decode>
+void send_with(FeedbackState& state, const Visit& v, const at::Tensor& x, bool shared, Encode&& encode,
+               Decode&& decode) {
+  const Memory memory = state.how().memory;
+  if (memory == Memory::nothing) return encode(x);
+  const at::Tensor known = state.recall(v, x), wide = x.to(at::kFloat);
+  at::Tensor given = memory == Memory::residual ? wide.add(known) : wide.sub(known);
+  encode(given);
+  if (memory != Memory::residual && shared) return;
+  at::Tensor came = at::empty_like(known);
+  decode(came);
+  state.keep(v, memory == Memory::residual ? given.sub_(came) : came.add_(known));
+}
+
+/// The receiver's: what x is taken to be, into `y`.
+template <class Decode>
+void receive_with(FeedbackState& state, const Visit& v, at::Tensor& y, Decode&& decode) {
+  if (state.how().memory == Memory::nothing || state.how().memory == Memory::residual) return decode(y);
+  at::Tensor known = state.recall(v, y), came = at::empty_like(known);
+  decode(came);
+  came.add_(known);
+  state.keep(v, came);
+  y.copy_(came);
+}
+
+/// A gradient as far as the loss depends on it: through the same mask and windows in floats.
+inline at::Tensor restricted_gradient(const BoundaryOps& w, const at::Tensor& dy, const Extents& shape,
+                                      std::span<const std::byte> index) {
+  if (!w.linear) return dy;
+  std::vector<std::byte> payload(w.linear->grad_bytes(shape));
+  w.linear->encode_grad(in(dy), shape, index, payload, torch_threads);
+  at::Tensor y =
+      at::empty(dy.sizes(), dy.options().dtype(at::kFloat).memory_format(at::MemoryFormat::Contiguous));
+  w.linear->decode_grad(payload, shape, index, out(y), torch_threads);
+  return y;
+}
+
+inline In in(const at::Tensor& x, std::uint64_t noise) {
+  In view = in(x);
+  view.noise = noise;
+  return view;
+}
+
+/// Both directions of one boundary on one rank, over the wire's kernels.
+class FeedbackEnds {
+ public:
+  FeedbackEnds() = default;
+  FeedbackEnds(const BoundaryOps& ops, int number)
+      : forward(ops.forward),
+        gradient(ops.backward),
+        ops_(&ops),
+        number_(static_cast<std::uint64_t>(number)) {}
+
+  const BoundaryOps& ops() const { return *ops_; }
+  /// The kernels that a message goes through.
+  const BoundaryOps& wire(bool first) const { return first && ops_->first ? *ops_->first : *ops_; }
+  bool per_sample() const { return forward.per_sample() || gradient.per_sample(); }
+  bool first(std::span<const std::int64_t> ids) const {
+    return (forward.per_sample() && !forward.knows(ids)) || (gradient.per_sample() && !gradient.knows(ids));
+  }
+
+  void encode(const Visit& v, std::uint64_t message, const at::Tensor& x, const Extents& s,
+              std::span<std::byte> payload, bool shared) {
+    const BoundaryOps& w = wire(v.first);
+    send_with(
+        forward, v, x, shared,
+        [&](const at::Tensor& t) {
+          w.encode(in(t, noise_of(number_, false, message)), s, payload, torch_threads);
+        },
+        [&](at::Tensor& t) { w.decode(payload, s, out(t), torch_threads); });
+  }
+  void decode(const Visit& v, std::span<const std::byte> payload, const Extents& s, at::Tensor& y) {
+    receive_with(forward, v, y,
+                 [&](at::Tensor& t) { wire(v.first).decode(payload, s, out(t), torch_threads); });
+  }
+  void encode_grad(const Visit& v, std::uint64_t message, const at::Tensor& dy, const Extents& s,
+                   std::span<const std::byte> index, std::span<std::byte> payload, bool shared) {
+    const BoundaryOps& w = wire(v.first);
+    send_with(
+        gradient, v, restricted_gradient(w, dy, s, index), shared,
+        [&](const at::Tensor& t) {
+          w.encode_grad(in(t, noise_of(number_, true, message)), s, index, payload, torch_threads);
+        },
+        [&](at::Tensor& t) { w.decode_grad(payload, s, index, out(t), torch_threads); });
+  }
+  void decode_grad(const Visit& v, std::span<const std::byte> payload, const Extents& s,
+                   std::span<const std::byte> index, at::Tensor& dx) {
+    receive_with(gradient, v, dx,
+                 [&](at::Tensor& t) { wire(v.first).decode_grad(payload, s, index, out(t), torch_threads); });
+  }
+  void forget() { forward.forget(), gradient.forget(); }
+
+  FeedbackState forward, gradient;
+
+ private:
+  const BoundaryOps* ops_ = nullptr;
+  std::uint64_t number_ = 0;
+};
+
+}  // namespace pcomp::detail

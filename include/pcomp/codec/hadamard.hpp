@@ -1,0 +1,53 @@
+#pragma once
+#include "../core/device.hpp"
+#include "concepts.hpp"
+
+namespace pcomp {
+
+/// The rotation as it is: the first of each N is their sum.
+struct PlainSigns {};
+/// Signs are flipped first, as a hash of the block's number and the place in it says: sums of equal signs do not pile
+/// up in one element.
+struct RandomSigns {};
+
+namespace ops {
+
+/// Rotates every N consecutive elements of what is sent by the Walsh-Hadamard matrix, so that the coder meets no
+/// outliers: one large value is spread over N.
+///
+/// Law: orthonormal, so the decoder rotates back by its transpose; a last block of fewer than N stays as it is. The
+///   additions have one order: the same bytes on every machine. An error of the coder keeps its length within a block;
+///   an element's is at most sqrt(N) times the coder's bound. The gradient is rotated likewise.
+///   A NaN or an infinity spoils its block, as do magnitudes whose sum over a block exceeds the float range.
+/// Bytes: those of the rest of the wire.
+/// Shapes: any; blocks count in the order of what is sent, after a selection in that of the survivors.
+/// Refusals: N other than 32 and 64; no coder beside it.
+/// Source: TAH-Quant (He et al., 2025) for activations in pipelines; random signs after QuaRot (Ashkboos et al., 2024).
+/// Example: examples/020-bytes
+template <int N, class Signs>
+struct Hadamard : Composable {
+  static_assert(refuse::rotation_size<(N == 32 || N == 64)>());
+  static_assert(
+      refuse::rotation_signs<(std::is_same_v<Signs, PlainSigns> || std::is_same_v<Signs, RandomSigns>)>());
+  static constexpr Role role = Role::rotate;
+  static constexpr Name name =
+      Name("Hadamard<") + std::int64_t{N} + (std::is_same_v<Signs, RandomSigns> ? ", RandomSigns>" : ">");
+  static constexpr int block = N;
+  static constexpr bool random_signs = std::is_same_v<Signs, RandomSigns>;
+  static constexpr float scale = N == 64 ? 0.125f : 0.17677669529663687f;
+
+  /// Bit i says that element 32 * word + i of block `b` is negated.
+  PCOMP_HD static constexpr std::uint32_t signs(std::int64_t b, int word) {
+    std::uint32_t x = static_cast<std::uint32_t>(2 * b + word) + 0x9e3779b9u;
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+  }
+};
+
+}  // namespace ops
+
+template <int N, class Signs = PlainSigns>
+inline constexpr ops::Hadamard<N, Signs> Hadamard{};
+
+}  // namespace pcomp

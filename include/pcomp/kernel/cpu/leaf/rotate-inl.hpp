@@ -1,0 +1,80 @@
+// Blocks of elements times the Walsh-Hadamard matrix.
+namespace pcomp::detail::HWY_NAMESPACE {
+
+/// One block: sums and differences of elements 1, 2, 4, ... apart, in this order, then times the scale.
+template <int N>
+HWY_INLINE void butterflies(const float* x, float scale, float* out) {
+#if HWY_TARGET != HWY_SCALAR
+  const hn::CappedTag<float, 8> d;
+  const hn::RebindToUnsigned<decltype(d)> du;
+  using V = hn::Vec<decltype(d)>;
+  constexpr int lanes = hn::MaxLanes(hn::CappedTag<float, 8>()), count = N / lanes;
+  V v[count];
+  const auto place = hn::Iota(du, 0);
+  // Where bit h of the place is set the sum is of the other and minus this: their difference.
+  const auto minus = [&](std::uint32_t h) HWY_ATTR {
+    const auto off = hn::Eq(hn::And(place, hn::Set(du, h)), hn::Zero(du));
+    return hn::BitCast(d, hn::IfThenZeroElse(off, hn::Set(du, 0x80000000u)));
+  };
+  const auto minus1 = minus(1), minus2 = minus(2), minus4 = minus(4);
+  for (int i = 0; i < count; ++i) {
+    V a = hn::LoadU(d, x + i * lanes);
+    a = hn::Add(hn::Shuffle2301(a), hn::Xor(a, minus1));
+    a = hn::Add(hn::Shuffle1032(a), hn::Xor(a, minus2));
+    if constexpr (lanes == 8) a = hn::Add(hn::ConcatLowerUpper(d, a, a), hn::Xor(a, minus4));
+    v[i] = a;
+  }
+  (void)minus4;
+  for (int h = 1; h < count; h *= 2)
+    for (int i = 0; i < count; ++i)
+      if (!(i & h)) {
+        const V a = v[i], b = v[i + h];
+        v[i] = hn::Add(a, b), v[i + h] = hn::Sub(a, b);
+      }
+  for (int i = 0; i < count; ++i) {
+    const V y = hn::Mul(v[i], hn::Set(d, scale));
+    hn::StoreU(hn::IfThenElse(hn::Eq(y, y), y, hn::Set(d, std::numeric_limits<float>::quiet_NaN())), d,
+               out + i * lanes);
+  }
+#else
+  if (out != x) std::copy_n(x, N, out);
+  for (int h = 1; h < N; h *= 2)
+    for (int i = 0; i < N; ++i)
+      if (!(i & h)) {
+        const float a = out[i], b = out[i + h];
+        out[i] = a + b, out[i + h] = a - b;
+      }
+  for (int i = 0; i < N; ++i) out[i] = canonical(out[i] * scale);
+#endif
+}
+
+/// `count` <= chunk elements from `first` on, a multiple of R::block, rotated, or back; `out` may be `in`. Never inlined:
+/// the product is rounded before a coder subtracts from it.
+template <class R, bool back>
+__attribute__((noinline)) void rotate(const float* in, std::int64_t count, std::int64_t first, float* out) {
+  constexpr int n = R::block;
+  const auto flip = [&](std::int64_t block, float* x) {
+    for (int word = 0; word < n / 32; ++word) {
+      const std::uint32_t signs = R::signs(block, word);
+      for (int i = 0; i < 32; ++i)
+        x[32 * word + i] =
+            std::bit_cast<float>(std::bit_cast<std::uint32_t>(x[32 * word + i]) ^ (signs >> i & 1u) << 31);
+    }
+  };
+  std::int64_t i = 0;
+  for (; i + n <= count; i += n) {
+    if constexpr (R::random_signs && !back) {
+      float x[n];
+      std::copy_n(in + i, n, x);
+      flip((first + i) / n, x);
+      butterflies<n>(x, R::scale, out + i);
+    } else {
+      butterflies<n>(in + i, R::scale, out + i);
+      if constexpr (R::random_signs) flip((first + i) / n, out + i);
+    }
+  }
+  (void)flip, (void)first;
+  if (out != in) std::copy_n(in + i, count - i, out + i);
+}
+
+}  // namespace pcomp::detail::HWY_NAMESPACE

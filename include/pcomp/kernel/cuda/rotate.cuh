@@ -1,0 +1,75 @@
+#pragma once
+#include "../../wire/packing.hpp"
+#include "../../wire/wire.hpp"
+#include "../arithmetic.hpp"
+#include "source.cuh"
+
+namespace pcomp::detail::gpu {
+
+// Sums and products that no compiler merges with what comes before or after them.
+PCOMP_GPU float sum(float a, float b) { return PCOMP_ON_GPU(__fadd_rn(a, b), a + b); }
+PCOMP_GPU float difference(float a, float b) { return PCOMP_ON_GPU(__fsub_rn(a, b), a - b); }
+PCOMP_GPU float product(float a, float b) { return PCOMP_ON_GPU(__fmul_rn(a, b), a * b); }
+
+/// Elements first + 4 * lane() and the next three of a warp's 128, rotated by R, or back; `end` is behind the last of
+/// all. By whole warps; where R is no rotation, nothing.
+template <class R, bool back>
+PCOMP_GPU void rotate(float* v, u32 first, u32 end) {
+  if constexpr (has_role<Role::rotate, R>) {
+    constexpr u32 n = R::block;
+    const u32 at = first + static_cast<u32>(4 * lane()), whole = at / n * n + n;
+    float x[4] = {v[0], v[1], v[2], v[3]};
+    const auto flip = [&] {
+      if constexpr (R::random_signs) {
+        const u32 signs = R::signs(at / n, static_cast<int>(at % n / 32)) >> at % 32;
+        PCOMP_UNROLL
+        for (int j = 0; j < 4; ++j) x[j] = bits_as<float>(bits_as<u32>(x[j]) ^ (signs >> j & 1u) << 31);
+      }
+    };
+    const auto pair = [&](int i, int j) {
+      const float a = x[i], b = x[j];
+      x[i] = sum(a, b), x[j] = difference(a, b);
+    };
+    if (!back) flip();
+    pair(0, 1), pair(2, 3), pair(0, 2), pair(1, 3);
+    PCOMP_UNROLL
+    for (int h = 1; h < static_cast<int>(n) / 4; h *= 2) PCOMP_UNROLL
+    for (int j = 0; j < 4; ++j) {
+      const float other = shuffle_xor(x[j], h);
+      x[j] = lane() & h ? difference(other, x[j]) : sum(x[j], other);
+    }
+    PCOMP_UNROLL
+    for (int j = 0; j < 4; ++j) x[j] = canonical(product(x[j], R::scale));
+    if (back) flip();
+    if (whole <= end) {
+      PCOMP_UNROLL
+      for (int j = 0; j < 4; ++j) v[j] = x[j];
+    }
+  }
+}
+
+/// A source, rotated, as a plain list of floats, for those who read it several times.
+template <class R>
+struct RotateList {
+  Source in;
+  float* out;
+
+  static constexpr std::int64_t blocks(std::int64_t n) { return ceil_div(n, 4 * block_threads); }
+
+  PCOMP_GPU void operator()() const {
+    const u32 first = (block() * block_warps + static_cast<u32>(warp())) * 128,
+              i = first + static_cast<u32>(4 * lane());
+    if (first >= in.n) return;
+    float v[4];
+    if (in.plain)
+      in.four<true>(i, v);
+    else
+      in.four<false>(i, v);
+    rotate<R, false>(v, first, in.n);
+    PCOMP_UNROLL
+    for (u32 j = 0; j < 4; ++j)
+      if (i + j < in.n) out[i + j] = v[j];
+  }
+};
+
+}  // namespace pcomp::detail::gpu

@@ -1,0 +1,25 @@
+#pragma once
+#include <torch/nn/module.h>
+
+namespace pcomp {
+
+/// What a module derives from, beside torch::nn::Module, to be told that all micro-batches of a batch went through it.
+///
+/// Law: the pipeline calls it once after each training step, on the calling thread, when every rank of this process is
+///   done; `whole` is false where the step failed. Inference does not call it.
+/// Example: include/pcomp/pipeline/deferred_batch_norm.hpp
+struct BatchEnd {
+  virtual void batch_over(bool whole) = 0;
+
+ protected:
+  ~BatchEnd() = default;
+};
+
+namespace detail {
+inline void tell_batch_over(torch::nn::Module* m, bool whole) {
+  if (!m) return;
+  for (const auto& part : m->modules())
+    if (auto* wants = dynamic_cast<BatchEnd*>(part.get())) wants->batch_over(whole);
+}
+}  // namespace detail
+}  // namespace pcomp

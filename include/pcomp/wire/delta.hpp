@@ -1,0 +1,102 @@
+#pragma once
+#include "bytes.hpp"
+
+namespace pcomp {
+namespace ops {
+
+/// Both ends keep what was last received of every sample, and only the coded difference travels: AQ-SGD.
+///
+/// Law: what is received is m' = m + decode(sent), within the coder's bound of x, and that bound follows the sample's
+///   change since its last visit. A micro-batch with a sample that was not seen before goes through First whole, as
+///   does evaluation, which changes nothing. Backward is straight through, as for ErrorFeedback. Non-finite values
+///   count as 0 in what is kept.
+/// Bytes: those of First on a first visit, of the rest of the wire later; both ends know which. Each end keeps samples x
+///   elements x 4 bytes, or 2 with Keep = BFloat16, in units of 256 samples (state_bytes); one of them where both are on
+///   one rank. CIFAR-10's 50 000 samples of 8x32x32: 1.6 GB an end.
+/// Shapes: one sample's shape must stay. Samples are told apart by the identities that `step` is given.
+/// Refusals: no lossy codec beside it; a First that is no wire or has feedback itself; a Keep that is neither Raw nor
+///   BFloat16; on the gradient of a selection or a Downsample.
+/// Errors: `Error` where a step has no identities, as many as samples, each once.
+/// Source: AQ-SGD (Wang et al., 2022).
+/// Example: docs/feedback.md
+template <auto F, auto Keep>
+struct Delta : Composable {
+  using First = std::remove_cv_t<decltype(F)>;
+  using Kept = std::remove_cv_t<decltype(Keep)>;
+  static_assert(refuse::first_visit<detail::is_stateless<First>()>());
+  static_assert(refuse::kept_messages<(std::is_same_v<Kept, Chain<>> || std::is_same_v<Kept, BFloat16>)>());
+  static constexpr Role role = Role::feedback;
+  static constexpr Memory memory = Memory::samples;
+  static constexpr bool in_bfloat16 = std::is_same_v<Kept, BFloat16>;
+  static constexpr Name name = [] {
+    if constexpr (!detail::is_stateless<First>()) {
+      return Name("Delta");  // refused above
+    } else {
+      const Name first = detail::chain_name(static_cast<typename detail::Codecs<First>::type*>(nullptr));
+      if (in_bfloat16) return Name("Delta<") + first + ", BFloat16>";
+      return std::is_same_v<First, Chain<>> ? Name("Delta<>") : Name("Delta<") + first + ">";
+    }
+  }();
+};
+
+}  // namespace ops
+
+template <auto First = Raw, auto Keep = Raw>
+inline constexpr ops::Delta<First, Keep> Delta{};
+
+namespace detail {
+inline constexpr std::int64_t kept_together = 256;  // samples
+
+/// A first visit goes through this instead; other chains stay.
+template <WireExpr E>
+constexpr auto first_of() {
+  if constexpr (Form<E>::memory == Memory::samples)
+    return typename Form<E>::Feedback::First{};
+  else
+    return E{};
+}
+
+/// F forward and G backward, as Wire<F> where G is what that sends anyway: one set of kernels for both spellings.
+template <WireExpr F, WireExpr G>
+constexpr auto wire_of(F, G) {
+  if constexpr (std::is_same_v<G, decltype(coder_of<F>())>)
+    return Wire<F{}>{};
+  else
+    return Wire<F{}, G{}>{};
+}
+
+/// What one end of one direction keeps.
+template <class E>
+constexpr std::int64_t end_bytes(std::int64_t elements, std::int64_t batch, std::int64_t samples) {
+  if constexpr (Form<E>::memory == Memory::nothing)
+    return 0;
+  else if constexpr (Form<E>::memory == Memory::samples)
+    return ceil_div(samples, kept_together) * kept_together * elements *
+           (Form<E>::Feedback::in_bfloat16 ? 2 : 4);
+  else
+    return batch * elements * 4;
+}
+}  // namespace detail
+
+/// The memory that a wire's feedback takes for activations of one sample's shape, both directions, in bytes: of the two
+/// ends together, or where one rank holds both.
+///
+/// Law: what a pipeline reports, once every sample was seen.
+/// Bytes: a residual batch x elements x 4 at the sender; an estimate as much at each end; Delta samples x elements x 4
+///   (2 in bfloat16), in units of 256 samples, at each end.
+/// Shapes: `sample` has a first dimension of 1.
+/// Example: docs/feedback.md
+template <AnyWire W>
+constexpr std::size_t state_bytes(W, const Extents& sample, std::int64_t batch, std::int64_t samples,
+                                  bool on_one_rank = false) {
+  using V = detail::as_wire<W>;
+  const auto both = [&](std::int64_t bytes, Memory m) {
+    return m == Memory::residual || on_one_rank ? bytes : 2 * bytes;
+  };
+  return static_cast<std::size_t>(both(detail::end_bytes<typename V::Forward>(sample.size(), batch, samples),
+                                       detail::Form<typename V::Forward>::memory) +
+                                  both(detail::end_bytes<typename V::Backward>(sample.size(), batch, samples),
+                                       detail::Form<typename V::Backward>::memory));
+}
+
+}  // namespace pcomp

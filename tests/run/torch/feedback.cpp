@@ -1,0 +1,308 @@
+#include <pcomp/core.hpp>
+
+#include "catch.hpp"
+#include "net.hpp"
+
+using namespace pcomp;
+
+namespace {
+
+using Wires = std::vector<const BoundaryOps*>;
+
+std::string thrown(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "nothing";
+}
+
+/// Every kind of feedback, both ways, with selections, rotation, chance and storage in bfloat16.
+const std::vector<Wires>& wire_sets() {
+  static const std::vector<Wires> all{
+      {&boundary_ops(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
+       &boundary_ops(Wire<EF21 | Quant<4>, ErrorFeedback | Quant<4>>{}),
+       &boundary_ops(Wire<Delta<> | Quant<2>, Quant<4, Group<128>, Stochastic>>{}),
+       &boundary_ops(Wire<Quant<4>, EF21 | Quant<4>>{})},
+      {&boundary_ops(Wire<TopK<Ratio<1, 4>> | Quant<4>, ErrorFeedback | Quant<2>>{}),
+       &boundary_ops(Delta<Quant<8>, BFloat16> | TopK<Ratio<1, 4>> | Quant<4>),
+       &boundary_ops(Wire<Delta<> | Downsample<2> | Hadamard<64> | Quant<4>, ErrorFeedback | Quant<4>>{}),
+       &boundary_ops(Wire<Quant<8>, Delta<> | Quant<4>>{})}};
+  return all;
+}
+
+struct Batch {
+  at::Tensor x, y, ids;
+};
+/// Two passes over 21 samples in batches of 10 and 11, the second in another order and with one new sample; and once
+/// more.
+std::vector<Batch> batches() {
+  torch::manual_seed(5);
+  const at::Tensor x = torch::randn({22, 3, 9, 7}), y = torch::randint(10, {22});
+  std::vector<Batch> all;
+  for (int pass = 0; pass < 3; ++pass) {
+    const at::Tensor order = pass == 0 ? torch::arange(21) : torch::randperm(22).slice(0, 0, 21);
+    for (const auto& [from, to] : {std::pair{0, 10}, std::pair{10, 21}}) {
+      const at::Tensor ids = order.slice(0, from, to).contiguous();
+      all.push_back({x.index_select(0, ids), y.index_select(0, ids), ids});
+    }
+  }
+  return all;
+}
+
+template <class Step>
+std::vector<at::Tensor> losses(const std::vector<at::Tensor>& parameters, Step&& step) {
+  torch::optim::SGD sgd(parameters, torch::optim::SGDOptions(0.05).momentum(0.9));
+  std::vector<at::Tensor> all;
+  for (const Batch& b : batches()) {
+    sgd.zero_grad();
+    all.push_back(step(b));
+    sgd.step();
+  }
+  return all;
+}
+
+struct Expected {
+  std::vector<at::Tensor> losses, state;
+  std::int64_t bytes = 0;
+};
+Expected sequential(const Wires& wires, int micros) {
+  net::Sequential plain(wires);
+  std::vector<at::Tensor> parameters;
+  for (const auto& p : plain.parts)
+    if (p.module)
+      for (const at::Tensor& t : p.module->parameters()) parameters.push_back(t);
+  Expected e;
+  e.losses =
+      losses(parameters, [&](const Batch& b) { return plain.step(b.x, b.y, micros, cross_entropy, b.ids); });
+  e.state = plain.state();
+  for (const Boundary& b : plain.boundaries) e.bytes += b.bytes();
+  return e;
+}
+
+at::Tensor sum_of(Boundary& b, const at::Tensor& x, int times) {
+  at::Tensor sum = torch::zeros_like(x);
+  for (int i = 0; i < times; ++i) sum += b(x).detach();
+  return sum;
+}
+
+}  // namespace
+
+TEST_CASE("Feedback in a pipeline equals the sequential loop to the last bit, wherever stages are") {
+  at::set_num_threads(1);
+  for (const Wires& wires : wire_sets()) {
+    const Expected expected = sequential(wires, 4);
+    for (const RankMap& where : {RankMap{0, 1, 2, 3, 4}, RankMap{0, 1, 2, 3, 0}, RankMap{0, 0, 1, 1, 0}})
+      for (const auto& table : {make_schedule(GPipe{}, 5, 4, where), make_schedule(OneFOneB{}, 5, 4, where),
+                                make_schedule(ZeroBubble{}, 5, 4, where)}) {
+        Engine engine(net::one_thread_each(), net::stages(), wires, table);
+        bool evaluates = false;
+        const auto came = losses(engine.parameters(), [&](const Batch& b) {
+          // Evaluation between steps changes nothing.
+          if ((evaluates = !evaluates)) {
+            engine.eval();
+            engine.infer(b.x + 1);
+            engine.train();
+          }
+          return engine.step(b.x, b.y, cross_entropy, b.ids);
+        });
+        INFO(table.policy);
+        CHECK(net::differing(came, expected.losses) == 0);
+        CHECK(net::differing(net::state(engine), expected.state) == 0);
+        std::int64_t kept = 0;
+        for (const BoundaryReport& b : engine.report().boundaries) {
+          CHECK(b.forward.bytes == b.forward.predicted);
+          CHECK(b.gradient.bytes == b.gradient.predicted);
+          CHECK(b.inference.bytes == b.inference.predicted);
+          kept += b.state;
+        }
+        if (table.ranks == 5) CHECK(kept > expected.bytes);  // an estimate at each end
+        if (table.ranks == 2) CHECK(kept < 2 * expected.bytes);
+      }
+  }
+}
+
+TEST_CASE("Memory is what state_bytes says") {
+  const auto wire = Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{};
+  const auto estimate = EF21 | Quant<4>;
+  const Wires wires{&boundary_ops(wire), &boundary_ops(estimate), &boundary_ops(Raw), &boundary_ops(Raw)};
+  for (const bool apart : {true, false}) {
+    Engine engine(net::one_thread_each(), net::stages(), wires,
+                  make_schedule(GPipe{}, 5, 4, apart ? RankMap{0, 1, 2, 3, 4} : RankMap{0, 0, 0, 0, 0}));
+    for (const Batch& b : batches()) engine.step(b.x, b.y, cross_entropy, b.ids);
+    const Report r = engine.report();
+    CHECK(r.boundaries[0].state ==
+          static_cast<std::int64_t>(state_bytes(wire, Shape<1, 6, 9, 7>{}, 11, 22, !apart)));
+    CHECK(r.boundaries[1].state ==
+          static_cast<std::int64_t>(state_bytes(estimate, Shape<1, 8, 5, 4>{}, 11, 22, !apart)));
+    CHECK(r.boundaries[2].state == 0);
+    std::ostringstream text;
+    r.print_traffic(text);
+    CHECK(text.str().find("boundary 0 keeps " + std::to_string(r.boundaries[0].state) + " bytes in memory") !=
+          std::string::npos);
+    engine.rewire(Wires(4, &boundary_ops(Raw)));
+    CHECK(engine.report().boundaries[0].state == 0);
+  }
+}
+
+TEST_CASE("ErrorFeedback: what came and the last residual add up to what was to be sent") {
+  torch::manual_seed(1);
+  const at::Tensor x = torch::randn({4, 60});
+  for (const BoundaryOps* w :
+       {&boundary_ops(ErrorFeedback | TopK<Ratio<1, 10>>), &boundary_ops(ErrorFeedback | Quant<1>)}) {
+    Boundary b(*w);
+    // The residual stays bounded, so the mean of many messages is x.
+    CHECK((sum_of(b, x, 1000) / 1000 - x).abs().max().item<float>() < 0.08f);
+  }
+  CHECK((boundary<Quant<1>>(x) - x).abs().max().item<float>() > 0.5f);  // without, every one is as far off
+  Boundary b(boundary_ops(ErrorFeedback | TopK<Ratio<1, 10>>));
+  const at::Tensor first = b(x).detach(), second = b(torch::zeros_like(x)).detach();
+  CHECK(torch::equal(first + second, torch::where(second == 0, first, x)));
+  CHECK((second != 0).sum().item<int>() == 24);
+  CHECK(b.bytes() == 4 * 60 * 4);
+  b.forget();
+  CHECK(torch::equal(b(x), first));
+  at::Tensor bad = x.clone();
+  bad[0][0] = INFINITY;
+  b(bad);
+  CHECK(b(x).isfinite().all().item<bool>());
+}
+
+TEST_CASE("ErrorFeedback on gradients: through the mask of the activations, all of it in the end") {
+  torch::manual_seed(2);
+  const at::Tensor g = torch::randn({4, 60});
+  at::Tensor x = torch::randn({4, 60}).requires_grad_();
+  Boundary b(boundary_ops(Wire<TopK<Ratio<1, 4>>, ErrorFeedback | Quant<2>>{})),
+      plain(boundary_ops(Wire<TopK<Ratio<1, 4>>, Raw>{}));
+  const at::Tensor exact = torch::autograd::grad({plain(x)}, {x}, {g})[0];
+  at::Tensor sum = torch::zeros_like(g);
+  for (int i = 0; i < 100; ++i) {
+    const at::Tensor dx = torch::autograd::grad({b(x)}, {x}, {g})[0];
+    CHECK(((dx != 0).logical_and(exact == 0)).sum().item<int>() == 0);
+    sum += dx;
+  }
+  CHECK((sum / 100 - exact).abs().max().item<float>() < 0.03f);
+
+  // Windows: what the loss depends on is the sum of each.
+  at::Tensor image = torch::randn({2, 1, 4, 4}).requires_grad_();
+  const at::Tensor d = torch::randn({2, 1, 4, 4});
+  Boundary pooled(boundary_ops(Wire<Downsample<2>, ErrorFeedback | Quant<2>>{})),
+      raw(boundary_ops(Downsample<2>));
+  const at::Tensor whole = torch::autograd::grad({raw(image)}, {image}, {d})[0];
+  at::Tensor all = torch::zeros_like(d);
+  for (int i = 0; i < 100; ++i) all += torch::autograd::grad({pooled(image)}, {image}, {d})[0];
+  CHECK((all / 100 - whole).abs().max().item<float>() < 0.03f);
+}
+
+TEST_CASE("EF21: the estimate goes to a tensor that stays") {
+  torch::manual_seed(3);
+  const at::Tensor x = torch::randn({4, 60});
+  Boundary b(boundary_ops(EF21 | TopK<Ratio<1, 10>>));
+  for (int i = 1; i < 10; ++i) {
+    const at::Tensor y = b(x).detach();
+    CHECK((y == x).sum().item<int>() == 24 * i);  // each message is exact where it is
+  }
+  CHECK(torch::equal(b(x), x));
+  // Without grad mode the same wire is evaluated: x itself, and nothing is remembered.
+  {
+    const torch::NoGradGuard none;
+    CHECK((b(x) != 0).sum().item<int>() == 24);
+  }
+  CHECK(torch::equal(b(x), x));
+  // Another place in the batch begins anew; a smaller batch keeps its samples' places.
+  CHECK((b(x, 1) == x).sum().item<int>() == 24);
+  CHECK(torch::equal(b(x.narrow(0, 0, 2)), x.narrow(0, 0, 2)));
+  CHECK(thrown([&] {
+          b(torch::randn({4, 30}));
+        }).find("remembers samples of 60 elements, these have 30") != std::string::npos);
+}
+
+TEST_CASE("Delta: a first visit whole, then the change alone") {
+  torch::manual_seed(4);
+  at::Tensor x = torch::randn({6, 64});
+  const at::Tensor ids = torch::tensor({11, 7, 3, 100, 42, 5}, at::kLong);
+  Boundary b(boundary_ops(Delta<> | Quant<2>)), half(boundary_ops(Delta<Quant<8>, BFloat16> | Quant<2>));
+  CHECK(torch::equal(b(x, 0, ids), x));
+  half(x, 0, ids);
+  const at::Tensor direct = boundary<Quant<2>>(x);
+  for (int visit = 1; visit < 30; ++visit) {
+    x = x + torch::randn({6, 64}) * 0.02;
+    const at::Tensor order = torch::randperm(6);
+    for (Boundary* each : {&b, &half}) {
+      const at::Tensor y = (*each)(x.index_select(0, order), visit % 3, ids.index_select(0, order)).detach();
+      CHECK((y - x.index_select(0, order)).abs().max().item<float>() < 0.06f);
+    }
+  }
+  CHECK((direct - x).abs().max().item<float>() > 0.3f);
+  // One new sample: its micro-batch goes whole.
+  const at::Tensor more = torch::tensor({11, 7, 3, 100, 42, 6}, at::kLong);
+  CHECK(torch::equal(b(x, 0, more), x));
+  CHECK(b.bytes() == 256 * 64 * 4);
+  CHECK(half.bytes() == 256 * 64 * 2);
+  CHECK(thrown([&] { b(x); }).find("needs the identities of 6 samples") != std::string::npos);
+  CHECK(thrown([&] { b(x, 0, ids.to(at::kInt)); }).find("not CPUIntType 6") != std::string::npos);
+  CHECK(thrown([&] { b(x, 0, torch::zeros({6}, at::kLong)); }) == "pcomp: sample 0 comes twice in one batch");
+}
+
+TEST_CASE("Stochastic rounding draws anew for every message, the same numbers each run") {
+  torch::manual_seed(6);
+  const at::Tensor x = torch::rand({2, 500});
+  const auto& wire = boundary_ops(Quant<2, Group<128>, Stochastic>);
+  Boundary a(wire, 1), b(wire, 1), other(wire, 2);
+  const at::Tensor first = a(x);
+  CHECK(torch::equal(b(x), first));
+  CHECK_FALSE(torch::equal(other(x), first));
+  CHECK_FALSE(torch::equal(a(x), first));
+  CHECK((sum_of(a, x, 400) / 400 - x).abs().max().item<float>() <
+        0.05f);  // a step is 1/3, its deviation 1/120 at most
+  const torch::NoGradGuard none;
+  CHECK(torch::equal(a(x), boundary(wire, x)));
+}
+
+TEST_CASE("What a wire with memory cannot take is one clear error") {
+  const auto& wire = boundary_ops(Delta<> | Quant<4>);
+  CHECK(thrown([&] {
+          boundary(wire, torch::randn({2, 3}));
+        }).find("Delta<> | Quant<4> has a memory") != std::string::npos);
+  Engine engine(net::one_thread_each(), net::stages(), Wires(4, &wire), make_schedule(GPipe{}, 5, 2));
+  const Batch b = batches()[0];
+  const auto step = [&](const at::Tensor& ids) {
+    return thrown([&] { engine.step(b.x, b.y, cross_entropy, ids); });
+  };
+  CHECK(step({}) == "pcomp: Delta needs the identities of 10 samples, a tensor of as many int64, not none");
+  CHECK(step(torch::arange(9)).find("not CPULongType 9") != std::string::npos);
+  CHECK(step(torch::zeros({10}, at::kLong)) == "pcomp: sample 0 comes twice in one batch");
+  CHECK(step(b.ids) == "nothing");
+}
+
+TEST_CASE("After a step that failed all ends forget, and so agree") {
+  at::set_num_threads(1);
+  const Wires wires{&boundary_ops(EF21 | Quant<4>), &boundary_ops(Delta<> | Quant<4>),
+                    &boundary_ops(ErrorFeedback | Quant<4>), &boundary_ops(Raw)};
+  const auto table = make_schedule(OneFOneB{}, 5, 4, {0, 1, 2, 0, 1});
+  Engine broken(net::one_thread_each(), net::stages(), wires, table);
+  const auto all = batches();
+  const auto loss_of = [](Engine& e, const Batch& b, const Loss& loss) {
+    return e.step(b.x, b.y, loss, b.ids);
+  };
+  loss_of(broken, all[0], cross_entropy);
+  const Loss fails = [n = 0](const at::Tensor& y, const at::Tensor& t) mutable {
+    if (++n == 3) throw std::runtime_error("no loss today");
+    return cross_entropy(y, t);
+  };
+  CHECK_THROWS_AS(loss_of(broken, all[0], fails), Error);
+  for (const BoundaryReport& b : broken.report().boundaries) CHECK(b.state == 0);
+  // From here on as a new one whose weights are the same: statistics differ, so compare without them.
+  broken.eval();
+  Engine fresh(net::one_thread_each(), net::stages(), wires, table);
+  for (int s = 0; s < 5; ++s)
+    if (const auto m = fresh.module(s)) {
+      const torch::NoGradGuard none;
+      for (const auto& buffer : broken.module(s)->named_buffers())
+        m->named_buffers()[buffer.key()].copy_(buffer.value());
+    }
+  fresh.eval();
+  for (int i = 0; i < 3; ++i)
+    CHECK(torch::equal(loss_of(broken, all[0], cross_entropy), loss_of(fresh, all[0], cross_entropy)));
+}
