@@ -197,9 +197,12 @@ TEST_CASE("Options: recipes, what overrides them, and what a saved run does not 
   CHECK(seed.settings.weight_decay == 1e-4);
   CHECK(seed.settings.given == std::vector<std::string>{"recipe", "width"});
 
-  const auto saved = identity(read({"--wire", "quant4", "--lr", "0.07"}).settings);
+  const auto saved = identity(
+      read({"--wire", "quant4", "--lr", "0.07", "--raw-epochs", "2", "--deferred-batch-norm"}).settings);
   const Settings again = resumed(read({"--resume", "--threads", "2"}).settings, saved);
   CHECK(identity(again) == saved);
+  CHECK(again.raw_epochs == 2);
+  CHECK(again.deferred_batch_norm);
   CHECK(again.threads == 2);
   CHECK(resumed(read({"--resume", "--wire", "quant4"}).settings, saved).wire == "quant4");
   contains(error_of([&] {
