@@ -207,6 +207,8 @@ TEST_CASE("Options: recipes, what overrides them, and what a saved run does not 
   const auto saved = identity(read({"--wire", "quant4", "--lr", "0.07"}).settings);
   const Settings again = resumed(read({"--resume", "--threads", "2"}).settings, saved);
   CHECK(identity(again) == saved);
+  CHECK(again.raw_epochs == 2);
+  CHECK(again.deferred_batch_norm);
   CHECK(again.threads == 2);
   CHECK(resumed(read({"--resume", "--wire", "quant4"}).settings, saved).wire == "quant4");
   contains(error_of([&] {
