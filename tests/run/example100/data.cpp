@@ -204,7 +204,8 @@ TEST_CASE("Options: recipes, what overrides them, and what a saved run does not 
   CHECK(smoke.test_images == 64);
   CHECK(resumed(read({"--resume"}).settings, identity(smoke)).images == 128);
 
-  const auto saved = identity(read({"--wire", "quant4", "--lr", "0.07"}).settings);
+  const auto saved = identity(
+      read({"--wire", "quant4", "--lr", "0.07", "--raw-epochs", "2", "--deferred-batch-norm"}).settings);
   const Settings again = resumed(read({"--resume", "--threads", "2"}).settings, saved);
   CHECK(identity(again) == saved);
   CHECK(again.raw_epochs == 2);
