@@ -36,7 +36,7 @@ def command(where, *words):
 
 
 def study(where, *words, code=0):
-    done = subprocess.run(command(where, *words), env=environment, cwd=base, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command(where, *words), env=environment, cwd=base, capture_output=True, text=True, timeout=6000)
     expect(done.returncode == code, f"{words}: {done.returncode}, not {code}\n{done.stdout}{done.stderr}")
     return done.stdout + done.stderr
 
@@ -65,7 +65,7 @@ def leave_nothing():
         os.kill(process, signal.SIGKILL)
 
 
-def wait_for(what, seconds=120):
+def wait_for(what, seconds=600):
     end = time.monotonic() + seconds
     while not (found := what()):
         expect(time.monotonic() < end, "what should happen did not")
@@ -113,7 +113,7 @@ process = freeze(NAMES[0], "metrics.csv")
 runner.send_signal(signal.SIGINT)
 wait_for(lambda: has_pending(process, signal.SIGINT))
 os.kill(process, signal.SIGCONT)
-said = runner.communicate(timeout=60)[0]
+said = runner.communicate(timeout=600)[0]
 expect(runner.returncode == 130 and "go on with: ./dev study smoke --jobs 1" in said, f"Ctrl-C: {runner.returncode}\n{said}")
 expect(not processes(), "Ctrl-C leaves runs behind")
 expect("1 stopped, 3 to come" in study("disturbed", "smoke", "--status"), "--status")
@@ -130,13 +130,13 @@ fcntl.flock(lock, fcntl.LOCK_EX)
 runner = begin("disturbed", "smoke", "--jobs", "1")
 os.kill(freeze(NAMES[2], "metrics.csv"), signal.SIGKILL)
 os.close(lock)
-said = runner.communicate(timeout=120)[0]
+said = runner.communicate(timeout=6000)[0]
 expect("is another runner's: waits for it" in said, said)
 expect(runner.returncode == 1 and f"failed: {NAMES[2]}: ended by SIGKILL" in said and "2 finished, 1 failed" in said,
        f"{runner.returncode}\n{said}")
 # Two runners in the same folder: one takes what is left, the other waits for it.
 both = [begin("disturbed", "smoke", "--jobs", "1") for _ in range(2)]
-said = [r.communicate(timeout=120)[0] for r in both]
+said = [r.communicate(timeout=6000)[0] for r in both]
 expect([r.returncode for r in both] == [0, 0], "\n".join(said))
 expect(sum(f"{NAMES[2]}" in s and "goes on behind epoch 1" in s for s in said) == 1, "\n".join(said))
 expect(comparable(base / "disturbed" / "results") == whole, "disturbed runs end with other results")

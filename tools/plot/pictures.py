@@ -8,6 +8,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.patheffects import withStroke  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 from matplotlib.transforms import Bbox  # noqa: E402
 
@@ -95,7 +96,9 @@ def name_marks(figure, marks):
                                  color=OTHER, zorder=5,
                                  arrowprops={"arrowstyle": "-", "lw": 0.5, "color": GREY, "shrinkA": 0, "shrinkB": 4}
                                  if max(map(abs, offset)) > 10 else None)
-            box = text.get_window_extent()
+            text.set_in_layout(False)
+            text.update_positions(figure.canvas.get_renderer())
+            box = Text.get_window_extent(text)  # without its leader
             inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and axes.bbox.containsy(box.y0) and \
                 axes.bbox.containsy(box.y1)
             hits = sum(box.overlaps(other) for other in taken[axes]) + 100 * (not inside)
