@@ -48,7 +48,8 @@ def begin(where, *words):
 
 def words_of(process):
     try:
-        return pathlib.Path(f"/proc/{process}/cmdline").read_text(errors="replace").replace(f"{base}/disturbed/runs/", "").split("\0")
+        text = pathlib.Path(f"/proc/{process}/cmdline").read_text(errors="replace")
+        return text.replace(f"{base}/disturbed/runs/", "").split("\0")
     except OSError:
         return [""]
 
@@ -149,7 +150,8 @@ expect("failed: raw-edge-smoke-s1-images-3: mobilenetv2-cifar10: there is no bat
 expect("1 failed" in study("whole", str(bad), "smoke", "--status"), "--status forgets what failed")
 
 # Mistakes in a list.
-for line, reason in (("topk10quant8 edge smoke 1", "did you mean 'topk10-quant8'?"), ("raw middle smoke 1", "there is no cut 'middle'"),
+for line, reason in (("topk10quant8 edge smoke 1", "did you mean 'topk10-quant8'?"),
+                     ("raw middle smoke 1", "there is no cut 'middle'"),
                      ("raw edge smoke", "bad.txt:1: expected WIRES CUTS RECIPES SEEDS"), ("raw edge smoke 3-1", "seeds '3-1'"),
                      ("raw edge smoke 1 --epoch 3", "did you mean '--epochs'?"), ("# nothing", "there is no run in it")):
     bad.write_text(line + "\n")

@@ -201,8 +201,8 @@ def training(study):
         return None
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(max(7.5, 3.85 * columns), 3.3 * rows + 0.5), sharex=True, sharey=True, squeeze=False,
-                                layout="constrained")
+    figure, grid = plt.subplots(rows, columns, figsize=(max(7.5, 3.85 * columns), 3.3 * rows + 0.5), sharex=True, sharey=True,
+                                squeeze=False, layout="constrained")
     for axes in grid.flat[len(panels):]:
         axes.set_visible(False)
     labels = []
@@ -249,7 +249,8 @@ def label_ends(axes, ends, gap=0.05):
 
 def cuts(study):
     """Accuracy and bytes at each cut, the published accuracies beside."""
-    groups = [g for g in study.at(None, "") if g.cut in order and len({o.cut for o in study.at(None, "") if o.wire == g.wire}) > 1]
+    groups = [g for g in study.at(None, "") if g.cut in order]
+    groups = [g for g in groups if len({o.cut for o in groups if o.wire == g.wire}) > 1]
     if not groups:
         return None
     present = [cut for cut in order if any(g.cut == cut for g in groups)]

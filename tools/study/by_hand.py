@@ -7,7 +7,8 @@ from lists import Job
 from results import read_csv
 from runs import Run, write_whole
 
-BOUNDARY = re.compile(r"^ *(\d+) +(?:\d+->\d+|on \d+) +(forward|gradient|inference) +(\d+) +(\d+) +\d+ +(\d+) +[\d.]+%  (.*)$", re.M)
+BOUNDARY = re.compile(r"^ *(\d+) +(?:\d+->\d+|on \d+) +(forward|gradient|inference) +(\d+) +(\d+) +\d+ +(\d+) +[\d.]+%  (.*)$",
+                      re.M)
 DATA = re.compile(r"^data +(.*): (\d+) for training, (\d+) for testing$", re.M)
 TRAINED = re.compile(r"^compressed boundaries: .* for each of (\d+) images trained", re.M)
 SHARED = ("wire", "cut", "recipe", "seed")

@@ -18,7 +18,8 @@ class Runner:
         self.screen = Screen(max(len(run.name) for run in runs))
         self.about = {"commit": machine.commit(), "hardware": self.machine[0], "at_once": args.jobs}
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(s, self.on_signal)
+            if signal.getsignal(s) != signal.SIG_IGN:  # nohup and '&' mean it
+                signal.signal(s, self.on_signal)
 
     def on_signal(self, number, _):
         self.signals += 1
