@@ -161,7 +161,7 @@ def accuracy(study):
     top_rate.set_title("as the published study counts", fontsize=10.5)
     top_bytes.set_title("as sent", fontsize=10.5)
     least, most = top_bytes.get_ylim()
-    top_bytes.set_ylim(min(least, most - 2), most)
+    top_bytes.set_ylim(min(least, most - 2), max(most, raw.mean + 0.2))
     handles = [Line2D([], [], color=c, marker=m, label=n) for n, (c, m) in LOOK.items() if study.of_family(n)]
     if any(not g.options for g in study.others()):
         handles.append(Line2D([], [], color=OTHER, marker="P", ls="none", label="other wires"))
