@@ -36,7 +36,7 @@ def command(where, *words):
 
 
 def study(where, *words, code=0):
-    done = subprocess.run(command(where, *words), env=environment, cwd=base, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command(where, *words), env=environment, cwd=base, capture_output=True, text=True, timeout=6000)
     expect(done.returncode == code, f"{words}: {done.returncode}, not {code}\n{done.stdout}{done.stderr}")
     return done.stdout + done.stderr
 
@@ -48,7 +48,8 @@ def begin(where, *words):
 
 def words_of(process):
     try:
-        return pathlib.Path(f"/proc/{process}/cmdline").read_text(errors="replace").replace(f"{base}/disturbed/runs/", "").split("\0")
+        text = pathlib.Path(f"/proc/{process}/cmdline").read_text(errors="replace")
+        return text.replace(f"{base}/disturbed/runs/", "").split("\0")
     except OSError:
         return [""]
 
@@ -65,7 +66,7 @@ def leave_nothing():
         os.kill(process, signal.SIGKILL)
 
 
-def wait_for(what, seconds=120):
+def wait_for(what, seconds=600):
     end = time.monotonic() + seconds
     while not (found := what()):
         expect(time.monotonic() < end, "what should happen did not")
@@ -113,7 +114,7 @@ process = freeze(NAMES[0], "metrics.csv")
 runner.send_signal(signal.SIGINT)
 wait_for(lambda: has_pending(process, signal.SIGINT))
 os.kill(process, signal.SIGCONT)
-said = runner.communicate(timeout=60)[0]
+said = runner.communicate(timeout=600)[0]
 expect(runner.returncode == 130 and "go on with: ./dev study smoke --jobs 1" in said, f"Ctrl-C: {runner.returncode}\n{said}")
 expect(not processes(), "Ctrl-C leaves runs behind")
 expect("1 stopped, 3 to come" in study("disturbed", "smoke", "--status"), "--status")
@@ -130,13 +131,13 @@ fcntl.flock(lock, fcntl.LOCK_EX)
 runner = begin("disturbed", "smoke", "--jobs", "1")
 os.kill(freeze(NAMES[2], "metrics.csv"), signal.SIGKILL)
 os.close(lock)
-said = runner.communicate(timeout=120)[0]
+said = runner.communicate(timeout=6000)[0]
 expect("is another runner's: waits for it" in said, said)
 expect(runner.returncode == 1 and f"failed: {NAMES[2]}: ended by SIGKILL" in said and "2 finished, 1 failed" in said,
        f"{runner.returncode}\n{said}")
 # Two runners in the same folder: one takes what is left, the other waits for it.
 both = [begin("disturbed", "smoke", "--jobs", "1") for _ in range(2)]
-said = [r.communicate(timeout=120)[0] for r in both]
+said = [r.communicate(timeout=6000)[0] for r in both]
 expect([r.returncode for r in both] == [0, 0], "\n".join(said))
 expect(sum(f"{NAMES[2]}" in s and "goes on behind epoch 1" in s for s in said) == 1, "\n".join(said))
 expect(comparable(base / "disturbed" / "results") == whole, "disturbed runs end with other results")
@@ -149,7 +150,8 @@ expect("failed: raw-edge-smoke-s1-images-3: mobilenetv2-cifar10: there is no bat
 expect("1 failed" in study("whole", str(bad), "smoke", "--status"), "--status forgets what failed")
 
 # Mistakes in a list.
-for line, reason in (("topk10quant8 edge smoke 1", "did you mean 'topk10-quant8'?"), ("raw middle smoke 1", "there is no cut 'middle'"),
+for line, reason in (("topk10quant8 edge smoke 1", "did you mean 'topk10-quant8'?"),
+                     ("raw middle smoke 1", "there is no cut 'middle'"),
                      ("raw edge smoke", "bad.txt:1: expected WIRES CUTS RECIPES SEEDS"), ("raw edge smoke 3-1", "seeds '3-1'"),
                      ("raw edge smoke 1 --epoch 3", "did you mean '--epochs'?"), ("# nothing", "there is no run in it")):
     bad.write_text(line + "\n")

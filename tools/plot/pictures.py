@@ -8,6 +8,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.patheffects import withStroke  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 from matplotlib.transforms import Bbox  # noqa: E402
 
@@ -95,7 +96,9 @@ def name_marks(figure, marks):
                                  color=OTHER, zorder=5,
                                  arrowprops={"arrowstyle": "-", "lw": 0.5, "color": GREY, "shrinkA": 0, "shrinkB": 4}
                                  if max(map(abs, offset)) > 10 else None)
-            box = text.get_window_extent()
+            text.set_in_layout(False)
+            text.update_positions(figure.canvas.get_renderer())
+            box = Text.get_window_extent(text)  # without its leader
             inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and axes.bbox.containsy(box.y0) and \
                 axes.bbox.containsy(box.y1)
             hits = sum(box.overlaps(other) for other in taken[axes]) + 100 * (not inside)
@@ -158,7 +161,7 @@ def accuracy(study):
     top_rate.set_title("as the published study counts", fontsize=10.5)
     top_bytes.set_title("as sent", fontsize=10.5)
     least, most = top_bytes.get_ylim()
-    top_bytes.set_ylim(min(least, most - 2), most)
+    top_bytes.set_ylim(min(least, most - 2), max(most, raw.mean + 0.2))
     handles = [Line2D([], [], color=c, marker=m, label=n) for n, (c, m) in LOOK.items() if study.of_family(n)]
     if any(not g.options for g in study.others()):
         handles.append(Line2D([], [], color=OTHER, marker="P", ls="none", label="other wires"))
@@ -198,8 +201,8 @@ def training(study):
         return None
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(max(7.5, 3.85 * columns), 3.3 * rows + 0.5), sharex=True, sharey=True, squeeze=False,
-                                layout="constrained")
+    figure, grid = plt.subplots(rows, columns, figsize=(max(7.5, 3.85 * columns), 3.3 * rows + 0.5), sharex=True, sharey=True,
+                                squeeze=False, layout="constrained")
     for axes in grid.flat[len(panels):]:
         axes.set_visible(False)
     labels = []
@@ -246,7 +249,8 @@ def label_ends(axes, ends, gap=0.05):
 
 def cuts(study):
     """Accuracy and bytes at each cut, the published accuracies beside."""
-    groups = [g for g in study.at(None, "") if g.cut in order and len({o.cut for o in study.at(None, "") if o.wire == g.wire}) > 1]
+    groups = [g for g in study.at(None, "") if g.cut in order]
+    groups = [g for g in groups if len({o.cut for o in groups if o.wire == g.wire}) > 1]
     if not groups:
         return None
     present = [cut for cut in order if any(g.cut == cut for g in groups)]

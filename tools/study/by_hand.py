@@ -7,7 +7,8 @@ from lists import Job
 from results import read_csv
 from runs import Run, write_whole
 
-BOUNDARY = re.compile(r"^ *(\d+) +(?:\d+->\d+|on \d+) +(forward|gradient|inference) +(\d+) +(\d+) +\d+ +(\d+) +[\d.]+%  (.*)$", re.M)
+BOUNDARY = re.compile(r"^ *(\d+) +(?:\d+->\d+|on \d+) +(forward|gradient|inference) +(\d+) +(\d+) +\d+ +(\d+) +[\d.]+%  (.*)$",
+                      re.M)
 DATA = re.compile(r"^data +(.*): (\d+) for training, (\d+) for testing$", re.M)
 TRAINED = re.compile(r"^compressed boundaries: .* for each of (\d+) images trained", re.M)
 SHARED = ("wire", "cut", "recipe", "seed")
@@ -48,7 +49,7 @@ def is_number(text):
     return True
 
 
-def read_by_hand(folder, log, program, version):
+def read_by_hand(folder, log, program):
     """What run.json would hold, of a run of a program that did not write it: from manifest, metrics and output."""
     notes = manifest_notes(folder)
     metrics = read_csv(folder / "metrics.csv")
@@ -67,7 +68,7 @@ def read_by_hand(folder, log, program, version):
     for edge, direction, messages, count, raw, wire in found:
         b = boundaries.setdefault(int(edge), {"edge": int(edge), "compressed": int(edge) in compressed, "wire": wire})
         b[direction] = {"messages": int(messages), "bytes": int(count), "raw": int(raw)}
-    return {"program": "mobilenetv2-cifar10", "version": version,
+    return {"program": "mobilenetv2-cifar10", "version": "",
             "settings": {k: json.loads(v) if is_number(v) else v for k, v in notes.items()},
             "data": data[-1][0], "train_images": int(data[-1][1]), "test_images": int(data[-1][2]),
             "images": int(trained[-1]), "accuracy": float(metrics[-1]["accuracy"]),
@@ -82,7 +83,7 @@ def take_in(folder, base, program, threads, at_once, commit, hardware):
         told = json.loads((folder / "run.json").read_text())
         threads = told["threads"] or threads
     else:
-        told = read_by_hand(folder, log, program, "")
+        told = read_by_hand(folder, log, program)
     settings = told["settings"]
     job = Job(settings["wire"], settings["cut"], settings["recipe"], int(settings["seed"]), overrides(program, settings))
     run = Run(job, base)

@@ -71,17 +71,11 @@ class Results:
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
 
-    def recipes(self):
-        return sorted(f.stem for f in self.folder.glob("*.csv") if not f.stem.endswith("-epochs"))
-
     def runs(self, recipe):
         return read_csv(self.folder / f"{recipe}.csv")
 
     def epochs(self, recipe):
         return read_csv(self.folder / f"{recipe}-epochs.csv")
-
-    def all_runs(self):
-        return [r for recipe in self.recipes() for r in self.runs(recipe)]
 
     def has(self, job):
         return any(r["run"] == job.name for r in self.runs(job.recipe))

@@ -12,12 +12,14 @@ class Runner:
         self.waiting = list(runs)  # in order
         self.elsewhere = []  # another runner's
         self.running, self.failed, self.finished = [], [], 0
+        self.known = None, None  # what the runs to come should take, and of which state that is
         self.signals = 0
         self.machine = machine.this_machine()
         self.screen = Screen(max(len(run.name) for run in runs))
         self.about = {"commit": machine.commit(), "hardware": self.machine[0], "at_once": args.jobs}
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(s, self.on_signal)
+            if signal.getsignal(s) != signal.SIG_IGN:  # nohup and '&' mean it
+                signal.signal(s, self.on_signal)
 
     def on_signal(self, number, _):
         self.signals += 1
@@ -31,7 +33,8 @@ class Runner:
                 self.waiting, self.elsewhere, looked = self.waiting + self.elsewhere, [], now
             self.fill()
             self.poll()
-            self.screen.draw(self.running, self.foot())
+            if self.screen.live:
+                self.screen.draw(self.running, self.foot())
             time.sleep(0.2)
         if self.signals:
             return self.end_children()
@@ -89,10 +92,12 @@ class Runner:
         facts = [f"{self.finished} finished", f"{len(self.running)} running", f"{len(self.waiting)} to come"]
         facts += [f"{len(self.elsewhere)} at another runner"] * bool(self.elsewhere)
         facts += [f"{len(self.failed)} failed"] * bool(self.failed)
-        known = [self.done.seconds(run.job, self.args.jobs, self.machine) for run in self.waiting]
+        if self.known[0] != (self.finished, len(self.waiting)):  # else the results are as they were
+            known = [self.done.seconds(run.job, self.args.jobs, self.machine) for run in self.waiting]
+            self.known = (self.finished, len(self.waiting)), None if None in known else sum(known)
         now = [run.left() for run in self.running]
-        if None not in known and None not in now:
-            facts.append(f"about {time_text((sum(known) + sum(now)) / self.args.jobs)} left")
+        if self.known[1] is not None and None not in now:
+            facts.append(f"about {time_text((self.known[1] + sum(now)) / self.args.jobs)} left")
         return ", ".join(facts)
 
     def end_children(self):

@@ -27,8 +27,6 @@ class Screen:
             self.drawn = 0
 
     def draw(self, running, foot):
-        if not self.live:
-            return
         self.wipe()
         columns = shutil.get_terminal_size().columns - 1
         lines = [f"{run.name:{self.width}}  {self.state(run)}" for run in running] + [foot]
