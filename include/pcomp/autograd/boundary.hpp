@@ -17,6 +17,18 @@ inline at::Tensor byte_tensor(std::size_t n, at::Device device) {
   return at::empty({static_cast<std::int64_t>(n)}, at::TensorOptions().dtype(at::kByte).device(device));
 }
 
+/// What a sender keeps of a payload until the gradient comes: its index block.
+inline at::Tensor index_block(const at::Tensor& payload, std::size_t bytes) {
+  const auto n = static_cast<std::int64_t>(bytes);
+  return n == payload.numel() ? payload : payload.narrow(0, 0, n).clone();
+}
+
+inline void expect_first_gradient() {
+  if (at::GradMode::is_enabled())
+    throw Error(
+        "pcomp: a boundary's gradient has no gradient of its own: call backward without create_graph");
+}
+
 /// Encode and decode in place of both ends of a link; keeps what a real sender keeps, the index block.
 class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
  public:
@@ -29,8 +41,7 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
     ops->encode(in(x), shape, bytes_in(payload), torch_threads);
     at::Tensor y = at::empty_like(x);  // with its strides
     ops->decode(bytes_in(payload), shape, out(y), torch_threads);
-    const auto index = static_cast<std::int64_t>(ops->index_bytes(shape));
-    ctx->save_for_backward({index == payload.numel() ? payload : payload.narrow(0, 0, index).clone()});
+    ctx->save_for_backward({index_block(payload, ops->index_bytes(shape))});
     ctx->saved_data["format"] = static_cast<std::int64_t>(x.suggest_memory_format());
     ctx->saved_data["ops"] = reinterpret_cast<std::int64_t>(ops);
     return y;
@@ -38,9 +49,7 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  torch::autograd::variable_list grads) {
-    if (at::GradMode::is_enabled())
-      throw Error(
-          "pcomp: a boundary's gradient has no gradient of its own: call backward without create_graph");
+    expect_first_gradient();
     const auto* ops = reinterpret_cast<const BoundaryOps*>(ctx->saved_data["ops"].toInt());
     at::Tensor index = ctx->get_saved_variables()[0];
     const c10::DeviceGuard guard(grads[0].device());

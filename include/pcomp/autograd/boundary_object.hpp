@@ -47,8 +47,7 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
     ends.encode(v, message, x.detach(), shape, bytes_in(payload), true);
     at::Tensor y = at::empty_like(x);
     ends.decode(v, bytes_in(payload), shape, y);
-    const auto index = static_cast<std::int64_t>(w.index_bytes(shape));
-    ctx->save_for_backward({index == payload.numel() ? payload : payload.narrow(0, 0, index).clone()});
+    ctx->save_for_backward({index_block(payload, w.index_bytes(shape))});
     ctx->saved_data["memory"] = c10::IValue::make_capsule(memory);
     ctx->saved_data["format"] = static_cast<std::int64_t>(x.suggest_memory_format());
     ctx->saved_data["message"] = static_cast<std::int64_t>(message);
@@ -60,9 +59,7 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  torch::autograd::variable_list grads) {
-    if (at::GradMode::is_enabled())
-      throw Error(
-          "pcomp: a boundary's gradient has no gradient of its own: call backward without create_graph");
+    expect_first_gradient();
     const auto capsule = ctx->saved_data["memory"].toCapsule();
     FeedbackEnds& ends = static_cast<BoundaryMemory&>(*capsule).ends;
     const std::vector<std::int64_t> ids = ctx->saved_data["ids"].toIntVector();

@@ -84,7 +84,7 @@ void encode_chain(const Queue& q, Source source, const Extents& shape, const Enc
   q.zero(workspace + p.zeros_at, p.zeros);
   const auto list = [&](std::int64_t at) {
     float* const to = slot<float>(workspace, at);
-    q.launch(Materialise{source, to}, Materialise::blocks(source.n));
+    q.launch(Materialise<>{source, to}, Materialise<>::blocks(source.n));
     source = list_source(to, source.n);
   };
   if (p.lists_before) list(p.before);
@@ -102,7 +102,7 @@ void encode_chain(const Queue& q, Source source, const Extents& shape, const Enc
     }
   unsigned char *const codes = bytes_at(out, l.codes_at), *const scales = bytes_at(out, l.scales_at);
   if constexpr (F::rotates && EncodePlan<E>::shares_scale) {
-    using Rotate = RotateList<typename F::Rotate>;
+    using Rotate = Materialise<typename F::Rotate>;
     float* const to = slot<float>(workspace, p.turned);
     q.launch(Rotate{source, to}, Rotate::blocks(l.sent));
     source = list_source(to, l.sent);

@@ -1,6 +1,7 @@
 #pragma once
 #include "pack.cuh"
 #include "rotate.cuh"
+#include "source.cuh"
 
 namespace pcomp::detail::gpu {
 
@@ -102,7 +103,8 @@ struct RepeatCodes {
   }
 };
 
-/// A source as a plain list of floats, for those who read it several times.
+/// A source, rotated by R if that is a rotation, as a plain list of floats, for those who read it several times.
+template <class R = NoCodec>
 struct Materialise {
   Source in;
   float* out;
@@ -111,12 +113,14 @@ struct Materialise {
 
   PCOMP_GPU void operator()() const {
     const u32 i = (block() * block_threads + static_cast<u32>(thread())) * 4;
-    if (i >= in.n) return;
+    const u32 first = i - static_cast<u32>(4 * lane());  // of the warp, which rotates as a whole
+    if (first >= in.n) return;
     float v[4];
     if (in.plain)
       in.four<true>(i, v);
     else
       in.four<false>(i, v);
+    rotate<R, false>(v, first, in.n);
     PCOMP_UNROLL
     for (u32 j = 0; j < 4; ++j)
       if (i + j < in.n) out[i + j] = v[j];

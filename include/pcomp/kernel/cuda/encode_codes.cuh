@@ -1,6 +1,7 @@
 #pragma once
 #include "pack.cuh"
 #include "rotate.cuh"
+#include "source.cuh"
 
 namespace pcomp::detail::gpu {
 

@@ -1,8 +1,7 @@
 #pragma once
-#include "../../wire/packing.hpp"
 #include "../../wire/wire.hpp"
 #include "../arithmetic.hpp"
-#include "source.cuh"
+#include "lane.cuh"
 
 namespace pcomp::detail::gpu {
 
@@ -47,29 +46,5 @@ PCOMP_GPU void rotate(float* v, u32 first, u32 end) {
     }
   }
 }
-
-/// A source, rotated, as a plain list of floats, for those who read it several times.
-template <class R>
-struct RotateList {
-  Source in;
-  float* out;
-
-  static constexpr std::int64_t blocks(std::int64_t n) { return ceil_div(n, 4 * block_threads); }
-
-  PCOMP_GPU void operator()() const {
-    const u32 first = (block() * block_warps + static_cast<u32>(warp())) * 128,
-              i = first + static_cast<u32>(4 * lane());
-    if (first >= in.n) return;
-    float v[4];
-    if (in.plain)
-      in.four<true>(i, v);
-    else
-      in.four<false>(i, v);
-    rotate<R, false>(v, first, in.n);
-    PCOMP_UNROLL
-    for (u32 j = 0; j < 4; ++j)
-      if (i + j < in.n) out[i + j] = v[j];
-  }
-};
 
 }  // namespace pcomp::detail::gpu
