@@ -374,8 +374,6 @@ class Run {
 
 int train(Settings settings) {
   const pcomp::World world = world_of(settings);
-  const auto& ranks = find_cut(settings.cut).ranks;
-  pcomp::keep_memory(world.processes() ? 1 : *std::max_element(ranks.begin(), ranks.end()) + 1);
   if (world.processes()) {
     std::signal(SIGTERM, SIG_DFL);  // launchers end ranks with it; the last checkpoint is whole
     if (world.rank() != 0) std::signal(SIGINT, SIG_DFL);
@@ -400,6 +398,8 @@ int train(Settings settings) {
                          " cannot be cut into --micro-batches " + std::to_string(settings.micro_batches));
     state.identity = identity(settings);
   }
+  const auto& ranks = find_cut(settings.cut).ranks;
+  pcomp::keep_memory(world.processes() ? 1 : *std::max_element(ranks.begin(), ranks.end()) + 1);
   at::manual_seed(settings.seed);
   return Run(world, std::move(settings), std::move(folder), std::move(state)).go();
 }
