@@ -1,6 +1,7 @@
 // A pipeline with stages on the GPU: loss, outputs and gradients of the same pipeline on the CPU.
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
+#include <c10/cuda/CUDAGuard.h>
 #include <torch/torch.h>
 
 #include <catch2/catch.hpp>
@@ -56,4 +57,31 @@ TEST_CASE("a pipeline on the GPU, or partly there, is the pipeline on the CPU", 
           CHECK(at::allclose(engine.parameters()[s].grad().cpu(), plain.parameters()[s].grad(), 1e-3, 1e-5));
       }
     }
+}
+
+TEST_CASE("ranks on one GPU, each with its stream, train as on the CPU, whichever stream the caller has",
+          "[gpu]") {
+  const std::vector<const BoundaryOps*> wires{&boundary_ops(thin), &boundary_ops(Quant<8>),
+                                              &boundary_ops(sample)};
+  torch::manual_seed(1);
+  const at::Tensor x = torch::randn({16, 6, 64, 64}), y = torch::randn({16, 6, 64, 64});
+  const Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
+  const auto train = [&](at::Device device) {
+    Engine engine(World::threads(), stages({device, device, device, device}), wires,
+                  make_schedule(OneFOneB{}, 4, 8));
+    torch::optim::SGD sgd(engine.parameters(), 0.5);
+    const at::Tensor here = x.to(device), target = y.to(device);
+    std::vector<at::Tensor> losses;
+    for (int step = 0; step < 20; ++step) {
+      sgd.zero_grad();
+      losses.push_back(engine.step(here, target, loss));
+      sgd.step();
+    }
+    losses.push_back(engine.infer(here).sum());
+    return at::stack(losses).cpu();
+  };
+  const at::Tensor expected = train(at::kCPU);
+  CHECK(at::allclose(train(at::Device(at::kCUDA, 0)), expected, 1e-3, 1e-5));
+  const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
+  CHECK(at::allclose(train(at::Device(at::kCUDA, 0)), expected, 1e-3, 1e-5));
 }

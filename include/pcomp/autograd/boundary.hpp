@@ -9,14 +9,6 @@
 namespace pcomp {
 namespace detail {
 
-inline std::span<std::byte> bytes_in(at::Tensor& t) {
-  return {static_cast<std::byte*>(t.mutable_data_ptr()), static_cast<std::size_t>(t.numel())};
-}
-
-inline at::Tensor byte_tensor(std::size_t n, at::Device device) {
-  return at::empty({static_cast<std::int64_t>(n)}, at::TensorOptions().dtype(at::kByte).device(device));
-}
-
 /// What a sender keeps of a payload until the gradient comes: its index block.
 inline at::Tensor index_block(const at::Tensor& payload, std::size_t bytes) {
   const auto n = static_cast<std::int64_t>(bytes);

@@ -37,11 +37,11 @@ void receive_with(FeedbackState& state, const Visit& v, at::Tensor& y, Decode&& 
 inline at::Tensor restricted_gradient(const BoundaryOps& w, const at::Tensor& dy, const Extents& shape,
                                       std::span<const std::byte> index) {
   if (!w.linear) return dy;
-  std::vector<std::byte> payload(w.linear->grad_bytes(shape));
-  w.linear->encode_grad(in(dy), shape, index, payload, torch_threads);
+  at::Tensor payload = byte_tensor(w.linear->grad_bytes(shape), dy.device());
+  w.linear->encode_grad(in(dy), shape, index, bytes_in(payload), torch_threads);
   at::Tensor y =
       at::empty(dy.sizes(), dy.options().dtype(at::kFloat).memory_format(at::MemoryFormat::Contiguous));
-  w.linear->decode_grad(payload, shape, index, out(y), torch_threads);
+  w.linear->decode_grad(bytes_in(payload), shape, index, out(y), torch_threads);
   return y;
 }
 

@@ -73,6 +73,14 @@ inline at::Tensor tensor_of(const Extents& shape, at::ScalarType type,
                    at::TensorOptions(type).device(device).memory_format(format));
 }
 
+/// Bytes on a device, for payloads.
+inline at::Tensor byte_tensor(std::size_t n, at::Device device) {
+  return at::empty({static_cast<std::int64_t>(n)}, at::TensorOptions(at::kByte).device(device));
+}
+inline std::span<std::byte> bytes_in(at::Tensor& t) {
+  return {static_cast<std::byte*>(t.mutable_data_ptr()), static_cast<std::size_t>(t.numel())};
+}
+
 /// Torch's intra-op threads for a kernel.
 struct TorchThreads {
   void operator()(std::int64_t n, std::int64_t grain, ParallelFor::Body body) const {

@@ -5,27 +5,38 @@
 #include <vector>
 
 #include "../transport/transport.hpp"
+#include "byte_store.hpp"
 
 namespace pcomp::detail {
 
+/// What one edge and direction is joined to: a link to another rank, and the device that its stage here computes on.
+struct EdgeEnd {
+  Transport* link = nullptr;
+  int peer = 0, edge = 0;
+  bool gradient = false;
+  at::Device device = at::kCPU;
+  StreamOrder* order = nullptr;  ///< of the device; null where payloads pass through the host
+
+  /// On a device payloads stay there, where the link can take them from it.
+  at::Device memory() const { return order ? device : at::Device(at::kCPU); }
+  Message message(int micro) const { return {edge, micro, gradient}; }
+};
+
 /// The two buffers of one edge and direction: one is on the link while the other is read or written.
-///
-/// Law: the storage grows to the largest payload and stays, so a step after the first allocates nothing here.
 class EdgeBuffers {
  public:
   static constexpr std::size_t depth = 2;
 
  protected:
   struct Slot {
-    std::vector<std::byte> storage;
-    std::span<std::byte> bytes;
+    ByteStore storage;
+    Placed payload;
     Transport::Ticket ticket = 0;
     bool pending = false;
   };
   Slot& slot(std::size_t n) { return slots_[n % depth]; }
-  static std::span<std::byte> sized(Slot& s, std::size_t size) {
-    if (s.storage.size() < size) s.storage.resize(size);
-    return s.bytes = std::span(s.storage).first(size);
+  static Placed sized(Slot& s, std::size_t size, const EdgeEnd& end) {
+    return s.payload = s.storage.sized(size, end.memory());
   }
   static void finish(Transport& link, Slot& s) {
     if (!s.pending) return;
@@ -47,10 +58,9 @@ class Inbox : EdgeBuffers {
     int micro;
     std::size_t size;
   };
-  void begin(Transport& link, int from, int edge, bool gradient) {
+  void begin(const EdgeEnd& end) {
     forget();
-    link_ = &link;
-    from_ = from, edge_ = edge, gradient_ = gradient;
+    end_ = end;
     expected_.clear();
     posted_ = taken_ = 0;
   }
@@ -59,10 +69,10 @@ class Inbox : EdgeBuffers {
     if (posted_ < depth) post();
   }
   /// The next payload, which stays until `release`.
-  std::span<const std::byte> take() {
+  Placed take() {
     Slot& s = slot(taken_);
-    finish(*link_, s);
-    return s.bytes;
+    finish(*end_.link, s);
+    return s.payload;
   }
   void release() {
     ++taken_;
@@ -73,13 +83,11 @@ class Inbox : EdgeBuffers {
   void post() {
     const Expected e = expected_[posted_];
     Slot& s = slot(posted_++);
-    s.ticket = link_->receive(from_, {edge_, e.micro, gradient_}, sized(s, e.size));
+    s.ticket = end_.link->receive(end_.peer, end_.message(e.micro), sized(s, e.size, end_).bytes, end_.order);
     s.pending = true;
   }
 
-  Transport* link_ = nullptr;
-  int from_ = 0, edge_ = 0;
-  bool gradient_ = false;
+  EdgeEnd end_;
   std::vector<Expected> expected_;
   std::size_t posted_ = 0, taken_ = 0;
 };
@@ -87,29 +95,26 @@ class Inbox : EdgeBuffers {
 /// Sends of one edge and direction: a buffer is written again once its send is over.
 class Outbox : EdgeBuffers {
  public:
-  void begin(Transport& link, int to, int edge, bool gradient) {
+  void begin(const EdgeEnd& end) {
     forget();
-    link_ = &link;
-    to_ = to, edge_ = edge, gradient_ = gradient;
+    end_ = end;
   }
-  std::span<std::byte> buffer(std::size_t size) {
+  Placed buffer(std::size_t size) {
     Slot& s = slot(next_);
-    finish(*link_, s);
-    return sized(s, size);
+    finish(*end_.link, s);
+    return sized(s, size, end_);
   }
   void send(int micro) {
     Slot& s = slot(next_++);
-    s.ticket = link_->send(to_, {edge_, micro, gradient_}, s.bytes);
+    s.ticket = end_.link->send(end_.peer, end_.message(micro), s.payload.bytes, end_.order);
     s.pending = true;
   }
   void flush() {
-    for (std::size_t i = 0; i < depth; ++i) finish(*link_, slot(next_ + i));
+    for (std::size_t i = 0; i < depth; ++i) finish(*end_.link, slot(next_ + i));
   }
 
  private:
-  Transport* link_ = nullptr;
-  int to_ = 0, edge_ = 0;
-  bool gradient_ = false;
+  EdgeEnd end_;
   std::size_t next_ = 0;
 };
 

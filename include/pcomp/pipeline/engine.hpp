@@ -1,6 +1,4 @@
 #pragma once
-#include <ATen/CPUGeneratorImpl.h>
-#include <ATen/ThreadLocalState.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/cat.h>
 
@@ -12,10 +10,9 @@
 #include "../schedule/make_schedule.hpp"
 #include "../transport/connect.hpp"
 #include "batch_end.hpp"
-#include "executor.hpp"
 #include "fingerprint.hpp"
 #include "identities.hpp"
-#include "rank_thread.hpp"
+#include "ranks.hpp"
 #include "shapes.hpp"
 
 namespace pcomp {
@@ -49,14 +46,13 @@ class Engine {
     if (!schedule_.backward) throw Error("pcomp: training needs a schedule with backward passes");
     links_ = connect(world, schedule_.ranks, static_cast<int>(wires_.size()));
     meet(world);
-    for (int r : links_->here())
-      ranks_.push_back(std::make_unique<Rank>(r, schedule_.rank_map(), wires_, links_->link(r)));
+    for (int r : links_->here()) ranks_.add(r, schedule_.rank_map(), wires_, links_->link(r));
     const int cores = static_cast<int>(std::thread::hardware_concurrency());
     const int neighbours =
         world.launch() && world.launch()->local_size ? world.launch()->local_size : schedule_.ranks;
     const int threads = world.threads_per_rank > 0 ? world.threads_per_rank : std::max(1, cores / neighbours);
-    on_every_rank([&](Rank&) { at::set_num_threads(threads); });
-    build(stages);
+    ranks_.on_every([&](detail::Rank&) { at::set_num_threads(threads); });
+    ranks_.build(stages, schedule_.rank_map());
   }
 
   /// Whether the rank of this stage is in this process.
@@ -79,9 +75,8 @@ class Engine {
   const std::vector<const BoundaryOps*>& wires() const { return wires_; }
   /// The wires' ends on the rank of a stage, or null in another process; for checkpoints.
   detail::WireEnds* ends_at(int stage) {
-    for (auto& rank : ranks_)
-      if (rank->executor.rank() == schedule_.rank_of(stage)) return &rank->executor.ends();
-    return nullptr;
+    detail::Rank* rank = ranks_.find(schedule_.rank_of(stage));
+    return rank ? &rank->executor.ends() : nullptr;
   }
 
   void train(bool on = true) {
@@ -191,28 +186,17 @@ class Engine {
       r.ranks[static_cast<std::size_t>(rank->executor.rank())] = rank->executor.stopwatch().times();
     r.stages.resize(static_cast<std::size_t>(schedule_.stages));
     for (int s = 0; s < schedule_.stages; ++s)
-      for (const auto& rank : ranks_)
-        if (const auto& own = rank->executor.stopwatch().stages();
-            schedule_.rank_of(s) == rank->executor.rank() && static_cast<std::size_t>(s) < own.size())
+      if (const detail::Rank* rank = ranks_.find(schedule_.rank_of(s)))
+        if (const auto& own = rank->executor.stopwatch().stages(); static_cast<std::size_t>(s) < own.size())
           r.stages[static_cast<std::size_t>(s)] = own[static_cast<std::size_t>(s)];
     r.predict(schedule_);
     return r;
   }
 
  private:
-  struct Rank {
-    Rank(int r, const std::vector<int>& rank_of, const std::vector<const BoundaryOps*>& wires, Transport& to)
-        : executor(r, rank_of, wires), link(to) {}
-    detail::Executor executor;
-    Transport& link;
-    std::exception_ptr error;
-    detail::RankThread thread;
-  };
-
   const StageModule* find(int stage) const {
-    for (const auto& rank : ranks_)
-      if (rank->executor.rank() == schedule_.rank_of(stage)) return &rank->executor.stage(stage);
-    return nullptr;
+    const detail::Rank* rank = ranks_.find(schedule_.rank_of(stage));
+    return rank ? &rank->executor.stage(stage) : nullptr;
   }
 
   /// The ranks compare what they are before anything else crosses a link.
@@ -226,30 +210,9 @@ class Engine {
                   " processes: start as many as ranks");
   }
 
-  /// One stage after the other: LibTorch has one generator for all threads.
-  void build(const std::vector<StageSpec>& stages) {
-    at::Generator generator = at::detail::getDefaultCPUGenerator();
-    const std::uint64_t seed = generator.current_seed();
-    const at::Tensor before = generator.get_state();
-    std::exception_ptr error;
-    try {
-      for (int s = 0; s < schedule_.stages; ++s) {
-        generator.set_current_seed(seed * 0x9e3779b97f4a7c15u + static_cast<std::uint64_t>(s));
-        on_every_rank([&](Rank& rank) {
-          if (schedule_.rank_of(s) == rank.executor.rank())
-            rank.executor.build(s, stages[static_cast<std::size_t>(s)]);
-        });
-      }
-    } catch (...) {
-      error = std::current_exception();
-    }
-    generator.set_state(before);
-    if (error) std::rethrow_exception(error);
-  }
-
   /// All micro-batches went through, or one of them failed.
   void over(bool whole) {
-    for (auto& rank : ranks_) rank->executor.ends().over(whole);
+    ranks_.over(whole);
     for (int s = 0; s < schedule_.stages; ++s) detail::tell_batch_over(module(s).get(), whole);
   }
 
@@ -257,25 +220,6 @@ class Engine {
     if (!x.defined() || x.dim() < 1 || x.size(0) < 1)
       throw Error("pcomp: a batch needs a first dimension of at least 1 sample, not " +
                   (x.defined() ? to_string(detail::extents_of(x)) : std::string("an undefined tensor")));
-  }
-
-  /// Runs `task` on every rank's own thread, in the caller's grad mode and autocast state, and waits for all.
-  template <class F>
-  void on_every_rank(F&& task) {
-    const at::ThreadLocalState state;
-    for (auto& rank : ranks_)
-      rank->thread.start([&, r = rank.get()] {
-        const at::ThreadLocalStateGuard guard(state);
-        r->error = nullptr;
-        try {
-          task(*r);
-        } catch (...) {
-          r->error = std::current_exception();
-        }
-      });
-    for (auto& rank : ranks_) rank->thread.wait();
-    for (auto& rank : ranks_)
-      if (rank->error) std::rethrow_exception(std::exchange(rank->error, nullptr));
   }
 
   std::vector<at::Tensor> run(const ScheduleTable& table, const detail::Batch& batch) {
@@ -286,15 +230,19 @@ class Engine {
     if (record) trace_.ranks.resize(static_cast<std::size_t>(table.ranks));
     const auto origin = detail::Stopwatch::Clock::now();
     if (record) trace_origin_ = origin;
-    on_every_rank([&](Rank& rank) {
-      const int r = rank.executor.rank();
-      rank.executor.stopwatch().record(record ? &trace_.ranks[static_cast<std::size_t>(r)] : nullptr, origin);
-      rank.executor.run(table.row(r), batch, rank.link, links_->elsewhere());
-    });
-    const int last = table.rank_of(table.stages - 1);
-    for (auto& rank : ranks_)
-      if (rank->executor.rank() == last) return rank->executor.results();
-    return ranks_.front()->executor.results();
+    try {
+      ranks_.on_every([&](detail::Rank& rank) {
+        const int r = rank.executor.rank();
+        rank.executor.stopwatch().record(record ? &trace_.ranks[static_cast<std::size_t>(r)] : nullptr,
+                                         origin);
+        rank.executor.run(table.row(r), batch, rank.link, links_->elsewhere());
+      });
+    } catch (...) {
+      if (links_->elsewhere().empty()) ranks_.drain();  // a message of a lost process never ends
+      throw;
+    }
+    detail::Rank* last = ranks_.find(table.rank_of(table.stages - 1));
+    return (last ? last : ranks_.begin()->get())->executor.results();
   }
 
   /// The shape behind every stage; the ranks agree on each new shape of a batch before its first payload.
@@ -330,7 +278,7 @@ class Engine {
   bool recording_ = false;
   Trace trace_;
   detail::Stopwatch::Clock::time_point trace_origin_;
-  std::vector<std::unique_ptr<Rank>> ranks_;
+  detail::Ranks ranks_;
   std::unique_ptr<Links> links_;  // destroyed first: nothing may arrive in a buffer that is gone
 };
 

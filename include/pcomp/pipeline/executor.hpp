@@ -3,6 +3,7 @@
 
 #include "../schedule/action.hpp"
 #include "early_sends.hpp"
+#include "rank_streams.hpp"
 #include "results.hpp"
 #include "stage_module.hpp"
 #include "stopwatch.hpp"
@@ -25,10 +26,14 @@ class Executor {
         results_(static_cast<int>(rank_of_.size()) - 1, rank_of_.back() == rank) {}
 
   void build(int stage, const StageSpec& spec) {
-    ends_.place(stage, (stages_[stage].module = spec.build()).device);
+    Held& s = stages_[stage];
+    s.module = spec.build();
+    s.order = streams_.add(s.module.device);
+    ends_.place(stage, s.module.device);
   }
   const StageModule& stage(int s) const { return stages_.at(s).module; }
   int rank() const { return rank_; }
+  RankStreams& streams() { return streams_; }
   const WireEnds& ends() const { return ends_; }
   WireEnds& ends() { return ends_; }
   Stopwatch& stopwatch() { return timed_; }
@@ -55,7 +60,7 @@ class Executor {
       timed_(&RankReport::send, now_, [&] {
         for (auto& entry : stages_) entry.second.sent.flush(), entry.second.sent_grad.flush();
       });
-      timed_(&RankReport::wait, now_, [&] { results_.receive(); });
+      timed_(&RankReport::wait, now_, [&] { link.settle(), results_.receive(); });
       timed_.end();
     } catch (const c10::Error& e) {
       fail(now_, e.what_without_backtrace());
@@ -70,6 +75,7 @@ class Executor {
  private:
   struct Held {
     StageModule module;
+    StreamOrder* order = nullptr;
     std::vector<Live> live;
     Inbox received, received_grad;
     Outbox sent, sent_grad;
@@ -88,13 +94,17 @@ class Executor {
     for (auto& [stage, s] : stages_) {
       s.early = s.early_grad = {};
       s.live.resize(std::max(s.live.size(), batch_->parts.size()));
+      const auto end = [&, &s = s](int peer, int edge, bool gradient) {
+        return EdgeEnd{link_,    rank_of_[at(peer)], edge,
+                       gradient, s.module.device,    link_->moves_device_memory() ? s.order : nullptr};
+      };
       if (stage > 0) {
-        s.received.begin(*link_, rank_of_[at(stage) - 1], stage - 1, false);
-        s.sent_grad.begin(*link_, rank_of_[at(stage) - 1], stage - 1, true);
+        s.received.begin(end(stage - 1, stage - 1, false));
+        s.sent_grad.begin(end(stage - 1, stage - 1, true));
       }
       if (!last(stage)) {
-        s.sent.begin(*link_, rank_of_[at(stage) + 1], stage, false);
-        s.received_grad.begin(*link_, rank_of_[at(stage) + 1], stage, true);
+        s.sent.begin(end(stage + 1, stage, false));
+        s.received_grad.begin(end(stage + 1, stage, true));
       }
     }
     for (const Action& a : row)
@@ -130,7 +140,7 @@ class Executor {
 
   void receive(int stage, int micro) {
     Held& s = stages_.at(stage);
-    std::span<const std::byte> payload;
+    Placed payload;
     timed_(&RankReport::wait, now_, [&] { payload = s.received.take(); });
     timed_(&RankReport::decode, now_, [&] { ends_.arrive(stage - 1, micro, live(stage, micro), payload); });
     s.received.release();
@@ -139,7 +149,7 @@ class Executor {
   void send(int stage, int micro) {
     now_.op = Op::Send;
     Held& s = stages_.at(stage);
-    std::span<std::byte> payload;
+    Placed payload;
     timed_(&RankReport::send, now_, [&] { payload = s.sent.buffer(ends_.bytes(stage, micro)); });
     timed_(&RankReport::encode, now_, [&] { ends_.depart(stage, micro, live(stage, micro), payload); });
     timed_(&RankReport::send, now_, [&] { s.sent.send(micro); });
@@ -147,7 +157,7 @@ class Executor {
 
   void receive_grad(int stage, int micro) {
     Held& s = stages_.at(stage);
-    std::span<const std::byte> payload;
+    Placed payload;
     timed_(&RankReport::wait, now_, [&] { payload = s.received_grad.take(); });
     timed_(&RankReport::decode, now_, [&] { ends_.arrive_grad(stage, micro, live(stage, micro), payload); });
     s.received_grad.release();
@@ -156,7 +166,7 @@ class Executor {
   void send_grad(int stage, int micro) {
     now_.op = Op::SendGrad;
     Held& s = stages_.at(stage);
-    std::span<std::byte> payload;
+    Placed payload;
     timed_(&RankReport::send, now_,
            [&] { payload = s.sent_grad.buffer(ends_.grad_bytes(stage - 1, micro)); });
     timed_(&RankReport::encode, now_,
@@ -238,6 +248,7 @@ class Executor {
 
   int rank_;
   std::vector<int> rank_of_;
+  RankStreams streams_;  ///< before what is in their memory
   WireEnds ends_;
   Results results_;
   std::map<int, Held> stages_;

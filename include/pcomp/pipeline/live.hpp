@@ -1,10 +1,9 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
-#include <cstddef>
 #include <memory>
-#include <vector>
 
+#include "byte_store.hpp"
 #include "split_backward.hpp"
 
 namespace pcomp::detail {
@@ -15,7 +14,7 @@ struct Live {
   at::Tensor input_grad, output_grad;               ///< set by the backward pass, and by the next stage
   std::shared_ptr<torch::autograd::Node> entrance;  ///< of the input, where the backward pass is split
   SplitBackward split;
-  std::vector<std::byte> index_in, index_out;  ///< of the forward payloads
+  ByteStore index_in, index_out;  ///< of the forward payloads, on the stage's device
 
   /// Frees the graph; the index blocks keep their storage.
   void clear() {

@@ -3,8 +3,6 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
 
-#include <algorithm>
-
 #include "../autograd/feedback.hpp"
 #include "batch.hpp"
 #include "entrance.hpp"
@@ -78,71 +76,72 @@ class WireEnds {
   const Traffic& inference(int edge) const { return inference_[at(edge)]; }
 
   /// Output of the stage before `edge` -> payload. The sender keeps the index block alone.
-  void depart(int edge, int micro, Live& v, std::span<std::byte> payload, bool both_here = false) {
+  void depart(int edge, int micro, Live& v, const Placed& payload, bool both_here = false) {
     const BoundaryOps& w = wire(edge, micro);
     expect_dense(v.output);
     const at::Tensor x = readable(v.output.detach());
     const c10::DeviceGuard guard(x.device());
     const Extents s = batch_->shape(edge, micro);
     if (batch_->loss)
-      edges_[at(edge)].wire->encode(visit(edge, micro), message(edge, micro), x, s, payload, both_here);
+      edges_[at(edge)].wire->encode(visit(edge, micro), message(edge, micro), x, s, payload.bytes, both_here);
     else
-      w.encode(in(x), s, payload, torch_threads);
-    count(batch_->loss ? forward_ : inference_, edge, payload.size());
+      w.encode(in(x), s, payload.bytes, torch_threads);
+    count(batch_->loss ? forward_ : inference_, edge, payload.bytes.size());
     if (batch_->loss)
-      v.index_out.assign(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(w.index_bytes(s)));
+      v.index_out.assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
     else
       v.output = at::Tensor();
   }
 
   /// Payload -> input of the stage behind `edge`.
-  void arrive(int edge, int micro, Live& v, std::span<const std::byte> payload) {
+  void arrive(int edge, int micro, Live& v, const Placed& payload) {
     const BoundaryOps& w = wire(edge, micro);
     const Extents s = batch_->shape(edge, micro);
     const Activation& a = batch_->activations[at(edge)];
     const c10::DeviceGuard guard(device_behind(edge));
     at::Tensor x = tensor_of(s, a.dtype, a.format, device_behind(edge));
     if (batch_->loss)
-      edges_[at(edge)].wire->decode(visit(edge, micro), payload, s, x);
+      edges_[at(edge)].wire->decode(visit(edge, micro), payload.bytes, s, x);
     else
-      w.decode(payload, s, out(x), torch_threads);
+      w.decode(payload.bytes, s, out(x), torch_threads);
     if (!batch_->loss) {
       v.input = x;
       return;
     }
-    v.index_in.assign(payload.begin(), payload.begin() + static_cast<std::ptrdiff_t>(w.index_bytes(s)));
+    v.index_in.assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
     if (!anchor_.defined()) anchor_ = at::zeros({}).requires_grad_();
     v.input = Entrance::apply(anchor_, &x, &v.input_grad);
     v.entrance = v.input.grad_fn();
   }
 
   /// Gradient of the input of the stage behind `edge` -> gradient payload.
-  void depart_grad(int edge, int micro, Live& v, std::span<std::byte> payload, bool both_here = false) {
+  void depart_grad(int edge, int micro, Live& v, const Placed& payload, bool both_here = false) {
     const Extents s = batch_->shape(edge, micro);
     const at::Tensor dy = v.input_grad.defined() ? readable(v.input_grad) : no_gradient(edge, s);
     const c10::DeviceGuard guard(dy.device());
     v.input_grad = at::Tensor();
-    edges_[at(edge)].wire->encode_grad(visit(edge, micro), message(edge, micro), dy, s, v.index_in, payload,
-                                       both_here);
-    count(gradient_, edge, payload.size());
+    edges_[at(edge)].wire->encode_grad(visit(edge, micro), message(edge, micro), dy, s, v.index_in.bytes(),
+                                       payload.bytes, both_here);
+    count(gradient_, edge, payload.bytes.size());
   }
 
   /// Gradient payload -> gradient of the output of the stage before `edge`.
-  void arrive_grad(int edge, int micro, Live& v, std::span<const std::byte> payload) {
+  void arrive_grad(int edge, int micro, Live& v, const Placed& payload) {
     const Extents s = batch_->shape(edge, micro);
     const c10::DeviceGuard guard(v.output.device());
     v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.suggest_memory_format(), v.output.device());
-    edges_[at(edge)].wire->decode_grad(visit(edge, micro), payload, s, v.index_out, v.output_grad);
+    edges_[at(edge)].wire->decode_grad(visit(edge, micro), payload.bytes, s, v.index_out.bytes(),
+                                       v.output_grad);
   }
 
   /// Both ends of an edge within this rank.
   void hand_over(int edge, int micro, Live& from, Live& to) {
-    const auto payload = local(bytes(edge, micro));
+    const Placed payload = local(edge, bytes(edge, micro));
     depart(edge, micro, from, payload, true);
     arrive(edge, micro, to, payload);
   }
   void hand_back(int edge, int micro, Live& from, Live& to) {
-    const auto payload = local(grad_bytes(edge, micro));
+    const Placed payload = local(edge, grad_bytes(edge, micro));
     depart_grad(edge, micro, from, payload, true);
     arrive_grad(edge, micro, to, payload);
   }
@@ -176,9 +175,11 @@ class WireEnds {
     const Activation& a = batch_->activations[at(edge)];
     return tensor_of(s, a.dtype, at::MemoryFormat::Contiguous, device_behind(edge)).zero_();
   }
-  std::span<std::byte> local(std::size_t size) {
-    local_.resize(std::max(local_.size(), size));
-    return std::span(local_).first(size);
+  /// On the device that both stages compute on, if they do.
+  Placed local(int edge, std::size_t size) {
+    const at::Device before = devices_[at(edge)], behind = device_behind(edge);
+    const bool together = before == behind && !before.is_cpu();
+    return local_[together].sized(size, together ? before : at::Device(at::kCPU));
   }
   static void count(std::vector<Traffic>& traffic, int edge, std::size_t bytes) {
     traffic[at(edge)] += {1, static_cast<std::int64_t>(bytes), 0, 0};
@@ -189,7 +190,7 @@ class WireEnds {
   std::vector<at::Device> devices_;  ///< of the stages
   const Batch* batch_ = nullptr;
   at::Tensor anchor_;
-  std::vector<std::byte> local_;
+  ByteStore local_[2];  ///< on the host, on a device
 };
 
 }  // namespace pcomp::detail

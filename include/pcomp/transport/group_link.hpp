@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <deque>
 #include <optional>
+#include <thread>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
 #include "transport.hpp"
@@ -26,12 +27,6 @@ class GroupLink : public Transport {
   GroupLink& operator=(const GroupLink&) = delete;
   ~GroupLink() override = default;
 
-  Ticket send(int to, const Message& m, std::span<const std::byte> bytes) final {
-    return post(to, m, const_cast<std::byte*>(bytes.data()), bytes.size(), true);
-  }
-  Ticket receive(int from, const Message& m, std::span<std::byte> bytes) final {
-    return post(from, m, bytes.data(), bytes.size(), false);
-  }
   void wait(Ticket t) final {
     expect_no_abort();  // an interrupt that comes later finds the post and ends its wait
     Post& p = posts_[static_cast<std::size_t>(t)];
@@ -44,12 +39,23 @@ class GroupLink : public Transport {
     }
     {
       std::lock_guard lock(mutex_);
+      if (done && p.on_device) under_way_.push_back({p.work, p.peer});
       p.work.reset();
       free_.push_back(t);
     }
     if (done) return;
     expect_no_abort();
     throw Error(blame(p.peer, why));
+  }
+  void settle() final {
+    const auto end = std::chrono::steady_clock::now() + timeout_;
+    for (;;) {
+      forget_what_is_over();
+      if (under_way_.empty()) return;
+      expect_no_abort();
+      if (std::chrono::steady_clock::now() > end) throw Error(blame(under_way_.front().second, "timed out"));
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
   }
   void abort(const std::string& reason) noexcept final {
     try {
@@ -73,31 +79,42 @@ class GroupLink : public Transport {
     std::byte* data = nullptr;
     std::size_t size = 0;
     at::Tensor tensor;
-    bool sends = false;
+    bool sends = false, on_device = false;
   };
   virtual c10d::Backend& group(const Message&) = 0;
   /// A flat byte tensor for this post, over its memory where that can be.
   virtual at::Tensor tensor(const Post&) = 0;
   /// Where the tensor is a copy: fills it.
   virtual void before_send(const Post&) {}
-  /// Waits until the bytes are there or gone; false where `interrupt` came.
+  /// Waits until the bytes are there or gone, those on a device with the current stream; false where `interrupt` came.
   virtual bool finish(Post&) = 0;
   /// To be called first in the destructor of the derived class: nothing touches a buffer any more.
   void close() {
     watch_.reset();
     posts_.clear();
+    under_way_.clear();
   }
   std::chrono::milliseconds timeout() const { return timeout_; }
 
  private:
-  Ticket post(int peer, const Message& m, std::byte* data, std::size_t size, bool sends) {
+  using Work = c10::intrusive_ptr<c10d::Work>;
+
+  Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes, StreamOrder* order) final {
+    return post(to, m, const_cast<std::byte*>(bytes.data()), bytes.size(), true, order);
+  }
+  Ticket post_receive(int from, const Message& m, std::span<std::byte> bytes, StreamOrder* order) final {
+    return post(from, m, bytes.data(), bytes.size(), false, order);
+  }
+  Ticket post(int peer, const Message& m, std::byte* data, std::size_t size, bool sends, StreamOrder* order) {
     expect_no_abort();
-    const Ticket t = place(data, size, sends);
+    if (order && !moves_device_memory()) throw Error("pcomp: this link takes no device memory");
+    const Ticket t = place(data, size, sends, order != nullptr);
     Post& p = posts_[static_cast<std::size_t>(t)];
     p.peer = peer;
+    if (order) forget_what_is_over();
     if (sends) before_send(p);
     tensors_.assign(1, p.tensor);
-    c10::intrusive_ptr<c10d::Work> work;
+    Work work;
     try {
       work = sends ? group(m).send(tensors_, peer, m.edge) : group(m).recv(tensors_, peer, m.edge);
     } catch (const std::exception& e) {
@@ -110,10 +127,10 @@ class GroupLink : public Transport {
   }
 
   /// A free post, if possible one that had this buffer before: its tensor is there.
-  Ticket place(std::byte* data, std::size_t size, bool sends) {
+  Ticket place(std::byte* data, std::size_t size, bool sends, bool on_device) {
     auto found = std::find_if(free_.begin(), free_.end(), [&](Ticket t) {
       const Post& p = posts_[static_cast<std::size_t>(t)];
-      return p.data == data && p.size == size && p.sends == sends;
+      return p.data == data && p.size == size && p.sends == sends && p.on_device == on_device;
     });
     if (found == free_.end()) {
       constexpr std::size_t most = 256;
@@ -124,7 +141,7 @@ class GroupLink : public Transport {
       }
       found = free_.end() - 1;
       Post& p = posts_[static_cast<std::size_t>(*found)];
-      p.data = data, p.size = size, p.sends = sends;
+      p.data = data, p.size = size, p.sends = sends, p.on_device = on_device;
       p.tensor = tensor(p);
     }
     const Ticket t = *found;
@@ -136,10 +153,30 @@ class GroupLink : public Transport {
   void interrupt() {
     std::lock_guard lock(mutex_);
     for (Post& p : posts_)
-      if (p.work) try {
-          p.work->abort();
-        } catch (const std::exception&) {
-        }
+      if (p.work) end(*p.work);
+    for (auto& entry : under_way_) end(*entry.first);
+  }
+  static void end(c10d::Work& work) {
+    try {
+      work.abort();
+    } catch (const std::exception&) {
+    }
+  }
+
+  /// Of the messages that streams wait for, not the host.
+  void forget_what_is_over() {
+    std::lock_guard lock(mutex_);
+    for (auto& [work, peer] : under_way_)
+      if (work->isCompleted())
+        if (const auto error = work->exception()) throw_again(error, peer);
+    std::erase_if(under_way_, [](const auto& entry) { return entry.first->isCompleted(); });
+  }
+  [[noreturn]] void throw_again(const std::exception_ptr& error, int peer) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+      throw Error(blame(peer, e.what()));
+    }
   }
 
   std::string blame(int peer, const std::string& why) {
@@ -152,8 +189,9 @@ class GroupLink : public Transport {
   }
 
   std::chrono::milliseconds timeout_;
-  std::mutex mutex_;  ///< of the list of posts and of every `work`
+  std::mutex mutex_;  ///< of the lists and of every `work`
   std::deque<Post> posts_;
+  std::vector<std::pair<Work, int>> under_way_;  ///< waited for by streams alone, and the peer
   std::vector<Ticket> free_;
   std::vector<at::Tensor> tensors_;
   bool silence_ = false;  ///< the last failure was a time limit

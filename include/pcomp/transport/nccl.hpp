@@ -4,7 +4,6 @@
 #include <ATen/ops/from_blob.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <cuda_runtime_api.h>
 
 #include <map>
 #include <thread>
@@ -18,7 +17,8 @@ namespace pcomp {
 ///
 /// Law: as `Transport`. A communicator for each boundary and direction: of one communicator's messages between two
 ///   ranks only the first in line moves, and receives are posted early.
-/// Bytes: in device memory they are sent as they are; those in host memory go through a device buffer.
+/// Bytes: those in device memory travel on NCCL's own streams, behind and before the caller's, while that computes on;
+///   those in host memory go through a device buffer, and the host waits.
 /// Errors: as `GroupLink`; rank r uses the current device, or device r mod the number of devices.
 /// Source: NCCL, and ProcessGroupNCCL of LibTorch.
 /// Example: docs/several-machines.md
@@ -34,6 +34,7 @@ class Nccl final : public GroupLink {
     store_ = board.connect(timeout);
   }
   ~Nccl() override { close(); }
+  bool moves_device_memory() const override { return true; }
 
  private:
   using Group = c10::intrusive_ptr<c10d::ProcessGroupNCCL>;
@@ -44,28 +45,25 @@ class Nccl final : public GroupLink {
     if (!g) {
       const c10::cuda::CUDAGuard guard(device_);
       auto options = c10d::ProcessGroupNCCL::Options::create();
-      options->timeout = timeout();
+      options->timeout =
+          timeout() + std::chrono::minutes(1);  // at its own limit it ends the process: ours comes first
       g = c10::make_intrusive<c10d::ProcessGroupNCCL>(
           c10::make_intrusive<c10d::PrefixStore>(prefix_ + "/nccl" + std::to_string(index), store_),
           launch_.rank, launch_.size, options);
     }
     return *g;
   }
-  static bool on_device(const void* data) {
-    cudaPointerAttributes a{};
-    return cudaPointerGetAttributes(&a, data) == cudaSuccess && a.type == cudaMemoryTypeDevice;
-  }
   at::Tensor tensor(const Post& p) override {
     const auto size = static_cast<std::int64_t>(p.size);
-    if (on_device(p.data)) return at::from_blob(p.data, {size}, at::TensorOptions(at::kByte).device(device_));
-    at::Tensor staged = at::empty({size}, at::TensorOptions(at::kByte).device(device_));
-    return staged;
+    if (p.on_device) return at::from_blob(p.data, {size}, at::TensorOptions(at::kByte).device(at::kCUDA));
+    return at::empty({size}, at::TensorOptions(at::kByte).device(device_));
   }
   void before_send(const Post& p) override {
-    if (!on_device(p.data)) p.tensor.copy_(host(p));
+    if (!p.on_device) p.tensor.copy_(host(p));
   }
-  /// NCCL's wait only orders streams: the caller wants the bytes.
+  /// Its wait only orders streams, which is all for device memory; for the host's the caller wants the bytes.
   bool finish(Post& p) override {
+    if (p.on_device) return p.work->wait();
     const auto end = std::chrono::steady_clock::now() + timeout();
     while (!p.work->isCompleted()) {
       if (is_over()) return false;
@@ -73,7 +71,7 @@ class Nccl final : public GroupLink {
       std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
     if (const auto error = p.work->exception()) std::rethrow_exception(error);
-    if (!p.sends && !on_device(p.data)) host(p).copy_(p.tensor);
+    if (!p.sends) host(p).copy_(p.tensor);
     return true;
   }
   static at::Tensor host(const Post& p) {

@@ -1,9 +1,11 @@
 #pragma once
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "links.hpp"
@@ -14,7 +16,8 @@ namespace pcomp {
 ///
 /// Law: a rendezvous, as on a network: a send ends when its receive has the bytes. One mailbox per edge and
 ///   direction, each first in first out; nothing is allocated once every mailbox has been as full as it gets.
-/// Bytes: copied once, from the sender's buffer into the receiver's.
+/// Bytes: copied once, from the sender's buffer into the receiver's; where one of them is in device memory, on a stream
+///   of that device's own, between what both ranks' streams have to do before and after.
 /// Errors: as `Transport`; `timeout` is the limit of one wait.
 /// Example: docs/architecture.md
 class Threads final : public Links {
@@ -31,17 +34,21 @@ class Threads final : public Links {
   class End final : public Transport {
    public:
     End(Threads& links, int rank) : links_(&links), rank_(rank) {}
-    Ticket send(int to, const Message& m, std::span<const std::byte> bytes) override {
-      return links_->post(&Mailbox::sends, rank_, to, m, const_cast<std::byte*>(bytes.data()), bytes.size());
-    }
-    Ticket receive(int from, const Message& m, std::span<std::byte> bytes) override {
-      return links_->post(&Mailbox::receives, rank_, from, m, bytes.data(), bytes.size());
-    }
     void wait(Ticket t) override { links_->wait(t, rank_); }
+    bool moves_device_memory() const override { return true; }
     void abort(const std::string& reason) noexcept override { links_->abort(reason); }
     std::string aborted() const override { return links_->aborted(); }
 
    private:
+    Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes,
+                     StreamOrder* order) override {
+      return links_->post(&Mailbox::sends, rank_, to, m, {const_cast<std::byte*>(bytes.data()), order},
+                          bytes.size());
+    }
+    Ticket post_receive(int from, const Message& m, std::span<std::byte> bytes, StreamOrder* order) override {
+      return links_->post(&Mailbox::receives, rank_, from, m, {bytes.data(), order}, bytes.size());
+    }
+
     Threads* links_;
     int rank_;
   };
@@ -56,6 +63,7 @@ class Threads final : public Links {
     for (Mailbox& box : boxes_) {
       box.sends.clear();
       box.receives.clear();
+      box.copies.clear();
       box.posted_sends = box.posted_receives = box.done = 0;
     }
     std::lock_guard lock(reason_mutex_);
@@ -65,27 +73,39 @@ class Threads final : public Links {
  private:
   struct Post {
     Message message;
-    std::byte* data;
+    StreamOrder::Place place;
     std::size_t size;
     int rank, peer;
+    StreamOrder::Mark ready;  ///< of a place on a device: its bytes may be read, or written
+  };
+  /// The copy of one match that a device makes, until both ranks have it behind them.
+  struct Copy {
+    std::int64_t number;
+    StreamOrder* device;
+    StreamOrder::Mark made;
+    int sender;
+    StreamOrder *of_sender, *of_receiver;
+    int waits = 2;
   };
   /// Matches are made in order, so how many were made says which tickets are done.
   struct Mailbox {
     std::mutex mutex;
     std::condition_variable changed;
     std::vector<Post> sends, receives;
+    std::vector<Copy> copies;
     std::int64_t posted_sends = 0, posted_receives = 0, done = 0;
   };
 
   Transport::Ticket post(std::vector<Post> Mailbox::*queue, int rank, int peer, const Message& m,
-                         std::byte* data, std::size_t size) {
+                         StreamOrder::Place place, std::size_t size) {
     const auto index = 2 * static_cast<std::size_t>(m.edge) + (m.gradient ? 1u : 0u);
     if (m.edge < 0 || index >= boxes_.size())
       throw Error("pcomp: there are " + std::to_string(boxes_.size() / 2) + " boundaries, no boundary " +
                   std::to_string(m.edge));
     Mailbox& box = boxes_[index];
+    StreamOrder::Mark ready = place.order ? place.order->mark() : nullptr;
     std::lock_guard lock(box.mutex);
-    (box.*queue).push_back({m, data, size, rank, peer});
+    (box.*queue).push_back({m, place, size, rank, peer, std::move(ready)});
     const std::int64_t n = queue == &Mailbox::sends ? box.posted_sends++ : box.posted_receives++;
     if (!box.sends.empty() && !box.receives.empty()) deliver(box);
     return n * static_cast<std::int64_t>(boxes_.size()) + static_cast<std::int64_t>(index);
@@ -98,7 +118,11 @@ class Threads final : public Links {
                   " bytes to rank " + std::to_string(s.peer) + ", " + to_string(s.message) + "; rank " +
                   std::to_string(r.rank) + " expects " + std::to_string(r.size) + " bytes from rank " +
                   std::to_string(r.peer) + ", " + to_string(r.message));
-    if (s.size) std::memcpy(r.data, s.data, s.size);
+    if (StreamOrder* device = r.place.order ? r.place.order : s.place.order; device && s.size)
+      box.copies.push_back({box.done, device, device->copy(r.place, s.place, s.size, s.ready, r.ready),
+                            s.rank, s.place.order, r.place.order});
+    else if (s.size)
+      std::memcpy(r.place.data, s.place.data, s.size);
     box.sends.erase(box.sends.begin());
     box.receives.erase(box.receives.begin());
     ++box.done;
@@ -112,11 +136,30 @@ class Threads final : public Links {
     std::unique_lock lock(box.mutex);
     const bool woken =
         box.changed.wait_for(lock, timeout_, [&] { return box.done > n || !aborted().empty(); });
-    if (box.done > n) return;
+    if (box.done > n) return wait_for_copy(box, n, rank, lock);
     if (woken) throw Error(aborted());
-    const auto edge = std::to_string((t % count) / 2);
     throw Error("pcomp: rank " + std::to_string(rank) + " waited " + std::to_string(timeout_.count()) +
-                " ms for its peer over boundary " + edge + ", the time limit");
+                " ms for its peer over boundary " + std::to_string(t % count / 2) + ", the time limit");
+  }
+
+  /// What the device is still to copy: the rank's stream waits, or the host for memory of its own.
+  void wait_for_copy(Mailbox& box, std::int64_t n, int rank, std::unique_lock<std::mutex>& lock) {
+    const auto found =
+        std::find_if(box.copies.begin(), box.copies.end(), [&](const Copy& c) { return c.number == n; });
+    if (found == box.copies.end()) return;
+    const Copy copy = *found;
+    if (--found->waits == 0) box.copies.erase(found);
+    lock.unlock();
+    if (StreamOrder* own = rank == copy.sender ? copy.of_sender : copy.of_receiver)
+      return own->await(copy.made);
+    const auto end = std::chrono::steady_clock::now() + timeout_;
+    while (!copy.device->passed(copy.made)) {
+      if (const std::string reason = aborted(); !reason.empty()) throw Error(reason);
+      if (std::chrono::steady_clock::now() > end)
+        throw Error("pcomp: rank " + std::to_string(rank) + " waited " + std::to_string(timeout_.count()) +
+                    " ms for a GPU to copy a message, the time limit");
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
   }
 
   void abort(const std::string& reason) noexcept {

@@ -1,0 +1,94 @@
+#pragma once
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ThreadLocalState.h>
+
+#include "executor.hpp"
+#include "rank_thread.hpp"
+
+namespace pcomp::detail {
+
+/// One rank of this process: what it runs, over which link, on a thread and streams of its own.
+struct Rank {
+  Rank(int r, const std::vector<int>& rank_of, const std::vector<const BoundaryOps*>& wires, Transport& to)
+      : executor(r, rank_of, wires), link(to) {}
+  Executor executor;
+  Transport& link;
+  std::exception_ptr error;
+  RankThread thread;
+};
+
+/// The ranks of this process, which do everything at the same time.
+class Ranks {
+ public:
+  void add(int r, const std::vector<int>& rank_of, const std::vector<const BoundaryOps*>& wires,
+           Transport& link) {
+    all_.push_back(std::make_unique<Rank>(r, rank_of, wires, link));
+  }
+  auto begin() const { return all_.begin(); }
+  auto end() const { return all_.end(); }
+  /// Null for one of another process.
+  Rank* find(int rank) const {
+    for (const auto& r : all_)
+      if (r->executor.rank() == rank) return r.get();
+    return nullptr;
+  }
+
+  /// Runs `task` on every rank's own thread, in the caller's grad mode and autocast state, and waits for all; on GPUs
+  /// it starts behind the caller's current streams, and they go on behind it.
+  template <class F>
+  void on_every(F&& task) const {
+    const at::ThreadLocalState state;
+    for (const auto& rank : all_) {
+      rank->executor.streams().fork();
+      rank->thread.start([&, r = rank.get()] {
+        const at::ThreadLocalStateGuard guard(state);
+        r->error = nullptr;
+        try {
+          r->executor.streams().enter();
+          task(*r);
+          r->executor.streams().leave();
+        } catch (...) {
+          r->error = std::current_exception();
+        }
+      });
+    }
+    for (const auto& rank : all_) rank->thread.wait();
+    for (const auto& rank : all_)
+      if (rank->error) std::rethrow_exception(std::exchange(rank->error, nullptr));
+    for (const auto& rank : all_) rank->executor.streams().join();
+  }
+
+  /// One stage after the other: LibTorch has one generator for all threads, and each stage a seed of its own.
+  void build(const std::vector<StageSpec>& stages, const std::vector<int>& rank_of) const {
+    at::Generator generator = at::detail::getDefaultCPUGenerator();
+    const std::uint64_t seed = generator.current_seed();
+    const at::Tensor before = generator.get_state();
+    std::exception_ptr error;
+    try {
+      for (std::size_t s = 0; s < stages.size(); ++s) {
+        generator.set_current_seed(seed * 0x9e3779b97f4a7c15u + s);
+        on_every([&](Rank& rank) {
+          if (rank_of[s] == rank.executor.rank()) rank.executor.build(static_cast<int>(s), stages[s]);
+        });
+      }
+    } catch (...) {
+      error = std::current_exception();
+    }
+    generator.set_state(before);
+    if (error) std::rethrow_exception(error);
+  }
+
+  /// A step went through on every rank, or failed on one.
+  void over(bool whole) const {
+    for (const auto& rank : all_) rank->executor.ends().over(whole);
+  }
+  /// After a failed step: the GPUs have done all that they were given.
+  void drain() const {
+    for (const auto& rank : all_) rank->executor.streams().drain();
+  }
+
+ private:
+  std::vector<std::unique_ptr<Rank>> all_;
+};
+
+}  // namespace pcomp::detail
