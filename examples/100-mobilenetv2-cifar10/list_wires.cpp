@@ -19,17 +19,19 @@ int list_wires(const Settings& s) {
   std::printf("\n%-21s", "");
   for (int b : cut.compressed) std::printf("  %-19s", to_string(activation(units, cut, b, samples)).c_str());
   std::printf("\n");
-  for (const NamedWire& w : wires()) {
-    std::printf("%-21s", std::string(w.name).c_str());
-    for (int b : cut.compressed) {
-      const pcomp::Extents a = activation(units, cut, b, samples);
+  const auto line = [&](const std::string& name, const std::vector<NamedWire>& at) {
+    std::printf("%-21s", name.c_str());
+    for (std::size_t i = 0; i < at.size(); ++i) {
+      const pcomp::Extents a = activation(units, cut, cut.compressed[i], samples);
       const auto bits = [&](std::size_t bytes) {
         return 8.0 * static_cast<double>(bytes) / static_cast<double>(a.size());
       };
-      std::printf("  %7.3f / %-9.3f", bits(w.ops->bytes(a)), bits(w.ops->grad_bytes(a)));
+      std::printf("  %7.3f / %-9.3f", bits(at[i].ops->bytes(a)), bits(at[i].ops->grad_bytes(a)));
     }
-    std::printf("  %s\n", std::string(w.ops->name.view()).c_str());
-  }
+    std::printf("  %s\n", chains(find_wires(name)).c_str());
+  };
+  for (const NamedWire& w : wires()) line(std::string(w.name), wires_at(w.name, cut));
+  if (s.wire.find('+') != std::string::npos) line(s.wire, wires_at(s.wire, cut));
   return 0;
 }
 

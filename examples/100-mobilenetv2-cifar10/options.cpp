@@ -50,8 +50,8 @@ void bind(CLI::App& app, Settings& s) {
   const auto any = CLI::Validator([](std::string&) { return std::string(); }, "");
 
   std::string group = "What crosses the boundaries";
-  option("--wire", s.wire, "wire of the compressed boundaries, see --list-wires", "NAME",
-         known([](const std::string& n) { find_wire(n); }), true)
+  option("--wire", s.wire, "of the compressed boundaries, see --list-wires; or one for each: NAME+NAME",
+         "NAME", known([](const std::string& n) { find_wires(n); }), true)
       ->group(group);
   option("--cut", s.cut,
          "edge, cloud, edge-cloud, cloud-edge: five stages, first and last on rank 0; two: two", "NAME",

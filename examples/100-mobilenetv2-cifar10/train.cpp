@@ -44,7 +44,9 @@ std::vector<const pcomp::BoundaryOps*> wires_of(const Settings& s, const Cut& cu
   std::vector<const pcomp::BoundaryOps*> all(static_cast<std::size_t>(cut.stages()) - 1,
                                              find_wire("raw").ops);
   if (epoch <= s.raw_epochs) return all;
-  for (int b : cut.compressed) all[static_cast<std::size_t>(b)] = find_wire(s.wire).ops;
+  const std::vector<NamedWire> chosen = wires_at(s.wire, cut);
+  for (std::size_t i = 0; i < chosen.size(); ++i)
+    all[static_cast<std::size_t>(cut.compressed[i])] = chosen[i].ops;
   return all;
 }
 
@@ -168,7 +170,7 @@ class Run {
     std::printf("network   MobileNetV2, width %g, %lld parameters, cut %s: %s\n", settings_.width,
                 static_cast<long long>(all), settings_.cut.c_str(), std::string(cut_.text).c_str());
     std::printf("wire      %s: %s\n", settings_.wire.c_str(),
-                (std::string(find_wire(settings_.wire).ops->name.view()) + raw_at_first()).c_str());
+                (chains(find_wires(settings_.wire)) + raw_at_first()).c_str());
     std::printf("schedule  %s, %d micro-batches of %d images, %d ranks, bubble %.0f %%\n",
                 engine_.schedule().policy.c_str(), settings_.micro_batches,
                 (settings_.batch + settings_.micro_batches - 1) / settings_.micro_batches,

@@ -1,5 +1,6 @@
 #include "wires.hpp"
 
+#include <algorithm>
 #include <pcomp/cpu.hpp>
 
 #include "similar.hpp"
@@ -23,6 +24,8 @@ const std::vector<NamedWire>& wires() {
       {"quant4", &boundary_ops(Quant<4>)},
       {"quant2", &boundary_ops(Quant<2>)},
       {"quant4-grad8", &boundary_ops(Wire<Quant<4>, Quant<8>>{})},
+      {"quant3-down2-grad",
+       &boundary_ops(Wire<Quant<3, Group<256>>, Downsample<2> | Quant<3, Group<256>>>{})},
       {"quant4-chance", &boundary_ops(Wire<Quant<4>, Quant<4, Group<128>, Stochastic>>{})},
       {"hadamard-quant4", &boundary_ops(Hadamard<64> | Quant<4>)},
       {"hadamard-quant2", &boundary_ops(Hadamard<64> | Quant<2>)},
@@ -31,6 +34,7 @@ const std::vector<NamedWire>& wires() {
       {"downsample4", &boundary_ops(Downsample<4>)},
       {"down2-quant3", &boundary_ops(Downsample<2> | Quant<3, Group<256>>)},
       {"down4-quant8", &boundary_ops(Downsample<4> | Quant<8>)},
+      {"down4-quant4", &boundary_ops(Downsample<4> | Quant<4>)},
       {"topk80", &boundary_ops(TopK<Ratio<8, 10>>)},
       {"topk60", &boundary_ops(TopK<Ratio<6, 10>>)},
       {"topk40", &boundary_ops(TopK<Ratio<4, 10>>)},
@@ -63,6 +67,33 @@ const NamedWire& find_wire(std::string_view name) {
   }
   throw Error("there is no wire '" + std::string(name) + "': did you mean '" + most_similar(name, names) +
               "'? --list-wires shows all");
+}
+
+std::vector<NamedWire> find_wires(std::string_view names) {
+  std::vector<NamedWire> found;
+  for (std::size_t begin = 0; begin <= names.size();) {
+    const std::size_t end = std::min(names.find('+', begin), names.size());
+    found.push_back(find_wire(names.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return found;
+}
+
+std::vector<NamedWire> wires_at(std::string_view names, const Cut& cut) {
+  std::vector<NamedWire> found = find_wires(names);
+  if (found.size() == 1) found.resize(cut.compressed.size(), found.front());
+  if (found.size() != cut.compressed.size())
+    throw Error("--wire " + std::string(names) + " names " + std::to_string(found.size()) +
+                " wires, but --cut " + std::string(cut.name) + " has " +
+                std::to_string(cut.compressed.size()) +
+                " compressed boundaries: expected one wire for all, or one for each");
+  return found;
+}
+
+std::string chains(const std::vector<NamedWire>& wires) {
+  std::string all;
+  for (const NamedWire& w : wires) all += (all.empty() ? "" : " + ") + std::string(w.ops->name.view());
+  return all;
 }
 
 }  // namespace cifar

@@ -5,6 +5,7 @@ Leaves the undisturbed results in FOLDER/results for study.plots.
 """
 import atexit
 import fcntl
+import json
 import os
 import pathlib
 import shutil
@@ -15,6 +16,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "study"))
+import lists  # noqa: E402
 import results  # noqa: E402
 
 program, base = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
@@ -87,6 +89,13 @@ expect([r["run"] for r in whole[:4]] == sorted(NAMES), f"not every run is in the
 expect(len(whole) == 4 + 4 * 2, "not a line for each epoch")
 expect(whole[0]["forward_bits"] == "32" and whole[0]["nominal_forward"] == "1", f"raw: {whole[0]}")
 expect(whole[2]["nominal_forward"] == "0.025" and 1.34 < float(whole[2]["forward_bits"]) < 1.37, f"{whole[2]}")
+told = json.loads((base / "whole" / "runs" / NAMES[1] / "run.json").read_text())
+first, second = (b for b in told["boundaries"] if b["compressed"])
+first["wire"] = "Quant<8>"  # a boundary counts by its elements
+row = results.row(lists.Job("quant8+topk10-quant8", "edge", "smoke", 1), told, {"threads": 1, "hardware": "", "commits": []})
+share = first["forward"]["raw"] / (first["forward"]["raw"] + second["forward"]["raw"])
+expect(abs(float(row["nominal_forward"]) - 0.25 * share - 0.025 * (1 - share)) < 1e-6, f"{row}")
+expect(row["codec"] == "Quant<8> + TopK<1/10> | Quant<8>", f"{row}")
 expect("all 4 runs are finished" in study("whole", "smoke"), "finished runs run again")
 expect("nothing is left to do" in study("whole", "smoke", "--dry-run"), "--dry-run")
 

@@ -113,7 +113,8 @@ class Program:
     def check(self, jobs):
         """Every wire, cut, recipe and option is known, before anything is started."""
         for job in jobs:
-            table = self.wires("--cut", job.cut, "--recipe", job.recipe, *job.options)
+            mixed = ["--wire", job.wire] if "+" in job.wire else []  # one for each boundary: listed only when asked for
+            table = self.wires("--cut", job.cut, "--recipe", job.recipe, *mixed, *job.options)
             if job.wire not in re.findall(r"^\S+", table, re.M):
                 self.wires("--wire", job.wire)  # ends with the name that was meant
                 raise ListError(f"--wire {job.wire}: --list-wires does not show it")

@@ -29,10 +29,12 @@ def row(job, told, notes):
     def total(direction, what):
         return sum(b[direction][what] for b in boundaries)
 
-    rates = nominal(boundaries[0]["wire"])
+    # Boundaries may carry different wires: a boundary counts by its elements.
+    rates = [sum(nominal(b["wire"])[way] * b[direction]["raw"] for b in boundaries) / total(direction, "raw")
+             for way, direction in enumerate(("forward", "gradient"))]
     return {
         "run": job.name, "wire": job.wire, "cut": job.cut, "recipe": job.recipe, "seed": str(job.seed),
-        "options": " ".join(job.options), "codec": boundaries[0]["wire"],
+        "options": " ".join(job.options), "codec": " + ".join(dict.fromkeys(b["wire"] for b in boundaries)),
         "nominal_forward": short(rates[0]), "nominal_gradient": short(rates[1]),
         "forward_bits": short(32 * total("forward", "bytes") / total("forward", "raw")),
         "gradient_bits": short(32 * total("gradient", "bytes") / total("gradient", "raw")),

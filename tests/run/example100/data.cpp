@@ -178,9 +178,25 @@ TEST_CASE("The network's table has MobileNetV2's stages") {
 }
 
 TEST_CASE("Wires are found by name, and a mistyped one suggests the right one") {
-  CHECK(wires().size() == 37);
+  CHECK(wires().size() == 39);
   CHECK(find_wire("thin").ops->name.view() == "Downsample<2> | TopK<1/10> | Quant<8>");
   contains(error_of([] { find_wire("topk1-quant8"); }), "did you mean 'topk10-quant8'?");
+}
+
+TEST_CASE("Each compressed boundary may have a wire of its own") {
+  const Cut& edge = find_cut("edge");
+  CHECK(wires_at("thin", edge).size() == 2);
+  CHECK(wires_at("thin", find_cut("two")).size() == 1);
+  const auto mixed = wires_at("thin+quant8", edge);
+  REQUIRE(mixed.size() == 2);
+  CHECK(mixed[0].ops == find_wire("thin").ops);
+  CHECK(mixed[1].ops == find_wire("quant8").ops);
+  CHECK(chains(mixed) == "Downsample<2> | TopK<1/10> | Quant<8> + Quant<8>");
+  CHECK(error_of([&] { wires_at("raw+thin+quant8", edge); }) ==
+        "--wire raw+thin+quant8 names 3 wires, but --cut edge has 2 compressed boundaries: expected one wire "
+        "for "
+        "all, or one for each");
+  contains(error_of([&] { wires_at("raw+", edge); }), "there is no wire ''");
 }
 
 TEST_CASE("Options: recipes, what overrides them, and what a saved run does not allow") {
