@@ -5,26 +5,28 @@ namespace pcomp::detail::HWY_NAMESPACE {
 template <int N>
 HWY_INLINE void butterflies(const float* x, float scale, float* out) {
 #if HWY_TARGET != HWY_SCALAR
-  const hn::CappedTag<float, 8> d;
+  const hn::CappedTag<float, 16> d;
   const hn::RebindToUnsigned<decltype(d)> du;
   using V = hn::Vec<decltype(d)>;
-  constexpr int lanes = hn::MaxLanes(hn::CappedTag<float, 8>()), count = N / lanes;
+  constexpr int lanes = hn::MaxLanes(hn::CappedTag<float, 16>()), count = N / lanes;
   V v[count];
   const auto place = hn::Iota(du, 0);
-  // Where bit h of the place is set the sum is of the other and minus this: their difference.
-  const auto minus = [&](std::uint32_t h) HWY_ATTR {
+  // Where bit h of the place is set the sum is of the other and minus this: their difference. Times 1 is exact.
+  const auto sign = [&](std::uint32_t h) HWY_ATTR {
     const auto off = hn::Eq(hn::And(place, hn::Set(du, h)), hn::Zero(du));
-    return hn::BitCast(d, hn::IfThenZeroElse(off, hn::Set(du, 0x80000000u)));
+    return hn::BitCast(
+        d, hn::Or(hn::BitCast(du, hn::Set(d, 1.0f)), hn::IfThenZeroElse(off, hn::Set(du, 0x80000000u))));
   };
-  const auto minus1 = minus(1), minus2 = minus(2), minus4 = minus(4);
+  const auto sign1 = sign(1), sign2 = sign(2), sign4 = sign(4), sign8 = sign(8);
   for (int i = 0; i < count; ++i) {
     V a = hn::LoadU(d, x + i * lanes);
-    a = hn::Add(hn::Shuffle2301(a), hn::Xor(a, minus1));
-    a = hn::Add(hn::Shuffle1032(a), hn::Xor(a, minus2));
-    if constexpr (lanes == 8) a = hn::Add(hn::ConcatLowerUpper(d, a, a), hn::Xor(a, minus4));
+    a = hn::MulAdd(a, sign1, hn::Shuffle2301(a));
+    a = hn::MulAdd(a, sign2, hn::Shuffle1032(a));
+    if constexpr (lanes >= 8) a = hn::MulAdd(a, sign4, hn::SwapAdjacentBlocks(a));
+    if constexpr (lanes >= 16) a = hn::MulAdd(a, sign8, hn::ConcatLowerUpper(d, a, a));
     v[i] = a;
   }
-  (void)minus4;
+  (void)sign4, (void)sign8;
   for (int h = 1; h < count; h *= 2)
     for (int i = 0; i < count; ++i)
       if (!(i & h)) {
