@@ -6,8 +6,8 @@ namespace cifar {
 
 /// While it lives, this thread computes on this device as torch.autocast does: convolutions and products in bfloat16.
 ///
-/// Law: a weight is cast once for all micro-batches of a step, until `forget_casts`; without gradients none is kept. The
-///   engine learns shapes without gradients within a step, and a cast kept from there would leave its weight without one.
+/// Law: a weight is cast once for all micro-batches of a step, until `forget_casts`; without gradients none is kept, so
+///   that inference leaves nothing to forget.
 /// Why in the stage and not around the step: the dtype of autocast belongs to a thread, and the ranks have their own.
 class Amp {
  public:

@@ -64,7 +64,7 @@ TEST_CASE("With --amp a pipeline computes what autocast does in a plain loop, st
     torch::optim::SGD sgd(engine.parameters(), 0.1), plain_sgd(weights, 0.1);
     at::manual_seed(1);
     const at::Tensor x = at::randn({16, 3, 32, 32}), y = at::randint(10, {16});
-    // The engine learns the shapes within the first step; the third would use old weights if a cast were kept.
+    // The engine learns the shapes within the first step; the later ones would use old weights if a cast were kept.
     for (int step = 0; step < 3; ++step) {
       sgd.zero_grad();
       plain_sgd.zero_grad();
