@@ -54,8 +54,7 @@ void bind(CLI::App& app, Settings& s) {
          known([](const std::string& n) { find_wire(n); }), true)
       ->group(group);
   option("--cut", s.cut,
-         "edge, cloud, edge-cloud, cloud-edge: five stages, first and last on rank 0; two: two; "
-         "whole: one, without a boundary",
+         "edge, cloud, edge-cloud, cloud-edge: five stages, both ends on rank 0; two; whole: one stage",
          "NAME", known([](const std::string& n) { find_cut(n); }), true)
       ->group(group);
   option("--raw-epochs", s.raw_epochs, "all wires raw in the first so many epochs", "N", between(0, most),
