@@ -1,4 +1,5 @@
-# LibTorch's CPU libraries: LibTorch::cpu links libtorch_cpu and libc10 alone.
+# LibTorch's libraries: LibTorch::cpu links libtorch_cpu and libc10 alone; LibTorch::cuda, where LibTorch has CUDA, adds
+# libtorch_cuda and libc10_cuda.
 #
 # Why not find_package(Torch): the wheel's own package file wants a CUDA toolkit wherever the wheel was built
 # with one, and fails in that toolkit's detection.
@@ -19,7 +20,10 @@ endif()
 find_path(LibTorch_INCLUDE_DIR torch/csrc/api/include/torch/torch.h HINTS ${hints} PATH_SUFFIXES include)
 find_library(LibTorch_CPU_LIBRARY torch_cpu HINTS ${hints} PATH_SUFFIXES lib)
 find_library(LibTorch_C10_LIBRARY c10 HINTS ${hints} PATH_SUFFIXES lib)
-mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY)
+find_library(LibTorch_CUDA_LIBRARY torch_cuda HINTS ${hints} PATH_SUFFIXES lib)
+find_library(LibTorch_C10_CUDA_LIBRARY c10_cuda HINTS ${hints} PATH_SUFFIXES lib)
+mark_as_advanced(LibTorch_INCLUDE_DIR LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_CUDA_LIBRARY
+                 LibTorch_C10_CUDA_LIBRARY)
 
 if(LibTorch_INCLUDE_DIR)
   foreach(version_header torch/headeronly/version.h torch/csrc/api/include/torch/version.h)
@@ -51,4 +55,13 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
     INTERFACE_LINK_LIBRARIES LibTorch::c10)
   # Operators register themselves when the library loads, so it must stay even where no symbol is used.
   set_target_properties(LibTorch::cpu PROPERTIES INTERFACE_LINK_OPTIONS "LINKER:--no-as-needed")
+endif()
+
+if(LibTorch_FOUND AND LibTorch_CUDA_LIBRARY AND LibTorch_C10_CUDA_LIBRARY AND NOT TARGET LibTorch::cuda)
+  add_library(LibTorch::cuda INTERFACE IMPORTED)
+  cmake_path(GET LibTorch_CUDA_LIBRARY PARENT_PATH libraries)
+  # It registers itself too. Its own libraries find theirs when they are loaded, not when a program is linked.
+  set_target_properties(LibTorch::cuda PROPERTIES
+    INTERFACE_LINK_LIBRARIES "LibTorch::cpu;${LibTorch_C10_CUDA_LIBRARY};-Wl,--no-as-needed;${LibTorch_CUDA_LIBRARY}"
+    INTERFACE_LINK_OPTIONS "LINKER:-rpath,${libraries};LINKER:--allow-shlib-undefined")
 endif()

@@ -5,13 +5,9 @@
 #include <pcomp/pipeline/engine.hpp>
 #include <utility>
 
-namespace cifar {
+#include "metrics.hpp"
 
-/// One epoch in metrics.csv.
-struct Metrics {
-  double epoch, loss, accuracy, lr, seconds, images_per_second;
-  double forward_bytes, gradient_bytes;  ///< since the run began
-};
+namespace cifar {
 
 /// How far a run is; weights and momentum are in the engine and the optimiser.
 struct State {
@@ -23,7 +19,8 @@ struct State {
 
 /// Writes the whole run into a checkpoint's folder, or leaves the last one there.
 ///
-/// Law: what `load` and `restore` give back continues as if there had been no break, bit for bit.
+/// Law: what `load` and `restore` give back continues as if there had been no break, bit for bit; also on the
+///   other device, with its sums.
 /// Errors: `pcomp::Error` where a file cannot be written; the last checkpoint is unchanged.
 void save(const std::filesystem::path& folder, const State& state, pcomp::Engine& engine,
           const torch::optim::SGD& optimiser);

@@ -61,6 +61,15 @@ Normalisation normalisation(const Images& images) {
   return n;
 }
 
+NormalisedValues normalised_values(const Normalisation& n) {
+  NormalisedValues values;
+  for (std::size_t c = 0; c < 3; ++c) {
+    const float scale = 1 / (255 * n.deviation[c]), shift = -n.mean[c] / n.deviation[c];
+    for (std::size_t byte = 0; byte < 256; ++byte) values[c][byte] = static_cast<float>(byte) * scale + shift;
+  }
+  return values;
+}
+
 DataSet read_cifar10(const fs::path& folder) {
   if (!fs::is_directory(folder)) throw pcomp::Error(folder.string() + ": there is no such folder");
   const fs::path inner = folder / "cifar-10-batches-bin";

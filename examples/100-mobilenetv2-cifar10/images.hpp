@@ -24,6 +24,10 @@ struct Normalisation {
 };
 Normalisation normalisation(const Images& images);
 
+/// What each byte of each channel stands for: looked up, so that every machine and device has the same floats.
+using NormalisedValues = std::array<std::array<float, 256>, 3>;
+NormalisedValues normalised_values(const Normalisation& normalisation);
+
 struct DataSet {
   std::string what;  ///< one line for the user
   Images train, test;

@@ -7,6 +7,7 @@
 
 #include <pcomp/pipeline/deferred_batch_norm.hpp>
 
+#include "amp.hpp"
 #include "random.hpp"
 
 namespace cifar {
@@ -93,21 +94,22 @@ struct Classifier : nn::Module {
 
 /// The units of one stage in a row, channels last inside.
 struct Segment : nn::Module {
-  explicit Segment(bool deferred) : deferred_(deferred) {}
+  explicit Segment(const Computing& how) : how_(how) {}
   void add(const Unit& u, int row) {
     const std::string name = std::to_string(row);
     switch (u.kind) {
       case Unit::Stem:
-        return chain(name, std::make_shared<Stem>(u, deferred_));
+        return chain(name, std::make_shared<Stem>(u, how_.deferred_batch_norm));
       case Unit::Block:
-        return chain(name, std::make_shared<Block>(u, deferred_));
+        return chain(name, std::make_shared<Block>(u, how_.deferred_batch_norm));
       case Unit::LastConv:
         return chain(name, std::make_shared<LastConv>(u));
       case Unit::Classifier:
-        return chain(name, std::make_shared<Classifier>(u, deferred_));
+        return chain(name, std::make_shared<Classifier>(u, how_.deferred_batch_norm));
     }
   }
   Tensor forward(const Tensor& x) {
+    const Amp amp(how_.amp, x.device());
     Tensor y = x.contiguous(at::MemoryFormat::ChannelsLast);
     for (const auto& unit : units) y = unit(y);
     return y;
@@ -121,24 +123,25 @@ struct Segment : nn::Module {
       if (p.dim() == 4) p.set_data(p.detach().contiguous(at::MemoryFormat::ChannelsLast));
     units.push_back([m](const Tensor& x) { return m->forward(x); });
   }
-  bool deferred_;
+  Computing how_;
   std::vector<std::function<Tensor(const Tensor&)>> units;
 };
 
 }  // namespace
 
-std::vector<pcomp::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed, bool deferred) {
+std::vector<pcomp::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed, const Computing& how) {
   const std::vector<Unit> units = mobilenetv2(width);
   std::vector<pcomp::StageSpec> all;
   for (int s = 0; s < cut.stages(); ++s) {
     const int first = cut.first[static_cast<std::size_t>(s)], end = cut.end(s);
     all.push_back(pcomp::stage_spec(
         [=] {
-          auto segment = std::make_shared<Segment>(deferred);
+          auto segment = std::make_shared<Segment>(how);
           for (int row = first; row < end; ++row) {
             at::manual_seed(Random(seed, static_cast<std::uint64_t>(row))());
             segment->add(units[static_cast<std::size_t>(row)], row);
           }
+          segment->to(how.device);
           return segment;
         },
         "units " + std::to_string(first) + " to " + std::to_string(end - 1)));

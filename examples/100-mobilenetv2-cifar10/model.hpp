@@ -5,10 +5,18 @@
 
 namespace cifar {
 
+/// How the stages compute, and where.
+struct Computing {
+  bool deferred_batch_norm = false;  ///< pcomp::DeferredBatchNorm2d: running statistics of whole batches
+  bool amp = false;                  ///< in bfloat16, as torch.autocast does
+  at::Device device = at::kCPU;
+};
+
 /// The modules of each stage of the cut, to be built by the ranks that hold them.
 ///
-/// Law: a unit's initial weights depend on `seed` and on its row alone, not on the cut. `deferred`: running statistics
-///   of whole batches (pcomp::DeferredBatchNorm2d), the same parameters and names.
-std::vector<pcomp::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed, bool deferred = false);
+/// Law: a unit's initial weights depend on `seed` and on its row alone, neither on the cut nor on `how`; so do the
+///   parameters' names.
+std::vector<pcomp::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed,
+                                     const Computing& how = {});
 
 }  // namespace cifar

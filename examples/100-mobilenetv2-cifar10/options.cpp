@@ -54,8 +54,8 @@ void bind(CLI::App& app, Settings& s) {
          "NAME", known([](const std::string& n) { find_wires(n); }), true)
       ->group(group);
   option("--cut", s.cut,
-         "edge, cloud, edge-cloud, cloud-edge: five stages, first and last on rank 0; two: two", "NAME",
-         known([](const std::string& n) { find_cut(n); }), true)
+         "edge, cloud, edge-cloud, cloud-edge: five stages, both ends on rank 0; two; whole: one stage",
+         "NAME", known([](const std::string& n) { find_cut(n); }), true)
       ->group(group);
   option("--raw-epochs", s.raw_epochs, "all wires raw in the first so many epochs", "N", between(0, most),
          true)
@@ -86,10 +86,21 @@ void bind(CLI::App& app, Settings& s) {
   app.add_flag("--deferred-batch-norm", s.deferred_batch_norm,
                "running statistics of whole batches, not of micro-batches")
       ->group(group);
+  option("--amp", s.amp, "bf16: convolutions and products in bfloat16, as torch.autocast does; off", "NAME",
+         CLI::IsMember({"off", "bf16"}).description(""), true)
+      ->group(group);
   option("--seed", s.seed, "of weights, order and augmentation", "N", any, true)->group(group);
   option("--images", s.images, "train on the first so many images; 0: all", "N", between(0, most), true)
       ->group(group);
   option("--test-images", s.test_images, "test on the first so many images; 0: all", "N", between(0, most),
+         true)
+      ->group(group);
+
+  group = "Where it computes";
+  option("--device", s.device, "cpu, or cuda: all stages and the data on the first GPU", "NAME",
+         CLI::IsMember({"cpu", "cuda"}).description(""), true)
+      ->group(group);
+  option("--threads", s.threads, "of each rank; 0: the cores divided by the ranks", "N", between(0, 4096),
          true)
       ->group(group);
 
@@ -104,9 +115,6 @@ void bind(CLI::App& app, Settings& s) {
       ->group(group);
   option("--trace", s.trace, "the last step, operation by operation, for https://ui.perfetto.dev", "FILE",
          any, false)
-      ->group(group);
-  option("--threads", s.threads, "of each rank; 0: the cores divided by the ranks", "N", between(0, 4096),
-         true)
       ->group(group);
   option("--timeout", s.timeout, "seconds that a rank waits for another", "N", between(1, most), true)
       ->group(group);
@@ -146,6 +154,7 @@ Settings read(const std::vector<std::string>& words, CLI::App** failed, std::uni
   *failed = app.get();
   again = backwards;
   app->parse(again);
+  if (find_cut(s.cut).stages() == 1 && app->count("--wire") == 0) s.wire = "raw";
   for (const CLI::Option* option : app->get_options())
     if (option->count()) s.given.push_back(option->get_lnames().front());
   return s;
@@ -212,6 +221,7 @@ std::vector<std::pair<std::string, std::string>> identity(const Settings& s) {
           {"micro-batches", std::to_string(s.micro_batches)},
           {"raw-epochs", std::to_string(s.raw_epochs)},
           {"deferred-batch-norm", s.deferred_batch_norm ? "true" : "false"},
+          {"amp", s.amp},
           {"images", std::to_string(s.images)},
           {"test-images", std::to_string(s.test_images)},
           {"seed", std::to_string(s.seed)}};
@@ -234,7 +244,8 @@ Settings resumed(const Settings& now, const std::vector<std::pair<std::string, s
       if (option == kept[i].first && current[i].second != kept[i].second)
         throw pcomp::Error("--" + option + " " + current[i].second + ": the run to resume has --" + option +
                            " " + kept[i].second);
-  s.data = now.data, s.out = now.out, s.trace = now.trace, s.threads = now.threads, s.timeout = now.timeout;
+  s.data = now.data, s.out = now.out, s.trace = now.trace;
+  s.device = now.device, s.threads = now.threads, s.timeout = now.timeout;
   s.resume = true, s.given = now.given;
   return s;
 }

@@ -9,13 +9,13 @@ namespace cifar {
 /// Everything that decides the numbers of a run, and where it is kept.
 struct Settings {
   // The run: what a checkpoint records.
-  std::string wire = "thin", cut = "edge", recipe = "quick", schedule = "gpipe";
+  std::string wire = "thin", cut = "edge", recipe = "quick", schedule = "gpipe", amp = "off";
   double width = 0.25, lr = 0.1, momentum = 0.9, weight_decay = 5e-4;
   int epochs = 6, warmup = 1, batch = 128, micro_batches = 4, images = 0, test_images = 0, raw_epochs = 0;
   bool deferred_batch_norm = false;
   std::uint64_t seed = 1;
   // Around it.
-  std::string data, out, trace;
+  std::string device = "cpu", data, out, trace;
   int threads = 0, timeout = 600;
   bool resume = false, list_wires = false;
 
@@ -36,7 +36,7 @@ Parsed parse(int argc, const char* const* argv);
 /// The options that define a run with their values as text: `resumed` reads them back.
 std::vector<std::pair<std::string, std::string>> identity(const Settings& settings);
 
-/// The settings of a saved run, with folder, data and threads as now.
+/// The settings of a saved run, with folder, data, device and threads as now.
 ///
 /// Errors: `pcomp::Error` where an option of the command line contradicts what was saved.
 Settings resumed(const Settings& now, const std::vector<std::pair<std::string, std::string>>& saved);

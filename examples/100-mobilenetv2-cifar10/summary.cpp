@@ -54,7 +54,8 @@ std::string to_json(const Summary& s) {
     json += between + json_text(option) + ": " + (is_number(value) ? value : json_text(value));
     between = ", ";
   }
-  json += "},\n  \"threads\": " + std::to_string(s.settings.threads) +
+  json += "},\n  \"device\": " + json_text(s.settings.device) +
+          ",\n  \"threads\": " + std::to_string(s.settings.threads) +
           ",\n  \"ranks\": " + std::to_string(s.ranks) + ",\n  \"data\": " + json_text(s.data) +
           ",\n  \"train_images\": " + std::to_string(s.train_images) +
           ",\n  \"test_images\": " + std::to_string(s.test_images) +

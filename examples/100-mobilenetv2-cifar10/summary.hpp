@@ -16,6 +16,7 @@ struct Summary {
   int ranks = 0;
   std::int64_t images = 0;  ///< trained on, over all epochs
   double accuracy = 0, best_accuracy = 0;
+  int best_epoch = 0;
   double seconds = 0;  ///< of the epochs, without tests
 };
 

@@ -1,14 +1,11 @@
 #include "train.hpp"
 
 #include <ATen/Context.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <torch/optim/sgd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <iostream>
 #include <optional>
 #include <pcomp/core/keep_memory.hpp>
@@ -21,11 +18,15 @@
 #include <pcomp/schedule/gpipe.hpp>
 #include <pcomp/schedule/one_f_one_b.hpp>
 #include <pcomp/schedule/zero_bubble.hpp>
-#include <sstream>
 
-#include "batches.hpp"
+#include "amp.hpp"
 #include "checkpoint.hpp"
+#include "device.hpp"
+#include "feed.hpp"
+#include "folders.hpp"
+#include "loss_sum.hpp"
 #include "model.hpp"
+#include "printed.hpp"
 #include "progress.hpp"
 #include "recipe.hpp"
 #include "summary.hpp"
@@ -65,30 +66,17 @@ pcomp::World world_of(const Settings& s) {
   return world;
 }
 
-/// A new folder runs/wire-cut, runs/wire-cut-2, ...: an older run is never written over.
-fs::path new_folder(const Settings& s) {
-  fs::create_directories("runs");
-  const std::string base = "runs/" + s.wire + "-" + s.cut;
-  for (int n = 1;; ++n)
-    if (const fs::path folder = n == 1 ? base : base + "-" + std::to_string(n); fs::create_directory(folder))
-      return folder;
-}
+/// On a GPU the loop runs ahead of it by so many steps at most.
+constexpr int steps_ahead = 16;
 
-fs::path latest_run() {
-  std::optional<fs::directory_entry> latest;
-  std::error_code none;
-  for (const auto& run : fs::directory_iterator("runs", none))
-    if (const fs::directory_entry c(run.path() / "checkpoint" / "manifest");
-        c.exists() && (!latest || c.last_write_time() > latest->last_write_time()))
-      latest = c;
-  if (!latest)
-    throw pcomp::Error("--resume: there is no run in runs/ to go on with; name its folder with --out");
-  return latest->path().parent_path().parent_path();
+/// Of logits in bfloat16 too, which autocast would take in floats.
+at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& classes) {
+  return pcomp::cross_entropy(logits.to(at::kFloat), classes);
 }
 
 class Run {
  public:
-  Run(const pcomp::World& world, Settings settings, fs::path folder, State state)
+  Run(const pcomp::World& world, Settings settings, at::Device device, fs::path folder, State state)
       : settings_(std::move(settings)),
         folder_(std::move(folder)),
         state_(std::move(state)),
@@ -96,8 +84,11 @@ class Run {
         data_(find_data(settings_.data)),
         normalisation_(normalisation(data_.train)),
         wires_(wires_of(settings_, cut_, std::max(done(), 1))),
-        engine_(world, stages(settings_.width, cut_, settings_.seed, settings_.deferred_batch_norm), wires_,
-                schedule_of(settings_, cut_)),
+        device_(device),
+        engine_(world,
+                stages(settings_.width, cut_, settings_.seed,
+                       {settings_.deferred_batch_norm, settings_.amp == "bf16", device}),
+                wires_, schedule_of(settings_, cut_)),
         optimiser_(engine_.parameters(), torch::optim::SGDOptions(settings_.lr)
                                              .momentum(settings_.momentum)
                                              .weight_decay(settings_.weight_decay)) {
@@ -108,11 +99,15 @@ class Run {
     order_.batch = settings_.batch;
     order_.limit = settings_.images;
     order_.least = settings_.micro_batches;
-    steps_ = Batches::count(data_.train.size(), order_);
+    steps_ = batch_count(data_.train.size(), order_);
     if (steps_ == 0)
       throw pcomp::Error("there is no batch of at least " + std::to_string(settings_.micro_batches) +
                          " images, one for each micro-batch: raise --images or lower --micro-batches");
     images_ = settings_.images > 0 ? std::min(settings_.images, data_.train.size()) : data_.train.size();
+    if (device_.is_cuda() && order_.pictures) {
+      train_there_.emplace(data_.train, normalisation_, device_);
+      test_there_.emplace(data_.test, normalisation_, device_);
+    }
   }
 
   int go() {
@@ -165,36 +160,11 @@ class Run {
     std::int64_t all = 0;
     for (const std::string& count : engine_.exchange("number of parameters", std::to_string(parameters)))
       all += std::stoll(count);
-    if (!prints_) return;
-    std::printf("data      %s: %d for training, %d for testing\n", data_.what.c_str(), images_, tested());
-    std::printf("network   MobileNetV2, width %g, %lld parameters, cut %s: %s\n", settings_.width,
-                static_cast<long long>(all), settings_.cut.c_str(), std::string(cut_.text).c_str());
-    std::printf("wire      %s: %s\n", settings_.wire.c_str(),
-                (chains(find_wires(settings_.wire)) + raw_at_first()).c_str());
-    std::printf("schedule  %s, %d micro-batches of %d images, %d ranks, bubble %.0f %%\n",
-                engine_.schedule().policy.c_str(), settings_.micro_batches,
-                (settings_.batch + settings_.micro_batches - 1) / settings_.micro_batches,
-                engine_.schedule().ranks, 100 * engine_.schedule().bubble);
-    std::printf("recipe    %s: %d epoch%s, batch %d, lr %g, weight decay %g, seed %llu\n",
-                settings_.recipe.c_str(), settings_.epochs, settings_.epochs == 1 ? "" : "s", settings_.batch,
-                settings_.lr, settings_.weight_decay, static_cast<unsigned long long>(settings_.seed));
-    if (done() > 0)
-      std::printf("results   %s, resumed after epoch %d\n", folder_.c_str(), done());
-    else
-      std::printf("results   %s\n", folder_.c_str());
-    std::fflush(stdout);
+    if (prints_) print_beginning(summary(state_.traffic), engine_.schedule(), all, folder_.string(), done());
   }
 
-  std::string raw_at_first() const {
-    const int n = settings_.raw_epochs;
-    return n == 0   ? ""
-           : n == 1 ? ", raw in the first epoch"
-                    : ", raw in the first " + std::to_string(n) + " epochs";
-  }
-
-  at::Tensor tensor(Batch& b) const {
-    if (!order_.pictures) return at::zeros({1}).expand({b.size(), 3, side, side});
-    return at::from_blob(b.x.data(), {b.size(), 3, side, side}, at::kFloat);
+  static const DeviceImages* find(const std::optional<DeviceImages>& there) {
+    return there ? &*there : nullptr;
   }
 
   static double bytes_of(const pcomp::Report& report) {
@@ -211,33 +181,28 @@ class Run {
     engine_.train();
     engine_.record(!settings_.trace.empty());
     order_.epoch = epoch;
-    Batches batches(data_.train, normalisation_, order_);
+    Feed feed(data_.train, find(train_there_), normalisation_, order_);
     Progress progress("epoch " + std::to_string(epoch) + "/" + std::to_string(settings_.epochs), images_);
     const double sent_before = bytes_of(engine_.report());
-    double loss_sum = 0, lr = 0;
-    std::int64_t images = 0, step = static_cast<std::int64_t>(epoch - 1) * steps_;
-    for (Batch batch; batches.next(batch); ++step) {
+    LossSum losses(device_.is_cuda() ? steps_ahead : 1);
+    double lr = 0;
+    std::int64_t step = static_cast<std::int64_t>(epoch - 1) * steps_;
+    for (TensorBatch batch; feed.next(batch); ++step) {
       lr = learning_rate(settings_, step, steps_);
       static_cast<torch::optim::SGDOptions&>(optimiser_.param_groups()[0].options()).lr(lr);
       optimiser_.zero_grad();
-      const at::Tensor y = at::from_blob(batch.y.data(), {batch.size()}, at::kLong);
-      const at::Tensor ids = at::from_blob(batch.ids.data(), {batch.size()}, at::kLong);
-      const double loss = engine_.step(tensor(batch), y, pcomp::cross_entropy, ids).item<double>();
-      if (!std::isfinite(loss))
-        throw pcomp::Error("the loss is not finite in step " + std::to_string(step + 1) +
-                           ": lower --lr or choose a milder --wire; what was saved before is in " +
-                           folder_.string());
+      const at::Tensor loss = engine_.step(batch.x, batch.y, cross_entropy, batch.ids);
+      forget_casts();
+      if (!losses.add(loss, batch.size())) not_finite(step + 1, losses.unseen());
       optimiser_.step();
-      loss_sum += loss * batch.size();
-      images += batch.size();
-      if (prints_)
-        progress.update(images, loss_sum / static_cast<double>(images),
-                        bytes_of(engine_.report()) - sent_before);
+      if (prints_ && losses.unseen() == 0)
+        progress.update(losses.images(), losses.mean(), bytes_of(engine_.report()) - sent_before);
       if (interrupted) {
         if (prints_) progress.finish();
         return false;
       }
     }
+    if (!losses.look()) not_finite(step, losses.unseen());
     const double seconds = progress.seconds();
     const std::optional<double> accuracy = test();
     if (prints_) progress.finish();
@@ -248,11 +213,11 @@ class Run {
     sent_before_ = bytes_of(traffic);
     add(traffic, state_.traffic);
     Metrics m{static_cast<double>(epoch),
-              loss_sum / static_cast<double>(images),
+              losses.mean(),
               *accuracy,
               lr,
               seconds,
-              static_cast<double>(images) / seconds,
+              static_cast<double>(losses.images()) / seconds,
               0,
               0};
     for (const pcomp::BoundaryReport& b : traffic.boundaries) {
@@ -260,14 +225,11 @@ class Run {
       m.gradient_bytes += static_cast<double>(b.gradient.bytes);
     }
     state_.metrics.push_back(m);
-    state_.images += images;
+    state_.images += losses.images();
     save(checkpoint(), state_, engine_, optimiser_);
     if (!prints_) return true;
-    write_metrics();
-    std::printf("epoch %d/%d  loss %.4f  test accuracy %.2f %%  %.0f images/s  %s  %s sent\n", epoch,
-                settings_.epochs, m.loss, 100 * m.accuracy, m.images_per_second, time_text(seconds).c_str(),
-                bytes_text(sent_in_all).c_str());
-    std::fflush(stdout);
+    pcomp::write_whole(folder_ / "metrics.csv", to_csv(state_.metrics));
+    print_epoch(settings_, m, sent_in_all);
     return true;
   }
 
@@ -279,43 +241,44 @@ class Run {
     order.pictures = order_.pictures;
     order.batch = std::max(settings_.batch, 256);
     order.limit = settings_.test_images;
-    Batches batches(data_.test, normalisation_, order);
-    std::int64_t right = 0;
-    for (Batch batch; batches.next(batch);) {
-      const at::Tensor y = at::from_blob(batch.y.data(), {batch.size()}, at::kLong);
-      right += engine_.infer(tensor(batch)).argmax(1).eq(y).sum().item<std::int64_t>();
+    Feed feed(data_.test, find(test_there_), normalisation_, order);
+    at::Tensor right = at::zeros({}, at::kLong);
+    for (TensorBatch batch; feed.next(batch);) {
+      const at::Tensor guesses = engine_.infer(batch.x).argmax(1);
+      right = right.to(guesses.device()) + guesses.eq(batch.y.to(guesses.device())).sum();
       if (interrupted) return std::nullopt;
     }
-    return static_cast<double>(right) / tested();
+    return static_cast<double>(right.item<std::int64_t>()) / tested();
+  }
+
+  /// `unseen`: so many steps up to this one were not looked at before.
+  [[noreturn]] void not_finite(std::int64_t step, int unseen) const {
+    const std::string which =
+        unseen == 1 ? "step " + std::to_string(step)
+                    : "one of the steps " + std::to_string(step - unseen + 1) + " to " + std::to_string(step);
+    throw pcomp::Error("the loss is not finite in " + which +
+                       ": lower --lr or choose a milder --wire; what was saved before is in " +
+                       folder_.string());
   }
 
   int tested() const {
     return settings_.test_images > 0 ? std::min(settings_.test_images, data_.test.size()) : data_.test.size();
   }
 
-  void write_metrics() const {
-    std::ostringstream csv;
-    csv.precision(8);
-    csv << "epoch,loss,accuracy,lr,seconds,images_per_second,forward_bytes,gradient_bytes\n";
-    for (const Metrics& m : state_.metrics)
-      csv << m.epoch << ',' << m.loss << ',' << m.accuracy << ',' << m.lr << ',' << m.seconds << ','
-          << m.images_per_second << ',' << std::int64_t(m.forward_bytes) << ','
-          << std::int64_t(m.gradient_bytes) << '\n';
-    pcomp::write_whole(folder_ / "metrics.csv", csv.str());
-  }
-
-  void write_summary(const pcomp::Report& traffic) const {
+  /// What is known of the run so far.
+  Summary summary(const pcomp::Report& traffic) const {
     Summary s{settings_, cut_, traffic};
     s.data = data_.what;
     s.train_images = images_, s.test_images = tested();
     s.ranks = engine_.schedule().ranks;
     s.images = state_.images;
-    s.accuracy = state_.metrics.back().accuracy;
     for (const Metrics& m : state_.metrics) {
-      s.best_accuracy = std::max(s.best_accuracy, m.accuracy);
+      s.accuracy = m.accuracy;
+      if (s.best_epoch == 0 || m.accuracy > s.best_accuracy)
+        s.best_accuracy = m.accuracy, s.best_epoch = static_cast<int>(m.epoch);
       s.seconds += m.seconds;
     }
-    pcomp::write_whole(folder_ / "run.json", to_json(s));
+    return s;
   }
 
   void conclude() {
@@ -327,32 +290,9 @@ class Run {
       if (prints_) pcomp::write_whole(settings_.trace, pcomp::ChromeTrace()(trace));
     }
     if (!prints_) return;
-    write_summary(traffic);
-    const auto best =
-        std::max_element(state_.metrics.begin(), state_.metrics.end(),
-                         [](const Metrics& a, const Metrics& b) { return a.accuracy < b.accuracy; });
-    std::printf("\ntest accuracy %.2f %% (best %.2f %%, epoch %.0f), wire %s, cut %s\n",
-                100 * state_.metrics.back().accuracy, 100 * best->accuracy, best->epoch,
-                settings_.wire.c_str(), settings_.cut.c_str());
-    std::fflush(stdout);
-    traffic.print_traffic(std::cout);
-    std::cout.flush();
-    const auto images = static_cast<double>(state_.images);
-    const auto share = [&](const char* what, auto counts) {
-      double bytes = 0, raw = 0;
-      for (const pcomp::BoundaryReport& b : traffic.boundaries)
-        if (counts(b.edge)) {
-          bytes += static_cast<double>(b.forward.bytes + b.gradient.bytes);
-          raw += static_cast<double>(b.forward.raw + b.gradient.raw);
-        }
-      std::printf("%s: %s for each of %lld images trained, 1/%.1f of raw\n", what,
-                  bytes_text(bytes / images).c_str(), static_cast<long long>(state_.images), raw / bytes);
-    };
-    share("compressed boundaries", [&](int edge) {
-      return std::find(cut_.compressed.begin(), cut_.compressed.end(), edge) != cut_.compressed.end();
-    });
-    share("all boundaries", [](int) { return true; });
-    std::fflush(stdout);
+    const Summary end = summary(traffic);
+    pcomp::write_whole(folder_ / "run.json", to_json(end));
+    print_result(end);
     since_start.print_times(std::cout);
     std::cout.flush();
   }
@@ -364,6 +304,8 @@ class Run {
   DataSet data_;
   Normalisation normalisation_;
   std::vector<const pcomp::BoundaryOps*> wires_;
+  at::Device device_;
+  std::optional<DeviceImages> train_there_, test_there_;
   pcomp::Engine engine_;
   torch::optim::SGD optimiser_;
   Order order_;
@@ -398,12 +340,16 @@ int train(Settings settings) {
     if (settings.batch < settings.micro_batches)
       throw pcomp::Error("--batch " + std::to_string(settings.batch) +
                          " cannot be cut into --micro-batches " + std::to_string(settings.micro_batches));
+    if (settings.cut == "whole" && settings.wire != "raw")
+      throw pcomp::Error("--cut whole has no boundary for --wire " + settings.wire);
     state.identity = identity(settings);
   }
+  const at::Device device = find_device(settings.device);
+  if (device.is_cuda()) at::globalContext().setBenchmarkCuDNN(true);
   const auto& ranks = find_cut(settings.cut).ranks;
   pcomp::keep_memory(world.processes() ? 1 : *std::max_element(ranks.begin(), ranks.end()) + 1);
   at::manual_seed(settings.seed);
-  return Run(world, std::move(settings), std::move(folder), std::move(state)).go();
+  return Run(world, std::move(settings), device, std::move(folder), std::move(state)).go();
 }
 
 }  // namespace cifar

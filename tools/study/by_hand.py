@@ -31,7 +31,7 @@ def overrides(program, settings):
     recipe = program.recipe(settings["recipe"])
     if recipe is None:
         raise NotImportable(f"this program has no recipe '{settings['recipe']}'")
-    usual = {"schedule": "gpipe", **recipe}
+    usual = {"schedule": "gpipe", "amp": "off", **recipe}
     words = []
     for name, value in settings.items():
         text, expected = str(value), usual.get(name, "0")

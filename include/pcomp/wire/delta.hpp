@@ -21,8 +21,8 @@ namespace ops {
 /// Example: docs/feedback.md
 template <auto F, auto Keep>
 struct Delta : Composable {
-  using First = std::remove_cv_t<decltype(F)>;
-  using Kept = std::remove_cv_t<decltype(Keep)>;
+  using First = std::remove_cvref_t<decltype(F)>;  // nvcc writes decltype((F)) for the host
+  using Kept = std::remove_cvref_t<decltype(Keep)>;
   static_assert(refuse::first_visit<detail::is_stateless<First>()>());
   static_assert(refuse::kept_messages<(std::is_same_v<Kept, Chain<>> || std::is_same_v<Kept, BFloat16>)>());
   static constexpr Role role = Role::feedback;

@@ -98,7 +98,7 @@ TEST_CASE("Batches depend on seed and epoch alone and show every image once") {
   const auto a = pass(order), b = pass(order);
   REQUIRE(a.size() == 4);
   CHECK(a.back().size() == 250 - 3 * 64);
-  CHECK(Batches::count(250, order) == 4);
+  CHECK(batch_count(250, order) == 4);
   for (std::size_t i = 0; i < a.size(); ++i) {
     CHECK(a[i].x == b[i].x);
     CHECK(a[i].y == b[i].y);
@@ -174,7 +174,7 @@ TEST_CASE("The network's table has MobileNetV2's stages") {
   CHECK(to_string(activation(units, find_cut("cloud"), 3, 64)) == "64x1280x4x4");
   CHECK(mobilenetv2(0.25)[1].out == 8);
   CHECK(error_of([] { find_cut("middle"); }) ==
-        "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge and two are known");
+        "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, two and whole are known");
 }
 
 TEST_CASE("Wires are found by name, and a mistyped one suggests the right one") {
@@ -232,6 +232,20 @@ TEST_CASE("Options: recipes, what overrides them, and what a saved run does not 
              resumed(read({"--wire", "raw"}).settings, saved);
            }),
            "--wire raw: the run to resume has --wire quant4");
+
+  // The device may change, what decides the numbers may not; runs from before --amp are without it.
+  const auto amp = identity(read({"--amp", "bf16"}).settings);
+  CHECK(resumed(read({"--resume", "--device", "cuda"}).settings, amp).device == "cuda");
+  CHECK(resumed(read({"--resume"}).settings, amp).amp == "bf16");
+  CHECK(resumed(read({"--resume"}).settings, {{"wire", "quant4"}}).amp == "off");
+  contains(error_of([&] {
+             resumed(read({"--amp", "off"}).settings, amp);
+           }),
+           "--amp off: the run to resume has --amp bf16");
+
+  // One stage has no boundary, so no wire.
+  CHECK(read({"--cut", "whole"}).settings.wire == "raw");
+  CHECK(read({"--cut", "two"}).settings.wire == "thin");
 }
 
 TEST_CASE("The learning rate warms up, reaches its height once and falls to nearly 0") {

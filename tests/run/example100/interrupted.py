@@ -68,11 +68,16 @@ with tempfile.TemporaryDirectory() as base:
         different = [name for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
         expect(len(other) > 400 and len(different) <= 1, f"differ: {different}")  # the metrics have seconds in them
 
+    text = run(*"--cut whole --micro-batches 1 --amp bf16 --width 0.05 --images 64 --test-images 64 --epochs 1".split(),
+               "--out", str(pathlib.Path(base) / "plain"))
+    expect("none: one stage has no boundary" in text and "test accuracy" in text and "nan" not in text, text)
+
     for options, reason in (
         (["--out", whole], "holds a run already"),
         (["--out", whole, "--resume", "--wire", "raw"], "the run to resume has --wire topk10-quant8"),
         (["--out", str(pathlib.Path(base) / "none"), "--resume"], "there is no such checkpoint"),
         (["--data", base], "data_batch_1.bin: there is no such file"),
+        (["--cut", "whole", "--wire", "quant8"], "--cut whole has no boundary for --wire quant8"),
         (["--batch", "2", "--out", killed + "2"], "cannot be cut into --micro-batches 4"),
         (["--images", "3", "--out", killed + "3"], "no batch of at least 4 images"),
     ):

@@ -16,9 +16,10 @@ using namespace cifar;
 
 namespace {
 
-std::vector<at::Tensor> parameters(double width, const Cut& cut, std::uint64_t seed, bool deferred = false) {
+std::vector<at::Tensor> parameters(double width, const Cut& cut, std::uint64_t seed,
+                                   const Computing& how = {}) {
   std::vector<at::Tensor> all;
-  for (const auto& spec : stages(width, cut, seed, deferred))
+  for (const auto& spec : stages(width, cut, seed, how))
     for (const at::Tensor& p : spec.build().module->parameters()) all.push_back(p);
   return all;
 }
@@ -70,7 +71,8 @@ TEST_CASE("MobileNetV2 has 2,296,922 parameters, and the same ones at every cut"
   CHECK(equal(parameters(0.25, find_cut("edge-cloud"), 7), small));
   CHECK(equal(parameters(0.25, find_cut("cloud-edge"), 7), small));
   CHECK(equal(parameters(0.25, find_cut("two"), 7), small));
-  CHECK(equal(parameters(0.25, find_cut("two"), 7, true), small));
+  CHECK(equal(parameters(0.25, find_cut("whole"), 7), small));
+  CHECK(equal(parameters(0.25, find_cut("two"), 7, {true, true}), small));
   CHECK_FALSE(equal(parameters(0.25, find_cut("two"), 8), small));
 }
 

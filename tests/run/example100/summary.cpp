@@ -24,6 +24,7 @@ TEST_CASE("A finished run says in JSON what it sent over which boundary, and quo
   has("\"wire\": \"quant8\", \"cut\": \"two\"");
   has("\"lr\": 5e-04");
   has("\"seed\": 1}");
+  has("\"device\": \"cpu\"");
   has("\"data\": \"a \\\"folder\\\" of\\u0009C:\\\\images\"");
   has("\"images\": 12");
   has("\"accuracy\": 0.125");

@@ -1,0 +1,35 @@
+#include "device.hpp"
+
+#include <ATen/Context.h>
+
+#include <pcomp/core/error.hpp>
+
+namespace cifar {
+
+#if defined(CIFAR_CUDA)
+constexpr bool has_kernels = true;
+#else
+constexpr bool has_kernels = false;
+#endif
+
+std::string cuda_trouble(bool kernels, std::size_t gpus) {
+  if (!kernels)
+    return "this program was built without CUDA: configure with -DPCOMP_CUDA=ON, which needs nvcc and a "
+           "LibTorch "
+           "with CUDA, and build it again (docs/gpu.md)";
+  if (gpus == 0)
+    return "this program has CUDA, but LibTorch sees no GPU on this machine: nvidia-smi shows what the "
+           "driver "
+           "sees, and $CUDA_VISIBLE_DEVICES may hide it";
+  return "";
+}
+
+at::Device find_device(const std::string& name) {
+  if (name == "cpu") return at::kCPU;
+  if (name != "cuda") throw pcomp::Error("--device " + name + ": cpu and cuda are known");
+  if (const std::string why = cuda_trouble(has_kernels, at::hasCUDA() ? at::getNumGPUs() : 0); !why.empty())
+    throw pcomp::Error("--device cuda: " + why);
+  return {at::kCUDA, 0};
+}
+
+}  // namespace cifar

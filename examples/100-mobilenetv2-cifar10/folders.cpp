@@ -1,0 +1,30 @@
+#include "folders.hpp"
+
+#include <optional>
+#include <pcomp/core/error.hpp>
+
+namespace cifar {
+
+namespace fs = std::filesystem;
+
+fs::path new_folder(const Settings& s) {
+  fs::create_directories("runs");
+  const std::string base = "runs/" + s.wire + "-" + s.cut;
+  for (int n = 1;; ++n)
+    if (const fs::path folder = n == 1 ? base : base + "-" + std::to_string(n); fs::create_directory(folder))
+      return folder;
+}
+
+fs::path latest_run() {
+  std::optional<fs::directory_entry> latest;
+  std::error_code none;
+  for (const auto& run : fs::directory_iterator("runs", none))
+    if (const fs::directory_entry c(run.path() / "checkpoint" / "manifest");
+        c.exists() && (!latest || c.last_write_time() > latest->last_write_time()))
+      latest = c;
+  if (!latest)
+    throw pcomp::Error("--resume: there is no run in runs/ to go on with; name its folder with --out");
+  return latest->path().parent_path().parent_path();
+}
+
+}  // namespace cifar

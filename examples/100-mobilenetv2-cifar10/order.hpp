@@ -1,0 +1,35 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace cifar {
+
+/// Which images a pass shows, in which order and how.
+struct Order {
+  std::uint64_t seed = 0;
+  int epoch = 0;
+  bool augment = true;   ///< shuffle, crop from a black border of 4, mirror; else as they are
+  bool pictures = true;  ///< false: only the labels are wanted here
+  int batch = 128;
+  int limit = 0;  ///< use the first images alone; 0: all
+  int least = 1;  ///< a last batch smaller than this is left out
+};
+
+inline constexpr int border = 4;
+
+/// How far the picture that is shown lies below and right of the one in the set, before it is mirrored.
+struct Crop {
+  int down = 0, right = 0;
+  bool mirror = false;
+};
+
+/// The batches of one pass over so many images.
+int batch_count(int images, const Order& order);
+/// The images of a pass, batch after batch.
+std::vector<int> shown(int images, const Order& order);
+/// How a pass shows this image.
+///
+/// Law: depends on the order's seed and epoch and on the image's place in the set alone.
+Crop crop(const Order& order, int image);
+
+}  // namespace cifar

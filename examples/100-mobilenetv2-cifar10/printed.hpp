@@ -1,0 +1,21 @@
+#pragma once
+#include <pcomp/schedule/make_schedule.hpp>
+#include <string>
+
+#include "metrics.hpp"
+#include "summary.hpp"
+
+/// What a run says on the terminal.
+namespace cifar {
+
+/// Before its first epoch; `done` are those of a run that goes on.
+void print_beginning(const Summary& run, const pcomp::ScheduleTable& schedule, std::int64_t parameters,
+                     const std::string& folder, int done);
+
+/// After each epoch; `sent` since the last one's line.
+void print_epoch(const Settings& settings, const Metrics& epoch, double sent);
+
+/// After its last epoch: accuracy, and the bytes of every boundary.
+void print_result(const Summary& run);
+
+}  // namespace cifar
