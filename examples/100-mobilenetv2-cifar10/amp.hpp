@@ -8,7 +8,7 @@ namespace cifar {
 ///
 /// Law: a weight is cast once for all micro-batches of a step, until `forget_casts`; without gradients none is kept, so
 ///   that inference leaves nothing to forget.
-/// Why in the stage and not around the step: the dtype of autocast belongs to a thread, and the ranks have their own.
+/// Why in the stage and not around the step: a step has backward passes too, which LibTorch wants outside of autocast.
 class Amp {
  public:
   Amp(bool on, at::Device device);
