@@ -27,41 +27,6 @@ std::vector<T> numbers(const at::Tensor& t, at::ScalarType dtype, std::int64_t w
   return {from, from + t.numel()};
 }
 
-/// Brings each weight's momentum to where the weight is.
-void bring_momentum(const pcomp::Engine& engine, const torch::optim::SGD& sgd) {
-  for (const at::Tensor& p : engine.parameters())
-    if (const auto found = sgd.state().find(p.unsafeGetTensorImpl()); found != sgd.state().end()) {
-      auto& state = static_cast<torch::optim::SGDParamState&>(*found->second);
-      if (state.momentum_buffer().defined()) state.momentum_buffer(state.momentum_buffer().to(p.device()));
-    }
-}
-
-/// While it lives, weights and momentum are in the host's memory: a file says where its tensors were, and a machine
-/// without a GPU could not read what was on one.
-class OnHost {
- public:
-  OnHost(const pcomp::Engine& engine, const torch::optim::SGD& sgd) : engine_(engine), sgd_(sgd) {
-    for (int s = 0; s < engine.schedule().stages; ++s)
-      if (const auto m = engine.module(s); m && !m->parameters().empty()) {
-        if (const at::Device device = m->parameters().front().device(); !device.is_cpu()) {
-          moved_.emplace_back(m, device);
-          m->to(at::kCPU);
-        }
-      }
-    if (!moved_.empty()) bring_momentum(engine_, sgd_);
-  }
-  OnHost(const OnHost&) = delete;
-  ~OnHost() {
-    for (const auto& [module, device] : moved_) module->to(device);
-    if (!moved_.empty()) bring_momentum(engine_, sgd_);
-  }
-
- private:
-  const pcomp::Engine& engine_;
-  const torch::optim::SGD& sgd_;
-  std::vector<std::pair<std::shared_ptr<torch::nn::Module>, at::Device>> moved_;
-};
-
 }  // namespace
 
 void add(pcomp::Report& to, const pcomp::Report& more) {
@@ -87,7 +52,6 @@ void save(const std::filesystem::path& folder, const State& state, pcomp::Engine
   manifest.epoch = rows;
   manifest.step = traffic.steps;
   manifest.notes = state.identity;
-  const OnHost here(engine, optimiser);
   pcomp::save_checkpoint(
       pcomp::CheckpointFolder(folder), manifest, engine, optimiser,
       {{"metrics", table(at::kDouble, rows, columns, reinterpret_cast<const double*>(state.metrics.data()))},
@@ -121,7 +85,6 @@ State load(const std::filesystem::path& folder) {
 void restore(const std::filesystem::path& folder, pcomp::Engine& engine, torch::optim::SGD& optimiser) {
   const pcomp::CheckpointFolder checkpoint(folder);
   pcomp::load_checkpoint(checkpoint, checkpoint.manifest(), engine, optimiser);
-  bring_momentum(engine, optimiser);
 }
 
 }  // namespace cifar

@@ -3,9 +3,9 @@
 #include <ATen/ops/randn.h>
 #include <torch/torch.h>
 
-#include <catch2/catch.hpp>
 #include <pcomp/autograd/boundary.hpp>
 
+#include "../run/torch/catch.hpp"
 #include "wires.hpp"
 
 using namespace pcomp;

@@ -4,11 +4,12 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <torch/torch.h>
 
-#include <catch2/catch.hpp>
-#include <pcomp/pipeline/engine.hpp>
+#include <filesystem>
+#include <pcomp/pipeline/checkpoint.hpp>
 #include <pcomp/schedule/one_f_one_b.hpp>
 #include <pcomp/schedule/zero_bubble.hpp>
 
+#include "../run/torch/catch.hpp"
 #include "wires.hpp"
 
 using namespace pcomp;
@@ -84,4 +85,39 @@ TEST_CASE("ranks on one GPU, each with its stream, train as on the CPU, whicheve
   CHECK(at::allclose(train(at::Device(at::kCUDA, 0)), expected, 1e-3, 1e-5));
   const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
   CHECK(at::allclose(train(at::Device(at::kCUDA, 0)), expected, 1e-3, 1e-5));
+}
+
+TEST_CASE("a run that was saved on the one device goes on on the other", "[gpu]") {
+  const std::vector<const BoundaryOps*> wires{&boundary_ops(thin), &boundary_ops(Quant<8>),
+                                              &boundary_ops(sample)};
+  torch::manual_seed(1);
+  const at::Tensor x = torch::randn({8, 6, 16, 16}), y = torch::randn({8, 6, 16, 16});
+  const Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
+  struct Job {
+    Job(at::Device device, const std::vector<const BoundaryOps*>& all)
+        : engine(World::threads(), stages({device, device, device, device}), all,
+                 make_schedule(OneFOneB{}, 4, 4)),
+          sgd(engine.parameters(), torch::optim::SGDOptions(0.5).momentum(0.9)) {}
+    Engine engine;
+    torch::optim::SGD sgd;
+  };
+  const auto step = [&](Job& job) {
+    job.sgd.zero_grad();
+    const at::Tensor l = job.engine.step(x, y, loss).cpu();
+    job.sgd.step();
+    return l;
+  };
+  std::string name = (std::filesystem::temp_directory_path() / "pcomp-XXXXXX").string();
+  REQUIRE(mkdtemp(name.data()));
+  const at::Device cpu = at::kCPU, gpu(at::kCUDA, 0);
+  for (const auto& [from, to] : {std::pair(gpu, cpu), std::pair(cpu, gpu)}) {
+    const CheckpointFolder folder(std::filesystem::path(name) / from.str());
+    Job first(from, wires), second(to, wires);
+    step(first), step(first);
+    save_checkpoint(folder, Manifest(), first.engine, first.sgd, {});
+    load_checkpoint(folder, folder.manifest(), second.engine, second.sgd);
+    for (int i = 0; i < 2; ++i) CHECK(at::allclose(step(second), step(first), 1e-4, 1e-6));
+    for (const at::Tensor& p : second.engine.parameters()) CHECK(p.device() == to);
+  }
+  std::filesystem::remove_all(name);
 }

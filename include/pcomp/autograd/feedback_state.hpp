@@ -73,6 +73,7 @@ class FeedbackState {
       const auto p = static_cast<std::size_t>(v.place);
       if (places_.size() <= p) places_.resize(p + 1);
       at::Tensor& place = places_[p];
+      if (place.defined()) place = place.to(finite.device());  // from a file: the host's
       if (!place.defined() || place.size(0) < n) {
         at::Tensor larger = at::zeros({n, each}, finite.options());
         if (place.defined()) larger.narrow(0, 0, place.size(0)).copy_(place);
@@ -89,6 +90,7 @@ class FeedbackState {
       if (block == blocks_.size())
         blocks_.push_back(at::zeros({kept_together, each},
                                     finite.options().dtype(how_.in_bfloat16 ? at::kBFloat16 : at::kFloat)));
+      blocks_[block] = blocks_[block].to(finite.device());
       blocks_[block][row % kept_together].copy_(finite[i]);
     }
   }

@@ -33,9 +33,10 @@ struct GatherEntries {
 };
 struct RestoreEntries {
   const NamedTensors* from;
+  at::Device device;
   void operator()(const char* name, at::Tensor& t) const {
     for (const auto& [n, tensor] : *from)
-      if (n == name) t = tensor.clone();
+      if (n == name) t = tensor.to(device, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
   }
   void operator()(const char* name, std::int64_t& n) const {
     n = find_tensor(*from, name, "an optimiser's state").item<std::int64_t>();
@@ -56,8 +57,8 @@ void with_state_type(const torch::optim::Optimizer& optimizer, const Use& use) {
 
 /// What an optimiser remembers of one parameter between steps, as named tensors; nothing before its first step.
 ///
-/// Law: `set_optimizer_state` of what this gives continues bit for bit. Options, such as the learning rate, are
-///   not part of it.
+/// Law: `set_optimizer_state` of what this gives continues bit for bit, on the parameter's device. Options, such as the
+///   learning rate, are not part of it.
 /// Errors: `Error` for another optimiser than SGD, Adam and AdamW.
 /// Example: docs/checkpoints.md
 inline NamedTensors optimizer_state(const torch::optim::Optimizer& optimizer, const at::Tensor& parameter) {
@@ -76,7 +77,7 @@ inline void set_optimizer_state(torch::optim::Optimizer& optimizer, const at::Te
     optimizer.state().erase(parameter.unsafeGetTensorImpl());
     if (saved.empty()) return;
     auto state = std::make_unique<State>();
-    detail::each_entry(*state, detail::RestoreEntries{&saved});
+    detail::each_entry(*state, detail::RestoreEntries{&saved, parameter.device()});
     optimizer.state()[parameter.unsafeGetTensorImpl()] = std::move(state);
   });
 }
