@@ -16,7 +16,6 @@ void for_each_wire(F&& f) {
   f("quant3", Quant<3, Group<256>>);
   f("quant2", Quant<2>);
   f("quant4-grad8", Wire<Quant<4>, Quant<8>>{});
-  f("quant3-down2-grad", Wire<Quant<3, Group<256>>, Downsample<2> | Quant<3, Group<256>>>{});
   f("quant4-chance", Wire<Quant<4>, Quant<4, Group<128>, Stochastic>>{});
   f("hadamard-quant4", Hadamard<64> | Quant<4>);
   f("hadamard-quant2", Hadamard<64> | Quant<2>);
@@ -25,7 +24,6 @@ void for_each_wire(F&& f) {
   f("downsample4", Downsample<4>);
   f("down2-quant3", Downsample<2> | Quant<3, Group<256>>);
   f("down4-quant8", Downsample<4> | Quant<8>);
-  f("down4-quant4", Downsample<4> | Quant<4>);
   f("down2-quant3-down8-grad",
     Wire<Downsample<2> | Quant<3, Group<256>>, Downsample<4> | Quant<4, Group<256>>>{});
   f("topk80", TopK<Ratio<8, 10>>);
