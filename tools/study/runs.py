@@ -30,7 +30,7 @@ class Run:
         self.log = self.folder / "log.txt"
         self.process = None
         self.lock = None
-        self.epoch = self.epochs = self.percent = 0
+        self.epoch = self.epochs = self.percent = self.ended = 0
         self.accuracy = self.rate = ""
 
     # What is on the disk.
@@ -144,15 +144,15 @@ class Run:
 
     def look(self):
         """Reads how far it is; True if an epoch has ended since."""
-        before = self.epoch, self.percent
+        before = self.ended
         for match in AT.finditer(self.said()):
             self.epoch, self.epochs, self.rate = int(match[1]), int(match[2]), match[5]
             self.percent = int(match[3] or 100)
-            if match[4]:
-                self.accuracy = match[4]
+            if match[4]:  # else it trains, or tests
+                self.accuracy, self.ended = match[4], self.epoch
         if self.epochs and self.began_at is None:
             self.began_at, self.began = self.share(), time.monotonic()
-        return self.percent == 100 and (self.epoch, self.percent) != before
+        return self.ended != before
 
     def share(self):
         return (self.epoch - 1 + self.percent / 100) / self.epochs if self.epochs else 0.0
