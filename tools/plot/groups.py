@@ -84,9 +84,17 @@ class Study:
         return [g for g in self.groups if cut in (None, g.cut) and options in (None, g.options)]
 
     def raw(self, cut, options=""):
-        """With the same options, less the one that means nothing to raw."""
-        options = re.sub(r" ?--raw-epochs[ =]\d+", "", options).strip()
         return next((g for g in self.at(cut, options) if g.wire == "raw"), None)
+
+    def beside(self, g):
+        """What `g` is held against: raw with its options, less the one that means nothing to raw. Raw trains bit for bit
+        the same wherever it is cut, so a seed that did not run at this cut is taken from another."""
+        options = re.sub(r" ?--raw-epochs[ =]\d+", "", g.options).strip()
+        raws = sorted((r for r in self.at(None, options) if r.wire == "raw"), key=lambda r: r.cut != g.cut)
+        by_seed = {}
+        for row in (row for r in raws for row in r.rows):
+            by_seed.setdefault(row["seed"], row)
+        return Group("raw", g.cut, options, list(by_seed.values())) if by_seed else None
 
     def of_family(self, name, cut="edge"):
         """Its curve, from few bytes to many."""

@@ -269,6 +269,8 @@ def cuts(study):
             row = present.index(r["cut"]) + 0.14 * (wires.index(r["wire"]) - (len(wires) - 1) / 2)
             left.plot(float(r["accuracy"]), row, color=GREY, marker=looks[r["wire"]][1], mfc="white", ms=6, ls="none")
             shown = True
+    raw = None if "raw" in wires else study.beside(groups[0])
+    everywhere = [left.axvline(raw.mean, color="black", lw=1.2, zorder=1, label="raw, wherever it is cut")] if raw else []
     left.set_yticks(range(len(present)), [cut + (f"\n({order[cut]})" if order[cut] else "") for cut in present])
     left.set_ylim(len(present) - 0.5, -0.5)
     left.set_xlabel("accuracy on the test set, %")
@@ -276,7 +278,7 @@ def cuts(study):
     log_bytes(right)
     low, high = right.get_xlim()
     right.set_xlim(low, high * 1.6)
-    handles = [Line2D([], [], color=looks[w][0], marker=looks[w][1], ls="none", label=w) for w in wires]
+    handles = [Line2D([], [], color=looks[w][0], marker=looks[w][1], ls="none", label=w) for w in wires] + everywhere
     if shown:
         handles.append(Line2D([], [], color=GREY, marker="o", mfc="white", ls="none", label="published: 200 epochs at width 1"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

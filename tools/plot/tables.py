@@ -19,8 +19,8 @@ def with_spread(value, spread, sign=""):
     return f"{value:{sign}.2f}" + (f" ± {spread:.2f}" if spread is not None else "")
 
 
-def difference(g, raw):
-    found = g.to(raw)
+def difference(study, g):
+    found = g.to(study.beside(g))
     return with_spread(*found, sign="+") if found else ""
 
 
@@ -33,12 +33,12 @@ def count(n, what):
     return f"{n} {what}{'s' * (n != 1)}"
 
 
-def cells(g, raw):
+def cells(study, g):
     rate = g.one("nominal_forward"), g.one("nominal_gradient")
     name = f"`{g.wire}`" + (f" `{g.options}`" if g.options else "")
     return [name, f"{rate[0]:.4g}" if rate[0] == rate[1] else f"{rate[0]:.4g} / {rate[1]:.4g}",
             f"{g.one('forward_bits'):.3g} / {g.one('gradient_bits'):.3g}", kilo(g.bytes), share(g),
-            with_spread(g.mean, g.spread), "" if g.wire == "raw" else difference(g, raw), str(len(g.rows))]
+            with_spread(g.mean, g.spread), "" if g.wire == "raw" else difference(study, g), str(len(g.rows))]
 
 
 HEAD = ["`--wire`", "nominal rate", "bits an element, activation / gradient", "bytes an image, both ways", "of raw",
@@ -48,15 +48,15 @@ HEAD = ["`--wire`", "nominal rate", "bits an element, activation / gradient", "b
 def families(study):
     raw = study.raw("edge")
     groups = ([raw] if raw else []) + [g for name in FAMILIES for g in reversed(study.of_family(name))]
-    return grid(HEAD, [cells(g, raw) for g in groups]) if groups else "No run is finished: `./dev study families`."
+    return grid(HEAD, [cells(study, g) for g in groups]) if groups else "No run is finished: `./dev study families`."
 
 
 def others(study):
     rows = []
     for options in sorted({g.options for g in study.others()}):
         raw = study.raw("edge", options)
-        rows += [cells(raw, raw)] if raw and options else []
-        rows += [cells(g, raw) for g in study.others() if g.options == options]
+        rows += [cells(study, raw)] if raw and options else []
+        rows += [cells(study, g) for g in study.others() if g.options == options]
     return grid(HEAD, rows) if rows else "No run is finished: `./dev study ablations`."
 
 
@@ -67,8 +67,8 @@ def cuts(study):
         if len(wires_elsewhere) > 1:
             theirs = [r["accuracy"] for r in study.reference("cuts") if (r["wire"], r["cut"]) == (g.wire, g.cut)]
             rows.append([f"`{g.cut}`", order.get(g.cut, ""), f"`{g.wire}`", kilo(g.bytes), with_spread(g.mean, g.spread),
-                         "" if g.wire == "raw" else difference(g, study.raw(g.cut)), str(len(g.rows)), *(theirs or [""])])
-    head = ["`--cut`", "first:last", "`--wire`", "bytes an image, both ways", "accuracy, %", "to raw at this cut, points",
+                         "" if g.wire == "raw" else difference(study, g), str(len(g.rows)), *(theirs or [""])])
+    head = ["`--cut`", "first:last", "`--wire`", "bytes an image, both ways", "accuracy, %", "to raw, points",
             "seeds", "published, %"]
     picture = f"![Accuracy and bytes at each cut](study/{study.recipe}-cuts.svg)\n\n"
     return picture + grid(head, rows) if rows else "No two cuts have finished runs of one wire: `./dev study cuts`."
@@ -79,14 +79,14 @@ order = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1
 
 def advice(study):
     """For each share of raw the most accurate wire that needs no more than about that."""
-    raw, rows = study.raw("edge"), []
+    rows = []
     # Neither more training nor a pipeline without overlap is a way to save bytes.
-    candidates = [g for g in study.at("edge") if g.to(raw) and not re.search("--epochs|--micro-batches", g.options)]
+    candidates = [g for g in study.at("edge") if g.to(study.beside(g)) and not re.search("--epochs|--micro-batches", g.options)]
     for target in TARGETS:
         if fit := [g for g in candidates if g.times >= 0.95 * target]:
             best = max(fit, key=lambda g: g.mean)
             rows.append([f"1/{target}", " ".join([f"`{best.wire}`", *([f"`{best.options}`"] * bool(best.options))]), share(best),
-                         kilo(best.bytes), difference(best, raw), str(len(best.rows))])
+                         kilo(best.bytes), difference(study, best), str(len(best.rows))])
     head = ["about, of raw", "use `--wire`", "of raw", "bytes an image", "costs, points", "seeds"]
     return grid(head, rows) if rows else "No compressed run is finished beside raw."
 
@@ -95,10 +95,10 @@ def ladder(study):
     """At most so many bits an element, activation and gradient together halved: the three most accurate, best first."""
     rows = []
     for above, bits in zip(BITS[1:] + (0,), BITS):
-        fit = [(g, g.to(study.raw("edge", g.options))) for g in study.at("edge") if g.wire != "raw"]
+        fit = [(g, g.to(study.beside(g))) for g in study.at("edge") if g.wire != "raw"]
         fit = sorted(((g, d) for g, d in fit if d and above < mean_bits(g) <= bits), key=lambda f: -f[1][0])
         rows += [[f"{above:g} to {bits:g}" if above else f"to {bits:g}", " ".join([f"`{g.wire}`", *filter(None, [g.options])]),
-                  f"{mean_bits(g):.3g}", difference(g, study.raw("edge", g.options)), str(len(g.rows))] for g, d in fit[:3]]
+                  f"{mean_bits(g):.3g}", difference(study, g), str(len(g.rows))] for g, d in fit[:3]]
     head = ["bits an element", "`--wire`", "has", "to raw, points", "seeds"]
     return grid(head, rows) if rows else "No compressed run is finished beside raw."
 
