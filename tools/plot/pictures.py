@@ -255,7 +255,8 @@ def cuts(study):
         return None
     present = [cut for cut in order if any(g.cut == cut for g in groups)]
     wires = sorted({g.wire for g in groups}, key=lambda w: -max(g.bytes for g in groups if g.wire == w))
-    looks = dict(zip(wires, [("black", "s"), ("#0072B2", "o"), ("#D55E00", "D"), ("#009E73", "^"), ("#CC79A7", "v")]))
+    looks = {"raw": ("black", "s")} | dict(zip((w for w in wires if w != "raw"), [("#0072B2", "o"), ("#D55E00", "D"),
+                                                                                  ("#009E73", "^"), ("#CC79A7", "v")]))
     figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 1.6 + 0.75 * len(present)), sharey=True, layout="constrained")
     for g in groups:
         color, marker = looks.get(g.wire, (OTHER, "P"))
@@ -267,7 +268,7 @@ def cuts(study):
     for r in study.reference("cuts"):
         if r["cut"] in present and r["wire"] in wires:
             row = present.index(r["cut"]) + 0.14 * (wires.index(r["wire"]) - (len(wires) - 1) / 2)
-            left.plot(float(r["accuracy"]), row, color=GREY, marker=looks[r["wire"]][1], mfc="white", ms=6, ls="none")
+            left.plot(float(r["accuracy"]), row, color=GREY, marker=looks.get(r["wire"], (OTHER, "P"))[1], mfc="white", ms=6, ls="none")
             shown = True
     raw = None if "raw" in wires else study.beside(groups[0])
     everywhere = [left.axvline(raw.mean, color="black", lw=1.2, zorder=1, label="raw, wherever it is cut")] if raw else []
@@ -278,7 +279,8 @@ def cuts(study):
     log_bytes(right)
     low, high = right.get_xlim()
     right.set_xlim(low, high * 1.6)
-    handles = [Line2D([], [], color=looks[w][0], marker=looks[w][1], ls="none", label=w) for w in wires] + everywhere
+    handles = [Line2D([], [], color=c, marker=m, ls="none", label=w)
+               for w in wires for c, m in [looks.get(w, (OTHER, "P"))]] + everywhere
     if shown:
         handles.append(Line2D([], [], color=GREY, marker="o", mfc="white", ls="none", label="published: 200 epochs at width 1"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
