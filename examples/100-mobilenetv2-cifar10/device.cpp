@@ -24,12 +24,14 @@ std::string cuda_trouble(bool kernels, std::size_t gpus) {
   return "";
 }
 
-at::Device find_device(const std::string& name) {
+at::Device find_device(const std::string& name, const pcomp::Launch* launch) {
   if (name == "cpu") return at::kCPU;
   if (name != "cuda") throw pcomp::Error("--device " + name + ": cpu and cuda are known");
-  if (const std::string why = cuda_trouble(has_kernels, at::hasCUDA() ? at::getNumGPUs() : 0); !why.empty())
+  const std::size_t gpus = at::hasCUDA() ? at::getNumGPUs() : 0;
+  if (const std::string why = cuda_trouble(has_kernels, gpus); !why.empty())
     throw pcomp::Error("--device cuda: " + why);
-  return {at::kCUDA, 0};
+  const int own = launch ? launch->device(static_cast<int>(gpus)) : 0;
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(own)};
 }
 
 }  // namespace cifar

@@ -97,8 +97,11 @@ void bind(CLI::App& app, Settings& s) {
       ->group(group);
 
   group = "Where it computes";
-  option("--device", s.device, "cpu, or cuda: all stages and the data on the first GPU", "NAME",
-         CLI::IsMember({"cpu", "cuda"}).description(""), true)
+  option("--device", s.device, "cpu, or cuda: all stages and the data on the first GPU, or a rank's own",
+         "NAME", CLI::IsMember({"cpu", "cuda"}).description(""), true)
+      ->group(group);
+  option("--link", s.link, "of ranks that are processes: gloo, or nccl between GPUs", "NAME",
+         CLI::IsMember({"gloo", "nccl"}).description(""), true)
       ->group(group);
   option("--threads", s.threads, "of each rank; 0: the cores divided by the ranks", "N", between(0, 4096),
          true)

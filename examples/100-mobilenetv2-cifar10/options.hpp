@@ -15,7 +15,7 @@ struct Settings {
   bool deferred_batch_norm = false;
   std::uint64_t seed = 1;
   // Around it.
-  std::string device = "cpu", data, out, trace;
+  std::string device = "cpu", link = "gloo", data, out, trace;
   int threads = 0, timeout = 600;
   bool resume = false, list_wires = false;
 

@@ -63,6 +63,7 @@ pcomp::World world_of(const Settings& s) {
   pcomp::World world = pcomp::World::from_env();
   world.timeout = std::chrono::seconds(s.timeout);
   world.threads_per_rank = s.threads;
+  world.link = s.link == "nccl" ? pcomp::LinkKind::Nccl : pcomp::LinkKind::Gloo;
   return world;
 }
 
@@ -344,7 +345,7 @@ int train(Settings settings) {
       throw pcomp::Error("--cut whole has no boundary for --wire " + settings.wire);
     state.identity = identity(settings);
   }
-  const at::Device device = find_device(settings.device);
+  const at::Device device = find_device(settings.device, world.launch());
   if (device.is_cuda()) at::globalContext().setBenchmarkCuDNN(true);
   const auto& ranks = find_cut(settings.cut).ranks;
   pcomp::keep_memory(world.processes() ? 1 : *std::max_element(ranks.begin(), ranks.end()) + 1);

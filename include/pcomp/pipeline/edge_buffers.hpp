@@ -51,7 +51,7 @@ class EdgeBuffers {
   std::array<Slot, depth> slots_;
 };
 
-/// Receives of one edge and direction, posted two ahead in the order of the row.
+/// Receives of one edge and direction, posted up to two ahead in the order of the row.
 class Inbox : EdgeBuffers {
  public:
   struct Expected {
@@ -64,20 +64,20 @@ class Inbox : EdgeBuffers {
     expected_.clear();
     posted_ = taken_ = 0;
   }
-  void expect(int micro, std::size_t size) {
-    expected_.push_back({micro, size});
-    if (posted_ < depth) post();
+  void expect(int micro, std::size_t size) { expected_.push_back({micro, size}); }
+  /// Posts what there is a buffer for, as far as `may(micro)` allows.
+  template <class May>
+  void listen(May may) {
+    while (posted_ < expected_.size() && posted_ < taken_ + depth && may(expected_[posted_].micro)) post();
   }
   /// The next payload, which stays until `release`.
   Placed take() {
+    if (posted_ == taken_) post();
     Slot& s = slot(taken_);
     finish(*end_.link, s);
     return s.payload;
   }
-  void release() {
-    ++taken_;
-    if (posted_ < expected_.size()) post();
-  }
+  void release() { ++taken_; }
 
  private:
   void post() {

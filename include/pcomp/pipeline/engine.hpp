@@ -12,6 +12,7 @@
 #include "batch_end.hpp"
 #include "fingerprint.hpp"
 #include "identities.hpp"
+#include "own_gpu.hpp"
 #include "ranks.hpp"
 #include "shapes.hpp"
 
@@ -36,7 +37,7 @@ namespace pcomp {
 class Engine {
  public:
   Engine(const World& world, std::vector<StageSpec> stages, std::vector<const BoundaryOps*> wires,
-         ScheduleTable schedule)
+         ScheduleTable schedule, const Connect& join = connect)
       : schedule_(std::move(schedule)), wires_(std::move(wires)), edges_(wires_.size()) {
     if (static_cast<int>(stages.size()) != schedule_.stages || wires_.size() + 1 != stages.size())
       throw Error("pcomp: a schedule of " + std::to_string(schedule_.stages) +
@@ -44,14 +45,17 @@ class Engine {
                   "wire fewer, not " +
                   std::to_string(stages.size()) + " stages and " + std::to_string(wires_.size()) + " wires");
     if (!schedule_.backward) throw Error("pcomp: training needs a schedule with backward passes");
-    links_ = connect(world, schedule_.ranks, static_cast<int>(wires_.size()));
+    links_ = join(world, schedule_.ranks, schedule_.rank_map());
     meet(world);
     for (int r : links_->here()) ranks_.add(r, schedule_.rank_map(), wires_, links_->link(r));
     const int cores = static_cast<int>(std::thread::hardware_concurrency());
     const int neighbours =
         world.launch() && world.launch()->local_size ? world.launch()->local_size : schedule_.ranks;
     const int threads = world.threads_per_rank > 0 ? world.threads_per_rank : std::max(1, cores / neighbours);
-    ranks_.on_every([&](detail::Rank&) { at::set_num_threads(threads); });
+    ranks_.on_every([&](detail::Rank&) {
+      at::set_num_threads(threads);
+      detail::take_own_gpu(world);
+    });
     ranks_.build(stages, schedule_.rank_map());
   }
 

@@ -80,6 +80,8 @@ class Executor {
     Inbox received, received_grad;
     Outbox sent, sent_grad;
     EarlySends early, early_grad;
+    int before = -1, behind = -1;       ///< the nearest stages of this rank, or -1
+    std::vector<char> gone, gone_grad;  ///< of each micro-batch: whether its payload was posted
   };
 
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
@@ -87,11 +89,28 @@ class Executor {
   bool local(int edge) const { return rank_of_[at(edge)] == rank_of_[at(edge) + 1]; }
   Live& live(int stage, int micro) { return stages_.at(stage).live[at(micro)]; }
 
-  /// Posts the first receives of every edge, before any compute.
+  /// Posts every receive whose bytes wait for nothing that this rank is still to send. Earlier ones could wait on a GPU
+  /// for what the same GPU has not been given yet, and some calls wait for all that runs there.
+  void listen() {
+    for (auto& [stage, s] : stages_) {
+      s.received.listen([&, &s = s](int m) { return s.before < 0 || stages_.at(s.before).gone[at(m)]; });
+      s.received_grad.listen([&, &s = s](int m) {
+        return s.behind < 0 ? s.gone[at(m)] : stages_.at(s.behind).gone_grad[at(m)];
+      });
+    }
+  }
+
   void begin(std::span<const Action> row, const std::vector<int>& elsewhere) {
     split_ = false;
     for (const Action& a : row) split_ = split_ || a.op == Op::BackwardWeights;
+    int before = -1;
     for (auto& [stage, s] : stages_) {
+      s.before = before;
+      s.behind = -1;
+      if (before >= 0) stages_.at(before).behind = stage;
+      before = stage;
+      s.gone.assign(batch_->parts.size(), 0);
+      s.gone_grad = s.gone;
       s.early = s.early_grad = {};
       s.live.resize(std::max(s.live.size(), batch_->parts.size()));
       const auto end = [&, &s = s](int peer, int edge, bool gradient) {
@@ -112,6 +131,7 @@ class Executor {
         stages_.at(a.stage).received.expect(a.micro, ends_.bytes(a.stage - 1, a.micro));
       else if (a.op == Op::RecvGrad)
         stages_.at(a.stage).received_grad.expect(a.micro, ends_.grad_bytes(a.stage, a.micro));
+    listen();
     const int owner = rank_of_.back();
     const bool away = std::find(elsewhere.begin(), elsewhere.end(), owner) != elsewhere.end();
     results_.begin(*batch_, *link_, away ? owner : -1, elsewhere);
@@ -144,6 +164,7 @@ class Executor {
     timed_(&RankReport::wait, now_, [&] { payload = s.received.take(); });
     timed_(&RankReport::decode, now_, [&] { ends_.arrive(stage - 1, micro, live(stage, micro), payload); });
     s.received.release();
+    listen();
   }
 
   void send(int stage, int micro) {
@@ -153,6 +174,8 @@ class Executor {
     timed_(&RankReport::send, now_, [&] { payload = s.sent.buffer(ends_.bytes(stage, micro)); });
     timed_(&RankReport::encode, now_, [&] { ends_.depart(stage, micro, live(stage, micro), payload); });
     timed_(&RankReport::send, now_, [&] { s.sent.send(micro); });
+    s.gone[at(micro)] = 1;
+    listen();
   }
 
   void receive_grad(int stage, int micro) {
@@ -161,6 +184,7 @@ class Executor {
     timed_(&RankReport::wait, now_, [&] { payload = s.received_grad.take(); });
     timed_(&RankReport::decode, now_, [&] { ends_.arrive_grad(stage, micro, live(stage, micro), payload); });
     s.received_grad.release();
+    listen();
   }
 
   void send_grad(int stage, int micro) {
@@ -172,6 +196,8 @@ class Executor {
     timed_(&RankReport::encode, now_,
            [&] { ends_.depart_grad(stage - 1, micro, live(stage, micro), payload); });
     timed_(&RankReport::send, now_, [&] { s.sent_grad.send(micro); });
+    s.gone_grad[at(micro)] = 1;
+    listen();
   }
 
   void forward_pass(int stage, int micro) {

@@ -1,4 +1,6 @@
 #pragma once
+#include <functional>
+
 #include "gloo.hpp"
 #include "nccl.hpp"
 #include "threads.hpp"
@@ -6,13 +8,17 @@
 
 namespace pcomp {
 
-#if defined(USE_C10D_GLOO) || defined(USE_C10D_NCCL)
+#if defined(USE_C10D_GLOO)
 /// The links of one rank whose peers are other processes.
 class Processes final : public Links {
  public:
   /// Errors: `Error` where the ranks do not find each other.
-  explicit Processes(const World& world)
-      : timeout_(world.timeout), here_{world.rank()}, kind_(world.link), interface_(world.interface) {
+  Processes(const World& world, std::vector<int> rank_of)
+      : timeout_(world.timeout),
+        here_{world.rank()},
+        rank_of_(std::move(rank_of)),
+        kind_(world.link),
+        interface_(world.interface) {
     detail::Meeting& meeting = world.meeting();
     if (!meeting.board) meeting.board = std::make_shared<detail::Board>(*world.launch(), timeout_);
     board_ = meeting.board;
@@ -49,17 +55,15 @@ class Processes final : public Links {
  private:
   std::unique_ptr<GroupLink> make() {
 #if defined(USE_C10D_NCCL)
-    if (kind_ == LinkKind::Nccl) return std::make_unique<Nccl>(*board_, name_, timeout_);
+    if (kind_ == LinkKind::Nccl)
+      return std::make_unique<Nccl>(*board_, name_, interface_, timeout_, rank_of_);
 #endif
-#if defined(USE_C10D_GLOO)
     if (kind_ == LinkKind::Gloo) return std::make_unique<Gloo>(*board_, name_, interface_, timeout_);
-#endif
-    throw Error(std::string("pcomp: this build has no ") + (kind_ == LinkKind::Gloo ? "Gloo" : "NCCL") +
-                ": its headers were not found when it was configured");
+    throw Error("pcomp: this build has no NCCL: configure with -DPCOMP_NCCL=ON (docs/several-machines.md)");
   }
 
   std::chrono::milliseconds timeout_;
-  std::vector<int> here_, elsewhere_;
+  std::vector<int> here_, elsewhere_, rank_of_;
   LinkKind kind_;
   std::string interface_, name_;
   int exchanges_ = 0;
@@ -68,15 +72,19 @@ class Processes final : public Links {
 };
 #endif
 
-/// The links of a pipeline: threads of this process, or this process's rank among others.
+/// The links of a pipeline whose stages are on these ranks: threads of this process, or this process's rank among others.
 ///
 /// Errors: as `World` and `Processes`.
 /// Example: docs/several-machines.md
-inline std::unique_ptr<Links> connect(const World& world, int ranks, int edges) {
-#if defined(USE_C10D_GLOO) || defined(USE_C10D_NCCL)
-  if (world.processes()) return std::make_unique<Processes>(world);
+inline std::unique_ptr<Links> connect(const World& world, int ranks, const std::vector<int>& rank_of) {
+#if defined(USE_C10D_GLOO)
+  if (world.processes()) return std::make_unique<Processes>(world, rank_of);
 #endif
-  return std::make_unique<Threads>(ranks, edges, world.timeout);
+  return std::make_unique<Threads>(ranks, static_cast<int>(rank_of.size()) - 1, world.timeout);
 }
+
+/// How a pipeline gets its links: as `connect`, or as whoever brings a link of his own says.
+using Connect =
+    std::function<std::unique_ptr<Links>(const World&, int ranks, const std::vector<int>& rank_of)>;
 
 }  // namespace pcomp

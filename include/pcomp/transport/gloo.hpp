@@ -15,7 +15,7 @@ namespace pcomp {
 /// Errors: `Error` where the ranks cannot connect to each other within the time limit.
 /// Source: Gloo, and ProcessGroupGloo of LibTorch.
 /// Example: docs/several-machines.md
-class Gloo final : public GroupLink {
+class Gloo : public GroupLink {
  public:
   /// `interface`: as in `World`.
   Gloo(detail::Board& board, const std::string& name, const std::string& interface,
@@ -58,16 +58,18 @@ class Gloo final : public GroupLink {
   }
   ~Gloo() override { close(); }
 
- private:
-  using Group = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
-  c10d::Backend& group(const Message& m) override { return *groups_[m.gradient ? 1 : 0]; }
+ protected:
+  Way way(const Message& m, int peer) override { return {groups_[m.gradient ? 1 : 0].get(), peer, false}; }
   at::Tensor tensor(const Post& p) override {
     return at::from_blob(p.data, {static_cast<std::int64_t>(p.size)}, at::kByte);
   }
   bool finish(Post& p) override { return p.work->wait(); }
 
-  std::array<Group, 2> groups_;
   detail::Courier courier_;
+
+ private:
+  using Group = c10::intrusive_ptr<c10d::ProcessGroupGloo>;
+  std::array<Group, 2> groups_;
 };
 
 }  // namespace pcomp

@@ -12,7 +12,7 @@ namespace pcomp {
 
 /// One rank's end over c10d process groups, whichever backend they have.
 ///
-/// Law: as `Transport`. A message is the bytes alone: a group for each direction, the boundary as tag.
+/// Law: as `Transport`. A message is the bytes alone, the boundary its tag.
 /// Bytes: from the caller's buffer and into it; tensors over those buffers are made once for each.
 /// Errors: `Error` that says which peer is lost or silent. After one the groups are of no use any more.
 /// Source: c10d of LibTorch (ProcessGroupGloo, ProcessGroupNCCL).
@@ -73,6 +73,12 @@ class GroupLink : public Transport {
   bool store_is_lost() const { return !watch_->lost().empty(); }
 
  protected:
+  /// A group, which of its ranks the peer is, and whether its tensors are a device's.
+  struct Way {
+    c10d::Backend* group = nullptr;
+    int peer = 0;
+    bool of_device = false;
+  };
   struct Post {
     c10::intrusive_ptr<c10d::Work> work;
     int peer = 0;
@@ -80,9 +86,10 @@ class GroupLink : public Transport {
     std::size_t size = 0;
     at::Tensor tensor;
     bool sends = false, on_device = false;
+    Way way;
   };
-  virtual c10d::Backend& group(const Message&) = 0;
-  /// A flat byte tensor for this post, over its memory where that can be.
+  virtual Way way(const Message&, int peer) = 0;
+  /// A flat byte tensor for a post, over its memory where that can be.
   virtual at::Tensor tensor(const Post&) = 0;
   /// Where the tensor is a copy: fills it.
   virtual void before_send(const Post&) {}
@@ -108,7 +115,8 @@ class GroupLink : public Transport {
   Ticket post(int peer, const Message& m, std::byte* data, std::size_t size, bool sends, StreamOrder* order) {
     expect_no_abort();
     if (order && !moves_device_memory()) throw Error("pcomp: this link takes no device memory");
-    const Ticket t = place(data, size, sends, order != nullptr);
+    const Way to = way(m, peer);
+    const Ticket t = place(data, size, sends, order != nullptr, to);
     Post& p = posts_[static_cast<std::size_t>(t)];
     p.peer = peer;
     if (order) forget_what_is_over();
@@ -116,7 +124,7 @@ class GroupLink : public Transport {
     tensors_.assign(1, p.tensor);
     Work work;
     try {
-      work = sends ? group(m).send(tensors_, peer, m.edge) : group(m).recv(tensors_, peer, m.edge);
+      work = sends ? to.group->send(tensors_, to.peer, m.edge) : to.group->recv(tensors_, to.peer, m.edge);
     } catch (const std::exception& e) {
       expect_no_abort();
       throw Error(blame(peer, e.what()));
@@ -127,10 +135,11 @@ class GroupLink : public Transport {
   }
 
   /// A free post, if possible one that had this buffer before: its tensor is there.
-  Ticket place(std::byte* data, std::size_t size, bool sends, bool on_device) {
+  Ticket place(std::byte* data, std::size_t size, bool sends, bool on_device, const Way& way) {
     auto found = std::find_if(free_.begin(), free_.end(), [&](Ticket t) {
       const Post& p = posts_[static_cast<std::size_t>(t)];
-      return p.data == data && p.size == size && p.sends == sends && p.on_device == on_device;
+      return p.data == data && p.size == size && p.sends == sends && p.on_device == on_device &&
+             p.way.group == way.group;
     });
     if (found == free_.end()) {
       constexpr std::size_t most = 256;
@@ -141,7 +150,7 @@ class GroupLink : public Transport {
       }
       found = free_.end() - 1;
       Post& p = posts_[static_cast<std::size_t>(*found)];
-      p.data = data, p.size = size, p.sends = sends, p.on_device = on_device;
+      p.data = data, p.size = size, p.sends = sends, p.on_device = on_device, p.way = way;
       p.tensor = tensor(p);
     }
     const Ticket t = *found;

@@ -16,7 +16,8 @@ namespace pcomp {
 struct Launch {
   std::string by;  ///< torchrun, mpirun, srun
   int rank = 0, size = 1;
-  int local_size = 0;  ///< processes on this machine; 0: not known
+  int local_size = 0;   ///< processes on this machine; 0: not known
+  int local_rank = -1;  ///< which of them this one is; -1: not known
   std::string host = "127.0.0.1";
   int port = 29500;
   int attempt = 0;           ///< how often the launcher has started all ranks anew
@@ -25,13 +26,14 @@ struct Launch {
   /// Reads the environment; nothing where there is one process alone.
   static std::optional<Launch> from_env() {
     struct Names {
-      const char *by, *rank, *size, *local;
+      const char *by, *rank, *size, *local, *local_rank;
     };
     constexpr Names known[] = {
-        {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"},
-        {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"},
-        {"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"},
-        {"srun", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"}};
+        {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK"},
+        {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE",
+         "OMPI_COMM_WORLD_LOCAL_RANK"},
+        {"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"},
+        {"srun", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_LOCALID"}};
     for (const Names& names : known) {
       if (!std::getenv(names.size)) continue;
       Launch l;
@@ -44,6 +46,7 @@ struct Launch {
                     ", which says which one this is, is not set");
       l.rank = number(names.rank, 0, l.size - 1);
       if (std::getenv(names.local)) l.local_size = number(names.local, 1, 1 << 20);
+      if (std::getenv(names.local_rank)) l.local_rank = number(names.local_rank, 0, l.size - 1);
       if (std::getenv("MASTER_PORT")) l.port = number("MASTER_PORT", 1, 65535);
       if (const char* host = std::getenv("MASTER_ADDR"))
         l.host = host;
@@ -61,6 +64,8 @@ struct Launch {
     return std::nullopt;
   }
 
+  /// Which of a machine's `devices` this process takes.
+  int device(int devices) const { return (local_rank < 0 ? rank : local_rank) % devices; }
   /// "127.0.0.1:29500".
   std::string where() const { return host + ":" + std::to_string(port); }
 

@@ -1,5 +1,8 @@
 #pragma once
 #if defined(USE_C10D_NCCL)
+#if !defined(USE_C10D_GLOO)
+#error "pcomp: NCCL carries what crosses boundaries, the rest needs Gloo's headers too (Debian: libgloo-dev)"
+#endif
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/cuda/CUDAFunctions.h>
@@ -9,60 +12,113 @@
 #include <thread>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
-#include "group_link.hpp"
+#include "gloo.hpp"
 
 namespace pcomp {
 
-/// The link between processes with a GPU each: LibTorch's NCCL.
+/// The link between processes with a GPU each: LibTorch's NCCL for what crosses boundaries, Gloo for the rest.
 ///
-/// Law: as `Transport`. A communicator for each boundary and direction: of one communicator's messages between two
-///   ranks only the first in line moves, and receives are posted early.
+/// Law: as `Transport`. A communicator for each boundary and direction: of one communicator's messages only the first
+///   in line moves, and receives are posted early. All are made at once, by every rank in the order of the boundaries:
+///   whoever makes one waits for the other end, so that two ends which begin with different ones would wait for ever.
 /// Bytes: those in device memory travel on NCCL's own streams, behind and before the caller's, while that computes on;
 ///   those in host memory go through a device buffer, and the host waits.
-/// Errors: as `GroupLink`; rank r uses the current device, or device r mod the number of devices.
+/// Errors: `Error` where a rank has no GPU of its own, or the other end of a boundary does not come within the time
+///   limit; then as `GroupLink`.
 /// Source: NCCL, and ProcessGroupNCCL of LibTorch.
 /// Example: docs/several-machines.md
-class Nccl final : public GroupLink {
+class Nccl final : public Gloo {
  public:
-  Nccl(detail::Board& board, const std::string& name, std::chrono::milliseconds timeout)
-      : GroupLink(board, name, timeout), launch_(board.launch()), prefix_(board.prefix() + name) {
+  /// `rank_of`: of each stage. This rank's GPU is the one that `Launch::device` says.
+  Nccl(detail::Board& board, const std::string& name, const std::string& interface,
+       std::chrono::milliseconds timeout, const std::vector<int>& rank_of)
+      : Gloo(board, name, interface, timeout), rank_(board.launch().rank) {
+    const Launch& launch = board.launch();
     const int devices = c10::cuda::device_count();
-    if (devices == 0)
-      throw Error("pcomp: rank " + std::to_string(launch_.rank) +
-                  " has no GPU, which NCCL needs: choose Gloo");
-    device_ = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(launch_.rank % devices));
-    store_ = board.connect(timeout);
+    if (devices < std::max(1, launch.local_size))
+      throw Error("pcomp: rank " + std::to_string(rank_) + " is one of " +
+                  std::to_string(std::max(1, launch.local_size)) + " on a machine with " +
+                  std::to_string(devices) +
+                  " GPUs, and NCCL wants one for each: start fewer, or choose Gloo");
+    device_ = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(launch.device(devices)));
+    const detail::Store store = board.connect(timeout);
+    for (int edge = 0; edge + 1 < static_cast<int>(rank_of.size()); ++edge) {
+      const int from = rank_of[static_cast<std::size_t>(edge)];
+      const int to = rank_of[static_cast<std::size_t>(edge) + 1];
+      if (from == to || (rank_ != from && rank_ != to)) continue;
+      for (const bool gradient : {false, true})
+        groups_[{edge, gradient}] =
+            meet(board.prefix() + name + "/nccl" + std::to_string(edge) + (gradient ? "g" : "a"), store,
+                 rank_ == from ? to : from);
+    }
   }
-  ~Nccl() override { close(); }
+  /// In the same order on every rank, as its beginning.
+  ~Nccl() override {
+    const bool whole = !is_over();
+    close();
+    for (auto& entry : groups_) try {
+        whole ? entry.second->shutdown() : entry.second->abort();
+      } catch (const std::exception&) {
+      }
+  }
   bool moves_device_memory() const override { return true; }
 
  private:
   using Group = c10::intrusive_ptr<c10d::ProcessGroupNCCL>;
 
-  c10d::Backend& group(const Message& m) override {
-    const int index = 2 * m.edge + (m.gradient ? 1 : 0);
-    Group& g = groups_[index];
-    if (!g) {
-      const c10::cuda::CUDAGuard guard(device_);
-      auto options = c10d::ProcessGroupNCCL::Options::create();
-      options->timeout =
-          timeout() + std::chrono::minutes(1);  // at its own limit it ends the process: ours comes first
-      g = c10::make_intrusive<c10d::ProcessGroupNCCL>(
-          c10::make_intrusive<c10d::PrefixStore>(prefix_ + "/nccl" + std::to_string(index), store_),
-          launch_.rank, launch_.size, options);
+  /// The communicator of two ranks, of which the lesser one is its number 0.
+  Group meet(const std::string& prefix, const detail::Store& store, int peer) {
+    const auto made = std::make_shared<Group>();
+    std::string why = "it has not come";
+    try {
+      if (!courier_.run(
+              [=, limit = timeout(), device = device_, mine = rank_ < peer ? 0 : 1] {
+                const c10::cuda::CUDAGuard guard(device);
+                auto options = c10d::ProcessGroupNCCL::Options::create();
+                // At its own limit it ends the process: ours comes first.
+                options->timeout = limit + std::chrono::minutes(1);
+                auto group = c10::make_intrusive<c10d::ProcessGroupNCCL>(
+                    c10::make_intrusive<c10d::PrefixStore>(prefix, store), mine, 2, options);
+                group->eagerConnectSingleDevice(device);
+                *made = group;
+              },
+              timeout() + std::chrono::milliseconds(500), [this] { return is_over(); }))
+        expect_no_abort();
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception& e) {
+      why = detail::Board::first_line(e.what());
     }
-    return *g;
+    if (!*made)
+      throw Error("pcomp: rank " + std::to_string(rank_) + " cannot connect its GPU " +
+                  std::to_string(device_.index()) + " to rank " + std::to_string(peer) +
+                  "'s over NCCL within " + std::to_string(timeout().count()) + " ms: " + why);
+    return *made;
+  }
+
+  /// What no boundary carries, the results, is the host's.
+  Way way(const Message& m, int peer) override {
+    const auto found = groups_.find({m.edge, m.gradient});
+    if (found == groups_.end()) return Gloo::way(m, peer);
+    return {found->second.get(), rank_ < peer ? 1 : 0, true};
   }
   at::Tensor tensor(const Post& p) override {
+    if (!p.way.of_device) return Gloo::tensor(p);
     const auto size = static_cast<std::int64_t>(p.size);
-    if (p.on_device) return at::from_blob(p.data, {size}, at::TensorOptions(at::kByte).device(at::kCUDA));
-    return at::empty({size}, at::TensorOptions(at::kByte).device(device_));
+    if (!p.on_device || !size) return at::empty({size}, at::TensorOptions(at::kByte).device(device_));
+    const at::Tensor t = at::from_blob(p.data, {size}, at::TensorOptions(at::kByte).device(at::kCUDA));
+    if (t.device() != device_)
+      throw Error("pcomp: a stage of rank " + std::to_string(rank_) + " is on GPU " +
+                  std::to_string(t.device().index()) + ", but the rank's own is " +
+                  std::to_string(device_.index()) + ": move it to at::kCUDA without a number");
+    return t;
   }
   void before_send(const Post& p) override {
-    if (!p.on_device) p.tensor.copy_(host(p));
+    if (p.way.of_device && !p.on_device) p.tensor.copy_(Gloo::tensor(p));
   }
   /// Its wait only orders streams, which is all for device memory; for the host's the caller wants the bytes.
   bool finish(Post& p) override {
+    if (!p.way.of_device) return Gloo::finish(p);
     if (p.on_device) return p.work->wait();
     const auto end = std::chrono::steady_clock::now() + timeout();
     while (!p.work->isCompleted()) {
@@ -71,18 +127,13 @@ class Nccl final : public GroupLink {
       std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
     if (const auto error = p.work->exception()) std::rethrow_exception(error);
-    if (!p.sends) host(p).copy_(p.tensor);
+    if (!p.sends) Gloo::tensor(p).copy_(p.tensor);
     return true;
   }
-  static at::Tensor host(const Post& p) {
-    return at::from_blob(p.data, {static_cast<std::int64_t>(p.size)}, at::kByte);
-  }
 
-  Launch launch_;
-  std::string prefix_;
+  int rank_;
   at::Device device_{at::kCUDA};
-  detail::Store store_;
-  std::map<int, Group> groups_;
+  std::map<std::pair<int, bool>, Group> groups_;
 };
 
 }  // namespace pcomp

@@ -34,7 +34,7 @@ class World {
   static World from_env() {
     World world;
     world.launch_ = Launch::from_env();
-#if !defined(USE_C10D_GLOO) && !defined(USE_C10D_NCCL)
+#if !defined(USE_C10D_GLOO)
     if (world.launch_)
       throw Error("pcomp: " + world.launch_->by + " started " + std::to_string(world.launch_->size) +
                   " processes, but this build has no transport between processes: install Gloo's headers "
@@ -58,11 +58,7 @@ class World {
   /// What this rank listens on: the name of an interface or an address of this machine. Empty: the address from
   /// which MASTER_ADDR is reached. Never all interfaces.
   std::string interface = from_environment("PCOMP_INTERFACE", "GLOO_SOCKET_IFNAME");
-#if !defined(USE_C10D_GLOO) && defined(USE_C10D_NCCL)
-  LinkKind link = LinkKind::Nccl;
-#else
   LinkKind link = LinkKind::Gloo;
-#endif
 
   /// For the pipelines that are built on this world.
   detail::Meeting& meeting() const { return *meeting_; }

@@ -1,0 +1,114 @@
+// When the executor posts its receives: a link is asked for what the other side can have, and not for more.
+#include <deque>
+#include <map>
+#include <optional>
+#include <pcomp/core.hpp>
+#include <pcomp/pipeline/engine.hpp>
+#include <pcomp/schedule/one_f_one_b.hpp>
+#include <pcomp/schedule/zero_bubble.hpp>
+#include <set>
+
+#include "../kernels/kernels.hpp"
+#include "catch.hpp"
+#include "net.hpp"
+
+using namespace pcomp;
+
+namespace {
+
+/// Threads' links that write down every post of every rank.
+class Watched final : public Links {
+ public:
+  struct Post {
+    bool sends;
+    Message message;
+  };
+  Watched(int ranks, const std::vector<int>& rank_of, std::chrono::milliseconds timeout)
+      : threads_(ranks, static_cast<int>(rank_of.size()) - 1, timeout) {
+    for (int r = 0; r < ranks; ++r) ends_.emplace_back(threads_.link(r), posts_[r]);
+  }
+  const std::vector<int>& here() const override { return threads_.here(); }
+  const std::vector<int>& elsewhere() const override { return threads_.elsewhere(); }
+  Transport& link(int rank) override { return ends_.at(static_cast<std::size_t>(rank)); }
+  void begin() override {
+    threads_.begin();
+    for (auto& [rank, posts] : posts_) posts.clear();
+  }
+  std::vector<std::string> exchange(const std::string& about, const std::string& text) override {
+    return threads_.exchange(about, text);
+  }
+  const std::map<int, std::vector<Post>>& posts() const { return posts_; }
+
+ private:
+  class End final : public Transport {
+   public:
+    End(Transport& to, std::vector<Post>& posts) : to_(&to), posts_(&posts) {}
+    void wait(Ticket t) override { to_->wait(t); }
+    void abort(const std::string& reason) noexcept override { to_->abort(reason); }
+    std::string aborted() const override { return to_->aborted(); }
+
+   private:
+    Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes, StreamOrder* o) override {
+      posts_->push_back({true, m});
+      return to_->send(to, m, bytes, o);
+    }
+    Ticket post_receive(int from, const Message& m, std::span<std::byte> bytes, StreamOrder* o) override {
+      posts_->push_back({false, m});
+      return to_->receive(from, m, bytes, o);
+    }
+    Transport* to_;
+    std::vector<Post>* posts_;
+  };
+
+  Threads threads_;
+  std::map<int, std::vector<Post>> posts_;
+  std::deque<End> ends_;
+};
+
+/// What must have been sent by this rank before the bytes of `m` can exist: of all that they come from, the last.
+std::optional<Message> needs(const Message& m, int rank, const std::vector<int>& rank_of) {
+  const int stages = static_cast<int>(rank_of.size());
+  const auto own = [&](int stage) { return rank_of[static_cast<std::size_t>(stage)] == rank; };
+  for (int s = m.edge + 1; m.gradient && s < stages; ++s)
+    if (own(s)) return Message{s - 1, m.micro, true};
+  for (int s = m.edge; s >= 0; --s)
+    if (own(s)) return Message{s, m.micro, false};
+  return std::nullopt;
+}
+
+}  // namespace
+
+TEST_CASE("a receive is posted once nothing that this rank still has to send is missing for it") {
+  const std::vector<const BoundaryOps*> wires(4, &boundary_ops(Quant<8>));
+  const auto tables = {make_schedule(OneFOneB{}, 5, 5), make_schedule(ZeroBubble{}, 5, 6),
+                       make_schedule(OneFOneB{}, 5, 5, RankMap{0, 1, 2, 3, 0}),
+                       make_schedule(ZeroBubble{}, 5, 6, RankMap{0, 1, 1, 0, 2})};
+  for (const ScheduleTable& table : tables) {
+    INFO(table.policy << ' ' << table.ranks << " ranks");
+    Watched* watched = nullptr;
+    Engine engine(net::one_thread_each(), net::stages(), wires, table,
+                  [&](const World& world, int ranks, const std::vector<int>& rank_of) {
+                    auto links = std::make_unique<Watched>(ranks, rank_of, world.timeout);
+                    watched = links.get();
+                    return links;
+                  });
+    engine.step(torch::randn({12, 3, 9, 7}), torch::randint(10, {12}), cross_entropy);
+    std::size_t ahead = 0;
+    for (const auto& [rank, posts] : watched->posts()) {
+      std::set<std::tuple<int, int, bool>> sent, asked;
+      for (const auto& [sends, m] : posts) {
+        INFO("rank " << rank << (sends ? " sends " : " receives ") << to_string(m));
+        if (sends) {
+          sent.insert({m.edge, m.micro, m.gradient});
+          // Of what comes to the same stage in the same direction, the next one is asked for already.
+          ahead += asked.count({m.gradient ? m.edge + 1 : m.edge - 1, m.micro + 1, m.gradient});
+          continue;
+        }
+        asked.insert({m.edge, m.micro, m.gradient});
+        if (const auto first = needs(m, rank, table.rank_map()))
+          CHECK(sent.count({first->edge, first->micro, first->gradient}) == 1);
+      }
+    }
+    CHECK(ahead > 0);
+  }
+}
