@@ -86,10 +86,10 @@ class Study:
     def raw(self, cut, options=""):
         return next((g for g in self.at(cut, options) if g.wire == "raw"), None)
 
-    def beside(self, g):
-        """What `g` is held against: raw with its options, less the one that means nothing to raw. Raw trains bit for bit
-        the same wherever it is cut, so a seed that did not run at this cut is taken from another."""
-        options = re.sub(r" ?--raw-epochs[ =]\d+", "", g.options).strip()
+    def beside(self, g, options=None):
+        """What `g` is held against: raw with these options, or with its own less the one that means nothing to raw. Raw
+        trains bit for bit the same wherever it is cut, so a seed that did not run at this cut is taken from another."""
+        options = re.sub(r" ?--raw-epochs[ =]\d+", "", g.options).strip() if options is None else options
         raws = sorted((r for r in self.at(None, options) if r.wire == "raw"), key=lambda r: r.cut != g.cut)
         by_seed = {}
         for row in (row for r in raws for row in r.rows):
