@@ -30,6 +30,7 @@ namespace pcomp {
 /// Bytes: `report()`.
 /// Shapes: `stages.size() == schedule.stages`, and one wire fewer. The first dimension of every tensor is the
 ///   batch; what follows it is learnt from one sample for each new input shape.
+/// Links: `join` says how the ranks reach each other, for whoever brings a link of his own.
 /// Errors: `Error` for sizes that do not fit; during a step one `Error` that names rank, stage, micro-batch and
 ///   operation, after which the next step may be tried; between processes the pipeline is then over.
 /// Source: GPipe (Huang et al., 2019); torchgpipe (Kim et al., 2020).

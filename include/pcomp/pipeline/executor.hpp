@@ -25,11 +25,17 @@ class Executor {
         ends_(wires),
         results_(static_cast<int>(rank_of_.size()) - 1, rank_of_.back() == rank) {}
 
+  /// In the order of the stages.
   void build(int stage, const StageSpec& spec) {
     Held& s = stages_[stage];
     s.module = spec.build();
     s.order = streams_.add(s.module.device);
     ends_.place(stage, s.module.device);
+    const auto here = stages_.find(stage);
+    if (here == stages_.begin()) return;
+    const auto previous = std::prev(here);
+    s.before = previous->first;
+    previous->second.behind = stage;
   }
   const StageModule& stage(int s) const { return stages_.at(s).module; }
   int rank() const { return rank_; }
@@ -103,12 +109,7 @@ class Executor {
   void begin(std::span<const Action> row, const std::vector<int>& elsewhere) {
     split_ = false;
     for (const Action& a : row) split_ = split_ || a.op == Op::BackwardWeights;
-    int before = -1;
     for (auto& [stage, s] : stages_) {
-      s.before = before;
-      s.behind = -1;
-      if (before >= 0) stages_.at(before).behind = stage;
-      before = stage;
       s.gone.assign(batch_->parts.size(), 0);
       s.gone_grad = s.gone;
       s.early = s.early_grad = {};

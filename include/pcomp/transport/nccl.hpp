@@ -23,7 +23,7 @@ namespace pcomp {
 ///   whoever makes one waits for the other end, so that two ends which begin with different ones would wait for ever.
 /// Bytes: those in device memory travel on NCCL's own streams, behind and before the caller's, while that computes on;
 ///   those in host memory go through a device buffer, and the host waits.
-/// Errors: `Error` where a rank has no GPU of its own, or the other end of a boundary does not come within the time
+/// Errors: `Error` where a rank has no GPU or shares one, or the other end of a boundary does not come within the time
 ///   limit; then as `GroupLink`.
 /// Source: NCCL, and ProcessGroupNCCL of LibTorch.
 /// Example: docs/several-machines.md
@@ -35,11 +35,8 @@ class Nccl final : public Gloo {
       : Gloo(board, name, interface, timeout), rank_(board.launch().rank) {
     const Launch& launch = board.launch();
     const int devices = c10::cuda::device_count();
-    if (devices < std::max(1, launch.local_size))
-      throw Error("pcomp: rank " + std::to_string(rank_) + " is one of " +
-                  std::to_string(std::max(1, launch.local_size)) + " on a machine with " +
-                  std::to_string(devices) +
-                  " GPUs, and NCCL wants one for each: start fewer, or choose Gloo");
+    if (devices == 0)
+      throw Error("pcomp: rank " + std::to_string(rank_) + " has no GPU, which NCCL needs: choose Gloo");
     device_ = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(launch.device(devices)));
     const detail::Store store = board.connect(timeout);
     for (int edge = 0; edge + 1 < static_cast<int>(rank_of.size()); ++edge) {
@@ -92,7 +89,8 @@ class Nccl final : public Gloo {
     if (!*made)
       throw Error("pcomp: rank " + std::to_string(rank_) + " cannot connect its GPU " +
                   std::to_string(device_.index()) + " to rank " + std::to_string(peer) +
-                  "'s over NCCL within " + std::to_string(timeout().count()) + " ms: " + why);
+                  "'s over NCCL within " + std::to_string(timeout().count()) + " ms: " + why +
+                  "; each rank needs a GPU of its own");
     return *made;
   }
 
