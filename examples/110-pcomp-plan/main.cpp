@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <numeric>
 #include <pcomp/core/keep_memory.hpp>
 #include <pcomp/pipeline/engine.hpp>
 #include <pcomp/pipeline/loss.hpp>
@@ -185,7 +186,11 @@ int plan_for(Settings s) {
       std::fflush(stdout);
     }
     std::unique_ptr<pcomp::Links> links;
-    if (world.processes()) links = pcomp::connect(world, ranks, 1);
+    if (world.processes()) {
+      std::vector<int> a_stage_each(static_cast<std::size_t>(ranks));
+      std::iota(a_stage_each.begin(), a_stage_each.end(), 0);
+      links = pcomp::connect(world, ranks, a_stage_each);
+    }
     if (links && s.rate.empty() && ranks == 2) choices.link = plan::measure_link(*links, world.rank());
     plan::Machine own;
     if (!links) {
