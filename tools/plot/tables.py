@@ -60,6 +60,12 @@ def others(study):
     return grid(HEAD, rows) if rows else "No run is finished: `./dev study ablations`."
 
 
+def board(study):
+    """Two stages and one boundary, near the images."""
+    rows = [cells(study, g) for g in sorted(study.at("board"), key=lambda g: (g.options, g.bytes))]
+    return grid(HEAD, rows) if rows else "No run is finished: `./dev study board`."
+
+
 def cuts(study):
     rows = []
     for g in sorted(study.at(None, ""), key=lambda g: (list(order).index(g.cut) if g.cut in order else 9, g.bytes)):
@@ -74,15 +80,15 @@ def cuts(study):
     return picture + grid(head, rows) if rows else "No two cuts have finished runs of one wire: `./dev study cuts`."
 
 
-order = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "two": ""}
+order = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "board": "", "two": ""}
 
 
-def advice(study):
+def advice(study, cut="edge"):
     """For each share of raw the most accurate wire that needs no more than about that."""
     rows = []
     # Neither more training nor a pipeline without overlap is a way to save bytes; options are part of what is advised, so
     # what they cost counts too.
-    candidates = [g for g in study.at("edge") if g.to(study.beside(g, "")) and not re.search("--epochs|--micro-batches", g.options)]
+    candidates = [g for g in study.at(cut) if g.to(study.beside(g, "")) and not re.search("--epochs|--micro-batches", g.options)]
     for target in TARGETS:
         if fit := [g for g in candidates if g.times >= 0.95 * target]:
             best = max(fit, key=lambda g: g.mean)
@@ -132,7 +138,8 @@ def provenance(study):
     return grid(["", ""], rows)
 
 
-TABLES = {"families": families, "others": others, "cuts": cuts, "advice": advice, "ladder": ladder, "published": published,
+TABLES = {"families": families, "others": others, "board": board, "cuts": cuts, "advice": advice,
+          "advice-board": lambda study: advice(study, "board"), "ladder": ladder, "published": published,
           "provenance": provenance}
 PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.S)
 

@@ -170,15 +170,16 @@ TEST_CASE("The network's table has MobileNetV2's stages") {
   CHECK(units[18].out == 1280);
   CHECK(to_string(activation(units, find_cut("edge"), 0, 64)) == "64x16x32x32");
   CHECK(to_string(activation(units, find_cut("edge"), 3, 64)) == "64x320x4x4");
+  CHECK(to_string(activation(units, find_cut("board"), 0, 64)) == "64x16x32x32");
   CHECK(to_string(activation(units, find_cut("cloud"), 0, 64)) == "64x32x32x32");
   CHECK(to_string(activation(units, find_cut("cloud"), 3, 64)) == "64x1280x4x4");
   CHECK(mobilenetv2(0.25)[1].out == 8);
   CHECK(error_of([] { find_cut("middle"); }) ==
-        "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, two and whole are known");
+        "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, board, two and whole are known");
 }
 
 TEST_CASE("Wires are found by name, and a mistyped one suggests the right one") {
-  CHECK(wires().size() == 39);
+  CHECK(wires().size() == 42);
   CHECK(find_wire("thin").ops->name.view() == "Downsample<2> | TopK<1/10> | Quant<8>");
   contains(error_of([] { find_wire("topk1-quant8"); }), "did you mean 'topk10-quant8'?");
 }
