@@ -83,12 +83,12 @@ def cuts(study):
 order = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "board": "", "two": ""}
 
 
-def advice(study, cut="edge"):
+def advice(study):
     """For each share of raw the most accurate wire that needs no more than about that."""
     rows = []
     # Neither more training nor a pipeline without overlap is a way to save bytes; options are part of what is advised, so
     # what they cost counts too.
-    candidates = [g for g in study.at(cut) if g.to(study.beside(g, "")) and not re.search("--epochs|--micro-batches", g.options)]
+    candidates = [g for g in study.at("edge") if g.to(study.beside(g, "")) and not re.search("--epochs|--micro-batches", g.options)]
     for target in TARGETS:
         if fit := [g for g in candidates if g.times >= 0.95 * target]:
             best = max(fit, key=lambda g: g.mean)
@@ -139,8 +139,7 @@ def provenance(study):
 
 
 TABLES = {"families": families, "others": others, "board": board, "cuts": cuts, "advice": advice,
-          "advice-board": lambda study: advice(study, "board"), "ladder": ladder, "published": published,
-          "provenance": provenance}
+          "ladder": ladder, "published": published, "provenance": provenance}
 PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.S)
 
 
