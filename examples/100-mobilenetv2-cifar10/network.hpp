@@ -12,13 +12,13 @@ inline constexpr int classes = 10;
 
 /// One row of the network; the stem has its activation, the last row pools and classifies.
 struct Unit {
-  enum Kind { Stem, Block, LastConv, Classifier } kind;
+  enum Kind { Stem, Block, LastConv, LastNorm, Classifier } kind;
   int in, out;  ///< channels
   int expansion, stride;
   int size;  ///< height and width of what it returns; 0 for the classes' scores
 };
 
-/// Rows 0: conv1, bn1; 1 to 17: blocks 0 to 16; 18: conv2; 19: bn2, pooling, linear.
+/// Rows 0: conv1, bn1; 1 to 17: blocks 0 to 16; 18: conv2; 19: bn2; 20: pooling, linear.
 ///
 /// Shapes: the CIFAR variant, with stride 1 in the stem and in the first two groups of blocks. Width multiplies
 ///   channels, rounded to a multiple of 8; the last convolution's 1280 only grow.
@@ -45,6 +45,7 @@ inline std::vector<Unit> mobilenetv2(double width) {
     }
   const int last = channels(1280 * (width > 1 ? width : 1));
   units.push_back({Unit::LastConv, in, last, 1, 1, size});
+  units.push_back({Unit::LastNorm, last, last, 1, 1, size});
   units.push_back({Unit::Classifier, last, classes, 1, 1, 0});
   return units;
 }
@@ -57,7 +58,7 @@ struct Cut {
   std::vector<int> compressed;  ///< boundaries; the others are raw
 
   int stages() const { return static_cast<int>(first.size()); }
-  int end(int stage) const { return stage + 1 < stages() ? first[static_cast<std::size_t>(stage) + 1] : 20; }
+  int end(int stage) const { return stage + 1 < stages() ? first[static_cast<std::size_t>(stage) + 1] : 21; }
 };
 
 inline const std::vector<Cut>& cuts() {
@@ -80,6 +81,11 @@ inline const std::vector<Cut>& cuts() {
       {"cloud-edge",
        "conv1, bn1 | 0-6 | 7-13 | 14-16 | conv2, bn2, linear",
        {0, 1, 8, 15, 18},
+       {0, 1, 2, 3, 0},
+       {0, 3}},
+      {"head",
+       "conv1, bn1 | 0-6 | 7-13 | 14-16, conv2, bn2 | pooling, linear",
+       {0, 1, 8, 15, 20},
        {0, 1, 2, 3, 0},
        {0, 3}},
       {"board", "conv1, bn1, block 0 | 1-16, conv2, bn2, linear", {0, 2}, {0, 1}, {0}},

@@ -80,7 +80,7 @@ def cuts(study):
     return picture + grid(head, rows) if rows else "No two cuts have finished runs of one wire: `./dev study cuts`."
 
 
-order = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "board": "", "two": ""}
+order = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "head": "", "board": "", "two": ""}
 
 
 def advice(study):

@@ -165,7 +165,7 @@ TEST_CASE("Augmentation shifts by up to 4 into black and mirrors half of the ima
 
 TEST_CASE("The network's table has MobileNetV2's stages") {
   const auto units = mobilenetv2(1);
-  REQUIRE(units.size() == 20);
+  REQUIRE(units.size() == 21);
   CHECK(units[18].in == 320);
   CHECK(units[18].out == 1280);
   CHECK(to_string(activation(units, find_cut("edge"), 0, 64)) == "64x16x32x32");
@@ -173,13 +173,14 @@ TEST_CASE("The network's table has MobileNetV2's stages") {
   CHECK(to_string(activation(units, find_cut("board"), 0, 64)) == "64x16x32x32");
   CHECK(to_string(activation(units, find_cut("cloud"), 0, 64)) == "64x32x32x32");
   CHECK(to_string(activation(units, find_cut("cloud"), 3, 64)) == "64x1280x4x4");
+  CHECK(to_string(activation(units, find_cut("head"), 3, 64)) == "64x1280x4x4");
   CHECK(mobilenetv2(0.25)[1].out == 8);
   CHECK(error_of([] { find_cut("middle"); }) ==
-        "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, board, two and whole are known");
+        "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, head, board, two and whole are known");
 }
 
 TEST_CASE("Wires are found by name, and a mistyped one suggests the right one") {
-  CHECK(wires().size() == 42);
+  CHECK(wires().size() == 44);
   CHECK(find_wire("thin").ops->name.view() == "Downsample<2> | TopK<1/10> | Quant<8>");
   contains(error_of([] { find_wire("topk1-quant8"); }), "did you mean 'topk10-quant8'?");
 }

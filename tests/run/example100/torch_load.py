@@ -32,7 +32,7 @@ with tempfile.TemporaryDirectory() as base:
                 state |= {key: value for key, value in loaded.items() if "/" not in key}
                 momentum = {key: value for key, value in loaded.items() if key.startswith("optimizer/momentum/")}
                 assert momentum and all(v.shape == loaded[k.split("/")[-1]].shape for k, v in momentum.items())
-    assert state["0.conv1.weight"].shape == (8, 3, 3, 3) and state["19.linear.bias"].shape == (10,), state.keys()
+    assert state["0.conv1.weight"].shape == (8, 3, 3, 3) and state["20.linear.bias"].shape == (10,), state.keys()
     assert state["0.bn1.num_batches_tracked"] == 4 and len(state) > 300, len(state)
     assert all(torch.isfinite(v).all() for v in state.values())
 print(f"torch.load read {len(state)} tensors of the network")
