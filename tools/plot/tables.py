@@ -60,10 +60,11 @@ def others(study):
     return grid(HEAD, rows) if rows else "No run is finished: `./dev study ablations`."
 
 
-def board(study):
-    """Two stages and one boundary, near the images."""
-    rows = [cells(study, g) for g in sorted(study.at("board"), key=lambda g: (g.options, g.bytes))]
-    return grid(HEAD, rows) if rows else "No run is finished: `./dev study board`."
+def at_cut(cut):
+    def table(study):
+        rows = [cells(study, g) for g in sorted(study.at(cut), key=lambda g: (g.options, g.bytes))]
+        return grid(HEAD, rows) if rows else f"No run is finished: `./dev study {cut}`."
+    return table
 
 
 def cuts(study):
@@ -138,7 +139,7 @@ def provenance(study):
     return grid(["", ""], rows)
 
 
-TABLES = {"families": families, "others": others, "board": board, "cuts": cuts, "advice": advice,
+TABLES = {"families": families, "others": others, "board": at_cut("board"), "head": at_cut("head"), "cuts": cuts, "advice": advice,
           "ladder": ladder, "published": published, "provenance": provenance}
 PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.S)
 

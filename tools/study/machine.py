@@ -1,4 +1,5 @@
 """What this machine is and bears."""
+import functools
 import os
 import pathlib
 import subprocess
@@ -29,6 +30,23 @@ def hardware():
     return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
+def on_gpu(job):
+    return "cuda" in job.options
+
+
+@functools.cache
+def graphics():
+    try:
+        told = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True).stdout
+    except OSError:
+        told = ""
+    return told.splitlines()[0].strip() if told.strip() else "a GPU without a name"
+
+
+def hardware_of(job):
+    return f"{graphics()}; {hardware()}" if on_gpu(job) else hardware()
+
+
 def this_machine():
     """Its processor, and how many runs at once keep that busy."""
     return hardware(), max(1, len(os.sched_getaffinity(0)) // BUSY)
@@ -42,6 +60,8 @@ def available_mb():
 
 
 def at_once(jobs, done):
-    """How many runs the cores and the memory bear."""
+    """How many runs the cores and the memory bear, or the GPU."""
     most = max((done.peak_mb(recipe) or PEAK_MB.get(recipe, 1100)) for recipe in {job.recipe for job in jobs})
+    if any(map(on_gpu, jobs)):
+        return 1  # they would share one GPU
     return max(1, min(this_machine()[1], int(0.9 * available_mb() / most)))

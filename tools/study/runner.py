@@ -16,7 +16,7 @@ class Runner:
         self.signals = 0
         self.machine = machine.this_machine()
         self.screen = Screen(max(len(run.name) for run in runs))
-        self.about = {"commit": machine.commit(), "hardware": self.machine[0], "at_once": args.jobs}
+        self.about = {"commit": machine.commit(), "at_once": args.jobs}
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(s) != signal.SIG_IGN:  # nohup and '&' mean it
                 signal.signal(s, self.on_signal)
@@ -54,7 +54,8 @@ class Runner:
                 self.collect(run, "was finished")
             else:
                 way = run.way()
-                run.start(self.args.program, self.args.threads, self.args.data, self.about)
+                run.start(self.args.program, self.args.threads, self.args.data,
+                          self.about | {"hardware": machine.hardware_of(run.job)})
                 self.running.append(run)
                 if not self.screen.live:
                     self.screen.say(run.name, way)
