@@ -63,6 +63,10 @@ pcomp::World world_of(const Settings& s) {
   pcomp::World world = pcomp::World::from_env();
   world.timeout = std::chrono::seconds(s.timeout);
   world.threads_per_rank = s.threads;
+  if (s.link == "nccl" && !world.processes())
+    throw pcomp::Error(
+        "--link nccl: the ranks are threads of this one process, which need no link: start the ranks "
+        "with torchrun, or leave --link out");
   world.link = s.link == "nccl" ? pcomp::LinkKind::Nccl : pcomp::LinkKind::Gloo;
   return world;
 }

@@ -167,6 +167,9 @@ for line, reason in (("topk10quant8 edge smoke 1", "did you mean 'topk10-quant8'
     said = study("whole", str(bad), code=2)
     expect(reason in said and "Traceback" not in said, f"{line}: '{reason}' was not said, but\n{said}")
 
+said = study("whole", "famlies", "--only-parse", code=2)  # what ./dev asks before it builds
+expect("there is no list 'famlies'" in said, said)
+
 # A run that was started by hand, with a program that wrote no run.json.
 by_hand = base / "by-hand"
 shutil.copytree(base / "whole" / "runs" / NAMES[1], by_hand)

@@ -94,6 +94,7 @@ def options():
     parser.add_argument("--out", default="runs/study", metavar="DIR", help="the runs' folders [runs/study]")
     parser.add_argument("--results", default="docs/study/results", metavar="DIR", help="the CSVs; what they hold is not run "
                         "again, so name an empty folder to repeat it all [docs/study/results]")
+    parser.add_argument("--only-parse", action="store_true", help=argparse.SUPPRESS)  # for ./dev, before it builds
     parser.add_argument("--commit", default="unknown", help="with --import: what the runs' program was built from (--threads and "
                         "--jobs: as they were)")
     return parser
@@ -106,6 +107,9 @@ def main():
     for name in ("jobs", "threads"):
         if (value := getattr(args, name)) is not None and value < 1:
             stop(f"--{name} {value}: expected at least 1", 2)
+    if args.only_parse:
+        lists.read_all(args.lists or ["families"])
+        return 0
     build = pathlib.Path(os.environ.get("PCOMP_BUILD", ROOT / "build/release"))
     args.program = str(build / "examples/100-mobilenetv2-cifar10/mobilenetv2-cifar10")
     program, done = lists.Program(args.program), results.Results(args.results)

@@ -10,6 +10,7 @@
 #include "../torch/catch.hpp"
 #include "feed.hpp"
 #include "loss_sum.hpp"
+#include "train.hpp"
 
 using namespace cifar;
 
@@ -77,4 +78,10 @@ TEST_CASE("--device cuda says what is missing, the program's CUDA or the machine
     CHECK(find_device("cuda").is_cuda());
   else
     CHECK_THROWS_WITH(find_device("cuda"), Catch::Contains("--device cuda: this program "));
+}
+
+TEST_CASE("--link nccl is refused where the ranks are threads") {
+  Settings s;
+  s.link = "nccl";
+  CHECK_THROWS_WITH(train(s), Catch::Contains("--link nccl: the ranks are threads of this one process"));
 }
