@@ -9,6 +9,7 @@
 namespace cifar {
 
 inline constexpr int classes = 10;
+inline constexpr int rows = 21;  ///< of the table
 
 /// One row of the network; the stem has its activation, the last row pools and classifies.
 struct Unit {
@@ -58,7 +59,9 @@ struct Cut {
   std::vector<int> compressed;  ///< boundaries; the others are raw
 
   int stages() const { return static_cast<int>(first.size()); }
-  int end(int stage) const { return stage + 1 < stages() ? first[static_cast<std::size_t>(stage) + 1] : 21; }
+  int end(int stage) const {
+    return stage + 1 < stages() ? first[static_cast<std::size_t>(stage) + 1] : rows;
+  }
 };
 
 inline const std::vector<Cut>& cuts() {

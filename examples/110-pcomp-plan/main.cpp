@@ -59,11 +59,12 @@ std::string cut_text(const std::vector<int>& first) {
     return row == 0    ? std::string("conv1")
            : row <= 17 ? std::to_string(row - 1)
            : row == 18 ? "conv2"
+           : row == 19 ? "bn2"
                        : "linear";
   };
   std::string text;
   for (std::size_t s = 0; s < first.size(); ++s) {
-    const int last = s + 1 < first.size() ? first[s + 1] - 1 : 19;
+    const int last = s + 1 < first.size() ? first[s + 1] - 1 : cifar::rows - 1;
     text += (s ? " | " : "") + name(first[s]) + (last > first[s] ? "-" + name(last) : "");
   }
   return text;
@@ -178,11 +179,17 @@ int plan_for(Settings s) {
     choices.machines.assign(static_cast<std::size_t>(ranks), machine);
     s.effort.wires.clear(), s.effort.micro_batches.clear();
     for (const auto& [name, cost] : machine.wires) s.effort.wires.push_back(name);
-    for (const auto& [micros, blocks] : machine.blocks) s.effort.micro_batches.push_back(micros);
+    for (const auto& [micros, blocks] : machine.blocks) {
+      if (blocks.size() != cifar::rows)
+        throw pcomp::Error("--from " + s.from + ": " + std::to_string(blocks.size()) + " blocks with " +
+                           std::to_string(micros) + " micro-batches, but the network has " +
+                           std::to_string(cifar::rows) + " rows: measure them anew");
+      s.effort.micro_batches.push_back(micros);
+    }
   } else {
     if (prints && !s.json) {
-      std::printf("measuring %zu wires and 20 rows of MobileNetV2, width %g, batch %d, one thread a rank\n",
-                  s.effort.wires.size(), s.effort.width, s.effort.batch);
+      std::printf("measuring %zu wires and %d rows of MobileNetV2, width %g, batch %d, one thread a rank\n",
+                  s.effort.wires.size(), cifar::rows, s.effort.width, s.effort.batch);
       std::fflush(stdout);
     }
     std::unique_ptr<pcomp::Links> links;

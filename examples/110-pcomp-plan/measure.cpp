@@ -36,7 +36,7 @@ class Chain {
  public:
   explicit Chain(double width) {
     cifar::Cut each{"", "", {}, {}, {}};
-    for (int b = 0; b < 20; ++b) each.first.push_back(b);
+    for (int b = 0; b < cifar::rows; ++b) each.first.push_back(b);
     for (const pcomp::StageSpec& s : cifar::stages(width, each, 1)) blocks_.push_back(s.build());
   }
 

@@ -165,7 +165,7 @@ TEST_CASE("Augmentation shifts by up to 4 into black and mirrors half of the ima
 
 TEST_CASE("The network's table has MobileNetV2's stages") {
   const auto units = mobilenetv2(1);
-  REQUIRE(units.size() == 21);
+  REQUIRE(units.size() == rows);
   CHECK(units[18].in == 320);
   CHECK(units[18].out == 1280);
   CHECK(to_string(activation(units, find_cut("edge"), 0, 64)) == "64x16x32x32");

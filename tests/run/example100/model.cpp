@@ -1,5 +1,6 @@
 #include "model.hpp"
 
+#include <ATen/ops/allclose.h>
 #include <torch/optim/sgd.h>
 #include <unistd.h>
 
@@ -89,6 +90,27 @@ TEST_CASE("Stages return what the table says") {
       CHECK(pcomp::detail::extents_of(x) == expected);
     }
   }
+}
+
+TEST_CASE("Behind bn2 Downsample<4> is the network's own pooling; before it, it is not") {
+  const auto step = [](const char* name, const char* wire) {
+    const Cut& cut = find_cut(name);
+    const pcomp::BoundaryOps* raw = find_wire("raw").ops;
+    pcomp::Engine engine(Session::world(), stages(0.05, cut, 1), {raw, raw, raw, find_wire(wire).ops},
+                         make_schedule(pcomp::GPipe{}, 5, 2, pcomp::RankMap(cut.ranks)));
+    at::manual_seed(1);
+    const at::Tensor x = at::randn({8, 3, 32, 32}), y = at::randint(10, {8});
+    std::vector<at::Tensor> all{engine.step(x, y, pcomp::cross_entropy)};
+    for (const at::Tensor& p : engine.parameters()) all.push_back(p.grad());
+    return all;
+  };
+  const auto close = [](const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const at::Tensor& u, const at::Tensor& v) {
+      return at::allclose(u, v, 1e-3, 1e-5);
+    });
+  };
+  CHECK(close(step("head", "downsample4"), step("head", "raw")));
+  CHECK_FALSE(close(step("cloud", "downsample4"), step("cloud", "raw")));
 }
 
 TEST_CASE("A checkpoint gives back every bit, momentum included; a damaged one is refused by name") {

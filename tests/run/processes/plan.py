@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """pcomp-plan under a launcher: the ranks measure themselves in turn, two also their link; rank 0 alone tells the plan."""
 import json
+import pathlib
+import subprocess
 import sys
+import tempfile
 
 from launch import Ranks, expect
 
@@ -16,4 +19,15 @@ for size in (2, 3):
     expect(best["wire"] in ("quant8", "thin") and len(best["first_rows"]) == size, f"{size} processes: {best}")
     link = plan["link"]
     expect(link["bytes_per_second"] > 0 if size == 2 else link is None, f"{size} processes: the link is {link}")
-print("plans of 2 and 3 processes")
+
+# Measurements that are of another network are refused.
+with tempfile.TemporaryDirectory() as base:
+    file = pathlib.Path(base) / "measured"
+    subprocess.run([sys.argv[1], *OPTIONS, "--ranks", "2", "--save", str(file)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.argv[1], "--json", "--ranks", "2", "--from", str(file)], check=True, stdout=subprocess.DEVNULL)
+    rows = [line for line in file.read_text().splitlines() if not line.startswith(("block 2 20 ", "crowded 2 20 "))]
+    file.write_text("\n".join(rows) + "\n")
+    done = subprocess.run([sys.argv[1], "--ranks", "2", "--from", str(file)], capture_output=True, text=True)
+    expect(done.returncode == 1 and "20 blocks with 2 micro-batches, but the network has 21 rows" in done.stderr,
+           f"{done.returncode}\n{done.stderr}")
+print("plans of 2 and 3 processes, and from a file")
