@@ -40,10 +40,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What the boundaries carry in an epoch, counted from 1.
+/// What the boundaries carry in an epoch, counted from 1. Those without the chosen wire lose nothing.
 std::vector<const pcomp::BoundaryOps*> wires_of(const Settings& s, const Cut& cut, int epoch) {
   std::vector<const pcomp::BoundaryOps*> all(static_cast<std::size_t>(cut.stages()) - 1,
-                                             find_wire("raw").ops);
+                                             find_wire(s.amp == "off" ? "raw" : "bfloat16").ops);
   if (epoch <= s.raw_epochs) return all;
   const std::vector<NamedWire> chosen = wires_at(s.wire, cut);
   for (std::size_t i = 0; i < chosen.size(); ++i)

@@ -9,6 +9,7 @@ void for_each_wire(F&& f) {
   using namespace pcomp;
   f("raw", Raw);
   f("half", Half);
+  f("bfloat16", BFloat16);
   f("quant16", Quant<16>);
   f("quant8", Quant<8>);
   f("quant6", Quant<6>);

@@ -46,14 +46,15 @@ TEST_CASE("With --amp a pipeline computes what autocast does in a plain loop, st
   at::set_num_threads(1);
   pcomp::World world = pcomp::World::threads();
   world.threads_per_rank = 1;
-  for (const char* name : {"edge", "whole"}) {
+  // `bfloat16` sends what the stages computed as it is.
+  for (const auto& [name, wire] : {std::pair{"edge", "raw"}, {"edge", "bfloat16"}, {"whole", "raw"}}) {
     const Cut& cut = find_cut(name);
     const int micros = cut.stages() == 1 ? 1 : 4;
     Computing how;
     how.amp = true;
     pcomp::Engine engine(world, stages(0.05, cut, 7, how),
                          std::vector<const pcomp::BoundaryOps*>(static_cast<std::size_t>(cut.stages()) - 1,
-                                                                find_wire("raw").ops),
+                                                                find_wire(wire).ops),
                          make_schedule(pcomp::ZeroBubble{}, cut.stages(), micros, pcomp::RankMap(cut.ranks)));
     std::vector<pcomp::StageModule> plain;
     std::vector<at::Tensor> weights;

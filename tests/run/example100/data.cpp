@@ -175,12 +175,13 @@ TEST_CASE("The network's table has MobileNetV2's stages") {
   CHECK(to_string(activation(units, find_cut("cloud"), 3, 64)) == "64x1280x4x4");
   CHECK(to_string(activation(units, find_cut("head"), 3, 64)) == "64x1280x4x4");
   CHECK(mobilenetv2(0.25)[1].out == 8);
-  CHECK(error_of([] { find_cut("middle"); }) ==
-        "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, head, board, two and whole are known");
+  CHECK(
+      error_of([] { find_cut("middle"); }) ==
+      "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, head, board, two and whole are known");
 }
 
 TEST_CASE("Wires are found by name, and a mistyped one suggests the right one") {
-  CHECK(wires().size() == 44);
+  CHECK(wires().size() == 45);
   CHECK(find_wire("thin").ops->name.view() == "Downsample<2> | TopK<1/10> | Quant<8>");
   contains(error_of([] { find_wire("topk1-quant8"); }), "did you mean 'topk10-quant8'?");
 }
