@@ -105,6 +105,10 @@ class Study:
         return sorted((g for g in self.at(cut) if g.wire != "raw" and (g.family is None or g.options)),
                       key=lambda g: (g.options, g.bytes))
 
+    def elsewhere(self):
+        """The same at other cuts."""
+        return [g for cut in sorted({g.cut for g in self.groups} - {"edge"}) for g in self.others(cut)]
+
     def reference(self, study):
         return [r for r in self.published if r["study"] == study]
 

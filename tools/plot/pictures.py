@@ -65,11 +65,13 @@ def curves(axes, study, x, y):
             error_bar(axes, x(g), y(g), color, marker)
 
 
-def singles(axes, study, x, y):
-    for g in study.others():
-        if g.options == "" and y(g) is not None:
-            error_bar(axes, x(g), y(g), OTHER, "P")
-    return [(axes, x(g), y(g), g.wire) for g in study.others() if g.options == "" and y(g) is not None]
+def singles(axes, study, x, y, elsewhere):
+    """Wires that the published study does not have; with `elsewhere` those at other cuts too. Returns their names' places."""
+    found = [(g, "P") for g in study.others()] + [(g, "X") for g in study.elsewhere() if elsewhere]
+    found = [(g, marker) for g, marker in found if g.options == "" and y(g) is not None]
+    for g, marker in found:
+        error_bar(axes, x(g), y(g), OTHER, marker)
+    return [(axes, x(g), y(g), g.wire if marker == "P" else f"{g.cut}: {g.wire}") for g, marker in found]
 
 
 # Where a name may stand beside its mark: offset in points, horizontal and vertical alignment.
@@ -133,7 +135,7 @@ def accuracy(study):
         return g.mean, g.spread
 
     def cost(g):
-        return g.to(raw)
+        return g.to(study.beside(g))
 
     marks = []
     for axes, x, y, zero in ((top_rate, rate, reached, raw.mean), (top_bytes, bytes_, reached, raw.mean),
@@ -142,8 +144,9 @@ def accuracy(study):
         if raw.spread:
             axes.axhspan(zero - raw.spread, zero + raw.spread, color="black", alpha=0.10, lw=0)
         curves(axes, study, x, y)
-        named = singles(axes, study, x, y)
-        marks += named if axes in (top_bytes, low_bytes) else []  # they stand in the same order on the left
+        sent = axes in (top_bytes, low_bytes)
+        named = singles(axes, study, x, y, elsewhere=sent)
+        marks += named if sent else []  # they stand in the same order on the left
     reference = collections.defaultdict(list)
     for r in study.reference("families"):
         reference[r["family"]].append((float(r["nominal"]), float(r["accuracy"])))
@@ -165,6 +168,8 @@ def accuracy(study):
     handles = [Line2D([], [], color=c, marker=m, label=n) for n, (c, m) in LOOK.items() if study.of_family(n)]
     if any(not g.options for g in study.others()):
         handles.append(Line2D([], [], color=OTHER, marker="P", ls="none", label="other wires"))
+    if any(not g.options for g in study.elsewhere()):
+        handles.append(Line2D([], [], color=OTHER, marker="X", ls="none", label="other wires at another cut"))
     handles += [Line2D([], [], color="black", label="raw" + (" ± deviation" if raw.spread else "")),
                 Line2D([], [], color=GREY, marker="o", mfc="white", ls="--", label="published: 200 epochs at width 1")]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
