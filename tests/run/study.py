@@ -32,6 +32,14 @@ def expect(ok, what):
         sys.exit(what)
 
 
+# What is published can be run again: the program knows every wire of the results.
+known = {line.split()[0] for line in lists.Program(str(program)).wires().splitlines() if line.strip()}
+published = results.Results(ROOT / "docs" / "study" / "results")
+for recipe in ("quick", "seed"):
+    for run in published.runs(recipe):
+        expect(known.issuperset(run["wire"].split("+")), f"{run['run']}: the program has no such wire any more")
+
+
 def command(where, *words):
     return [sys.executable, str(ROOT / "tools/study/run.py"), *words, "--out", str(base / where / "runs"), "--results",
             str(base / where / "results") if where != "whole" else str(base / "results")]
