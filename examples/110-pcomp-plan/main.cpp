@@ -179,13 +179,13 @@ int plan_for(Settings s) {
     choices.machines.assign(static_cast<std::size_t>(ranks), machine);
     s.effort.wires.clear(), s.effort.micro_batches.clear();
     for (const auto& [name, cost] : machine.wires) s.effort.wires.push_back(name);
-    for (const auto& [micros, blocks] : machine.blocks) {
-      if (blocks.size() != cifar::rows)
-        throw pcomp::Error("--from " + s.from + ": " + std::to_string(blocks.size()) + " blocks with " +
-                           std::to_string(micros) + " micro-batches, but the network has " +
-                           std::to_string(cifar::rows) + " rows: measure them anew");
-      s.effort.micro_batches.push_back(micros);
-    }
+    for (const auto* measured : {&machine.blocks, &machine.crowded})
+      for (const auto& [micros, blocks] : *measured)
+        if (blocks.size() != cifar::rows)
+          throw pcomp::Error("--from " + s.from + ": " + std::to_string(blocks.size()) + " blocks with " +
+                             std::to_string(micros) + " micro-batches, but the network has " +
+                             std::to_string(cifar::rows) + " rows: measure them anew");
+    for (const auto& [micros, blocks] : machine.blocks) s.effort.micro_batches.push_back(micros);
   } else {
     if (prints && !s.json) {
       std::printf("measuring %zu wires and %d rows of MobileNetV2, width %g, batch %d, one thread a rank\n",

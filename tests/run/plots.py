@@ -28,7 +28,7 @@ with tempfile.TemporaryDirectory() as base:
     copy.mkdir()
     for file in results.glob("*.csv"):
         (copy / file.name).write_text(file.read_text())
-    names = ("families", "others", "board", "cuts", "advice", "ladder", "published", "provenance")
+    names = ("families", "others", "board", "head", "cuts", "advice", "ladder", "published", "provenance")
     document.write_text("".join(f"<!-- table {name} -->\n<!-- end -->\n" for name in names))
     where = ("--results", str(copy), "--out", base, "--document", str(document))
     text = plot(*where)

@@ -4,6 +4,7 @@ import re
 import shutil
 
 from lists import Job
+from machine import this_machine
 from results import read_csv
 from runs import Run, write_whole
 
@@ -31,7 +32,7 @@ def overrides(program, settings):
     recipe = program.recipe(settings["recipe"])
     if recipe is None:
         raise NotImportable(f"this program has no recipe '{settings['recipe']}'")
-    usual = {"schedule": "gpipe", "amp": "off", **recipe}
+    usual = {"device": "cpu", "schedule": "gpipe", "amp": "off", **recipe}
     words = []
     for name, value in settings.items():
         text, expected = str(value), usual.get(name, "0")
@@ -76,7 +77,7 @@ def read_by_hand(folder, log, program):
             "seconds": sum(float(m["seconds"]) for m in metrics), "boundaries": [boundaries[e] for e in sorted(boundaries)]}
 
 
-def take_in(folder, base, program, threads, at_once, commit, hardware):
+def take_in(folder, base, program, threads, at_once, commit):
     """Copies a finished run from elsewhere into `base` under its name there, and returns it."""
     log = folder / "log.txt" if (folder / "log.txt").exists() else folder.with_name(folder.name + ".log")
     if (folder / "run.json").exists():
@@ -84,7 +85,7 @@ def take_in(folder, base, program, threads, at_once, commit, hardware):
         threads = told["threads"] or threads
     else:
         told = read_by_hand(folder, log, program)
-    settings = told["settings"]
+    settings = {"device": told.get("device", "cpu"), **told["settings"]}
     job = Job(settings["wire"], settings["cut"], settings["recipe"], int(settings["seed"]), overrides(program, settings))
     run = Run(job, base)
     if run.folder.resolve() == folder.resolve():
@@ -92,7 +93,7 @@ def take_in(folder, base, program, threads, at_once, commit, hardware):
     if not run.take():
         raise NotImportable(f"{folder}: another runner is at {run.folder}")
     try:
-        notes = {"hardware": hardware, "threads": threads, "commits": [commit], "at_once": at_once}
+        notes = {"hardware": this_machine(job)[0], "threads": threads, "commits": [commit], "at_once": at_once}
         if (folder / "notes.json").exists():
             notes = json.loads((folder / "notes.json").read_text())
         shutil.copy(folder / "metrics.csv", run.folder / "metrics.csv")

@@ -21,7 +21,8 @@ def commit():
     return (git("rev-parse", "--short=7", "HEAD") or "unknown") + ("-changed" if changed else "")
 
 
-def hardware():
+@functools.cache
+def processor():
     name = "a processor without a name"
     for line in open("/proc/cpuinfo"):
         if line.startswith(("model name", "Model")):
@@ -43,13 +44,11 @@ def graphics():
     return told.splitlines()[0].strip() if told.strip() else "a GPU without a name"
 
 
-def hardware_of(job):
-    return f"{graphics()}; {hardware()}" if on_gpu(job) else hardware()
-
-
-def this_machine():
-    """Its processor, and how many runs at once keep that busy."""
-    return hardware(), max(1, len(os.sched_getaffinity(0)) // BUSY)
+def this_machine(job):
+    """What computes the job here, and how many such runs at once keep that busy."""
+    if on_gpu(job):
+        return f"{graphics()}; {processor()}", 1
+    return processor(), max(1, len(os.sched_getaffinity(0)) // BUSY)
 
 
 def available_mb():
@@ -60,8 +59,6 @@ def available_mb():
 
 
 def at_once(jobs, done):
-    """How many runs the cores and the memory bear, or the GPU."""
+    """How many runs the cores, the memory and the GPU bear."""
     most = max((done.peak_mb(recipe) or PEAK_MB.get(recipe, 1100)) for recipe in {job.recipe for job in jobs})
-    if any(map(on_gpu, jobs)):
-        return 1  # they would share one GPU
-    return max(1, min(this_machine()[1], int(0.9 * available_mb() / most)))
+    return max(1, min(*(this_machine(job)[1] for job in jobs), int(0.9 * available_mb() / most)))

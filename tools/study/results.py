@@ -106,7 +106,7 @@ class Results:
         """What a run like this should take with `jobs` at once, from those that this machine has finished: the same wire
         and cut, else the same recipe; None without one.
 
-        `machine` is the processor's name and how many runs keep it busy: more of them share what it gives.
+        `machine` is the name of what computes it and how many runs keep it busy: more of them share what it gives.
         """
         hardware, full = machine
         rows = [r for r in self.runs(job.recipe) if r["options"] == " ".join(job.options) and r["hardware"] == hardware]

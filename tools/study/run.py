@@ -9,7 +9,7 @@ import sys
 import by_hand
 import lists
 import results
-from machine import ROOT, at_once, hardware, this_machine
+from machine import ROOT, at_once, this_machine
 from runner import Runner
 from runs import Run
 from screen import time_text
@@ -50,9 +50,8 @@ def show_status(runs, done):
 
 def show_plan(runs, done, jobs):
     width, total = max((len(run.name) for run in runs), default=0), 0.0
-    here = this_machine()
     for run in runs:
-        seconds = done.seconds(run.job, jobs, here)
+        seconds = done.seconds(run.job, jobs, this_machine(run.job))
         if seconds is not None:
             epochs = [r["epochs"] for r in done.runs(run.job.recipe)]
             seconds *= 1 - run.epochs_done() / int(epochs[0])
@@ -67,7 +66,7 @@ def take_in(args, program, done):
     code = 0
     for folder in args.take:
         try:
-            run = by_hand.take_in(pathlib.Path(folder), args.out, program, args.threads, args.jobs or "", args.commit, hardware())
+            run = by_hand.take_in(pathlib.Path(folder), args.out, program, args.threads, args.jobs or "", args.commit)
             done.add(run)
             print(f"{folder}: taken in as {run.name}")
         except (by_hand.NotImportable, OSError, ValueError, KeyError) as e:

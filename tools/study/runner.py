@@ -14,7 +14,6 @@ class Runner:
         self.running, self.failed, self.finished = [], [], 0
         self.known = None, None  # what the runs to come should take, and of which state that is
         self.signals = 0
-        self.machine = machine.this_machine()
         self.screen = Screen(max(len(run.name) for run in runs))
         self.about = {"commit": machine.commit(), "at_once": args.jobs}
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -55,7 +54,7 @@ class Runner:
             else:
                 way = run.way()
                 run.start(self.args.program, self.args.threads, self.args.data,
-                          self.about | {"hardware": machine.hardware_of(run.job)})
+                          self.about | {"hardware": machine.this_machine(run.job)[0]})
                 self.running.append(run)
                 if not self.screen.live:
                     self.screen.say(run.name, way)
@@ -94,7 +93,7 @@ class Runner:
         facts += [f"{len(self.elsewhere)} at another runner"] * bool(self.elsewhere)
         facts += [f"{len(self.failed)} failed"] * bool(self.failed)
         if self.known[0] != (self.finished, len(self.waiting)):  # else the results are as they were
-            known = [self.done.seconds(run.job, self.args.jobs, self.machine) for run in self.waiting]
+            known = [self.done.seconds(run.job, self.args.jobs, machine.this_machine(run.job)) for run in self.waiting]
             self.known = (self.finished, len(self.waiting)), None if None in known else sum(known)
         now = [run.left() for run in self.running]
         if self.known[1] is not None and None not in now:
