@@ -28,7 +28,7 @@ with tempfile.TemporaryDirectory() as base:
     copy.mkdir()
     for file in results.glob("*.csv"):
         (copy / file.name).write_text(file.read_text())
-    names = ("families", "others", "board", "head", "cuts", "advice", "ladder", "published", "provenance")
+    names = ("families", "others", "board", "head", "cuts", "advice", "ladder", "gains", "published", "provenance")
     document.write_text("".join(f"<!-- table {name} -->\n<!-- end -->\n" for name in names))
     where = ("--results", str(copy), "--out", base, "--document", str(document))
     text = plot(*where)
@@ -53,9 +53,24 @@ with tempfile.TemporaryDirectory() as base:
     lost = {line.split("|")[6].strip() for line in document.read_text().splitlines() if line.startswith(("| `edge`", "| `cloud`"))}
     if len(lost) != 1 or lost == {""}:
         sys.exit(f"the same accuracy at two cuts is not as far from raw\n{document.read_text()}")
+    # The same runs as if something had been added to their wire, at twice the epochs for one that must not be compared.
+    for name in ("smoke", "smoke-epochs"):
+        lines = (copy / f"{name}.csv").read_text().splitlines(keepends=True)
+        added = [line.replace("topk10-quant8-edge", "ef-topk10-quant8-edge").replace(",topk10-quant8,edge", ",ef-topk10-quant8,edge")
+                 for line in lines if line.startswith("topk10-quant8-edge")]
+        longer = [line.replace("ef-topk10-quant8-edge", "ef21-topk10-quant8-edge").replace(",ef-topk10-quant8,edge,smoke,1,,",
+                                                                                           ",ef21-topk10-quant8,edge,smoke,1,--epochs 4,")
+                  for line in added if "-s1" in line]
+        (copy / f"{name}.csv").write_text("".join([*lines, *added, *longer]))
+    plot(*where)
+    if len(list(xml.parse(f"{base}/smoke-ablations.svg").getroot().iter())) < 100:
+        sys.exit("ablations.svg: hardly anything is drawn")
+    gains = [line for line in document.read_text().splitlines() if line.startswith("| `topk10-quant8` |") and "`ef" in line]
+    if len(gains) != 1 or "| error feedback | `ef-topk10-quant8` |" not in gains[0] or "| +0.00 ± 0.00 |" not in gains[0]:
+        sys.exit(f"what feedback gains over the same accuracy is not nothing, or is not told alone\n{gains}")
     runs = copy / "smoke.csv"
     runs.write_text(runs.read_text().replace(",drawings,", ",sketches,"))
     said = plot("--check", *where, code=1)
-    if "smoke-accuracy.svg" not in said or "smoke-training.png" not in said or "its tables" not in said:
+    if "smoke-accuracy.svg" not in said or "smoke-ablations.png" not in said or "its tables" not in said:
         sys.exit(f"stale pictures or tables are not seen\n{said}")
 print("pictures and tables of the smoke study")

@@ -14,8 +14,26 @@ FAMILIES = {"TopK": r"topk\d+", "Downsample": r"downsample\d+", "Quant": r"quant
             "TopK then Quant 8": r"topk\d+-quant8", "TopK then Quant 16": r"topk\d+-quant16"}
 
 
+# What a wire adds, and to which.
+ADDED = {"hadamard-quant4": ("quant4", "rotation"), "quant4-chance": ("quant4", "gradients rounded by chance"),
+         "quant4-ef-grad": ("quant4", "error feedback of gradients"), "quant4-grad8": ("quant4", "8 bits for gradients"),
+         "delta-quant4": ("quant4", "difference to the last visit"), "hadamard-quant2": ("quant2", "rotation"),
+         "delta-quant2": ("quant2", "difference to the last visit, 4 bits for gradients"),
+         "topk10-sample-quant8": ("topk10-quant8", "a selection for each sample"),
+         "topk10-block-quant8": ("topk10-quant8", "a selection for each block of 256"),
+         "ef-topk10-quant8": ("topk10-quant8", "error feedback"), "ef21-topk10-quant8": ("topk10-quant8", "EF21"),
+         "delta-topk10-quant8": ("topk10-quant8", "difference to the last visit"),
+         "down2-quant3+quant4": ("down2-quant3", "the last boundary not pooled, 4 bits"),
+         "down2-quant3-down8-grad+quant3": ("down2-quant3", "the last boundary not pooled; the first's gradient pooled by 8")}
+
+
 def family(wire):
     return next((name for name, pattern in FAMILIES.items() if re.fullmatch(pattern, wire)), None)
+
+
+def without_start(options):
+    """Less the one that means nothing to raw."""
+    return re.sub(r" ?--raw-epochs[ =]\d+", "", options).strip()
 
 
 @dataclasses.dataclass
@@ -56,11 +74,16 @@ class Group:
         """How many times fewer bytes than raw."""
         return self.one("raw_bytes_per_image") / self.bytes
 
-    def to(self, raw):
-        """Mean and spread of the difference to raw, seed by seed; None without a seed in common."""
-        if raw is None:
+    @property
+    def bits(self):
+        """Of an element, activations and gradients together, halved."""
+        return 32 / self.times
+
+    def to(self, other):
+        """Mean and spread of the difference, seed by seed; None without a seed in common."""
+        if other is None:
             return None
-        differences = [a - raw.by_seed[s] for s, a in self.by_seed.items() if s in raw.by_seed]
+        differences = [a - other.by_seed[s] for s, a in self.by_seed.items() if s in other.by_seed]
         if not differences:
             return None
         return statistics.mean(differences), statistics.stdev(differences) if len(differences) > 1 else None
@@ -89,12 +112,29 @@ class Study:
     def beside(self, g, options=None):
         """What `g` is held against: raw with these options, or with its own less the one that means nothing to raw. Raw
         trains bit for bit the same wherever it is cut, so a seed that did not run at this cut is taken from another."""
-        options = re.sub(r" ?--raw-epochs[ =]\d+", "", g.options).strip() if options is None else options
-        raws = sorted((r for r in self.at(None, options) if r.wire == "raw"), key=lambda r: r.cut != g.cut)
+        options = without_start(g.options) if options is None else options
+        return self.partner(g, [row for r in self.at(None, options) if r.wire == "raw" for row in r.rows])
+
+    def partner(self, g, rows):
+        """Of `rows` one for each seed: that of the processor on which `g` ran, where there is one, and of its cut."""
+        ran_on = {r["seed"]: r["hardware"] for r in g.rows}
         by_seed = {}
-        for row in (row for r in raws for row in r.rows):
+        for row in sorted(rows, key=lambda r: (r["hardware"] != ran_on.get(r["seed"]), r["cut"] != g.cut)):
             by_seed.setdefault(row["seed"], row)
-        return Group("raw", g.cut, options, list(by_seed.values())) if by_seed else None
+        rows = list(by_seed.values())
+        return Group(rows[0]["wire"], g.cut, rows[0]["options"], rows) if rows else None
+
+    def gains(self, cut="edge"):
+        """What was added to which wire, from many bits to few: (plain, with it, what, mean gain and spread)."""
+        found = []
+        for g in self.at(cut):
+            plain, what = ADDED.get(g.wire, (None, None))
+            if (shorter := without_start(g.options)) != g.options:
+                plain, what = g.wire, g.options
+            base = next((b for b in self.at(cut, shorter) if b.wire == plain), None)
+            if base and (gain := g.to(self.partner(g, base.rows))):
+                found.append((base, g, what, gain))
+        return sorted(found, key=lambda f: (-f[0].bits, f[0].wire, f[1].options, -f[3][0]))
 
     def of_family(self, name, cut="edge"):
         """Its curve, from few bytes to many."""
@@ -104,6 +144,15 @@ class Study:
         """What the published study does not have."""
         return sorted((g for g in self.at(cut) if g.wire != "raw" and (g.family is None or g.options)),
                       key=lambda g: (g.options, g.bytes))
+
+    def compared_cuts(self):
+        """The settings that ran at several cuts, with the options with which most did."""
+        best = []
+        for options in sorted({g.options for g in self.groups}):
+            groups = [g for g in self.at(None, options)]
+            groups = [g for g in groups if len({o.cut for o in groups if o.wire == g.wire}) > 1 and g.wire != "raw"]
+            best = max(best, groups, key=len)
+        return best
 
     def elsewhere(self):
         """The same at other cuts."""

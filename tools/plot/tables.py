@@ -33,10 +33,13 @@ def count(n, what):
     return f"{n} {what}{'s' * (n != 1)}"
 
 
+def name(g):
+    return f"`{g.wire}`" + (f" `{g.options}`" if g.options else "")
+
+
 def cells(study, g):
     rate = g.one("nominal_forward"), g.one("nominal_gradient")
-    name = f"`{g.wire}`" + (f" `{g.options}`" if g.options else "")
-    return [name, f"{rate[0]:.4g}" if rate[0] == rate[1] else f"{rate[0]:.4g} / {rate[1]:.4g}",
+    return [name(g), f"{rate[0]:.4g}" if rate[0] == rate[1] else f"{rate[0]:.4g} / {rate[1]:.4g}",
             f"{g.one('forward_bits'):.3g} / {g.one('gradient_bits'):.3g}", kilo(g.bytes), share(g),
             with_spread(g.mean, g.spread), "" if g.wire == "raw" else difference(study, g), str(len(g.rows))]
 
@@ -69,12 +72,11 @@ def at_cut(cut):
 
 def cuts(study):
     rows = []
-    for g in sorted(study.at(None, ""), key=lambda g: (list(order).index(g.cut) if g.cut in order else 9, g.bytes)):
-        wires_elsewhere = {o.cut for o in study.at(None, "") if o.wire == g.wire}
-        if len(wires_elsewhere) > 1:
-            theirs = [r["accuracy"] for r in study.reference("cuts") if (r["wire"], r["cut"]) == (g.wire, g.cut)]
-            rows.append([f"`{g.cut}`", order.get(g.cut, ""), f"`{g.wire}`", kilo(g.bytes), with_spread(g.mean, g.spread),
-                         "" if g.wire == "raw" else difference(study, g), str(len(g.rows)), *(theirs or [""])])
+    compared = study.compared_cuts()
+    for g in sorted(compared, key=lambda g: (list(order).index(g.cut), g.bytes)):
+        theirs = [r["accuracy"] for r in study.reference("cuts") if (r["wire"], r["cut"]) == (g.wire, g.cut)]
+        rows.append([f"`{g.cut}`", order[g.cut], name(g), kilo(g.bytes), with_spread(g.mean, g.spread),
+                     difference(study, g), str(len(g.rows)), *(theirs or [""])])
     head = ["`--cut`", "first:last", "`--wire`", "bytes an image, both ways", "accuracy, %", "to raw, points",
             "seeds", "published, %"]
     picture = f"![Accuracy and bytes at each cut](study/{study.recipe}-cuts.svg)\n\n"
@@ -93,7 +95,7 @@ def advice(study):
     for target in TARGETS:
         if fit := [g for g in candidates if g.times >= 0.95 * target]:
             best = max(fit, key=lambda g: g.mean)
-            rows.append([f"1/{target}", " ".join([f"`{best.wire}`", *([f"`{best.options}`"] * bool(best.options))]), share(best),
+            rows.append([f"1/{target}", name(best), share(best),
                          kilo(best.bytes), difference(study, best, ""), str(len(best.rows))])
     head = ["about, of raw", "use `--wire`", "of raw", "bytes an image", "costs, points", "seeds"]
     return grid(head, rows) if rows else "No compressed run is finished beside raw."
@@ -103,16 +105,20 @@ def ladder(study):
     """At most so many bits an element, activation and gradient together halved: the three most accurate, best first."""
     rows = []
     for above, bits in zip(BITS[1:] + (0,), BITS):
-        fit = [(g, g.to(study.beside(g))) for g in study.at("edge") if g.wire != "raw"]
-        fit = sorted(((g, d) for g, d in fit if d and above < mean_bits(g) <= bits), key=lambda f: -f[1][0])
-        rows += [[f"{above:g} to {bits:g}" if above else f"to {bits:g}", " ".join([f"`{g.wire}`", *filter(None, [g.options])]),
-                  f"{mean_bits(g):.3g}", difference(study, g), str(len(g.rows))] for g, d in fit[:3]]
+        fit = [(g, g.to(study.beside(g))) for g in study.at("edge") if g.wire != "raw" and "--epochs" not in g.options]
+        fit = sorted(((g, d) for g, d in fit if d and above < g.bits <= bits), key=lambda f: -f[1][0])
+        rows += [[f"{above:g} to {bits:g}" if above else f"to {bits:g}", name(g), f"{g.bits:.3g}", difference(study, g),
+                  str(len(g.rows))] for g, d in fit[:3]]
     head = ["bits an element", "`--wire`", "has", "to raw, points", "seeds"]
     return grid(head, rows) if rows else "No compressed run is finished beside raw."
 
 
-def mean_bits(g):
-    return 32 / g.times
+def gains(study):
+    """What each addition to a wire is worth on the same seeds."""
+    rows = [[f"`{plain.wire}`", f"{plain.bits:.3g}", what, f"`{g.wire}`", f"{g.bits:.3g}", with_spread(*gain, sign="+"),
+             difference(study, g), g.rows[0]["epochs"], str(len(set(g.by_seed) & set(plain.by_seed)))] for plain, g, what, gain in study.gains()]
+    head = ["to", "bits an element", "is added", "which is `--wire`", "bits", "gain, points", "to raw", "epochs", "seeds"]
+    return grid(head, rows) if rows else "No wire is finished beside the plainer one: `./dev study ablations`."
 
 
 def published(study):
@@ -140,7 +146,7 @@ def provenance(study):
 
 
 TABLES = {"families": families, "others": others, "board": at_cut("board"), "head": at_cut("head"), "cuts": cuts, "advice": advice,
-          "ladder": ladder, "published": published, "provenance": provenance}
+          "ladder": ladder, "gains": gains, "published": published, "provenance": provenance}
 PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.S)
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import statistics
 
 from rates import nominal
@@ -67,6 +68,13 @@ def to_csv(rows, columns):
     return text.getvalue()
 
 
+def split_epochs(options):
+    """The other options, and the number of --epochs as text; None if it is not among them."""
+    text = " ".join(options)
+    match = re.search(r"(^| )--epochs[ =](\d+)", text)
+    return (text[:match.start()] + text[match.end():]).split() if match else text.split(), match and match[2]
+
+
 class Results:
     """The folder of the CSVs: RECIPE.csv and RECIPE-epochs.csv."""
 
@@ -102,19 +110,27 @@ class Results:
         finally:
             os.close(lock)
 
+    def epochs_of(self, job):
+        """What its options say, else what the finished runs of its recipe had; None without one."""
+        told = split_epochs(job.options)[1] or next((r["epochs"] for r in self.runs(job.recipe)
+                                                     if not split_epochs(r["options"].split())[1]), None)
+        return told and int(told)
+
     def seconds(self, job, jobs, machine):
-        """What a run like this should take with `jobs` at once, from those that this machine has finished: the same wire
-        and cut, else the same recipe; None without one.
+        """What a run like this should take with `jobs` at once, from those that this machine has finished, by
+        their seconds an epoch: the same wire and cut, else the same recipe; None without one.
 
         `machine` is the name of what computes it and how many runs keep it busy: more of them share what it gives.
         """
         hardware, full = machine
-        rows = [r for r in self.runs(job.recipe) if r["options"] == " ".join(job.options) and r["hardware"] == hardware]
+        others, _ = split_epochs(job.options)
+        rows = [r for r in self.runs(job.recipe) if split_epochs(r["options"].split())[0] == others and r["hardware"] == hardware]
         like = [r for r in rows if r["wire"] == job.wire and r["cut"] == job.cut] or rows
-        if not like:
+        epochs = self.epochs_of(job)
+        if not like or not epochs:
             return None
-        return statistics.mean(float(r["seconds"]) * (jobs / int(r["at_once"]) if int(r["at_once"] or 0) >= full else 1)
-                               for r in like)
+        return epochs * statistics.mean(float(r["seconds"]) / int(r["epochs"]) *
+                                        (jobs / int(r["at_once"]) if int(r["at_once"] or 0) >= full else 1) for r in like)
 
     def peak_mb(self, recipe):
         return max((int(r["peak_mb"]) for r in self.runs(recipe) if r["peak_mb"]), default=None)

@@ -53,8 +53,7 @@ def show_plan(runs, done, jobs):
     for run in runs:
         seconds = done.seconds(run.job, jobs, this_machine(run.job))
         if seconds is not None:
-            epochs = [r["epochs"] for r in done.runs(run.job.recipe)]
-            seconds *= 1 - run.epochs_done() / int(epochs[0])
+            seconds *= 1 - run.epochs_done() / done.epochs_of(run.job)
         total = None if seconds is None or total is None else total + seconds
         print(f"{run.name:{width}}  {run.way()}, {'nobody knows how long' if seconds is None else 'about ' + time_text(seconds)}")
     when = ("how long is not known: no run like one of these has finished on this machine" if total is None else

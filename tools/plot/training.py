@@ -1,0 +1,81 @@
+"""The picture of accuracy after each epoch."""
+import collections
+import statistics
+
+import matplotlib.colors
+import matplotlib.pyplot as plt
+
+from groups import FAMILIES
+from style import GREY, LOOK, OTHER, recipe_text, seeds_text
+
+
+def draw(study):
+    """Accuracy after each epoch, a panel a family, raw in each."""
+    raw = study.raw("edge")
+    if not raw:
+        return None
+    by_run = collections.defaultdict(dict)
+    for e in study.epochs:
+        by_run[e["run"]][int(e["epoch"])] = 100 * float(e["accuracy"])
+
+    def line(axes, g, color, width, style="-"):
+        histories = [by_run[r["run"]] for r in g.rows]
+        epochs = sorted(histories[0])
+        mean = [statistics.mean(h[e] for h in histories) for e in epochs]
+        axes.plot(epochs, mean, color=color, lw=width, ls=style)
+        if len(histories) > 1:
+            axes.fill_between(epochs, [min(h[e] for h in histories) for e in epochs],
+                              [max(h[e] for h in histories) for e in epochs], color=color, alpha=0.15, lw=0)
+        return epochs[-1], mean[-1]
+
+    panels = [(name, study.of_family(name), LOOK[name][0]) for name in FAMILIES]
+    panels.append(("other wires", [g for g in study.others() if not g.options], OTHER))
+    panels = [p for p in panels if p[1]]
+    if not panels:
+        return None
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(max(7.5, 3.85 * columns), 3.3 * rows + 0.5), sharex=True, sharey=True,
+                                squeeze=False, layout="constrained")
+    for axes in grid.flat[len(panels):]:
+        axes.set_visible(False)
+    labels = []
+    for axes, (name, groups, color) in zip(grid.flat, panels):
+        ends = [(*line(axes, raw, "black", 1.2, ":"), "raw")]
+        for i, g in enumerate(reversed(groups)):
+            shade = matplotlib.colors.to_rgba(color, 1 - 0.6 * i / max(1, len(groups) - 1 or 1))
+            ends.append((*line(axes, g, shade, 1.8), g.wire))
+        labels.append((axes, ends))
+        axes.set_title(name, fontsize=10.5)
+    for axes, ends in labels:  # the height that they share is known now
+        label_ends(axes, ends)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy on the test set, %")
+    for column in range(columns):
+        lowest = max(r for r in range(rows) if r * columns + column < len(panels))
+        grid[lowest, column].set_xlabel("epoch")
+        grid[lowest, column].tick_params(labelbottom=True)
+    last = max(int(e["epoch"]) for e in study.epochs if e["run"] in {r["run"] for r in raw.rows})
+    grid[0, 0].set_xlim(1, last * (1.08 + 0.0185 * max(len(g.wire) for _, groups, _ in panels for g in groups)))
+    grid[0, 0].set_xticks(range(1, last + 1, max(1, last // 6)))
+    n = seeds_text([len(g.rows) for _, groups, _ in panels for g in groups] + [len(raw.rows)])
+    band = "; band: least to most" if any(len(g.rows) > 1 for _, groups, _ in panels for g in groups) else ""
+    figure.suptitle(f"Cut edge, {recipe_text(study)}; {n}{band}", fontsize=12)
+    return figure
+
+
+def label_ends(axes, ends, gap=0.05):
+    """Each curve's name at its end, moved apart where they would touch, none above the panel."""
+    low, high = axes.get_ylim()
+    gap *= high - low
+    ends = sorted(ends, key=lambda e: e[1])
+    at = [y for _, y, _ in ends]
+    for i in range(1, len(at)):
+        at[i] = max(at[i], at[i - 1] + gap)
+    at[-1] = min(at[-1], high - gap / 2)
+    for i in range(len(at) - 2, -1, -1):
+        at[i] = min(at[i], at[i + 1] - gap)
+    for (x, y, text), place in zip(ends, at):
+        axes.annotate(text, (x, y), xytext=(x * 1.04, place), va="center", fontsize=8, annotation_clip=False,
+                      color="black" if text == "raw" else "#333333",
+                      arrowprops={"arrowstyle": "-", "lw": 0.4, "color": GREY, "shrinkA": 0, "shrinkB": 0})
