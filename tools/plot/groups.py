@@ -18,6 +18,8 @@ FAMILIES = {"TopK": r"topk\d+", "Downsample": r"downsample\d+", "Quant": r"quant
 ADDED = {"hadamard-quant4": ("quant4", "rotation"), "quant4-chance": ("quant4", "gradients rounded by chance"),
          "quant4-ef-grad": ("quant4", "error feedback of gradients"), "quant4-grad8": ("quant4", "8 bits for gradients"),
          "delta-quant4": ("quant4", "difference to the last visit"), "hadamard-quant2": ("quant2", "rotation"),
+         "signs-quant2": ("quant2", "rotation with random signs"),
+         "quant2-signs-grad": ("quant2", "gradients rotated with random signs"),
          "delta-quant2": ("quant2", "difference to the last visit, 4 bits for gradients"),
          "topk10-sample-quant8": ("topk10-quant8", "a selection for each sample"),
          "topk10-block-quant8": ("topk10-quant8", "a selection for each block of 256"),
