@@ -1,4 +1,5 @@
 #include <pcomp/autograd/check_codec.hpp>
+#include <pcomp/cpu.hpp>
 
 #include "catch.hpp"
 #include "wires.hpp"
@@ -51,6 +52,20 @@ struct HalfBlind : Coder {
   static constexpr double bound(double, const Scale& s) { return static_cast<double>(s.step); }
 };
 
+/// Mean square of the error of a message, of that of the values.
+template <class W>
+double error_of(W w, const std::vector<float>& x) {
+  const Extents e{static_cast<std::int64_t>(x.size())};
+  std::vector<std::byte> payload(wire_bytes(w, e));
+  std::vector<float> y(x.size());
+  encode(w, std::span<const float>(x), e, payload);
+  decode(w, payload, e, std::span<float>(y));
+  double error = 0, all = 0;
+  for (std::size_t i = 0; i < x.size(); ++i)
+    error += static_cast<double>((y[i] - x[i]) * (y[i] - x[i])), all += static_cast<double>(x[i] * x[i]);
+  return error / all;
+}
+
 bool broken(const CodecLog& log, const std::string& law) {
   for (const auto& l : log.laws)
     if (l.name.find(law) != std::string::npos) return !l.held;
@@ -68,6 +83,22 @@ TEST_CASE("every codec and chain keeps the laws", "[laws]") {
       CHECK(log);
     }
   });
+}
+
+TEST_CASE("a rotation pays for outliers, and with plain signs makes one of a common mean", "[laws]") {
+  constexpr auto plain = Quant<2>;
+  constexpr auto rotated = Hadamard<64> | plain;
+  constexpr auto flipped = Hadamard<64, RandomSigns> | plain;
+  std::vector<float> outliers(1 << 14), mean(outliers.size());
+  for (std::uint32_t i = 0; i < outliers.size(); ++i) {
+    const float noise = static_cast<float>((i * 2654435761u) >> 8) * 0x1p-23f - 1;  // in [-1, 1)
+    outliers[i] = i % 100 == 7 ? 30 * noise : noise;
+    mean[i] = 2 + noise;
+  }
+  CHECK(1.5 * error_of(rotated, outliers) < error_of(plain, outliers));
+  CHECK(1.5 * error_of(flipped, outliers) < error_of(plain, outliers));
+  CHECK(error_of(rotated, mean) > 2 * error_of(flipped, mean));
+  CHECK(error_of(flipped, mean) > 2 * error_of(plain, mean));
 }
 
 TEST_CASE("a codec that breaks a law is told which", "[laws]") {
