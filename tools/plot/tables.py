@@ -33,8 +33,10 @@ def count(n, what):
     return f"{n} {what}{'s' * (n != 1)}"
 
 
-def name(g):
-    return f"`{g.wire}`" + (f" `{g.options}`" if g.options else "")
+def name(g, less=None):
+    """With its options, less one that a column of the table tells."""
+    options = re.sub(rf" ?{less}[ =]\S+", "", g.options).strip() if less else g.options
+    return f"`{g.wire}`" + (f" `{options}`" if options else "")
 
 
 def cells(study, g):
@@ -102,14 +104,16 @@ def advice(study):
 
 
 def ladder(study):
-    """At most so many bits an element, activation and gradient together halved: the three most accurate, best first."""
+    """At most so many bits an element, activation and gradient together halved: the three most accurate, best first, after
+    most epochs and after fewer."""
     rows = []
+    fit = [(g, d) for g in study.at("edge") if g.wire != "raw" and (d := g.to(study.beside(g)))]
     for above, bits in zip(BITS[1:] + (0,), BITS):
-        fit = [(g, g.to(study.beside(g))) for g in study.at("edge") if g.wire != "raw" and "--epochs" not in g.options]
-        fit = sorted(((g, d) for g, d in fit if d and above < g.bits <= bits), key=lambda f: -f[1][0])
-        rows += [[f"{above:g} to {bits:g}" if above else f"to {bits:g}", name(g), f"{g.bits:.3g}", difference(study, g),
-                  str(len(g.rows))] for g, d in fit[:3]]
-    head = ["bits an element", "`--wire`", "has", "to raw, points", "seeds"]
+        for epochs in sorted({int(g.rows[0]["epochs"]) for g, _ in fit}, reverse=True):
+            some = [(g, d) for g, d in fit if above < g.bits <= bits and int(g.rows[0]["epochs"]) == epochs]
+            rows += [[f"{above:g} to {bits:g}" if above else f"to {bits:g}", str(epochs), name(g, "--epochs"), f"{g.bits:.3g}",
+                      difference(study, g), str(len(g.rows))] for g, d in sorted(some, key=lambda f: -f[1][0])[:3]]
+    head = ["bits an element", "epochs", "`--wire`", "has", "to raw, points", "seeds"]
     return grid(head, rows) if rows else "No compressed run is finished beside raw."
 
 
