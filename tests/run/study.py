@@ -109,7 +109,7 @@ machine = done.runs("smoke")[0]["hardware"], 3
 times = [done.seconds(lists.Job("raw", "edge", "smoke", 9, words), 2, machine) for words in ((), ("--epochs", "6"), ("--lr", "1"))]
 expect(times[0] > 0 and abs(times[1] / times[0] - 3) < 1e-6, f"smoke has 2 epochs, 6 should take three times as long: {times}")
 expect(times[2] is None, "how long another setting takes is not known")
-expect(results.split_epochs(["--raw-epochs", "1", "--epochs=12"]) == (["--raw-epochs", "1"], "12"), "the number of epochs")
+expect(results.take_out("--raw-epochs 1 --epochs=12 --lr 1", "--epochs") == ("--raw-epochs 1 --lr 1", "12"), "an option of a run")
 expect("all 4 runs are finished" in study("whole", "smoke"), "finished runs run again")
 expect("nothing is left to do" in study("whole", "smoke", "--dry-run"), "--dry-run")
 

@@ -1,7 +1,7 @@
 """The picture of what each addition to a wire is worth."""
 import matplotlib.pyplot as plt
 
-from style import GREY, LOOK, recipe_text, seeds_text
+from style import GREY, LOOK, seeds_text
 
 COLORS = [color for color, _ in LOOK.values()]
 
@@ -38,6 +38,6 @@ def draw(study):
                       fontsize=9.5, fontweight="bold", color=color, bbox={"fc": "white", "ec": "none", "pad": 1})
         axes.axhline(y - 0.5, color=GREY, lw=0.5) if y else None
     figure.supxlabel("accuracy gained over the plainer wire, points; bar: mean, circle: a seed", fontsize=10)
-    figure.suptitle(f"What an addition is worth: width 0.25, {study.runs[0]['data']}, cut edge; "
+    figure.suptitle(f"What an addition is worth: recipe {study.recipe}, {'/'.join(study.values('data'))}, cut edge; "
                     f"{seeds_text([len(set(g.by_seed) & set(p.by_seed)) for p, g, *_ in found])}", fontsize=12)
     return figure

@@ -2,23 +2,22 @@
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
+from groups import CUTS
 from style import GREY, OTHER, log_bytes, recipe_text, seeds_text
-from tables import kilo, order
+from tables import kilo
 
 
 def draw(study):
     """What each cut costs and sends, the published costs beside."""
-    cost = [(g, g.to(study.beside(g))) for g in study.compared_cuts()]
-    groups = [g for g, points in cost if points]
+    found = [(g, points) for g in study.compared_cuts() if (points := g.to(study.beside(g)))]
+    groups = [g for g, _ in found]
     if not groups:
         return None
-    present = [cut for cut in order if any(g.cut == cut for g in groups)]
+    present = [cut for cut in CUTS if any(g.cut == cut for g in groups)]
     wires = sorted({g.wire for g in groups}, key=lambda w: -max(g.bytes for g in groups if g.wire == w))
     looks = dict(zip(wires, [("#0072B2", "o"), ("#D55E00", "D"), ("#009E73", "^"), ("#CC79A7", "v")]))
     figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 1.6 + 0.75 * len(present)), sharey=True, layout="constrained")
-    for g, points in cost:
-        if not points:
-            continue
+    for g, points in found:
         color, marker = looks.get(g.wire, (OTHER, "P"))
         row = present.index(g.cut) + 0.14 * (wires.index(g.wire) - (len(wires) - 1) / 2)
         left.errorbar(points[0], row, xerr=points[1] or 0, color=color, marker=marker, ms=6, capsize=3 if points[1] else 0, lw=1)
@@ -32,7 +31,7 @@ def draw(study):
                       mfc="white", ms=6, ls="none")
             shown = True
     everywhere = [left.axvline(0, color="black", lw=1.2, zorder=1, label="raw, wherever it is cut")]
-    left.set_yticks(range(len(present)), [cut + (f"\n({order[cut]})" if order[cut] else "") for cut in present])
+    left.set_yticks(range(len(present)), [cut + (f"\n({CUTS[cut]})" if CUTS[cut] else "") for cut in present])
     left.set_ylim(len(present) - 0.5, -0.5)
     left.set_xlabel("to the same study's raw, points")
     right.set_xlabel("bytes on the wire for each image trained, both directions")

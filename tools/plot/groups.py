@@ -14,6 +14,9 @@ FAMILIES = {"TopK": r"topk\d+", "Downsample": r"downsample\d+", "Quant": r"quant
             "TopK then Quant 8": r"topk\d+-quant8", "TopK then Quant 16": r"topk\d+-quant16"}
 
 
+# In the order of the published study, with its names: first:last.
+CUTS = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "head": "", "board": "", "two": ""}
+
 # What a wire adds, and to which.
 ADDED = {"hadamard-quant4": ("quant4", "rotation"), "quant4-chance": ("quant4", "gradients rounded by chance"),
          "quant4-ef-grad": ("quant4", "error feedback of gradients"), "quant4-grad8": ("quant4", "8 bits for gradients"),
@@ -35,7 +38,7 @@ def family(wire):
 
 def without_start(options):
     """Less the one that means nothing to raw."""
-    return re.sub(r" ?--raw-epochs[ =]\d+", "", options).strip()
+    return results.take_out(options, "--raw-epochs")[0]
 
 
 @dataclasses.dataclass
@@ -151,8 +154,8 @@ class Study:
         """The settings that ran at several cuts, with the options with which most did."""
         best = []
         for options in sorted({g.options for g in self.groups}):
-            groups = [g for g in self.at(None, options)]
-            groups = [g for g in groups if len({o.cut for o in groups if o.wire == g.wire}) > 1 and g.wire != "raw"]
+            groups = [g for g in self.at(None, options) if g.cut in CUTS and g.wire != "raw"]
+            groups = [g for g in groups if len({o.cut for o in groups if o.wire == g.wire}) > 1]
             best = max(best, groups, key=len)
         return best
 

@@ -1,7 +1,7 @@
 """The tables of docs/study.md, each between <!-- table NAME --> and <!-- end -->."""
 import re
 
-from groups import FAMILIES
+from groups import CUTS, FAMILIES, results
 
 TARGETS = (4, 10, 20, 40, 80)
 BITS = (8.5, 4.5, 2, 1, 0.5)
@@ -35,7 +35,7 @@ def count(n, what):
 
 def name(g, less=None):
     """With its options, less one that a column of the table tells."""
-    options = re.sub(rf" ?{less}[ =]\S+", "", g.options).strip() if less else g.options
+    options = results.take_out(g.options, less)[0] if less else g.options
     return f"`{g.wire}`" + (f" `{options}`" if options else "")
 
 
@@ -75,17 +75,14 @@ def at_cut(cut):
 def cuts(study):
     rows = []
     compared = study.compared_cuts()
-    for g in sorted(compared, key=lambda g: (list(order).index(g.cut), g.bytes)):
+    for g in sorted(compared, key=lambda g: (list(CUTS).index(g.cut), g.bytes)):
         theirs = [r["accuracy"] for r in study.reference("cuts") if (r["wire"], r["cut"]) == (g.wire, g.cut)]
-        rows.append([f"`{g.cut}`", order[g.cut], name(g), kilo(g.bytes), with_spread(g.mean, g.spread),
+        rows.append([f"`{g.cut}`", CUTS[g.cut], name(g), kilo(g.bytes), with_spread(g.mean, g.spread),
                      difference(study, g), str(len(g.rows)), *(theirs or [""])])
     head = ["`--cut`", "first:last", "`--wire`", "bytes an image, both ways", "accuracy, %", "to raw, points",
             "seeds", "published, %"]
     picture = f"![Accuracy and bytes at each cut](study/{study.recipe}-cuts.svg)\n\n"
     return picture + grid(head, rows) if rows else "No two cuts have finished runs of one wire: `./dev study cuts`."
-
-
-order = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "head": "", "board": "", "two": ""}
 
 
 def advice(study):

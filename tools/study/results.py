@@ -68,11 +68,10 @@ def to_csv(rows, columns):
     return text.getvalue()
 
 
-def split_epochs(options):
-    """The other options, and the number of --epochs as text; None if it is not among them."""
-    text = " ".join(options)
-    match = re.search(r"(^| )--epochs[ =](\d+)", text)
-    return (text[:match.start()] + text[match.end():]).split() if match else text.split(), match and match[2]
+def take_out(options, name):
+    """A run's options without `name`, and what that was; None if it was not among them."""
+    match = re.search(rf"(?:^| ){name}[ =](\S+)", options)
+    return (options[:match.start()] + options[match.end():]).strip() if match else options, match and match[1]
 
 
 class Results:
@@ -112,8 +111,8 @@ class Results:
 
     def epochs_of(self, job):
         """What its options say, else what the finished runs of its recipe had; None without one."""
-        told = split_epochs(job.options)[1] or next((r["epochs"] for r in self.runs(job.recipe)
-                                                     if not split_epochs(r["options"].split())[1]), None)
+        told = take_out(" ".join(job.options), "--epochs")[1] or next(
+            (r["epochs"] for r in self.runs(job.recipe) if not take_out(r["options"], "--epochs")[1]), None)
         return told and int(told)
 
     def seconds(self, job, jobs, machine):
@@ -123,8 +122,8 @@ class Results:
         `machine` is the name of what computes it and how many runs keep it busy: more of them share what it gives.
         """
         hardware, full = machine
-        others, _ = split_epochs(job.options)
-        rows = [r for r in self.runs(job.recipe) if split_epochs(r["options"].split())[0] == others and r["hardware"] == hardware]
+        others, _ = take_out(" ".join(job.options), "--epochs")
+        rows = [r for r in self.runs(job.recipe) if take_out(r["options"], "--epochs")[0] == others and r["hardware"] == hardware]
         like = [r for r in rows if r["wire"] == job.wire and r["cut"] == job.cut] or rows
         epochs = self.epochs_of(job)
         if not like or not epochs:
