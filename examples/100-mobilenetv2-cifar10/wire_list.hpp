@@ -26,6 +26,7 @@ void for_each_wire(F&& f) {
   f("downsample2", Downsample<2>);
   f("downsample4", Downsample<4>);
   f("down2-quant3", Downsample<2> | Quant<3, Group<256>>);
+  f("down2-quant6", Downsample<2> | Quant<6>);
   f("down4-quant4", Downsample<4> | Quant<4>);
   f("down4-quant6", Downsample<4> | Quant<6>);
   f("down4-quant8", Downsample<4> | Quant<8>);

@@ -181,7 +181,7 @@ TEST_CASE("The network's table has MobileNetV2's stages") {
 }
 
 TEST_CASE("Wires are found by name, and a mistyped one suggests the right one") {
-  CHECK(wires().size() == 49);
+  CHECK(wires().size() == 50);
   CHECK(find_wire("thin").ops->name.view() == "Downsample<2> | TopK<1/10> | Quant<8>");
   contains(error_of([] { find_wire("topk1-quant8"); }), "did you mean 'topk10-quant8'?");
 }
