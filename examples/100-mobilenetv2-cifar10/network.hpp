@@ -96,6 +96,11 @@ inline const std::vector<Cut>& cuts() {
        {0, 2, 8, 15, 20},
        {0, 1, 2, 3, 0},
        {0, 3}},
+      {"narrow",
+       "conv1, bn1, blocks 0-6 | 7-11 | 12-15 | 16, conv2, bn2 | pooling, linear",
+       {0, 8, 13, 17, 20},
+       {0, 1, 2, 3, 0},
+       {0, 3}},
       {"board", "conv1, bn1, block 0 | 1-16, conv2, bn2, linear", {0, 2}, {0, 1}, {0}},
       {"two", "conv1, bn1, blocks 0-6 | 7-16, conv2, bn2, linear", {0, 8}, {0, 1}, {0}},
       {"whole", "all units", {0}, {0}, {}}};

@@ -54,8 +54,9 @@ void bind(CLI::App& app, Settings& s) {
          "NAME", known([](const std::string& n) { find_wires(n); }), true)
       ->group(group);
   option("--cut", s.cut,
-         "edge, cloud, edge-cloud, cloud-edge, head, edge-head: five stages; board, two: two stages; whole: one", "NAME",
-         known([](const std::string& n) { find_cut(n); }), true)
+         "edge, cloud, edge-cloud, cloud-edge, head, edge-head, narrow: five stages; board, two: two stages; "
+         "whole: one",
+         "NAME", known([](const std::string& n) { find_cut(n); }), true)
       ->group(group);
   option("--raw-epochs", s.raw_epochs, "all wires raw in the first so many epochs", "N", between(0, most),
          true)

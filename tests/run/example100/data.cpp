@@ -177,7 +177,7 @@ TEST_CASE("The network's table has MobileNetV2's stages") {
   CHECK(mobilenetv2(0.25)[1].out == 8);
   CHECK(
       error_of([] { find_cut("middle"); }) ==
-      "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, head, edge-head, board, two and whole are known");
+      "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, head, edge-head, narrow, board, two and whole are known");
 }
 
 TEST_CASE("Wires are found by name, and a mistyped one suggests the right one") {
