@@ -54,7 +54,7 @@ void bind(CLI::App& app, Settings& s) {
          "NAME", known([](const std::string& n) { find_wires(n); }), true)
       ->group(group);
   option("--cut", s.cut,
-         "edge, cloud, edge-cloud, cloud-edge, head, edge-head, narrow: five stages; board, two: two stages; "
+         "edge, cloud, edge-cloud, cloud-edge, head, narrow: five stages; board, two: two stages; "
          "whole: one",
          "NAME", known([](const std::string& n) { find_cut(n); }), true)
       ->group(group);

@@ -15,7 +15,7 @@ FAMILIES = {"TopK": r"topk\d+", "Downsample": r"downsample\d+", "Quant": r"quant
 
 
 # In the order of the published study, with its names: first:last.
-CUTS = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "head": "", "edge-head": "", "narrow": "", "board": "", "two": ""}
+CUTS = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "head": "", "narrow": "", "board": "", "two": ""}
 
 # What a wire adds, and to which.
 ADDED = {"hadamard-quant4": ("quant4", "rotation"), "quant4-chance": ("quant4", "gradients rounded by chance"),

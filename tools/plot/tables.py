@@ -4,6 +4,7 @@ import re
 from groups import CUTS, FAMILIES, results
 
 TARGETS = (4, 10, 20, 40, 80)
+BUDGETS = (20000, 10000, 5000, 2500, 1250)  # bytes an image
 BITS = (8.5, 4.5, 2, 1, 0.5)
 
 
@@ -85,18 +86,34 @@ def cuts(study):
     return picture + grid(head, rows) if rows else "No two cuts have finished runs of one wire: `./dev study cuts`."
 
 
+def advisable(study, cut=None):
+    """The compressed runs that raw stands beside, with what they cost, options included; neither more training nor a pipeline
+    without overlap is a way to save bytes."""
+    return [(g, d[0]) for g in study.at(cut) if g.wire != "raw" and not re.search("--epochs|--micro-batches", g.options)
+            and (d := g.to(study.beside(g, "")))]
+
+
 def advice(study):
-    """For each share of raw the most accurate wire that needs no more than about that."""
+    """For each share of raw the wire that costs least of those that need no more than about that."""
     rows = []
-    # Neither more training nor a pipeline without overlap is a way to save bytes; options are part of what is advised, so
-    # what they cost counts too.
-    candidates = [g for g in study.at("edge") if g.to(study.beside(g, "")) and not re.search("--epochs|--micro-batches", g.options)]
     for target in TARGETS:
-        if fit := [g for g in candidates if g.times >= 0.95 * target]:
-            best = max(fit, key=lambda g: g.mean)
+        if fit := [(g, d) for g, d in advisable(study, "edge") if g.times >= 0.95 * target]:
+            best, _ = max(fit, key=lambda f: f[1])
             rows.append([f"1/{target}", name(best), share(best),
                          kilo(best.bytes), difference(study, best, ""), str(len(best.rows))])
     head = ["about, of raw", "use `--wire`", "of raw", "bytes an image", "costs, points", "seeds"]
+    return grid(head, rows) if rows else "No compressed run is finished beside raw."
+
+
+def budget(study):
+    """For each number of bytes an image the cut and wire that cost least, wherever that is."""
+    rows = []
+    for most in BUDGETS:
+        if fit := [(g, d) for g, d in advisable(study) if g.bytes <= most]:
+            best, _ = max(fit, key=lambda f: f[1])
+            rows.append([kilo(most), f"`{best.cut}`", name(best), kilo(best.bytes), share(best), difference(study, best, ""),
+                         str(len(best.rows))])
+    head = ["at most, an image", "`--cut`", "`--wire`", "bytes an image", "of that cut's raw", "costs, points", "seeds"]
     return grid(head, rows) if rows else "No compressed run is finished beside raw."
 
 
@@ -146,7 +163,8 @@ def provenance(study):
     return grid(["", ""], rows)
 
 
-TABLES = {"families": families, "others": others, "board": at_cut("board"), "head": at_cut("head"), "cuts": cuts, "advice": advice,
+TABLES = {"families": families, "others": others, "board": at_cut("board"), "head": at_cut("head"),
+          "narrow": at_cut("narrow"), "cuts": cuts, "advice": advice, "budget": budget,
           "ladder": ladder, "gains": gains, "published": published, "provenance": provenance}
 PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.S)
 

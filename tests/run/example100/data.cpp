@@ -175,9 +175,9 @@ TEST_CASE("The network's table has MobileNetV2's stages") {
   CHECK(to_string(activation(units, find_cut("cloud"), 3, 64)) == "64x1280x4x4");
   CHECK(to_string(activation(units, find_cut("head"), 3, 64)) == "64x1280x4x4");
   CHECK(mobilenetv2(0.25)[1].out == 8);
-  CHECK(
-      error_of([] { find_cut("middle"); }) ==
-      "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, head, edge-head, narrow, board, two and whole are known");
+  CHECK(error_of([] { find_cut("middle"); }) ==
+        "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, head, narrow, board, two and whole "
+        "are known");
 }
 
 TEST_CASE("Wires are found by name, and a mistyped one suggests the right one") {
