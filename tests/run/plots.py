@@ -28,7 +28,7 @@ with tempfile.TemporaryDirectory() as base:
     copy.mkdir()
     for file in results.glob("*.csv"):
         (copy / file.name).write_text(file.read_text())
-    names = ("families", "others", "board", "head", "narrow", "cuts", "advice", "budget", "ladder", "gains", "published", "provenance")
+    names = ("families", "others", "board", "head", "narrow", "cuts", "advice", "frontier", "ladder", "gains", "published", "provenance")
     document.write_text("".join(f"<!-- table {name} -->\n<!-- end -->\n" for name in names))
     where = ("--results", str(copy), "--out", base, "--document", str(document))
     text = plot(*where)
@@ -41,8 +41,8 @@ with tempfile.TemporaryDirectory() as base:
         sys.exit(f"one cut is no study of cuts, but\n{text}")
     if "| `topk10-quant8` | 0.025 |" not in document.read_text():
         sys.exit(f"the table lacks a wire\n{document.read_text()}")
-    if "\n| 20 kB | `edge` | `topk10-quant8` |" not in document.read_text():
-        sys.exit(f"what to send for 20 kB an image is not told\n{document.read_text()}")
+    if "| `edge` | `topk10-quant8` | 1/" not in document.read_text():
+        sys.exit(f"what to send for few bytes is not told\n{document.read_text()}")
     plot("--check", *where)
     # At a second cut, where raw did not run: it is held against raw at the first.
     for name in ("smoke", "smoke-epochs"):

@@ -31,8 +31,8 @@ def singles(axes, study, x, y, elsewhere):
 SIDES = [((0, 7), "center", "bottom"), ((0, -7), "center", "top"), ((8, 0), "left", "center"), ((-8, 0), "right", "center"),
          ((7, 7), "left", "bottom"), ((-7, 7), "right", "bottom"), ((7, -7), "left", "top"), ((-7, -7), "right", "top"),
          ((0, 20), "center", "bottom"), ((0, -20), "center", "top"),
-         *(((x, y), "left" if x > 0 else "right", "bottom" if y > 0 else "top") for far in (20, 36)
-           for x, y in ((far, -far), (-far, far), (far, far), (-far, -far)))]
+         *(((x, y), "center" if x == 0 else "left" if x > 0 else "right", "bottom" if y > 0 else "top")
+           for y in (-20, 20, -34, 34, -48, 48) for x in (20, -20, 0, 40, -40))]
 
 
 def name_marks(figure, marks):

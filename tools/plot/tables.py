@@ -1,10 +1,10 @@
 """The tables of docs/study.md, each between <!-- table NAME --> and <!-- end -->."""
+import math
 import re
 
 from groups import CUTS, FAMILIES, results
 
 TARGETS = (4, 10, 20, 40, 80)
-BUDGETS = (20000, 10000, 5000, 2500, 1250)  # bytes an image
 BITS = (8.5, 4.5, 2, 1, 0.5)
 
 
@@ -105,15 +105,14 @@ def advice(study):
     return grid(head, rows) if rows else "No compressed run is finished beside raw."
 
 
-def budget(study):
-    """For each number of bytes an image the cut and wire that cost least, wherever that is."""
-    rows = []
-    for most in BUDGETS:
-        if fit := [(g, d) for g, d in advisable(study) if g.bytes <= most]:
-            best, _ = max(fit, key=lambda f: f[1])
-            rows.append([kilo(most), f"`{best.cut}`", name(best), kilo(best.bytes), share(best), difference(study, best, ""),
-                         str(len(best.rows))])
-    head = ["at most, an image", "`--cut`", "`--wire`", "bytes an image", "of that cut's raw", "costs, points", "seeds"]
+def frontier(study):
+    """Each cut and wire to which no other with fewer bytes an image is closer to raw."""
+    rows, closest = [], -math.inf
+    for g, to_raw in sorted(advisable(study), key=lambda f: (f[0].bytes, -f[1])):
+        if to_raw > closest:
+            closest = to_raw
+            rows.insert(0, [kilo(g.bytes), f"`{g.cut}`", name(g), share(g), difference(study, g, ""), str(len(g.rows))])
+    head = ["bytes an image", "`--cut`", "`--wire`", "of that cut's raw", "costs, points", "seeds"]
     return grid(head, rows) if rows else "No compressed run is finished beside raw."
 
 
@@ -164,7 +163,7 @@ def provenance(study):
 
 
 TABLES = {"families": families, "others": others, "board": at_cut("board"), "head": at_cut("head"),
-          "narrow": at_cut("narrow"), "cuts": cuts, "advice": advice, "budget": budget,
+          "narrow": at_cut("narrow"), "cuts": cuts, "advice": advice, "frontier": frontier,
           "ladder": ladder, "gains": gains, "published": published, "provenance": provenance}
 PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.S)
 
