@@ -19,12 +19,14 @@ def curves(axes, study, x, y):
 
 
 def singles(axes, study, x, y, elsewhere):
-    """Wires that the published study does not have; with `elsewhere` those at other cuts too. Returns their names' places."""
+    """Wires that the published study does not have; with `elsewhere` those at other cuts too. Returns the names' places of
+    those worth a name."""
+    worth = study.frontier()
     found = [(g, "P") for g in study.others()] + [(g, "X") for g in study.elsewhere() if elsewhere]
     found = [(g, marker) for g, marker in found if g.options == "" and y(g) is not None]
     for g, marker in found:
         error_bar(axes, x(g), y(g), OTHER, marker)
-    return [(axes, x(g), y(g), g.wire if marker == "P" else f"{g.cut}: {g.wire}") for g, marker in found]
+    return [(axes, x(g), y(g), g.wire if marker == "P" else f"{g.cut}: {g.wire}") for g, marker in found if g in worth]
 
 
 # Where a name may stand beside its mark: offset in points, horizontal and vertical alignment.

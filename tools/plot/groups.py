@@ -1,5 +1,6 @@
 """Runs that differ by their seed alone, as one: mean, spread, and the difference to raw on the same seeds."""
 import dataclasses
+import math
 import pathlib
 import re
 import statistics
@@ -140,6 +141,21 @@ class Study:
             if base and (gain := g.to(self.partner(g, base.rows))):
                 found.append((base, g, what, gain))
         return sorted(found, key=lambda f: (-f[0].bits, f[0].wire, f[1].options, -f[3][0]))
+
+    def advisable(self, cut=None):
+        """The compressed runs that raw stands beside, with what they cost, options included; neither more training nor a
+        pipeline without overlap is a way to save bytes."""
+        return [(g, d[0]) for g in self.at(cut) if g.wire != "raw" and not re.search("--epochs|--micro-batches", g.options)
+                and (d := g.to(self.beside(g, "")))]
+
+    def frontier(self):
+        """To which no other with fewer bytes is closer to raw, from few bytes to many."""
+        found, closest = [], -math.inf
+        for g, to_raw in sorted(self.advisable(), key=lambda f: (f[0].bytes, -f[1])):
+            if to_raw > closest:
+                closest = to_raw
+                found.append(g)
+        return found
 
     def of_family(self, name, cut="edge"):
         """Its curve, from few bytes to many."""

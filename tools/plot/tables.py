@@ -1,5 +1,4 @@
 """The tables of docs/study.md, each between <!-- table NAME --> and <!-- end -->."""
-import math
 import re
 
 from groups import CUTS, FAMILIES, results
@@ -86,18 +85,11 @@ def cuts(study):
     return picture + grid(head, rows) if rows else "No two cuts have finished runs of one wire: `./dev study cuts`."
 
 
-def advisable(study, cut=None):
-    """The compressed runs that raw stands beside, with what they cost, options included; neither more training nor a pipeline
-    without overlap is a way to save bytes."""
-    return [(g, d[0]) for g in study.at(cut) if g.wire != "raw" and not re.search("--epochs|--micro-batches", g.options)
-            and (d := g.to(study.beside(g, "")))]
-
-
 def advice(study):
     """For each share of raw the wire that costs least of those that need no more than about that."""
     rows = []
     for target in TARGETS:
-        if fit := [(g, d) for g, d in advisable(study, "edge") if g.times >= 0.95 * target]:
+        if fit := [(g, d) for g, d in study.advisable("edge") if g.times >= 0.95 * target]:
             best, _ = max(fit, key=lambda f: f[1])
             rows.append([f"1/{target}", name(best), share(best),
                          kilo(best.bytes), difference(study, best, ""), str(len(best.rows))])
@@ -107,11 +99,8 @@ def advice(study):
 
 def frontier(study):
     """Each cut and wire to which no other with fewer bytes an image is closer to raw."""
-    rows, closest = [], -math.inf
-    for g, to_raw in sorted(advisable(study), key=lambda f: (f[0].bytes, -f[1])):
-        if to_raw > closest:
-            closest = to_raw
-            rows.insert(0, [kilo(g.bytes), f"`{g.cut}`", name(g), share(g), difference(study, g, ""), str(len(g.rows))])
+    rows = [[kilo(g.bytes), f"`{g.cut}`", name(g), share(g), difference(study, g, ""), str(len(g.rows))]
+            for g in reversed(study.frontier())]
     head = ["bytes an image", "`--cut`", "`--wire`", "of that cut's raw", "costs, points", "seeds"]
     return grid(head, rows) if rows else "No compressed run is finished beside raw."
 
