@@ -30,6 +30,7 @@ with tempfile.TemporaryDirectory() as base:
         (copy / file.name).write_text(file.read_text())
     names = ("families", "others", "board", "head", "narrow", "cuts", "advice", "frontier", "ladder", "gains", "published", "provenance")
     document.write_text("".join(f"<!-- table {name} -->\n<!-- end -->\n" for name in names))
+    document.write_text(document.read_text() + "<!-- table families of seed -->\n<!-- end -->\n")
     where = ("--results", str(copy), "--out", base, "--document", str(document))
     text = plot(*where)
     for name in ("accuracy", "training"):
@@ -43,6 +44,8 @@ with tempfile.TemporaryDirectory() as base:
         sys.exit(f"the table lacks a wire\n{document.read_text()}")
     if "| `edge` | `topk10-quant8` | 1/" not in document.read_text():
         sys.exit(f"what to send for few bytes is not told\n{document.read_text()}")
+    if not document.read_text().endswith("of seed -->\nNo run is finished: `./dev study families`.\n<!-- end -->\n"):
+        sys.exit(f"a table of another recipe has runs that it did not train\n{document.read_text()}")
     plot("--check", *where)
     # At a second cut, where raw did not run: it is held against raw at the first.
     for name in ("smoke", "smoke-epochs"):

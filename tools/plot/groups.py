@@ -102,6 +102,9 @@ class Study:
         done = results.Results(folder)
         self.recipe, self.folder = recipe, folder
         self.runs = done.runs(recipe)
+        used = {r["options"] for r in self.runs}
+        self.shared = used.pop() if len(used) == 1 else ""  # told once, not of each run
+        self.runs = [r | {"options": ""} for r in self.runs] if self.shared else self.runs
         self.epochs = done.epochs(recipe)
         self.published = results.read_csv(ROOT / "docs" / "study" / "published.csv")
         groups = {}

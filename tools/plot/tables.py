@@ -1,7 +1,7 @@
-"""The tables of docs/study.md, each between <!-- table NAME --> and <!-- end -->."""
+"""The tables of docs/study.md, each between <!-- table NAME --> or <!-- table NAME of RECIPE --> and <!-- end -->."""
 import re
 
-from groups import CUTS, FAMILIES, results
+from groups import CUTS, FAMILIES, Study, results
 
 TARGETS = (4, 10, 20, 40, 80)
 BITS = (8.5, 4.5, 2, 1, 0.5)
@@ -140,7 +140,9 @@ def provenance(study):
         return "No run is finished."
     one = study.runs[0]
     least, most = (f"{pick(float(r['seconds']) for r in study.runs) / 60:.0f}" for pick in (min, max))
-    rows = [["runs", f"{count(len(study.runs), 'run')} of {count(len(study.groups), 'setting')}, seeds "
+    shared = [["options", f"`{study.shared}`"]] if study.shared else []
+    rows = [*shared,
+            ["runs", f"{count(len(study.runs), 'run')} of {count(len(study.groups), 'setting')}, seeds "
                      f"{', '.join(map(str, study.seeds()))}"],
             ["images", f"{', '.join(study.values('data'))}: {one['train_images']} for training, {one['test_images']} for testing"],
             ["processor", "; ".join(study.values("hardware"))],
@@ -154,7 +156,7 @@ def provenance(study):
 TABLES = {"families": families, "others": others, "board": at_cut("board"), "head": at_cut("head"),
           "narrow": at_cut("narrow"), "cuts": cuts, "advice": advice, "frontier": frontier,
           "ladder": ladder, "gains": gains, "published": published, "provenance": provenance}
-PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.S)
+PLACE = re.compile(r"(<!-- table (\S+)(?: of (\S+))? -->\n).*?(<!-- end -->)", re.S)
 
 
 def fill(text, study):
@@ -162,5 +164,6 @@ def fill(text, study):
     def table(match):
         if match[2] not in TABLES:
             raise ValueError(f"there is no table '{match[2]}': {', '.join(TABLES)} are known")
-        return f"{match[1]}{TABLES[match[2]](study)}\n{match[3]}"
+        whose = Study(study.folder, match[3]) if match[3] else study
+        return f"{match[1]}{TABLES[match[2]](whose)}\n{match[4]}"
     return PLACE.sub(table, text)
