@@ -139,7 +139,7 @@ class Study:
         for g in self.at(cut):
             plain, what = ADDED.get(g.wire, (None, None))
             if (shorter := without_start(g.options)) != g.options:
-                plain, what = g.wire, g.options
+                plain, what = g.wire, results.take_out(g.options, "--epochs")[0]
             base = next((b for b in self.at(cut, shorter) if b.wire == plain), None)
             if base and (gain := g.to(self.partner(g, base.rows))):
                 found.append((base, g, what, gain))
