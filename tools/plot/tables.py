@@ -142,8 +142,8 @@ def provenance(study):
     least, most = (f"{pick(float(r['seconds']) for r in study.runs) / 60:.0f}" for pick in (min, max))
     shared = [["options", f"`{study.shared}`"]] if study.shared else []
     rows = [*shared,
-            ["runs", f"{count(len(study.runs), 'run')} of {count(len(study.groups), 'setting')}, seeds "
-                     f"{', '.join(map(str, study.seeds()))}"],
+            ["runs", f"{count(len(study.runs), 'run')} of {count(len(study.groups), 'setting')}, "
+                     f"seed{'s' * (len(study.seeds()) > 1)} {', '.join(map(str, study.seeds()))}"],
             ["images", f"{', '.join(study.values('data'))}: {one['train_images']} for training, {one['test_images']} for testing"],
             ["processor", "; ".join(study.values("hardware"))],
             ["threads a rank", ", ".join(study.values("threads"))],
