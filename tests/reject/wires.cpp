@@ -4,6 +4,21 @@ using namespace pcomp;
 auto fine = Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>;
 Wire<Quant<8> | TopK<Ratio<1, 10>>, TopK<Ratio<1, 2>>> also_fine;
 
+template <std::int64_t N>
+struct Scaled : Composable {
+  static constexpr Role role = Role::code;
+  static constexpr Name name = "Scaled";
+  static constexpr int bits = 8;
+  static constexpr std::int64_t group = N;
+  struct Scale {
+    float step;
+  };
+  static constexpr Scale fit(Range r) { return {r.hi}; }
+  static constexpr std::uint32_t encode(float, Scale) { return 0; }
+  static constexpr float decode(std::uint32_t, Scale s) { return s.step; }
+};
+auto bytes = wire_bytes(Scaled<256>{}, Shape<4, 3>{});
+
 #if CASE == 1  // TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE
 auto w = Quant<8> | Half;
 #elif CASE == 2   // TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE
@@ -68,4 +83,8 @@ auto w = Delta<ErrorFeedback | Quant<8>> | Quant<4>;
 auto w = Delta<8> | Quant<4>;
 #elif CASE == 32  // Delta<First, Keep> keeps messages as Raw or BFloat16
 auto w = Delta<Raw, Half> | Quant<4>;
+#elif CASE == 33  // a coder's group is 128, 256, 512, 1024 or 2048 elements, or 0
+auto n = wire_bytes(Scaled<64>{}, Shape<4, 3>{});
+#elif CASE == 34  // a coder's group is 128, 256, 512, 1024 or 2048 elements, or 0
+auto n = wire_bytes(Scaled<4096>{}, Shape<4, 3>{});
 #endif

@@ -27,6 +27,7 @@ constexpr bool test_identity() {
 constexpr bool test_differs() {
   return !(Quant<8> == Quant<4>)&&!(Quant<8> == Quant<8, PerTensor>)&&!(
              TopK<Ratio<1, 10>> == TopK<Ratio<1, 5>>)&&TopK<Ratio<2, 20>> == TopK<Ratio<1, 10>> &&
+         Step<Ratio<2, 32>> == Step<Ratio<1, 16>> &&
          !(TopK<Ratio<1, 10>, Sample> == TopK<Ratio<1, 10>>)&&!((q | t) == q);
 }
 
@@ -44,6 +45,15 @@ constexpr bool test_refusals() {
          !joins<chain, chain> && !Joins<int, ops::Half> && !joins<ErrorFeedback, EF21> &&
          joins<EF21, chain> && !joins<Hadamard<32>, Hadamard<64>>;
 }
+
+/// A wire is known by its name, so a long one is whole.
+constexpr bool test_long_name() {
+  constexpr auto f = Downsample<2> | TopK<Ratio<1, 10>, Block<65536>> | Hadamard<64, RandomSigns> |
+                     Quant<8, Group<1024>, Stochastic>;
+  constexpr auto g = TopK<Ratio<1, 10>, Block<4096>>;
+  return !(name(Wire<f, g | Quant<4>>{}) == name(Wire<f, g | Quant<5>>{}).view());
+}
+static_assert(test_long_name());
 
 constexpr bool test_names() {
   return name(q | t | d) == "Downsample<2> | TopK<1/10> | Quant<8>" && name(Raw) == "Raw" &&

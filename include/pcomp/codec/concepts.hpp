@@ -40,8 +40,8 @@ concept RotateCodec = Codec<C> && C::role == Role::rotate&& requires(std::int64_
 
 /// A codec that turns one float into `bits` bits; codec/archetype.hpp is the smallest one, to copy.
 ///
-/// With `Scale`, each `group` elements (0: all that is sent) share one, fitted to their range. With
-/// `prepare`, what follows from a scale is computed once a group. With `stochastic`, encode takes a noise in
+/// With `Scale`, each `group` elements share one, fitted to their range: 128, 256, 512, 1024 or 2048, or 0 for all
+/// that is sent. With `prepare`, what follows from a scale is computed once a group. With `stochastic`, encode takes a noise in
 /// [0, 1).
 template <class C>
 concept CodeCodec = Codec<C> && C::role == Role::code&& requires {
@@ -62,6 +62,11 @@ concept HasPrepare = HasScale<C> && requires(typename C::Scale s) {
 
 struct Nothing {};
 
+/// Whole blocks of packed codes, of which a chunk has a whole number.
+constexpr bool is_group_size(std::int64_t n) {
+  return n == 0 || (n >= 128 && n <= 2048 && (n & (n - 1)) == 0);
+}
+
 /// One shape for all coders, whatever optional parts they have.
 template <CodeCodec C>
 struct CoderTraits {
@@ -78,9 +83,10 @@ struct CoderTraits {
   using Scale = decltype(scale_type());
   static constexpr std::int64_t scale_bytes = has_scale ? static_cast<std::int64_t>(sizeof(Scale)) : 0;
   PCOMP_HD static constexpr std::int64_t group() {
-    if constexpr (has_scale)
+    if constexpr (has_scale) {
+      static_assert(refuse::coder_group<is_group_size(C::group)>());
       return C::group;
-    else
+    } else
       return 0;
   }
 

@@ -36,7 +36,8 @@ inline constexpr float float_nan = std::numeric_limits<float>::quiet_NaN();
 [[gnu::always_inline]] PCOMP_HD constexpr float from_half(std::uint32_t h) {
   const std::uint32_t sign = (h & 0x8000u) << 16, a = h & 0x7fffu;
   const std::uint32_t normal = (a << 13) + 0x38000000u;
-  const std::uint32_t special = (a << 13) | 0x7f800000u;
+  const std::uint32_t special =
+      (a << 13) | (a == 0x7c00u ? 0x7f800000u : 0x7fc00000u);  // a NaN becomes a quiet one
   const std::uint32_t small =
       bits_as<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(a)) * 0x1p-24f);
   const std::uint32_t u = a < 0x400u ? small : a >= 0x7c00u ? special : normal;

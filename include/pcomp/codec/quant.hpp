@@ -58,8 +58,9 @@ namespace ops {
 /// Min-max affine quantisation to `Bits` bits.
 ///
 /// Law: |decode(encode(x)) - x| <= step/2 (Nearest) or step (Stochastic), up to the rounding of one float
-///   operation, for every finite x of a group with that stored step. NaN and -inf decode to the group's
-///   minimum, +inf to its maximum; neither takes part in the scale.
+///   operation, for every finite x of a group with that stored step; step where that is the largest of its format,
+///   as with one bit for a group wider than the float range. NaN and -inf decode to the group's minimum, +inf to its
+///   maximum; neither takes part in the scale.
 /// Bytes: packed(n, Bits) + 4 per Group<N>, or + 8 once for PerTensor.
 /// Shapes: any; Bits 1..8 or 16. The step has so few significant bits that code * step is exact in float: the
 ///   bytes and the values do not depend on whether the machine fuses multiply and add.
@@ -88,6 +89,10 @@ struct Quant : Composable {
 
   using Scale = std::conditional_t<Groups::size == 0, detail::ScaleF32, detail::ScaleBf16>;
 
+  /// One that every code's distance can have: one bit may ask for twice the float range.
+  static constexpr double largest_step =
+      static_cast<double>(detail::truncate_down(detail::float_max, Scale::step_drop(Bits)));
+
   PCOMP_HD static constexpr Scale fit(Range r) {
     using detail::truncate_down, detail::truncate_up;
     constexpr float lowest = -truncate_down(detail::float_max, Scale::lo_drop);
@@ -96,7 +101,8 @@ struct Quant : Composable {
     // Both ends lie within half a step of a code: hi by width, lo where it could not be rounded down.
     const double width = static_cast<double>(r.hi) - static_cast<double>(lo);
     const double below = 2 * (static_cast<double>(lo) - static_cast<double>(r.lo));
-    const double least = width / levels > below ? width / levels : below;
+    const double wanted = width / levels > below ? width / levels : below;
+    const double least = wanted < largest_step ? wanted : largest_step;
     if (!(least > 0)) return Scale::of(lo, 0);
     float step = static_cast<float>(least);
     if (static_cast<double>(step) < least)
@@ -138,7 +144,8 @@ struct Quant : Composable {
   /// The law's bound for a value of a group with this scale.
   static constexpr double bound(double x, Scale s) {
     const double step = static_cast<double>(s.step_value());
-    return step * (stochastic ? 1.0 : 0.5) * (1 + 0x1p-6) + (x < 0 ? -x : x) * 0x1p-23 + 0x1p-149;
+    return step * (stochastic || step >= largest_step ? 1.0 : 0.5) * (1 + 0x1p-6) +
+           (x < 0 ? -x : x) * 0x1p-23 + 0x1p-149;
   }
 
  private:

@@ -58,6 +58,6 @@ struct Step : Composable {
 }  // namespace ops
 
 template <class S, int Bits = 8>
-inline constexpr ops::Step<S, Bits> Step{};
+inline constexpr ops::Step<typename S::lowest, Bits> Step{};
 
 }  // namespace pcomp

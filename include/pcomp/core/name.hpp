@@ -3,19 +3,23 @@
 #include <cstdint>
 #include <string_view>
 
+#include "error.hpp"
+
 namespace pcomp {
 
 /// A short text as a constant expression, from which codecs and wires compose their names.
 ///
-/// Law: `view()` is the concatenation of all that was added, cut at 127 characters.
+/// Law: `view()` is the concatenation of all that was added.
+/// Refusals: more than 511 characters, where it is a constant expression; else `Error`. A wire is known by
+///   its name, so none is cut.
 /// Example: examples/010-algebra
 class Name {
  public:
   constexpr Name() = default;
   constexpr Name(const char* text) { *this += std::string_view(text); }
   constexpr Name& operator+=(std::string_view text) {
-    for (char c : text)
-      if (size_ + 1 < text_.size()) text_[size_++] = c;
+    if (text.size() >= text_.size() - size_) throw Error("pcomp: a name has at most 511 characters");
+    for (char c : text) text_[size_++] = c;
     return *this;
   }
   constexpr Name& operator+=(std::int64_t n) {
@@ -37,7 +41,7 @@ class Name {
   friend constexpr bool operator==(const Name& a, std::string_view b) { return a.view() == b; }
 
  private:
-  std::array<char, 128> text_{};
+  std::array<char, 512> text_{};
   std::size_t size_ = 0;
 };
 

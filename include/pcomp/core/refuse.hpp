@@ -17,6 +17,7 @@ template <bool ok> consteval bool bit_width()              { static_assert(ok, "
 template <bool ok> consteval bool step_bit_width()         { static_assert(ok, "pcomp: Step takes 2 to 8 or 16 bits"); return true; }
 template <bool ok> consteval bool step_size()              { static_assert(ok, "pcomp: Step's size must be above 0"); return true; }
 template <bool ok> consteval bool group_size()             { static_assert(ok, "pcomp: Group<N> takes 128, 256, 512, 1024 or 2048"); return true; }
+template <bool ok> consteval bool coder_group()            { static_assert(ok, "pcomp: a coder's group is 128, 256, 512, 1024 or 2048 elements, or 0 for all that is sent"); return true; }
 template <bool ok> consteval bool block_size()             { static_assert(ok, "pcomp: Block<B> needs B of at least 1"); return true; }
 template <bool ok> consteval bool pool_factor()            { static_assert(ok, "pcomp: Downsample<K> takes K from 1 to 256"); return true; }
 template <bool ok> consteval bool rotation_size()          { static_assert(ok, "pcomp: Hadamard<N> takes 32 or 64"); return true; }

@@ -9,10 +9,13 @@
 
 namespace pcomp {
 
+class Extents;
+inline std::string to_string(const Extents& e);
+
 /// The extents of a dense row-major tensor, known at run time.
 ///
-/// Shapes: 1 to 8 dimensions, each at least 0; `size()` is their product, in elements.
-/// Errors: `Error` for more than 8 dimensions or a negative extent.
+/// Shapes: 1 to 8 dimensions, each at least 0; `size()` is their product, in elements, at most 2^56.
+/// Errors: `Error` for more than 8 dimensions or a negative extent; of `size()` for more elements.
 /// Example: examples/020-bytes
 class Extents {
  public:
@@ -33,7 +36,10 @@ class Extents {
   constexpr const std::int64_t* end() const { return dims_.data() + rank_; }
   constexpr std::int64_t size() const {
     std::int64_t n = 1;
-    for (std::int64_t d : *this) n *= d;
+    for (std::int64_t d : *this) {
+      if (n && d > most / n) throw Error("pcomp: a shape has at most 2^56 elements, not " + to_string(*this));
+      n *= d;
+    }
     return n;
   }
   /// This shape with dimension `d` set to `extent`.
@@ -50,6 +56,7 @@ class Extents {
     if (d < 0) throw Error("pcomp: an extent must be at least 0, not " + std::to_string(d));
     dims_[static_cast<std::size_t>(rank_++)] = d;
   }
+  static constexpr std::int64_t most = std::int64_t{1} << 56;  // so that no count of bytes or bits overflows
 
   std::array<std::int64_t, max_rank> dims_{};
   int rank_ = 0;

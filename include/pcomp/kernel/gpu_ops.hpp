@@ -48,9 +48,10 @@ inline const GpuOps& gpu_ops_of(const Name& name) {
   const std::lock_guard lock(r.mutex);
   for (const GpuOps* ops : r.all)
     if (ops->name == name.view()) return *ops;
-  const std::string wire(name.view());
-  throw Error("pcomp: this program has no CUDA kernels for the wire " + wire + ": add PCOMP_GPU_KERNELS(" +
-              wire + ") to a unit that nvcc compiles, see docs/gpu.md");
+  throw Error(
+      "pcomp: this program has no CUDA kernels for the wire " + std::string(name.view()) +
+      ": add PCOMP_GPU_KERNELS with that wire, as the program spells it, to a unit that nvcc compiles, see "
+      "docs/gpu.md");
 }
 
 }  // namespace detail

@@ -21,9 +21,11 @@ template <AnyWire W, class View>
 void expect_payloads(W w, const View& gradient, const Extents& shape, std::size_t payload,
                      std::size_t grad_payload) {
   expect_shape("the gradient", gradient, shape);
-  if (payload < index_bytes(w, shape))
-    expect_bytes("the forward payload", payload, static_cast<std::int64_t>(wire_bytes(w, shape)), name(w),
-                 shape);
+  const std::size_t index = index_bytes(w, shape), whole = wire_bytes(w, shape);
+  if (payload != index && payload != whole)
+    throw Error("pcomp: the forward payload has " + std::to_string(payload) + " bytes, but " +
+                std::string(name(w)) + " on " + to_string(shape) + " takes " + std::to_string(whole) +
+                ", or its index block alone, " + std::to_string(index));
   expect_bytes("the gradient payload", grad_payload, static_cast<std::int64_t>(grad_wire_bytes(w, shape)),
                name(w), shape);
 }

@@ -26,7 +26,8 @@ std::vector<float> values(const Extents& e, int kind, unsigned seed) {
       const float odd[] = {INFINITY, -INFINITY, NAN, -0.0f, 3.4e38f, -3.4e38f, 1e-45f};
       v = odd[random() % 7];
     }
-    if (kind == 5) v = 7.25f;  // all the same
+    if (kind == 5) v = 7.25f;                                     // all the same
+    if (kind == 6) v = std::clamp(v * 2e38f, -3.4e38f, 3.4e38f);  // wider than the float range
   }
   return x;
 }
@@ -77,7 +78,7 @@ void agrees(W w, const Extents& e, int kind, ParallelFor par) {
 }  // namespace
 
 TEST_CASE("every wire sends and receives what the documented format says", "[wire]") {
-  const int kind = GENERATE(0, 1, 2, 3, 4, 5);
+  const int kind = GENERATE(0, 1, 2, 3, 4, 5, 6);
   for_each_wire([&](auto w) {
     agrees(w, Extents{3, 5, 9, 11}, kind, {});
     agrees(w, Extents{2, 130}, kind, {});
@@ -86,12 +87,46 @@ TEST_CASE("every wire sends and receives what the documented format says", "[wir
 }
 
 TEST_CASE("the bytes do not depend on threads or instruction set", "[wire]") {
-  const int kind = GENERATE(0, 1, 4);
+  const int kind = GENERATE(0, 1, 4, 6);
   const auto best = detail::best_isa();
   for (auto isa : {detail::Isa::baseline, detail::Isa::avx2, detail::Isa::avx512}) {
     if (isa > best) continue;
     detail::isa() = isa;
     for_each_wire([&](auto w) { agrees(w, Extents{4, 3, 67, 65}, kind, Threads{isa == best ? 3 : 1}); });
+  }
+  detail::isa() = best;
+}
+
+TEST_CASE("one bit of a group wider than the float range stays within a step", "[wire]") {
+  const std::vector<float> x{-3e38f, 3e38f, 0, 1e38f};
+  const Extents e{4};
+  const auto check = [&](auto w) {
+    std::vector<std::byte> payload(wire_bytes(w, e));
+    std::vector<float> y(x.size());
+    encode(w, std::span<const float>(x), e, payload);
+    decode(w, payload, e, std::span<float>(y));
+    for (std::size_t i = 0; i < x.size(); ++i)
+      CHECK(std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])) <= 3.5e38);
+    CHECK(y[0] == y[2]);
+    CHECK(y[1] > 0);
+    CHECK(y[0] < -2.9e38f);
+  };
+  check(Quant<1>);
+  check(Quant<1, PerTensor>);
+}
+
+TEST_CASE("a signalling NaN of 16 bits is a quiet one on every instruction set", "[wire]") {
+  const std::vector<std::uint16_t> half(64, 0x7c01);
+  const Extents e{64};
+  const auto best = detail::best_isa();
+  for (auto isa : {detail::Isa::baseline, detail::Isa::avx2, detail::Isa::avx512}) {
+    if (isa > best) continue;
+    detail::isa() = isa;
+    std::vector<std::uint32_t> bits(64);
+    encode(Raw, In(half.data(), DType::f16, 64), e, std::as_writable_bytes(std::span(bits)));
+    CHECK(bits == std::vector<std::uint32_t>(64, 0x7fc02000));
+    decode(Half, std::as_bytes(std::span(half)), e, Out(bits.data(), DType::f32, 64));
+    CHECK(bits == std::vector<std::uint32_t>(64, 0x7fc02000));
   }
   detail::isa() = best;
 }

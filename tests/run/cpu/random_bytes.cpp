@@ -18,6 +18,13 @@ std::span<T> exactly(std::unique_ptr<T[]>& owner, std::size_t n) {
   return {owner.get(), n};
 }
 
+/// As many parts as a kernel allows.
+struct Parts {
+  void operator()(std::int64_t n, std::int64_t grain, ParallelFor::Body body) const {
+    for (std::int64_t i = 0; i < n; i += grain) body(i, std::min(n, i + grain));
+  }
+};
+
 template <class W>
 void decodes_noise(W w, const Extents& e, unsigned seed) {
   std::mt19937 random(seed);
@@ -49,8 +56,13 @@ void decodes_noise(W w, const Extents& e, unsigned seed) {
   k.decode_grad(grad, e, index, y, {});
   k.decode_grad(grad, e, index, again, {});
   CHECK(std::memcmp(y.data(), again.data(), y.size_bytes()) == 0);
+  k.decode(forward, e, again, Parts{});
+  k.decode_grad(grad, e, index, again, Parts{});
   // A sender whose kept index block was damaged still writes a whole payload, from what it can reach.
   k.encode_grad(std::span<const float>(y), e, index, grad, {});
+  const std::vector<std::byte> whole(grad.begin(), grad.end());
+  k.encode_grad(std::span<const float>(y), e, index, grad, Parts{});
+  CHECK(std::equal(whole.begin(), whole.end(), grad.begin()));
 }
 
 }  // namespace
@@ -77,6 +89,7 @@ TEST_CASE("any floats encode", "[wire]") {
     std::vector<float> y(x.size());
     k.encode(std::span<const float>(x), e, payload, {});
     k.decode(payload, e, std::span<float>(y), {});
+    k.encode(In(x.data(), DType::f32, e, {495, 1, 55, 5}), e, payload, {});  // channels-last
     k.encode_grad(std::span<const float>(x), e, payload, grad, {});
     k.decode_grad(grad, e, payload, std::span<float>(y), {});
     CHECK(y.size() == x.size());

@@ -54,6 +54,7 @@ inline constexpr auto all_wires = [] {
                     Wire<Downsample<2>, Downsample<2> | Quant<8>>{},
                     Wire<Downsample<3>, TopK<Ratio<1, 4>, Sample>>{},
                     Wire<TopK<Ratio<1, 4>>, TopK<Ratio<1, 2>> | Quant<8>>{},
+                    Wire<TopK<Ratio<1, 2>>, TopK<Ratio<1, 700>>>{},
                     Wire<TopK<Ratio<1, 10>> | Quant<8>, Raw>{},
                     Wire<TopK<Ratio<1, 2>>, Hadamard<64> | Quant<3, PerTensor, Stochastic>>{}};
 }();

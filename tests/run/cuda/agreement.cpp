@@ -336,9 +336,10 @@ TEST_CASE("the table of a wire takes the tensor's device, or says what is missin
       CHECK(same(to.read<float>(), dx));
     }
     if (k->name == "Quant<7>")
-      CHECK_THROWS_WITH(k->encode(there, e, payload, {}),
-                        "pcomp: this program has no CUDA kernels for the wire Quant<7>: add "
-                        "PCOMP_GPU_KERNELS(Quant<7>) to a unit that nvcc compiles, see docs/gpu.md");
+      CHECK_THROWS_WITH(
+          k->encode(there, e, payload, {}),
+          "pcomp: this program has no CUDA kernels for the wire Quant<7>: add PCOMP_GPU_KERNELS with "
+          "that wire, as the program spells it, to a unit that nvcc compiles, see docs/gpu.md");
   }
   CHECK(tables == 2);
 }
@@ -351,8 +352,9 @@ TEST_CASE("what the kernels cannot take is one clear error", "[cuda]") {
   CHECK_THROWS_WITH(ops.encode(in, e, p.all()), "pcomp: the payload has 200 bytes, but Raw on 4x8 takes 128");
   CHECK_THROWS_WITH(ops.encode(in, Extents{4, 9}, p.all().first(144)),
                     "pcomp: the input has 32 elements, but the shape 4x9 has 36");
-  CHECK_THROWS_WITH(ops.encode(in, e, p.all().subspan(4, 128)),
-                    "pcomp: the CUDA kernels take a payload at a multiple of 16 bytes");
+  CHECK_THROWS_WITH(
+      ops.encode(in, e, p.all().subspan(4, 128)),
+      "pcomp: the CUDA kernels take a payload at a multiple of 16 bytes, not one that lies 4 beyond it");
   CHECK_THROWS_WITH(
       ops.encode(In(x.data(), DType::f32, e, {1, 4}, device::gpu()), e, p.all().first(128)),
       "pcomp: the CUDA kernels take row-major or channels-last memory without gaps, not the strides "

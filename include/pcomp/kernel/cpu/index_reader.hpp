@@ -16,28 +16,29 @@ class IndexReader {
   /// Goes to the first position that is at least p.
   void seek_position(std::int64_t p) {
     rewind();
+    p = std::min(p, n_);
     if (f_.kind == IndexFormat::none) {
       rank_ = std::min(p, k_);
       return;
     }
-    constexpr std::int64_t any = std::numeric_limits<std::int64_t>::max();
     if (f_.kind == IndexFormat::bitmap)
-      go_to(PCOMP_SIMD((block_, f_.high_bytes, any, p / 64), word_of_rank));
+      go_to(PCOMP_SIMD((block_, f_.high_bytes, WordPlace{}, any, p / 64), word_of_rank));
     else  // the zeros before a word count its buckets
       go_to(PCOMP_SIMD((block_, f_.high_bytes, p >> f_.low_bits), word_of_bucket));
     while (peek() < p) ++at_;
   }
 
-  /// Goes to rank s.
+  /// Goes to rank s, or to the end where there are fewer; what lies between costs little if s is ahead.
   void seek_rank(std::int64_t s) {
-    rewind();
-    if (f_.kind == IndexFormat::none) {
-      rank_ = s;
-      return;
+    if (s < rank_) rewind();
+    if (s >= rank_ + count_) {
+      if (f_.kind == IndexFormat::none)
+        go_to({0, s});
+      else
+        go_to(PCOMP_SIMD((block_, f_.high_bytes, WordPlace{word_, rank_ + count_}, s, any), word_of_rank));
+      refill();
     }
-    constexpr std::int64_t any = std::numeric_limits<std::int64_t>::max();
-    go_to(PCOMP_SIMD((block_, f_.high_bytes, s, any), word_of_rank));
-    while (rank() < s && peek() < n_) ++at_;
+    at_ = std::min(s - rank_, count_);
   }
 
   /// Up to `most` offsets from `base` of the next positions below `end`; fewer where there are no more. There is room
@@ -62,9 +63,10 @@ class IndexReader {
 
  private:
   static constexpr std::int64_t window = 2 * pack_block;
+  static constexpr std::int64_t any = std::numeric_limits<std::int64_t>::max();
 
   void rewind() { word_ = rank_ = at_ = count_ = 0; }
-  void go_to(WordPlace p) { word_ = p.word, rank_ = p.rank; }
+  void go_to(WordPlace p) { word_ = p.word, rank_ = p.rank, at_ = count_ = 0; }
 
   /// Reads the next positions, if there are any.
   void refill() {

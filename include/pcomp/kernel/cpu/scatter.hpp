@@ -18,8 +18,8 @@ struct GatheredSource {
         : index_(s.l.index, s.index, s.l.n, s.l.sent), inner_(s.inner.cursor(0)), n_(s.l.n) {
       index_.seek_rank(rank);
     }
-    /// Reads on from the rank where the last load ended.
-    const float* load(std::int64_t, std::int64_t count, float* buffer) {
+    const float* load(std::int64_t rank, std::int64_t count, float* buffer) {
+      if (rank != index_.rank()) index_.seek_rank(rank);  // a selection skips pieces without survivors
       std::int64_t c = 0;
       while (c < count) {
         const std::int64_t p = index_.peek();

@@ -32,7 +32,7 @@ class StridedOrder {
       if (stride(d) == 1) lane_ = d;
     if (lane_ < 0) return;
     for (int d = lane_ + 1; d < rank_; ++d) behind_ *= extent(d);
-    steps_ = std::clamp<std::int64_t>(usual_panel / behind_, line, extent(lane_));
+    steps_ = std::min(std::max(usual_panel / behind_, line), extent(lane_));
     if (steps_ * behind_ > largest_panel) steps_ = largest_panel / behind_ / part_line * part_line;
     if (extent(lane_) < part_line || steps_ < part_line) lane_ = -1;
   }

@@ -97,7 +97,7 @@ struct RepeatCodes {
       u32 size = 1;
       const u32 from = pool.of(i + j, size);
       if (from != held) held = from, value = in(from);
-      v[j] = value * (share ? 1.0f / static_cast<float>(size) : 1.0f);
+      v[j] = share ? value * (1.0f / static_cast<float>(size)) : value;  // a NaN keeps its bits
     }
     out.four(i, v);
   }

@@ -48,15 +48,20 @@ inline Sink sink_of(const Out& y) {
           place.row_major() && takes_vectors(y.data, y.dtype)};
 }
 
+inline void expect_aligned(const char* what, const void* p) {
+  if (const auto beyond = reinterpret_cast<std::uintptr_t>(p) % 16)
+    throw Error(std::string("pcomp: the CUDA kernels take ") + what +
+                " at a multiple of 16 bytes, not one that lies " + std::to_string(beyond) + " beyond it");
+}
 inline void expect_fits(const Extents& shape, const void* payload, std::span<std::byte> workspace,
                         std::size_t needed) {
   if (shape.size() >= std::int64_t{1} << 31)
     throw Error("pcomp: the CUDA kernels take fewer than 2^31 elements, not " + to_string(shape));
-  if (reinterpret_cast<std::uintptr_t>(payload) % 16)
-    throw Error("pcomp: the CUDA kernels take a payload at a multiple of 16 bytes");
-  if (workspace.size() < needed || reinterpret_cast<std::uintptr_t>(workspace.data()) % 16)
+  expect_aligned("a payload", payload);
+  expect_aligned("a workspace", workspace.data());
+  if (workspace.size() < needed)
     throw Error("pcomp: the CUDA kernels need a workspace of " + std::to_string(needed) +
-                " bytes at a multiple of 16, but it has " + std::to_string(workspace.size()));
+                " bytes, but it has " + std::to_string(workspace.size()));
 }
 
 template <class Plan, class... A>
@@ -75,7 +80,8 @@ namespace cuda {
 /// The scratch that each of the four calls below needs at most: device memory, with anything in it.
 ///
 /// Law: a constant expression where the shape is one.
-/// Bytes: none for a coder alone; a third of a float tensor for TopK<1/10>, up to twice the tensor for TopK<9/10>.
+/// Bytes: none for a coder alone; a third of a float tensor for TopK<1/10>, up to twice the tensor for TopK<9/10>, and
+///   8 kB for each segment of more than 8192.
 /// Shapes: any that the wire takes.
 /// Example: docs/gpu.md
 template <AnyWire W>

@@ -137,10 +137,9 @@ inline void finish_lows(const Low* held, std::int64_t fill, int bits, std::byte*
   pack_codes(held, fill, bits, out);
 }
 
-/// The last word before which there are at most `rank` ones, not beyond `end`.
-inline WordPlace word_of_rank(const std::byte* block, std::int64_t bytes, std::int64_t rank,
+/// The last word from `p` on before which there are at most `rank` ones, not beyond `end`.
+inline WordPlace word_of_rank(const std::byte* block, std::int64_t bytes, WordPlace p, std::int64_t rank,
                               std::int64_t end) {
-  WordPlace p{0, 0};
   for (; p.word < end && p.word * 8 < bytes; ++p.word) {
     const int ones = std::popcount(word_at(block, bytes, p.word));
     if (p.rank + ones > rank) break;

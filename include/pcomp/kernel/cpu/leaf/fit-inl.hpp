@@ -36,7 +36,8 @@ HWY_INLINE void fit_groups(const float* range_lo, const float* range_hi, std::in
     const auto lo = hn::Max(hn::BitCast(df, down(hn::BitCast(di, from))), hn::Set(df, lowest));
     const auto lo64 = hn::PromoteTo(dd, lo);
     const auto width = hn::Sub(hn::PromoteTo(dd, to), lo64), half = hn::Sub(lo64, hn::PromoteTo(dd, from));
-    const auto least = hn::Max(hn::Div(width, levels), hn::Add(half, half));
+    const auto wanted = hn::Max(hn::Div(width, levels), hn::Add(half, half));
+    const auto least = hn::Min(wanted, hn::Set(dd, static_cast<double>(truncate_down(float_max, 16))));
     const auto nearest = hn::DemoteTo(df, least);
     const auto below = is_negative(df, hn::Sub(hn::PromoteTo(dd, nearest), least));
     const auto above = hn::Sub(hn::BitCast(di, nearest), below);
