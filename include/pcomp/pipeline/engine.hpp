@@ -46,6 +46,11 @@ class Engine {
                   "wire fewer, not " +
                   std::to_string(stages.size()) + " stages and " + std::to_string(wires_.size()) + " wires");
     if (!schedule_.backward) throw Error("pcomp: training needs a schedule with backward passes");
+    constexpr int buffers = static_cast<int>(detail::EdgeBuffers::depth);
+    if (!schedule_.deadlock_free && !schedule_.runs_with(buffers))
+      throw Error("pcomp: this schedule needs more than " + std::to_string(buffers) +
+                  " messages in flight on an edge, and a rank has " + std::to_string(buffers) +
+                  " buffers for it");
     links_ = join(world, schedule_.ranks, schedule_.rank_map());
     meet(world);
     for (int r : links_->here()) ranks_.add(r, schedule_.rank_map(), wires_, links_->link(r));
@@ -57,7 +62,13 @@ class Engine {
       at::set_num_threads(threads);
       detail::take_own_gpu(world);
     });
-    ranks_.build(stages, schedule_.rank_map());
+    try {
+      ranks_.build(stages, schedule_.rank_map());
+    } catch (const std::exception& e) {
+      if (!links_->elsewhere().empty())
+        abort("pcomp: rank " + std::to_string(world.rank()) + ": " + e.what());
+      throw;
+    }
   }
 
   /// Whether the rank of this stage is in this process.
@@ -100,7 +111,8 @@ class Engine {
     if (y.defined() && (y.dim() < 1 || y.size(0) != x.size(0)))
       throw Error("pcomp: the batch has " + std::to_string(x.size(0)) + " samples, but the targets are " +
                   (y.dim() ? std::to_string(y.size(0)) : "one number"));
-    detail::Batch batch{split(x.size(0), schedule_.micros), x, y, &loss, {}};
+    detail::Batch batch{
+        split(x.size(0), schedule_.micros), brought(x, 0), brought(y, schedule_.stages - 1), &loss, {}};
     for (const BoundaryOps* w : wires_)
       if (w->first && batch.ids.empty())
         batch.ids = detail::agreed_identities(ids, x.size(0), schedule_.rank_of(0), *links_);
@@ -225,6 +237,12 @@ class Engine {
     if (!x.defined() || x.dim() < 1 || x.size(0) < 1)
       throw Error("pcomp: a batch needs a first dimension of at least 1 sample, not " +
                   (x.defined() ? to_string(detail::extents_of(x)) : std::string("an undefined tensor")));
+  }
+
+  /// A tensor of another GPU than its stage's comes from there on the caller's stream, which the rank's does not know.
+  at::Tensor brought(const at::Tensor& t, int stage) const {
+    const StageModule* held = find(stage);
+    return t.defined() && !t.is_cpu() && held && held->device != t.device() ? t.to(held->device) : t;
   }
 
   std::vector<at::Tensor> run(const ScheduleTable& table, const detail::Batch& batch) {

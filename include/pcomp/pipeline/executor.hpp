@@ -2,7 +2,8 @@
 #include <map>
 
 #include "../schedule/action.hpp"
-#include "early_sends.hpp"
+#include "../schedule/early_sends.hpp"
+#include "edge_buffers.hpp"
 #include "rank_streams.hpp"
 #include "results.hpp"
 #include "stage_module.hpp"
@@ -112,7 +113,7 @@ class Executor {
     for (auto& [stage, s] : stages_) {
       s.gone.assign(batch_->parts.size(), 0);
       s.gone_grad = s.gone;
-      s.early = s.early_grad = {};
+      s.early = s.early_grad = EarlySends(EdgeBuffers::depth);
       s.live.resize(std::max(s.live.size(), batch_->parts.size()));
       const auto end = [&, &s = s](int peer, int edge, bool gradient) {
         return EdgeEnd{link_,    rank_of_[at(peer)], edge,
@@ -132,14 +133,18 @@ class Executor {
         stages_.at(a.stage).received.expect(a.micro, ends_.bytes(a.stage - 1, a.micro));
       else if (a.op == Op::RecvGrad)
         stages_.at(a.stage).received_grad.expect(a.micro, ends_.grad_bytes(a.stage, a.micro));
+      else if (a.op == Op::Send)
+        stages_.at(a.stage).early.expect(a.micro);
+      else if (a.op == Op::SendGrad)
+        stages_.at(a.stage).early_grad.expect(a.micro);
     listen();
     const int owner = rank_of_.back();
     const bool away = std::find(elsewhere.begin(), elsewhere.end(), owner) != elsewhere.end();
     results_.begin(*batch_, *link_, away ? owner : -1, elsewhere);
   }
 
-  /// A send is posted as soon as its computation is over and a buffer is free, at or before its place in the
-  /// row: that place is where a rendezvous would have it, and no later one can hang.
+  /// A send is posted as soon as its computation is over, those before it in the row are posted and a buffer is free,
+  /// at or before its place: that place is where a rendezvous would have it, and no later one can hang.
   void act(const Action& a) {
     switch (a.op) {
       case Op::Recv:
@@ -147,13 +152,15 @@ class Executor {
       case Op::Forward:
         return forward_pass(a.stage, a.micro);
       case Op::Send:
-        return stages_.at(a.stage).early.pass([&](int m) { send(a.stage, m); });
+        stages_.at(a.stage).early.pass();
+        return send_ready(a.stage);
       case Op::RecvGrad:
         return receive_grad(a.stage, a.micro);
       case Op::Backward:
         return backward_pass(a.stage, a.micro);
       case Op::SendGrad:
-        return stages_.at(a.stage).early_grad.pass([&](int m) { send_grad(a.stage, m); });
+        stages_.at(a.stage).early_grad.pass();
+        return send_ready_grads(a.stage);
       case Op::BackwardWeights:
         return timed_(&RankReport::compute, now_, [&] { live(a.stage, a.micro).split.weights(); });
     }
@@ -166,6 +173,13 @@ class Executor {
     timed_(&RankReport::decode, now_, [&] { ends_.arrive(stage - 1, micro, live(stage, micro), payload); });
     s.received.release();
     listen();
+  }
+
+  void send_ready(int stage) {
+    for (EarlySends& early = stages_.at(stage).early; early.any();) send(stage, early.take());
+  }
+  void send_ready_grads(int stage) {
+    for (EarlySends& early = stages_.at(stage).early_grad; early.any();) send_grad(stage, early.take());
   }
 
   void send(int stage, int micro) {
@@ -208,7 +222,7 @@ class Executor {
       const StageModule& module = stages_.at(stage).module;
       if (stage == 0) v.input = batch_->x.narrow(0, part.first, part.count).to(module.device);
       v.output = module.forward(v.input);
-      if (last(stage)) finish(v, part, micro, module.device);
+      if (last(stage)) finish(v, part, micro, stages_.at(stage));
     });
     if (!batch_->loss) v.input = at::Tensor();
     if (last(stage)) return;
@@ -218,22 +232,23 @@ class Executor {
     if (local(stage))
       timed_(&RankReport::encode, now_, [&] { ends_.hand_over(stage, micro, v, live(stage + 1, micro)); });
     else
-      stages_.at(stage).early.offer(micro, [&](int m) { send(stage, m); });
+      stages_.at(stage).early.offer(micro), send_ready(stage);
   }
 
-  void finish(Live& v, const MicroBatch& part, int micro, at::Device device) {
+  void finish(Live& v, const MicroBatch& part, int micro, const Held& s) {
     if (batch_->loss) {
-      const at::Tensor target =
-          batch_->y.defined() ? batch_->y.narrow(0, part.first, part.count).to(device) : at::Tensor();
+      const at::Tensor target = batch_->y.defined()
+                                    ? batch_->y.narrow(0, part.first, part.count).to(s.module.device)
+                                    : at::Tensor();
       const at::Tensor loss = (*batch_->loss)(v.output, target);
       if (!loss.defined() || loss.numel() != 1)
         throw Error(
             "the loss must be one number, not " +
             (loss.defined() ? "a tensor of shape " + to_string(extents_of(loss)) : "an undefined tensor"));
       v.output = loss.reshape({}) * part.weight;
-      results_.set(micro, v.output.detach());
+      results_.set(micro, v.output.detach(), s.order);
     } else {
-      results_.set(micro, v.output);
+      results_.set(micro, v.output, s.order);
       v.output = at::Tensor();
     }
   }
@@ -253,7 +268,7 @@ class Executor {
       timed_(&RankReport::encode, now_,
              [&] { ends_.hand_back(stage - 1, micro, v, live(stage - 1, micro)); });
     else
-      stages_.at(stage).early_grad.offer(micro, [&](int m) { send_grad(stage, m); });
+      stages_.at(stage).early_grad.offer(micro), send_ready_grads(stage);
   }
 
   [[noreturn]] void fail(const Action a, std::string why) {

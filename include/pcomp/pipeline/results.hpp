@@ -3,7 +3,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/scalar_tensor.h>
 
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "../autograd/tensor.hpp"
 #include "../transport/transport.hpp"
@@ -34,14 +36,17 @@ class Results {
     buffer_.resize(size());
     if (listening_) ticket_ = link.receive(from, {stage_, 0, false}, buffer_);
   }
-  void set(int micro, at::Tensor value) {
+  /// `order`: of the device that makes it, or null.
+  void set(int micro, at::Tensor value, StreamOrder* order) {
     values_[static_cast<std::size_t>(micro)] = std::move(value);
     if (--missing_ || !to_ || to_->empty()) return;
+    if (order) await(*order);
     pack();
     for (int rank : *to_) sends_.push_back(link_->send(rank, {stage_, 0, false}, buffer_));
   }
-  /// Waits for what another process sends.
+  /// Waits until what this process sends is there, as it may end after this, and for what another one sends.
   void receive() {
+    finish();
     if (!listening_) return;
     listening_ = false;
     link_->wait(ticket_);
@@ -57,6 +62,18 @@ class Results {
  private:
   void finish() {
     for (; !sends_.empty(); sends_.pop_back()) link_->wait(sends_.back());
+  }
+  /// A device may wait for a peer, so the host's wait has a time limit.
+  void await(StreamOrder& order) {
+    const StreamOrder::Mark made = order.mark();
+    const auto end = std::chrono::steady_clock::now() + link_->limit();
+    while (!order.passed(made)) {
+      if (const std::string reason = link_->aborted(); !reason.empty()) throw Error(reason);
+      if (std::chrono::steady_clock::now() > end)
+        throw Error("waited " + std::to_string(link_->limit().count()) +
+                    " ms for the last stage's GPU, the time limit");
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
   }
   std::size_t output_bytes(std::size_t micro) const {
     return static_cast<std::size_t>(batch_->shape(stage_, static_cast<int>(micro)).size()) *

@@ -27,18 +27,15 @@ constexpr int timeline(Rows rows, Size n, Note note) {
       for (Rank& rank = ranks[r]; rank.at < rank.size; ++rank.at) {
         const Action& a = rank.row[rank.at];
         const std::ptrdiff_t cell = std::ptrdiff_t{a.stage} * n.micros + a.micro;
-        int begin = rank.free;
-        if (a.op == Op::Forward || a.op == Op::Backward) {
-          int ready = 1;
-          if (a.op == Op::Backward)
-            ready = a.stage + 1 < n.stages ? backward[cell + n.micros] : forward[cell];
-          else if (a.stage > 0)
-            ready = forward[cell - n.micros];
-          if (ready == 0) break;
-          if ((a.op == Op::Backward || a.stage > 0) && ready > begin) begin = ready;
-          (a.op == Op::Forward ? forward : backward)[cell] = begin + 1;
-        }
-        if (is_compute(a.op)) rank.free = begin + 1;
+        int ready = -1;  // not waited for
+        if ((a.op == Op::Forward || a.op == Op::Recv) && a.stage > 0) ready = forward[cell - n.micros];
+        if (a.op == Op::Backward || a.op == Op::RecvGrad)
+          ready = a.stage + 1 < n.stages ? backward[cell + n.micros] : forward[cell];
+        if (ready == 0) break;
+        const int begin = ready > rank.free ? ready : rank.free;
+        if (a.op == Op::Forward) forward[cell] = begin + 1;
+        if (a.op == Op::Backward) backward[cell] = begin + 1;
+        rank.free = is_compute(a.op) ? begin + 1 : begin;
         note(r, rank.at, begin);
         moved = true;
       }

@@ -61,7 +61,7 @@ class ScheduleTable {
   int stages = 1, micros = 1, ranks = 1;
   bool backward = true;
   std::string policy;
-  bool deadlock_free = true;
+  bool deadlock_free = true;  ///< under a blocking rendezvous
   detail::Fact<std::vector<int>> peak_live;
   detail::Fact<int> ticks;
   detail::Fact<double> bubble;
@@ -119,12 +119,14 @@ class ScheduleTable {
   /// Errors: `Error` with what `Proof::explain` says where they cannot run.
   ScheduleTable(std::string policy_name, Size n, Passes passes, std::vector<int> rank_map,
                 std::vector<std::vector<Action>> rows, int in_flight = 0)
-      : ScheduleTable(std::move(policy_name), n, passes, RankMap(std::move(rank_map)).resolve(n.stages)) {
+      : ScheduleTable(std::move(policy_name), detail::checked(n.stages, n.micros), passes,
+                      RankMap(std::move(rank_map)).resolve(n.stages)) {
     if (rows.size() != rows_.size())
       detail::fail(detail::Words() << "pcomp: a table for " << ranks << " ranks needs as many rows, not "
                                    << static_cast<int>(rows.size()));
     rows_ = std::move(rows);
     prove(in_flight);
+    deadlock_free = in_flight == 0 || runs_with(0);
   }
 
   /// The same table as a compile-time schedule.

@@ -9,21 +9,21 @@ namespace pcomp::detail {
 /// One operation of one stage over all micro-batches, with its place in the one order of all events.
 ///
 /// A message takes place just before what consumes it, at the consumer's tick, and has the same key in the
-/// sender's row and in the receiver's. So every row is a part of one order in which each event comes after all
+/// sender's row and in the receiver's. Of one tick the deepest stage comes first, its message before its computation:
+/// where a rank has several stages, none waits for the message of the next. So every row is a part of one order in which each event comes after all
 /// that it needs, and a rendezvous never waits for something later in that order.
 struct Stream {
   Op op;
   int stage;
-  Op consumer;  ///< whose tick counts
-  int at;       ///< the consumer's stage
-  int kind;     ///< of one tick activations come before gradients, and messages before computations
-  int tie;      ///< then the deeper edge or stage first
+  Op consumer;    ///< whose tick counts
+  int at;         ///< the consumer's stage
+  bool computes;  ///< after its message
   int micro = 0;
-  std::int64_t key = 0;  ///< tick, kind and tie as one number
+  std::int64_t key = 0;  ///< tick, depth and kind as one number
 
   template <class P>
   constexpr void find_key(Size n) {
-    key = (3 * P::tick(consumer, at, micro, n) + kind) * n.stages - tie;
+    key = 2 * (P::tick(consumer, at, micro, n) * n.stages - at) + (computes ? 1 : 0);
   }
 };
 
@@ -48,14 +48,14 @@ constexpr std::vector<Stream> streams(int rank, std::span<const int> rank_of) {
     if (rank_of[i] != rank) continue;
     const bool from = s > 0 && rank_of[i - 1] != rank;
     const bool to = i + 1 < rank_of.size() && rank_of[i + 1] != rank;
-    if (from) list.push_back({Op::Recv, s, Op::Forward, s, 0, s - 1});
-    list.push_back({Op::Forward, s, Op::Forward, s, 2, s});
-    if (to) list.push_back({Op::Send, s, Op::Forward, s + 1, 0, s});
+    if (from) list.push_back({Op::Recv, s, Op::Forward, s, false});
+    list.push_back({Op::Forward, s, Op::Forward, s, true});
+    if (to) list.push_back({Op::Send, s, Op::Forward, s + 1, false});
     if (!P::backward) continue;
-    if (to) list.push_back({Op::RecvGrad, s, Op::Backward, s, 1, s});
-    list.push_back({Op::Backward, s, Op::Backward, s, 2, s});
-    if (from) list.push_back({Op::SendGrad, s, Op::Backward, s - 1, 1, s - 1});
-    if (splits_backward<P>) list.push_back({Op::BackwardWeights, s, Op::BackwardWeights, s, 2, s});
+    if (to) list.push_back({Op::RecvGrad, s, Op::Backward, s, false});
+    list.push_back({Op::Backward, s, Op::Backward, s, true});
+    if (from) list.push_back({Op::SendGrad, s, Op::Backward, s - 1, false});
+    if (splits_backward<P>) list.push_back({Op::BackwardWeights, s, Op::BackwardWeights, s, true});
   }
   return list;
 }

@@ -1,8 +1,8 @@
 #pragma once
 #include <algorithm>
-#include <deque>
 
 #include "costs.hpp"
+#include "early_sends.hpp"
 
 namespace pcomp {
 
@@ -42,11 +42,15 @@ class Simulator {
       for (const bool gradient : {false, true}) {
         Channel& c = channel(s, gradient);
         c.edge = s, c.gradient = gradient;
+        c.early = EarlySends(depth_);
         const Link link = costs.links.empty() ? Link{} : costs.links[static_cast<std::size_t>(s)];
         const EdgeBytes bytes = costs.bytes.empty() ? EdgeBytes{} : costs.bytes[static_cast<std::size_t>(s)];
         c.occupies = static_cast<double>(gradient ? bytes.gradient : bytes.forward) / link.bandwidth;
         c.latency = link.latency;
       }
+    for (int r = 0; r < table.ranks; ++r)
+      for (const Action& a : table.row(r))
+        if (a.op == Op::Send || a.op == Op::SendGrad) sends(a).early.expect(a.micro);
   }
 
   Simulation run() {
@@ -98,14 +102,13 @@ class Simulator {
     std::vector<int> micros;  ///< in the order of the sends
     std::vector<Moment> handed, arrived, taken;
     Moment link_free;
-    std::size_t passed = 0;  ///< sends whose place in the row is past
-    std::deque<int> deferred;
+    EarlySends early;
     int edge = 0;
     bool gradient = false;
   };
   struct Rank {
     std::size_t at = 0;
-    bool computed = false;  ///< the action at `at`, whose payload then waits for a buffer
+    bool begun = false;  ///< the action at `at`, whose payload then waits for a buffer
     Moment now;
     double busy = 0;
   };
@@ -113,6 +116,10 @@ class Simulator {
   Rank& rank(int r) { return ranks_[static_cast<std::size_t>(r)]; }
   Channel& channel(int edge, bool gradient) {
     return channels_[2 * static_cast<std::size_t>(edge) + (gradient ? 1 : 0)];
+  }
+  /// That of a Send or SendGrad.
+  Channel& sends(const Action& a) {
+    return a.op == Op::Send ? channel(a.stage, false) : channel(a.stage - 1, true);
   }
   bool remote(int edge) const {
     return edge >= 0 && edge + 1 < table_.stages && table_.rank_of(edge) != table_.rank_of(edge + 1);
@@ -122,7 +129,7 @@ class Simulator {
     for (int r = 0; r < table_.ranks; ++r)
       for (; rank(r).at < table_.row(r).size() && act(r, table_.row(r)[rank(r).at]); ++rank(r).at) {
         ++progress_;
-        rank(r).computed = false;
+        rank(r).begun = false;
       }
   }
 
@@ -133,11 +140,12 @@ class Simulator {
       case Op::RecvGrad:
         return take(r, a, channel(a.stage, true));
       case Op::Send:
-        return pass(r, channel(a.stage, false));
       case Op::SendGrad:
-        return pass(r, channel(a.stage - 1, true));
+        if (!rank(r).begun) sends(a).early.pass();
+        rank(r).begun = true;
+        return hand_ready(r, sends(a));
       default:
-        if (!rank(r).computed) compute(r, a);
+        if (!rank(r).begun) compute(r, a);
         if (a.op == Op::Forward && remote(a.stage)) return offer(r, a, channel(a.stage, false));
         if (a.op == Op::Backward && remote(a.stage - 1)) return offer(r, a, channel(a.stage - 1, true));
         return true;
@@ -154,23 +162,18 @@ class Simulator {
     nodes_.push_back({a, begin, k.now.cause});
     k.now = {begin + seconds, static_cast<int>(nodes_.size()) - 1};
     k.busy += seconds;
-    k.computed = true;
+    k.begun = true;
     ++progress_;
     note(r, a, begin);
   }
 
-  /// A payload is ready: it goes at once where a buffer was used by a send whose place is past, or at its place.
   bool offer(int r, const Action& a, Channel& c) {
-    if (c.deferred.empty() && c.handed.size() < c.passed + depth_) return hand(r, c, a.micro);
-    c.deferred.push_back(a.micro);
-    return true;
+    c.early.offer(a.micro);
+    return hand_ready(r, c);
   }
-  bool pass(int r, Channel& c) {
-    if (!c.deferred.empty()) {
-      if (!hand(r, c, c.deferred.front())) return false;
-      c.deferred.pop_front();
-    }
-    ++c.passed;
+  bool hand_ready(int r, Channel& c) {
+    for (; c.early.any(); c.early.take())
+      if (!hand(r, c, c.early.next())) return false;
     return true;
   }
 
@@ -230,7 +233,7 @@ class Simulator {
 /// One step of a schedule in simulated time.
 ///
 /// Law: ranks run their rows as the executor does. A payload is handed to its link as soon as its computation is
-///   over, at latest at its place in the row; a link carries one payload of an edge and direction at a time, in
+///   over and those before it in the row are handed, at latest at its place in the row; a link carries one payload of an edge and direction at a time, in
 ///   order, the latency not counted; `costs.buffers` payloads may be between a send and its receive on either side.
 /// Bytes: `costs.bytes`, from the wires.
 /// Shapes: seconds. Coding is not counted: add it to the stages where it matters.

@@ -19,12 +19,18 @@ inline std::string text_of(const StoreValue& bytes) { return {bytes.begin(), byt
 /// The store where the processes of one run meet: c10d's, which rank 0 keeps unless the launcher does.
 ///
 /// Law: no call takes longer than its limit, whatever the store's process does.
-/// Errors: `Error` for a port in use, a store that does not answer, two processes of one rank.
+/// Errors: `Error` for a port in use, a store that does not answer, two processes of one rank, a second Board of one
+///   process.
 class Board {
  public:
   using Limit = std::chrono::milliseconds;
 
   Board(const Launch& launch, Limit limit) : launch_(launch) {
+    if (has_met())
+      throw Error(
+          "pcomp: this process has met the others before, and they may have gone: keep the World, or a copy "
+          "of "
+          "it, and build every pipeline on it");
     // c10d writes each failure to stderr with a stack trace; here it becomes an Error.
     if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = 3;
     c10d::TCPStoreOptions options;
@@ -53,6 +59,7 @@ class Board {
     if (times > 1)
       throw Error("pcomp: another process of this run is rank " + std::to_string(launch.rank) +
                   " already: every process needs a rank of its own");
+    has_met() = true;
   }
   Board(const Board&) = delete;
   Board& operator=(const Board&) = delete;
@@ -72,6 +79,8 @@ class Board {
             Limit(2000), [key](c10d::Store& s) { return s.add(key, 0); }, left);
       }
     } catch (const std::exception&) {
+      if (keeps_store() && !lost)
+        std::this_thread::sleep_for(Limit(1000));  // the others still ask for the reason
     }
   }
 
@@ -141,6 +150,10 @@ class Board {
 
  private:
   static bool never() { return false; }
+  static std::atomic<bool>& has_met() {
+    static std::atomic<bool> once = false;
+    return once;
+  }
   /// As the courier's run, but c10d's long texts become one line.
   template <class F, class Enough>
   bool ask(F task, Limit limit, Enough enough) {

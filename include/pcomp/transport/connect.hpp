@@ -46,10 +46,16 @@ class Processes final : public Links {
     if (link_) link_->expect_no_abort();
   }
   std::vector<std::string> exchange(const std::string& about, const std::string& text) override {
-    auto texts = board_->exchange(name_ + "/" + std::to_string(exchanges_++) + ", " + about, about, text,
-                                  timeout_, [this] { return link_ && link_->is_over(); });
-    if (link_) link_->expect_no_abort();
-    return texts;
+    const std::string name = name_ + "/" + std::to_string(exchanges_++) + ", " + about;
+    try {
+      auto texts =
+          board_->exchange(name, about, text, timeout_, [this] { return link_ && link_->is_over(); });
+      if (link_) link_->expect_no_abort();
+      return texts;
+    } catch (const Error&) {
+      if (link_) link_->expect_no_abort();  // a peer's reason comes before a wait that it ended
+      throw;
+    }
   }
 
  private:

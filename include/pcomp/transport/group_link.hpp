@@ -39,7 +39,7 @@ class GroupLink : public Transport {
     }
     {
       std::lock_guard lock(mutex_);
-      if (done && p.on_device) under_way_.push_back({p.work, p.peer});
+      if (done && p.on_device) under_way_.push_back({p.work, p.peer, p.way});
       p.work.reset();
       free_.push_back(t);
     }
@@ -47,13 +47,15 @@ class GroupLink : public Transport {
     expect_no_abort();
     throw Error(blame(p.peer, why));
   }
+  std::chrono::milliseconds limit() const final { return timeout_; }
   void settle() final {
+    if (!moves_device_memory()) return;
     const auto end = std::chrono::steady_clock::now() + timeout_;
     for (;;) {
       forget_what_is_over();
+      expect_no_abort();  // what an interrupt ends looks complete
       if (under_way_.empty()) return;
-      expect_no_abort();
-      if (std::chrono::steady_clock::now() > end) throw Error(blame(under_way_.front().second, "timed out"));
+      if (std::chrono::steady_clock::now() > end) throw Error(blame(under_way_.front().peer, "timed out"));
       std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
   }
@@ -95,16 +97,28 @@ class GroupLink : public Transport {
   virtual void before_send(const Post&) {}
   /// Waits until the bytes are there or gone, those on a device with the current stream; false where `interrupt` came.
   virtual bool finish(Post&) = 0;
+  /// Ends the wait for a message, on the watch's thread.
+  virtual void end(const Way&, c10d::Work& work) {
+    try {
+      work.abort();
+    } catch (const std::exception&) {
+    }
+  }
   /// To be called first in the destructor of the derived class: nothing touches a buffer any more.
   void close() {
     watch_.reset();
     posts_.clear();
     under_way_.clear();
   }
-  std::chrono::milliseconds timeout() const { return timeout_; }
 
  private:
   using Work = c10::intrusive_ptr<c10d::Work>;
+  /// What streams alone wait for.
+  struct UnderWay {
+    Work work;
+    int peer;
+    Way way;
+  };
 
   Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes, StreamOrder* order) final {
     return post(to, m, const_cast<std::byte*>(bytes.data()), bytes.size(), true, order);
@@ -158,27 +172,24 @@ class GroupLink : public Transport {
     return t;
   }
 
-  /// On the watch's thread: ends every wait.
   void interrupt() {
     std::lock_guard lock(mutex_);
     for (Post& p : posts_)
-      if (p.work) end(*p.work);
-    for (auto& entry : under_way_) end(*entry.first);
-  }
-  static void end(c10d::Work& work) {
-    try {
-      work.abort();
-    } catch (const std::exception&) {
-    }
+      if (p.work) end(p.way, *p.work);
+    for (UnderWay& u : under_way_) end(u.way, *u.work);
   }
 
-  /// Of the messages that streams wait for, not the host.
+  /// Of the messages that streams wait for, not the host. Each is asked once: it may fail between two questions.
   void forget_what_is_over() {
     std::lock_guard lock(mutex_);
-    for (auto& [work, peer] : under_way_)
-      if (work->isCompleted())
-        if (const auto error = work->exception()) throw_again(error, peer);
-    std::erase_if(under_way_, [](const auto& entry) { return entry.first->isCompleted(); });
+    std::exception_ptr error;
+    int peer = 0;
+    std::erase_if(under_way_, [&](const UnderWay& u) {
+      if (!u.work->isCompleted()) return false;
+      if (!error) error = u.work->exception(), peer = u.peer;
+      return true;
+    });
+    if (error) throw_again(error, peer);
   }
   [[noreturn]] void throw_again(const std::exception_ptr& error, int peer) {
     try {
@@ -200,7 +211,7 @@ class GroupLink : public Transport {
   std::chrono::milliseconds timeout_;
   std::mutex mutex_;  ///< of the lists and of every `work`
   std::deque<Post> posts_;
-  std::vector<std::pair<Work, int>> under_way_;  ///< waited for by streams alone, and the peer
+  std::vector<UnderWay> under_way_;
   std::vector<Ticket> free_;
   std::vector<at::Tensor> tensors_;
   bool silence_ = false;  ///< the last failure was a time limit

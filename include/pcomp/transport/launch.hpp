@@ -28,18 +28,21 @@ struct Launch {
     struct Names {
       const char *by, *rank, *size, *local, *local_rank;
     };
-    constexpr Names known[] = {
-        {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK"},
-        {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE",
-         "OMPI_COMM_WORLD_LOCAL_RANK"},
-        {"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"},
-        {"srun", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_LOCALID"}};
+    static constexpr const char* slurm = "SLURM_NTASKS";
+    constexpr Names known[] = {{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK"},
+                               {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+                                "OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"},
+                               {"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"},
+                               {"srun", "SLURM_PROCID", slurm, "SLURM_NTASKS_PER_NODE", "SLURM_LOCALID"}};
     for (const Names& names : known) {
       if (!std::getenv(names.size)) continue;
+      // In a job's script, but not started by srun: the job's tasks are not this program's.
+      if (std::getenv("SLURM_JOB_ID") && !std::getenv("SLURM_STEP_NUM_TASKS") && names.size == slurm)
+        continue;
       Launch l;
       l.by = names.by;
       l.size = number(names.size, 1, 1 << 20);
-      if (l.size == 1) continue;
+      if (l.size == 1) break;  // a launcher within another one's job
       if (!std::getenv(names.rank))
         throw Error(std::string("pcomp: ") + names.size + "=" + std::getenv(names.size) +
                     " asks for several processes, but " + names.rank +

@@ -7,8 +7,11 @@
 #include <ATen/ops/from_blob.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
+#include <net/if.h>
 
+#include <cstdlib>
 #include <map>
+#include <set>
 #include <thread>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
@@ -38,6 +41,9 @@ class Nccl final : public Gloo {
     if (devices == 0)
       throw Error("pcomp: rank " + std::to_string(rank_) + " has no GPU, which NCCL needs: choose Gloo");
     device_ = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(launch.device(devices)));
+    leave_failures_to_us();
+    if (!interface.empty() && ::if_nametoindex(interface.c_str()))  // exactly this one
+      ::setenv("NCCL_SOCKET_IFNAME", ("=" + interface).c_str(), 0);
     const detail::Store store = board.connect(timeout);
     for (int edge = 0; edge + 1 < static_cast<int>(rank_of.size()); ++edge) {
       const int from = rank_of[static_cast<std::size_t>(edge)];
@@ -63,23 +69,30 @@ class Nccl final : public Gloo {
  private:
   using Group = c10::intrusive_ptr<c10d::ProcessGroupNCCL>;
 
+  /// LibTorch's watchdog would end the process where a message fails, a minute after it has told the store.
+  static void leave_failures_to_us() {
+    for (const char* name : {"TORCH_NCCL_ASYNC_ERROR_HANDLING", "TORCH_NCCL_DUMP_ON_TIMEOUT",
+                             "TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "TORCH_NCCL_ENABLE_MONITORING"})
+      ::setenv(name, "0", 0);
+  }
+
   /// The communicator of two ranks, of which the lesser one is its number 0.
   Group meet(const std::string& prefix, const detail::Store& store, int peer) {
     const auto made = std::make_shared<Group>();
     std::string why = "it has not come";
     try {
       if (!courier_.run(
-              [=, limit = timeout(), device = device_, mine = rank_ < peer ? 0 : 1] {
+              [=, most = limit(), device = device_, mine = rank_ < peer ? 0 : 1] {
                 const c10::cuda::CUDAGuard guard(device);
                 auto options = c10d::ProcessGroupNCCL::Options::create();
                 // At its own limit it ends the process: ours comes first.
-                options->timeout = limit + std::chrono::minutes(1);
+                options->timeout = most + std::chrono::minutes(1);
                 auto group = c10::make_intrusive<c10d::ProcessGroupNCCL>(
                     c10::make_intrusive<c10d::PrefixStore>(prefix, store), mine, 2, options);
                 group->eagerConnectSingleDevice(device);
                 *made = group;
               },
-              timeout() + std::chrono::milliseconds(500), [this] { return is_over(); }))
+              limit() + std::chrono::milliseconds(500), [this] { return is_over(); }))
         expect_no_abort();
     } catch (const Error&) {
       throw;
@@ -89,7 +102,7 @@ class Nccl final : public Gloo {
     if (!*made)
       throw Error("pcomp: rank " + std::to_string(rank_) + " cannot connect its GPU " +
                   std::to_string(device_.index()) + " to rank " + std::to_string(peer) +
-                  "'s over NCCL within " + std::to_string(timeout().count()) + " ms: " + why +
+                  "'s over NCCL within " + std::to_string(limit().count()) + " ms: " + why +
                   "; each rank needs a GPU of its own");
     return *made;
   }
@@ -118,7 +131,7 @@ class Nccl final : public Gloo {
   bool finish(Post& p) override {
     if (!p.way.of_device) return Gloo::finish(p);
     if (p.on_device) return p.work->wait();
-    const auto end = std::chrono::steady_clock::now() + timeout();
+    const auto end = std::chrono::steady_clock::now() + limit();
     while (!p.work->isCompleted()) {
       if (is_over()) return false;
       if (std::chrono::steady_clock::now() > end) throw Error("Timed out");
@@ -129,9 +142,20 @@ class Nccl final : public Gloo {
     return true;
   }
 
+  /// A message that is aborted by itself counts as a failure of the whole group, which its watchdog acts on.
+  void end(const Way& way, c10d::Work& work) override {
+    if (!way.of_device) return Gloo::end(way, work);
+    if (!over_.insert(way.group).second) return;
+    for (auto& entry : groups_) try {
+        if (entry.second.get() == way.group) entry.second->abort();
+      } catch (const std::exception&) {
+      }
+  }
+
   int rank_;
   at::Device device_{at::kCUDA};
   std::map<std::pair<int, bool>, Group> groups_;
+  std::set<c10d::Backend*> over_;
 };
 
 }  // namespace pcomp

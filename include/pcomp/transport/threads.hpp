@@ -36,6 +36,7 @@ class Threads final : public Links {
     End(Threads& links, int rank) : links_(&links), rank_(rank) {}
     void wait(Ticket t) override { links_->wait(t, rank_); }
     bool moves_device_memory() const override { return true; }
+    std::chrono::milliseconds limit() const override { return links_->timeout_; }
     void abort(const std::string& reason) noexcept override { links_->abort(reason); }
     std::string aborted() const override { return links_->aborted(); }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -52,6 +53,8 @@ class Transport {
   virtual bool moves_device_memory() const { return false; }
   /// Returns when no device memory is under way any more; within the time limit of one wait.
   virtual void settle() {}
+  /// The time limit of one wait.
+  virtual std::chrono::milliseconds limit() const { return std::chrono::minutes(10); }
   /// Ends every wait of every rank with this reason; the first one holds.
   virtual void abort(const std::string& reason) noexcept = 0;
   /// The reason of an abort, or nothing.

@@ -51,10 +51,12 @@ class Watch {
     state_->ask = roll_call;
     state_->changed.notify_all();
     const auto settled = [&] { return !state_->reason.empty() || state_->ended; };
+    const auto asked = std::chrono::steady_clock::now();
     const bool answers =
         state_->changed.wait_for(lock, std::chrono::seconds(1), [&] { return settled() || state_->heard; });
-    if (answers)
-      state_->changed.wait_for(lock, std::chrono::seconds(2), settled);
+    const auto trip = std::chrono::steady_clock::now() - asked;
+    if (answers)  // a roll call asks once for each rank
+      state_->changed.wait_for(lock, std::chrono::seconds(2) + state_->launch.size * trip, settled);
     else
       state_->silent = true;
     if (state_->reason.empty())
@@ -96,7 +98,6 @@ class Watch {
         lost = true;
       }
       lock.lock();
-      s.heard = s.heard || !own.empty();
       s.lost = lost;
       if (s.reason.empty() && found.starts_with("!")) s.reason = found.substr(1);
       if ((lost || !s.reason.empty()) && s.wake) s.wake();
@@ -112,7 +113,11 @@ class Watch {
   static std::string announce(State& s, const std::string& own, bool ask) {
     const std::string mine = "?" + std::to_string(s.launch.rank), last = "!" + own;
     const auto offer = [&](const std::string& expected, const std::string& value) {
-      return text_of(s.store->compareSet(s.key, value_of(expected), value_of(value)));
+      const std::string holds = text_of(s.store->compareSet(s.key, value_of(expected), value_of(value)));
+      const std::lock_guard lock(s.mutex);
+      s.heard = true;
+      s.changed.notify_all();
+      return holds;
     };
     if (!ask) return offer("", last);
     const std::string found = offer("", mine);

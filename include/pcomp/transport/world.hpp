@@ -23,7 +23,8 @@ enum class LinkKind { Gloo, Nccl };
 /// Where the ranks of a pipeline live.
 ///
 /// Law: under torchrun, mpirun or srun each rank is a process; alone, every rank is a thread of this process, as
-///   many as the schedule has. The program is the same.
+///   many as the schedule has. The program is the same. Between processes all pipelines of one are built on one World
+///   or copies of it.
 /// Errors: `Error` when a launcher started several processes and this build has no transport between them, or for
 ///   an environment that contradicts itself. Nothing is connected before a pipeline is built.
 /// Example: examples/050-first-program

@@ -175,7 +175,10 @@ void same(const Settings& given) {
 
 /// Steps until it is stopped or has done them all.
 void drill(const Settings& s) {
-  Engine engine(world(s), net::stages(), wires_of(s.at("wire")), schedule_of(s));
+  std::vector<StageSpec> stages = net::stages();
+  if (s.count("unbuilt"))
+    stages[1] = stage_spec([]() -> torch::nn::Linear { throw std::runtime_error("no room for this stage"); });
+  Engine engine(world(s), std::move(stages), wires_of(s.at("wire")), schedule_of(s));
   const Data data(std::stoi(s.at("batch")));
   for (int i = 0; i < std::stoi(s.at("steps")); ++i) {
     engine.step(data.x, data.y, cross_entropy);

@@ -77,6 +77,7 @@ for env, reason in (({"WORLD_SIZE": "2"}, "RANK, which says which one this is, i
     expect(done.returncode == 1 and reason in done.stderr, f"{env}: {done.stderr}")
 done = subprocess.run([program, "mode=drill"], env={"PATH": "/usr/bin", "WORLD_SIZE": "1", "RANK": "0"}, capture_output=True, text=True)
 expect(done.returncode == 0 and "end" in done.stdout, "one process alone: threads")
+check("a stage that cannot be built", Ranks(program, 4, "mode=drill", "unbuilt=1"), "pcomp: rank 1: no room for this stage", alike=True)
 check("an exception", Ranks(program, 4, "mode=drill", "wire=broken"), ", RecvGrad: this decoder is out of order", alike=True)
 
 ranks = Ranks(program, 2, "mode=drill", "placement=01010", "steps=1000000")

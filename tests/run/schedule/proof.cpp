@@ -233,6 +233,11 @@ TEST_CASE("Sends that cross deadlock under a rendezvous, run with one in flight,
       "micro-batch 1 waits for rank 1; rank 1, step 3, SendGrad of stage 1, micro-batch 0 waits for rank 0");
   CHECK(make(crossing(), 1).ticks == 6);
   CHECK(make(crossing(), 1).bubble == Approx(1.0 / 3));
+  CHECK(!make(crossing(), 1).deadlock_free);
+  for (int micros : {0, -1})
+    CHECK(thrown([&] {
+            ScheduleTable("mine", {2, micros}, {true, false}, {0, 1}, crossing());
+          }) == "pcomp: this schedule needs more micro-batches: at least 1, not " + std::to_string(micros));
 
   Table late = crossing();  // all of the second micro-batch after its send is missing
   late[1].resize(4);

@@ -216,6 +216,44 @@ TEST_CASE("With free links and equal times the simulation is the table's ticks")
     }
 }
 
+TEST_CASE("That holds too where ranks have several stages, with as many buffers as it takes") {
+  Costs equal;
+  equal.buffers = 1000;
+  for (int p : {3, 4, 5, 8})
+    for (int m : {1, 3, 4, 8}) {
+      std::vector<int> loop, halves;
+      for (int s = 0; s < p; ++s) loop.push_back(s + 1 < p ? s : 0), halves.push_back(2 * s / p);
+      for (const RankMap& where : {round_robin(2), RankMap(loop), RankMap(halves)}) {
+        INFO(p << " stages, " << m << " micro-batches");
+        equal.stages.assign(at(p), {1, 1, 0});
+        const auto one = make_schedule(OneFOneB{}, p, m, where);
+        CHECK(simulate(one, equal).seconds == one.ticks);
+        const auto pipe = make_schedule(GPipe{}, p, m, where);
+        CHECK(simulate(pipe, equal).seconds == pipe.ticks);
+        equal.stages.assign(at(p), {1, 1, 1});
+        const auto zero = make_schedule(ZeroBubble{}, p, m, where);
+        CHECK(simulate(zero, equal).seconds == zero.ticks);
+      }
+    }
+  CHECK(make_schedule(OneFOneB{}, 8, 3, round_robin(2)).ticks == 26);
+}
+
+TEST_CASE("Rows of one's own send in their order, and a receive waits for its message") {
+  const std::vector<std::vector<Action>> rows{
+      {{Op::Forward, 0, 0}, {Op::Forward, 0, 1}, {Op::Send, 0, 1}, {Op::Send, 0, 0}},
+      {{Op::Recv, 1, 1}, {Op::Recv, 1, 0}, {Op::Forward, 1, 1}, {Op::Forward, 1, 0}}};
+  const ScheduleTable mine("mine", {2, 2}, {false, false}, {0, 1}, rows);
+  CHECK(mine.ticks == 4);
+  Costs equal;
+  equal.stages.assign(2, {1, 0, 0});
+  const Simulation s = simulate(mine, equal);
+  CHECK(s.seconds == 4);
+  std::vector<int> sent;
+  for (const auto& e : s.trace.ranks[0])
+    if (e.op == Op::Send) sent.push_back(e.micro);
+  CHECK(sent == std::vector<int>{1, 0});
+}
+
 TEST_CASE("Two ranks and four micro-batches: 5/8 of one device under 1F1B, and less under zero bubble") {
   Costs c;
   c.stages.assign(2, {1, 1, 1});

@@ -65,6 +65,21 @@ class Watched final : public Links {
   std::deque<End> ends_;
 };
 
+/// A link to another process that ends a send when it is waited for.
+class Remote final : public Transport {
+ public:
+  std::size_t posted = 0, waited = 0;
+  void wait(Ticket) override { ++waited; }
+  void abort(const std::string&) noexcept override {}
+  std::string aborted() const override { return ""; }
+
+ private:
+  Ticket post_send(int, const Message&, std::span<const std::byte>, StreamOrder*) override {
+    return static_cast<Ticket>(posted++);
+  }
+  Ticket post_receive(int, const Message&, std::span<std::byte>, StreamOrder*) override { return 0; }
+};
+
 /// What must have been sent by this rank before the bytes of `m` can exist: of all that they come from, the last.
 std::optional<Message> needs(const Message& m, int rank, const std::vector<int>& rank_of) {
   const int stages = static_cast<int>(rank_of.size());
@@ -111,4 +126,17 @@ TEST_CASE("a receive is posted once nothing that this rank still has to send is 
     }
     CHECK(ahead > 0);
   }
+}
+
+TEST_CASE("what the last stage made has reached every process when its step is over") {
+  Remote link;
+  const std::vector<int> others{1, 2};
+  const Loss loss = cross_entropy;
+  detail::Batch batch{split(4, 2), torch::zeros({4, 1}), {}, &loss, {}};
+  detail::Results results(0, true);
+  results.begin(batch, link, -1, others);
+  for (int m : {0, 1}) results.set(m, torch::full({}, 1.5), nullptr);
+  CHECK(link.posted == 2);
+  results.receive();
+  CHECK(link.waited == 2);
 }

@@ -18,7 +18,7 @@ class Environment {
          {"RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT",
           "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE",
           "OMPI_COMM_WORLD_LOCAL_RANK", "PMI_RANK", "PMI_SIZE", "SLURM_PROCID", "SLURM_NTASKS",
-          "SLURM_NTASKS_PER_NODE", "SLURM_LOCALID"}) {
+          "SLURM_NTASKS_PER_NODE", "SLURM_LOCALID", "SLURM_JOB_ID", "SLURM_STEP_NUM_TASKS"}) {
       const char* value = std::getenv(name);
       if (value) before_[name] = value;
       ::unsetenv(name);
@@ -60,6 +60,23 @@ TEST_CASE("every launcher says which process of its machine this one is, and tha
     CHECK(launch->device(4) == 1);
     CHECK(launch->device(1) == 0);  // a launcher that shows each process its own GPU alone
   }
+}
+
+TEST_CASE("one process within somebody else's job is alone") {
+  std::map<std::string, std::string> job{{"SLURM_JOB_ID", "7"}, {"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}};
+  job["MASTER_ADDR"] = "10.0.0.1";
+  {
+    const Environment script(job);  // not started by srun
+    CHECK(!Launch::from_env());
+  }
+  job["SLURM_STEP_NUM_TASKS"] = "4";
+  {
+    const Environment step(job);
+    CHECK(Launch::from_env()->size == 4);
+  }
+  job["RANK"] = "0", job["WORLD_SIZE"] = "1";
+  const Environment torchrun(job);
+  CHECK(!Launch::from_env());
 }
 
 TEST_CASE("without a local rank the rank decides, and a wrong one is refused") {
