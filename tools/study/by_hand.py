@@ -1,9 +1,10 @@
 """Takes in finished runs that were started by hand: mobilenetv2-cifar10 --out DIR ... > DIR.log"""
+import dataclasses
 import json
 import re
 import shutil
 
-from lists import Job
+from lists import Job, canonical
 from machine import this_machine
 from results import read_csv
 from runs import Run, write_whole
@@ -39,7 +40,7 @@ def overrides(program, settings):
         same = text == expected or (is_number(text) and is_number(expected) and float(text) == float(expected))
         if name not in SHARED and not same and text != "false":
             words += [f"--{name}"] + [text] * (text != "true")
-    return tuple(words)
+    return tuple(canonical(" ".join(words)).split())
 
 
 def is_number(text):
@@ -77,7 +78,7 @@ def read_by_hand(folder, log, program):
             "seconds": sum(float(m["seconds"]) for m in metrics), "boundaries": [boundaries[e] for e in sorted(boundaries)]}
 
 
-def take_in(folder, base, program, threads, at_once, commit):
+def take_in(folder, base, program, threads, at_once, commit, done):
     """Copies a finished run from elsewhere into `base` under its name there, and returns it."""
     log = folder / "log.txt" if (folder / "log.txt").exists() else folder.with_name(folder.name + ".log")
     if (folder / "run.json").exists():
@@ -87,6 +88,8 @@ def take_in(folder, base, program, threads, at_once, commit):
         told = read_by_hand(folder, log, program)
     settings = {"device": told.get("device", "cpu"), **told["settings"]}
     job = Job(settings["wire"], settings["cut"], settings["recipe"], int(settings["seed"]), overrides(program, settings))
+    if known := done.find(job):
+        job = dataclasses.replace(job, options=tuple(known["options"].split()))
     run = Run(job, base)
     if run.folder.resolve() == folder.resolve():
         return run

@@ -1,5 +1,6 @@
 """Lists of runs: a line each of WIRES CUTS RECIPES SEEDS [OPTIONS OF THE PROGRAM], every combination a run."""
 import dataclasses
+import functools
 import pathlib
 import re
 import subprocess
@@ -11,9 +12,31 @@ class ListError(Exception):
     pass
 
 
+def plain(value):
+    """A number as it is written shortest."""
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+@functools.cache
+def canonical(options):
+    """The same text for the same options in any order and spelling: '--lr=0.10 --epochs 2' is '--epochs 2 --lr 0.1'."""
+    pairs = []
+    for word in options.split():
+        name, given, value = word.partition("=")
+        if word.startswith("--") or not pairs:
+            pairs.append([name] + [plain(value)] * bool(given))
+        else:
+            pairs[-1].append(plain(word))
+    return " ".join(word for pair in sorted(pairs) for word in pair)
+
+
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One training run, told apart by all that decides its numbers."""
+    """One training run, told apart by all that decides its numbers: its key."""
     wire: str
     cut: str
     recipe: str
@@ -25,6 +48,10 @@ class Job:
         """Of its folder: wire-cut-recipe-sSEED, then the options without their dashes."""
         more = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(self.options)).strip("-")
         return f"{self.wire}-{self.cut}-{self.recipe}-s{self.seed}" + (f"-{more}" if more else "")
+
+    @property
+    def key(self):
+        return self.wire, self.cut, self.recipe, str(self.seed), canonical(" ".join(self.options))
 
     def words(self):
         return ["--wire", self.wire, "--cut", self.cut, "--recipe", self.recipe, "--seed", str(self.seed), *self.options]
@@ -38,6 +65,14 @@ def seeds(text, where):
             raise ListError(f"{where}: seeds '{text}': expected numbers and ranges, such as 1-3 or 1,2,5")
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
     return found
+
+
+def each_once(jobs):
+    """As the first list spells it; all of the lowest seed first."""
+    found = {}
+    for job in jobs:
+        found.setdefault(job.key, job)
+    return sorted(found.values(), key=lambda job: job.seed)
 
 
 def read(file):
@@ -56,7 +91,7 @@ def read(file):
                  for recipe in words[2].split(",") for cut in words[1].split(",") for wire in words[0].split(",")]
     if not jobs:
         raise ListError(f"{file.name}: there is no run in it")
-    return about, sorted(dict.fromkeys(jobs), key=lambda job: job.seed)
+    return about, each_once(jobs)
 
 
 def find(name):
@@ -69,8 +104,7 @@ def find(name):
 
 
 def read_all(names):
-    jobs = [job for name in names for job in read(find(name))[1]]
-    return sorted(dict.fromkeys(jobs), key=lambda job: job.seed)
+    return each_once(job for name in names for job in read(find(name))[1])
 
 
 class Program:
@@ -118,3 +152,6 @@ class Program:
             if job.wire not in re.findall(r"^\S+", table, re.M):
                 self.wires("--wire", job.wire)  # ends with the name that was meant
                 raise ListError(f"--wire {job.wire}: --list-wires does not show it")
+            if not self.compressed(job.cut):
+                raise ListError(f"--cut {job.cut}: expected a cut with a boundary, for the study counts its bytes; raw at any "
+                                "other trains the same")

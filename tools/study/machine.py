@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+DRAWINGS = "drawings"  # what the program makes where CIFAR-10 is not
 BUSY = 2  # cores that one run of four ranks keeps busy: the bubble, and stages of different cost
 PEAK_MB = {"smoke": 500, "quick": 1100, "seed": 24000}  # until a finished run says better; seed is an estimate
 
@@ -49,6 +50,15 @@ def this_machine(job):
     if on_gpu(job):
         return f"{graphics()}; {processor()}", 1
     return processor(), max(1, len(os.sched_getaffinity(0)) // BUSY)
+
+
+def images(data):
+    """What a run trains on here and where that is, as the program looks for it (docs/train.md)."""
+    for folder in (data, os.environ.get("PCOMP_CIFAR10")):
+        if folder:
+            return "CIFAR-10", folder
+    here = any(os.path.exists(f"data/{name}") for name in ("test_batch.bin", "cifar-10-batches-bin"))
+    return ("CIFAR-10", "data") if here else (DRAWINGS, "")
 
 
 def available_mb():

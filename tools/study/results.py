@@ -8,6 +8,8 @@ import pathlib
 import re
 import statistics
 
+from lists import canonical
+from machine import DRAWINGS
 from rates import nominal
 from runs import write_whole
 
@@ -18,6 +20,10 @@ RUNS = ["run", "wire", "cut", "recipe", "seed", "options", "codec", "nominal_for
 METRICS = ["epoch", "loss", "accuracy", "lr", "seconds", "images_per_second", "forward_bytes", "gradient_bytes"]
 
 
+class BadResults(ValueError):
+    pass
+
+
 def short(x):
     return f"{x:.6g}"
 
@@ -25,6 +31,8 @@ def short(x):
 def row(job, told, notes):
     """One line of the runs' CSV. The bytes are those of the boundaries that carry the chosen wire, in training."""
     boundaries = [b for b in told["boundaries"] if b["compressed"]]
+    if not boundaries:
+        raise BadResults(f"{job.name}: no boundary is compressed at cut {job.cut}: expected bytes to count")
     images = told["images"]
 
     def total(direction, what):
@@ -46,7 +54,7 @@ def row(job, told, notes):
         "epochs": str(told["settings"]["epochs"]), "images": str(images),
         "train_images": str(told["train_images"]), "test_images": str(told["test_images"]),
         # Without the folder, which is nobody else's.
-        "data": "CIFAR-10" if told["data"].startswith("CIFAR-10") else "drawings",
+        "data": "CIFAR-10" if told["data"].startswith("CIFAR-10") else DRAWINGS,
         "threads": str(notes["threads"]), "at_once": str(notes.get("at_once", "")), "hardware": notes["hardware"],
         "seconds": short(told["seconds"]), "peak_mb": str(notes.get("peak_mb", "")), "version": told["version"],
         "commit": "+".join(notes["commits"]),
@@ -56,8 +64,25 @@ def row(job, told, notes):
 def read_csv(file):
     if not file.exists():
         return []
+    rows = []
     with open(file, newline="") as f:
-        return list(csv.DictReader(f))
+        reader = csv.DictReader(f)
+        for r in reader:  # a line of a merge's conflict or of half a file has too few
+            more = r.pop(None, [])
+            got = sum(value is not None for value in r.values()) + len(more)
+            if got != len(reader.fieldnames):
+                raise BadResults(f"{file}:{reader.line_num}: expected {len(reader.fieldnames)} columns, got {got}")
+            rows.append(r)
+    return rows
+
+
+def one_kind(rows, file):
+    """What all of them trained on; None without one."""
+    kinds = sorted({r["data"] for r in rows})
+    if len(kinds) > 1:
+        raise BadResults(f"{file}: expected runs on the same images, got {' and '.join(kinds)}: their accuracies cannot be "
+                         "compared")
+    return kinds[0] if kinds else None
 
 
 def to_csv(rows, columns):
@@ -86,22 +111,36 @@ class Results:
     def epochs(self, recipe):
         return read_csv(self.folder / f"{recipe}-epochs.csv")
 
+    def data(self, recipe):
+        """What its runs trained on; None without one."""
+        return one_kind(self.runs(recipe), self.folder / f"{recipe}.csv")
+
+    def find(self, job):
+        """Its line, however its options are spelled there; None without one."""
+        return next((r for r in self.runs(job.recipe)
+                     if (r["wire"], r["cut"], job.recipe, r["seed"], canonical(r["options"])) == job.key), None)
+
     def has(self, job):
-        return any(r["run"] == job.name for r in self.runs(job.recipe))
+        return self.find(job) is not None
 
     def add(self, run):
-        """Takes a finished run in; one that was there before under its name is replaced."""
+        """Takes a finished run in; the same run that was there before is replaced, and keeps its name."""
         job = run.job
         told = json.loads((run.folder / "run.json").read_text())
         new = row(job, told, run.notes())
-        epochs = [{"run": job.name} | e for e in read_csv(run.folder / "metrics.csv")]
+        epochs = read_csv(run.folder / "metrics.csv")
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two runners may end runs at the same moment
-            for name, columns, fresh in ((job.recipe, RUNS, [new]), (f"{job.recipe}-epochs", ["run", *METRICS], epochs)):
+            new |= {what: (self.find(job) or new)[what] for what in ("run", "options")}
+            epochs = [{"run": new["run"]} | e for e in epochs]
+            others = [r for r in self.runs(job.recipe) if r["run"] != new["run"]]
+            one_kind([*others, new], self.folder / f"{job.recipe}.csv with {job.name}")
+            # The run's own line last: a run that has one is not looked at again.
+            for name, columns, fresh in ((f"{job.recipe}-epochs", ["run", *METRICS], epochs), (job.recipe, RUNS, [new])):
                 file = self.folder / f"{name}.csv"
-                kept = [r for r in read_csv(file) if r["run"] != job.name]
+                kept = [r for r in read_csv(file) if r["run"] != new["run"]]
                 merged = sorted([*kept, *fresh], key=lambda r: (r["run"], int(r.get("epoch") or 0)))
                 text = to_csv(merged, columns)
                 if not file.exists() or file.read_text() != text:
@@ -122,14 +161,22 @@ class Results:
         `machine` is the name of what computes it and how many runs keep it busy: more of them share what it gives.
         """
         hardware, full = machine
-        others, _ = take_out(" ".join(job.options), "--epochs")
-        rows = [r for r in self.runs(job.recipe) if take_out(r["options"], "--epochs")[0] == others and r["hardware"] == hardware]
+
+        def others(text):
+            return canonical(take_out(text, "--epochs")[0])
+
+        def crowd(at_once):
+            """More at once than keep the machine busy slow each other."""
+            counts = [int(n) for n in str(at_once).split(" + ") if n] or [full]
+            return max(full, statistics.mean(counts))
+
+        rows = [r for r in self.runs(job.recipe)
+                if others(r["options"]) == others(" ".join(job.options)) and r["hardware"] == hardware]
         like = [r for r in rows if r["wire"] == job.wire and r["cut"] == job.cut] or rows
         epochs = self.epochs_of(job)
         if not like or not epochs:
             return None
-        return epochs * statistics.mean(float(r["seconds"]) / int(r["epochs"]) *
-                                        (jobs / int(r["at_once"]) if int(r["at_once"] or 0) >= full else 1) for r in like)
+        return epochs * statistics.mean(float(r["seconds"]) / int(r["epochs"]) * crowd(jobs) / crowd(r["at_once"]) for r in like)
 
     def peak_mb(self, recipe):
         return max((int(r["peak_mb"]) for r in self.runs(recipe) if r["peak_mb"]), default=None)

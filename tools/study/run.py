@@ -9,7 +9,7 @@ import sys
 import by_hand
 import lists
 import results
-from machine import ROOT, at_once, this_machine
+from machine import DRAWINGS, ROOT, at_once, images, this_machine
 from runner import Runner
 from runs import Run
 from screen import time_text
@@ -27,8 +27,7 @@ def show_lists():
 
 
 def state(run, done):
-    if done.has(run.job):
-        row = next(r for r in done.runs(run.job.recipe) if r["run"] == run.name)
+    if row := done.find(run.job):
         return "finished", f"accuracy {100 * float(row['accuracy']):.2f} %, {time_text(float(row['seconds']))}"
     if run.finished():
         return "finished", "not collected yet: the next start does that"
@@ -61,11 +60,21 @@ def show_plan(runs, done, jobs):
     print(f"{len(runs)} runs, {jobs} at once: {when}" if runs else "nothing is left to do")
 
 
+def check_images(args, left, done):
+    """Says what will be trained on, and refuses to add that to results of something else."""
+    kind, folder = images(args.data)
+    print(f"images: {kind}" + (f" in {folder}" if folder else "; ./dev data fetches CIFAR-10, --data DIR names where it is"))
+    for recipe in sorted({run.job.recipe for run in left}):
+        if (has := done.data(recipe)) not in (None, kind):
+            stop(f"{args.results}/{recipe}.csv has runs on {has}, and here are {kind}: expected the same images"
+                 f"{' (./dev data, or --data DIR)' if kind == DRAWINGS else ''}; --results DIR and --out DIR keep others apart", 2)
+
+
 def take_in(args, program, done):
     code = 0
     for folder in args.take:
         try:
-            run = by_hand.take_in(pathlib.Path(folder), args.out, program, args.threads, args.jobs or "", args.commit)
+            run = by_hand.take_in(pathlib.Path(folder), args.out, program, args.threads, args.jobs or "", args.commit, done)
             done.add(run)
             print(f"{folder}: taken in as {run.name}")
         except (by_hand.NotImportable, OSError, ValueError, KeyError) as e:
@@ -124,6 +133,8 @@ def main():
     args.jobs = args.jobs or at_once(jobs, done)
     args.again = "./dev study " + shlex.join(w for w in sys.argv[1:] if w != "--dry-run")
     left = [run for run in runs if not done.has(run.job)]
+    if left:
+        check_images(args, left, done)
     if args.dry_run:
         return show_plan(left, done, args.jobs)
     if not left:
@@ -135,7 +146,7 @@ def main():
 
 try:
     sys.exit(main())
-except lists.ListError as error:
+except (lists.ListError, results.BadResults) as error:
     stop(error, 2)
 except (KeyboardInterrupt, BrokenPipeError):
     sys.exit(130)

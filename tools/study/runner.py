@@ -15,7 +15,7 @@ class Runner:
         self.known = None, None  # what the runs to come should take, and of which state that is
         self.signals = 0
         self.screen = Screen(max(len(run.name) for run in runs))
-        self.about = {"commit": machine.commit(), "at_once": args.jobs}
+        self.about = {"commit": machine.commit(), "at_once": args.jobs, "data": machine.images(args.data)[0]}
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(s) != signal.SIG_IGN:  # nohup and '&' mean it
                 signal.signal(s, self.on_signal)
@@ -48,6 +48,10 @@ class Runner:
                     self.screen.say(run.name, "is another runner's: waits for it")
                 run.was_elsewhere = True
                 self.elsewhere.append(run)
+            elif run.notes().get("data", self.about["data"]) != self.about["data"]:
+                self.lose(run, f"it was begun on {run.notes()['data']}, and here are {self.about['data']}: name another --out, "
+                               f"or remove {run.folder}")
+                run.release()
             elif run.finished():
                 run.release()
                 self.collect(run, "was finished")
@@ -69,21 +73,22 @@ class Runner:
             self.running.remove(run)
             if why:
                 run.fail(why)
-                self.failed.append((run, why))
-                self.screen.say(run.name, f"FAILED: {why}")
+                self.lose(run, why)
             else:
                 self.collect(run, "finished")
             run.release()
 
+    def lose(self, run, why):
+        self.failed.append((run, why))
+        self.screen.say(run.name, f"FAILED: {why}")
+
     def collect(self, run, what):
         try:
             self.done.add(run)
-        except (ValueError, KeyError, OSError) as e:
-            self.failed.append((run, f"its results: {e}"))
-            self.screen.say(run.name, f"FAILED: its results: {e}")
-            return
+            row = self.done.find(run.job)
+        except Exception as e:  # whatever is wrong with one run's files, the others go on
+            return self.lose(run, f"its results: {e}" if isinstance(e, (ValueError, OSError)) else f"its results: {e!r}")
         self.finished += 1
-        row = next(r for r in self.done.runs(run.job.recipe) if r["run"] == run.name)
         both = sum(float(row[f"{way}_bytes_per_image"]) for way in ("forward", "gradient"))
         self.screen.say(run.name, f"{what}: accuracy {100 * float(row['accuracy']):.2f} %, {both / 1000:.3g} kB an image, "
                                   f"{time_text(float(row['seconds']))}")
@@ -93,7 +98,10 @@ class Runner:
         facts += [f"{len(self.elsewhere)} at another runner"] * bool(self.elsewhere)
         facts += [f"{len(self.failed)} failed"] * bool(self.failed)
         if self.known[0] != (self.finished, len(self.waiting)):  # else the results are as they were
-            known = [self.done.seconds(run.job, self.args.jobs, machine.this_machine(run.job)) for run in self.waiting]
+            try:
+                known = [self.done.seconds(run.job, self.args.jobs, machine.this_machine(run.job)) for run in self.waiting]
+            except ValueError:  # somebody merges the results just now
+                known = [None]
             self.known = (self.finished, len(self.waiting)), None if None in known else sum(known)
         now = [run.left() for run in self.running]
         if self.known[1] is not None and None not in now:

@@ -22,6 +22,20 @@ def write_whole(path, text):
     part.replace(path)
 
 
+def joined(before, now):
+    """What a run had, in order, if it did not have the same all the way: 'A + B'."""
+    values = str(before).split(" + ") if before not in (None, "") else []
+    return now if set(values) <= {str(now)} else " + ".join(dict.fromkeys([*values, str(now)]))
+
+
+def last_words(said):
+    """The program's own last complaint, else the last line that is no frame of a backtrace."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    own = [line for line in lines if re.match(r"mobilenetv2-cifar10: |--\w", line)]
+    rest = [line for line in lines if not re.match(r"(frame )?#\d+", line)]
+    return (own or rest or lines or ["it said nothing"])[-1]
+
+
 class Run:
     def __init__(self, job, base):
         self.job = job
@@ -95,9 +109,10 @@ class Run:
 
     def start(self, program, threads, data, about):
         (self.folder / "failed").unlink(missing_ok=True)
-        notes = self.notes()
-        commits = notes.get("commits", [])
-        notes |= about | {"threads": threads, "commits": [*commits, *({about["commit"]} - set(commits))]}
+        notes = self.notes() if self.begun() else {}
+        commits, about = notes.get("commits", []), about | {"threads": threads}
+        notes |= {what: joined(notes.get(what), now) for what, now in about.items() if what != "commit"}
+        notes["commits"] = [*commits, *({about["commit"]} - set(commits))]
         write_whole(self.folder / "notes.json", json.dumps(notes, indent=1) + "\n")
         command = [program, "--out", str(self.folder), *(["--resume"] if self.begun() else []), *self.job.words(),
                    "--threads", str(threads), "--timeout", str(WHENEVER), *(["--data", data] if data else [])]
@@ -128,8 +143,7 @@ class Run:
         write_whole(self.folder / "notes.json", json.dumps(notes, indent=1) + "\n")
         if code == 0 and self.finished():
             return ""
-        lines = [line for line in self.said().splitlines() if line.strip()]
-        last = lines[-1].strip() if lines else "it said nothing"
+        last = last_words(self.said())
         if code < 0:
             return f"ended by {signal.Signals(-code).name}; last it said: {last}"
         return last if code else f"ended without run.json; last it said: {last}"
