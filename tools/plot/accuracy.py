@@ -18,10 +18,9 @@ def curves(axes, study, x, y):
             error_bar(axes, x(g), y(g), color, marker)
 
 
-def singles(axes, study, x, y, elsewhere):
+def singles(axes, study, x, y, elsewhere, worth):
     """Wires that the published study does not have; with `elsewhere` those at other cuts too. Returns the names' places of
     those worth a name."""
-    worth = study.frontier()
     found = [(g, "P") for g in study.others()] + [(g, "X") for g in study.elsewhere() if elsewhere]
     found = [(g, marker) for g, marker in found if g.options == "" and y(g) is not None]
     for g, marker in found:
@@ -92,7 +91,7 @@ def draw(study):
     def cost(g):
         return g.to(study.beside(g))
 
-    marks = []
+    marks, worth = [], study.frontier()
     for axes, x, y, zero in ((top_rate, rate, reached, raw.mean), (top_bytes, bytes_, reached, raw.mean),
                              (low_rate, rate, cost, 0), (low_bytes, bytes_, cost, 0)):
         axes.axhline(zero, color="black", lw=1.2, zorder=2)
@@ -100,7 +99,7 @@ def draw(study):
             axes.axhspan(zero - raw.spread, zero + raw.spread, color="black", alpha=0.10, lw=0)
         curves(axes, study, x, y)
         sent = axes in (top_bytes, low_bytes)
-        named = singles(axes, study, x, y, elsewhere=sent)
+        named = singles(axes, study, x, y, elsewhere=sent, worth=worth)
         marks += named if sent else []  # they stand in the same order on the left
     reference = collections.defaultdict(list)
     for r in study.reference("families"):

@@ -9,6 +9,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "study"))
 import results  # noqa: E402
+from lists import canonical  # noqa: E402
 
 # The published study's, in its order; a wire's family is that of its name.
 FAMILIES = {"TopK": r"topk\d+", "Downsample": r"downsample\d+", "Quant": r"quant\d+",
@@ -101,7 +102,9 @@ class Study:
     def __init__(self, folder, recipe):
         done = results.Results(folder)
         self.recipe, self.folder = recipe, folder
-        self.runs = done.runs(recipe)
+        done.data(recipe)  # drawings among CIFAR-10 are refused
+        spelled = {}  # one spelling for the same options
+        self.runs = [r | {"options": spelled.setdefault(canonical(r["options"]), r["options"])} for r in done.runs(recipe)]
         used = {r["options"] for r in self.runs}
         self.shared = used.pop() if len(used) == 1 else ""  # told once, not of each run
         self.runs = [r | {"options": ""} for r in self.runs] if self.shared else self.runs
@@ -113,7 +116,8 @@ class Study:
         self.groups = [Group(*key, rows) for key, rows in groups.items()]
 
     def at(self, cut=None, options=None):
-        return [g for g in self.groups if cut in (None, g.cut) and options in (None, g.options)]
+        return [g for g in self.groups if cut in (None, g.cut) and
+                (options is None or canonical(options) == canonical(g.options))]
 
     def raw(self, cut, options=""):
         return next((g for g in self.at(cut, options) if g.wire == "raw"), None)

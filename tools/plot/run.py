@@ -2,7 +2,6 @@
 """Draws the pictures of docs/study.md from the results of ./dev study and fills in its tables."""
 import argparse
 import hashlib
-import os
 import pathlib
 import subprocess
 import sys
@@ -21,22 +20,18 @@ def digest(study):
     return "pcomp results " + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def document(args):
-    return pathlib.Path(args.document)
-
-
-def stale(args, studies):
+def stale(args, studies, main_study):
     """What does not show the results as they are, in words."""
     found = []
-    text = document(args).read_text()
-    if tables.fill(text, studies[0]) != text:
+    text = pathlib.Path(args.document).read_text() if args.document else ""
+    if tables.fill(text, main_study) != text:
         found.append(f"{args.document}: its tables are not those of the results")
     for study in studies:
         for file in sorted(pathlib.Path(args.out).glob(f"{study.recipe}-*")):
             if file.suffix in (".svg", ".png") and digest(study).encode() not in file.read_bytes():
                 found.append(f"{file}: is not drawn from the results as they are")
     for name in groups.re.findall(r"\]\((study/[^)]+\.(?:svg|png))\)", text):
-        if not (document(args).parent / name).exists():
+        if not (pathlib.Path(args.document).parent / name).exists():
             found.append(f"{args.document}: there is no {name}")
     return found
 
@@ -60,32 +55,39 @@ def recipes(args):
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev plot", description=__doc__)
-    parser.add_argument("--recipe", metavar="NAME", help="whose results [all that there are; quick's in tables that name none]")
+    parser.add_argument("--recipe", metavar="NAME", help="whose results [all that there are]")
     parser.add_argument("--results", default=str(ROOT / "docs/study/results"), metavar="DIR", help="[docs/study/results]")
     parser.add_argument("--out", default=str(ROOT / "docs/study"), metavar="DIR", help="of the pictures [docs/study]")
-    parser.add_argument("--document", default=str(ROOT / "docs/study.md"), metavar="FILE", help="with the tables [docs/study.md]; "
-                        "'' for none")
+    parser.add_argument("--document", metavar="FILE", help="with the tables; those that name no recipe are --recipe's "
+                        "[docs/study.md, whose are quick's]; '' for none")
     parser.add_argument("--tables", action="store_true", help="the tables alone: no matplotlib is needed")
     parser.add_argument("--check", action="store_true", help="draw nothing: say what is stale, and end with 1 if anything is")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # this Python was chosen: it draws
     args = parser.parse_args()
     names = recipes(args)
-    if not (pathlib.Path(args.results) / f"{names[0]}.csv").exists():
-        sys.exit(f"plot: {args.results} has no {names[0]}.csv: ./dev study makes it")
+    main_name = names[0] if args.document is not None else "quick"
+    if args.document is None:
+        args.document = str(ROOT / "docs/study.md")
+    for name in (names[0], main_name):
+        if not (pathlib.Path(args.results) / f"{name}.csv").exists():
+            sys.exit(f"plot: {args.results} has no {name}.csv: ./dev study makes it" +
+                     ("" if name == names[0] else ", and docs/study.md needs it: name another --document, or '' for none"))
     studies = [groups.Study(args.results, name) for name in names]
+    main_study = studies[0] if main_name == names[0] else groups.Study(args.results, main_name)
     if args.check:
-        found = stale(args, studies)
+        found = stale(args, studies, main_study)
         print("\n".join([*found, AGAIN]) if found else "tables and pictures show the results as they are")
         return bool(found)
     build = ROOT / "build"
     if not args.tables:
-        program = python.find(build) or python.install(build)
-        if os.path.abspath(program) != os.path.abspath(sys.executable):
-            return subprocess.run([program, __file__, *sys.argv[1:]]).returncode
+        if not args.here:
+            program = python.find(build) or python.install(build)
+            return subprocess.run([program, __file__, "--here", *sys.argv[1:]]).returncode
         for study in studies:
             draw(args, study)
     if args.document:
-        text = document(args).read_text()
-        document(args).write_text(tables.fill(text, studies[0]))
+        document = pathlib.Path(args.document)
+        document.write_text(tables.fill(document.read_text(), main_study))
         print(f"{args.document}: tables")
     return 0
 

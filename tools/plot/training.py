@@ -11,16 +11,24 @@ from style import GREY, LOOK, OTHER, recipe_text, seeds_text
 
 def draw(study):
     """Accuracy after each epoch, a panel a family, raw in each."""
-    raw = study.raw("edge")
-    if not raw:
-        return None
     by_run = collections.defaultdict(dict)
     for e in study.epochs:
         by_run[e["run"]][int(e["epoch"])] = 100 * float(e["accuracy"])
 
+    def common(histories):
+        return sorted(set(histories[0]).intersection(*histories)) if histories else []
+
+    def told(g):
+        """The epochs of its runs; a run whose epochs were lost is left out."""
+        return [by_run[r["run"]] for r in g.rows if r["run"] in by_run]
+
+    raw = study.raw("edge")
+    if not raw or not common(told(raw)):
+        return None
+
     def line(axes, g, color, width, style="-"):
-        histories = [by_run[r["run"]] for r in g.rows]
-        epochs = sorted(histories[0])
+        histories = told(g)
+        epochs = common(histories)
         mean = [statistics.mean(h[e] for h in histories) for e in epochs]
         axes.plot(epochs, mean, color=color, lw=width, ls=style)
         if len(histories) > 1:
@@ -30,7 +38,7 @@ def draw(study):
 
     panels = [(name, study.of_family(name), LOOK[name][0]) for name in FAMILIES]
     panels.append(("other wires", [g for g in study.others() if not g.options], OTHER))
-    panels = [p for p in panels if p[1]]
+    panels = [(title, found, color) for title, groups, color in panels if (found := [g for g in groups if common(told(g))])]
     if not panels:
         return None
     columns = min(3, len(panels))
