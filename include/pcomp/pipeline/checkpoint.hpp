@@ -81,7 +81,9 @@ inline void set_stage_tensors(torch::nn::Module* module, torch::optim::Optimizer
 /// with feedback or chance what it remembers, and what the program adds.
 ///
 /// Law: after `load_checkpoint`, training goes on bit for bit as if there had been no break, under any placement of the
-///   same stages. The last checkpoint stays whole until the new one is.
+///   same stages. Where stages draw random numbers (dropout): under the same placement, if each rank is a process or
+///   there is but one, and on the CPU, as a GPU's generator is not saved. The last checkpoint stays whole until the new
+///   one is.
 /// Processes: all call it with the same manifest and see the same folder; each writes its own stages, that of stage 0
 ///   also `run` and the manifest.
 /// Bytes: a file for each stage and for each direction of a boundary that remembers, and one for `run`.
@@ -100,17 +102,26 @@ inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engin
   for (const BoundaryReport& b : engine.report().boundaries) what.wires.push_back(b.wire);
   std::vector<std::string> parts;
   std::map<std::string, std::string> mine;
-  for (int s = 0; s < what.stages; ++s) {
-    parts.push_back(detail::stage_part(s));
-    if (engine.here(s))
-      mine[parts.back()] = pack_tensors(detail::stage_tensors(engine.module(s).get(), optimizer));
+  std::string error;
+  try {
+    for (int s = 0; s < what.stages; ++s) {
+      parts.push_back(detail::stage_part(s));
+      if (engine.here(s))
+        mine[parts.back()] = pack_tensors(detail::stage_tensors(engine.module(s).get(), optimizer));
+    }
+    detail::for_each_memory(engine, [&](int edge, bool gradient, int sender, int) {
+      parts.push_back(detail::boundary_part(edge, gradient));
+      if (engine.here(sender))
+        mine[parts.back()] = pack_tensors(engine.ends_at(sender)->save(edge, gradient));
+    });
+    parts.push_back("run");
+    if (together.writes_manifest) mine["run"] = pack_tensors(run);
+  } catch (const c10::Error& e) {
+    error = "pcomp: cannot save " + parts.back() + ": " + e.what_without_backtrace();
+  } catch (const std::exception& e) {
+    error = e.what();
   }
-  detail::for_each_memory(engine, [&](int edge, bool gradient, int sender, int) {
-    parts.push_back(detail::boundary_part(edge, gradient));
-    if (engine.here(sender)) mine[parts.back()] = pack_tensors(engine.ends_at(sender)->save(edge, gradient));
-  });
-  parts.push_back("run");
-  if (together.writes_manifest) mine["run"] = pack_tensors(run);
+  if (error = together.agree(error); !error.empty()) throw Error(error);
   folder.save(std::move(what), parts, mine, together);
 }
 
@@ -121,13 +132,22 @@ inline NamedTensors load_run(const CheckpointFolder& folder, const Manifest& m) 
 
 /// Puts a saved run back into an engine and its optimiser.
 ///
-/// Errors: `Error` for a network that does not fit, by the first tensor that does not; for damaged files. Part of the
-///   network may then have changed.
+/// Errors: `Error` for a network that does not fit, by the first tensor that does not; for a boundary that remembers
+///   over another wire than was saved; for another optimiser; for damaged files. Part of the network may then have
+///   changed.
 inline void load_checkpoint(const CheckpointFolder& folder, const Manifest& m, Engine& engine,
                             torch::optim::Optimizer& optimizer) {
   if (m.stages != engine.schedule().stages)
     throw Error("pcomp: the checkpoint has " + std::to_string(m.stages) + " stages, the network " +
                 std::to_string(engine.schedule().stages));
+  detail::for_each_memory(engine, [&](int edge, bool, int, int) {
+    const auto e = static_cast<std::size_t>(edge);
+    const std::string saved = e < m.wires.size() ? m.wires[e] : "none", now(engine.wires()[e]->name.view());
+    if (saved != now)
+      throw Error("pcomp: the checkpoint was made with the wire '" + saved + "' on boundary " +
+                  std::to_string(edge) + ", but it has '" + now +
+                  "', which would misread what was remembered");
+  });
   for (int s = 0; s < m.stages; ++s) {
     if (!engine.here(s)) continue;
     const std::string where = "stage " + std::to_string(s) + " of the checkpoint";

@@ -15,8 +15,8 @@ namespace pcomp {
 /// What a checkpoint holds: the text file `manifest` of its folder, and the last that a save writes.
 ///
 /// Law: `parse_manifest(to_text(m))` is m; a text that was cut short or changed anywhere is refused.
-/// Errors: `Error` that names the file and says what was expected; names and notes hold no line end, file names no
-///   slash.
+/// Errors: `Error` that names the file and says what was expected; names and notes hold no line end, parts and file
+///   names no space or slash.
 /// Example: docs/checkpoints.md
 struct Manifest {
   struct File {
@@ -57,6 +57,10 @@ inline std::string to_text(const Manifest& m) {
   }
   char sum[16];
   for (const Manifest::File& f : m.files) {
+    for (const std::string& name : {f.part, f.name})
+      if (name.empty() || name.find_first_of(" /") != std::string::npos)
+        throw Error("pcomp: a part of a checkpoint and its file are one word without a slash, not '" + name +
+                    "'");
     std::snprintf(sum, sizeof sum, "%08x", f.crc);
     line("file", f.part + " " + f.name + " " + std::to_string(f.size) + " " + sum);
   }

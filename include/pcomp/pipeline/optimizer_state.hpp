@@ -43,13 +43,13 @@ struct RestoreEntries {
   }
 };
 
-/// Calls `use` with the type of state that this optimiser keeps, as a std::type_identity.
+/// Calls `use` with the type of state that this optimiser keeps, as a std::type_identity, and the optimiser's name.
 template <class Use>
 void with_state_type(const torch::optim::Optimizer& optimizer, const Use& use) {
   using namespace torch::optim;
-  if (dynamic_cast<const SGD*>(&optimizer)) return use(std::type_identity<SGDParamState>{});
-  if (dynamic_cast<const Adam*>(&optimizer)) return use(std::type_identity<AdamParamState>{});
-  if (dynamic_cast<const AdamW*>(&optimizer)) return use(std::type_identity<AdamWParamState>{});
+  if (dynamic_cast<const SGD*>(&optimizer)) return use(std::type_identity<SGDParamState>{}, "SGD");
+  if (dynamic_cast<const Adam*>(&optimizer)) return use(std::type_identity<AdamParamState>{}, "Adam");
+  if (dynamic_cast<const AdamW*>(&optimizer)) return use(std::type_identity<AdamWParamState>{}, "AdamW");
   throw Error("pcomp: a checkpoint holds the state of SGD, Adam and AdamW, not of another optimiser");
 }
 
@@ -59,11 +59,12 @@ void with_state_type(const torch::optim::Optimizer& optimizer, const Use& use) {
 ///
 /// Law: `set_optimizer_state` of what this gives continues bit for bit, on the parameter's device. Options, such as the
 ///   learning rate, are not part of it.
-/// Errors: `Error` for another optimiser than SGD, Adam and AdamW.
+/// Errors: `Error` for another optimiser than SGD, Adam and AdamW, and for what another one saved; Adam and AdamW take
+///   each other's.
 /// Example: docs/checkpoints.md
 inline NamedTensors optimizer_state(const torch::optim::Optimizer& optimizer, const at::Tensor& parameter) {
   NamedTensors all;
-  detail::with_state_type(optimizer, [&]<class State>(std::type_identity<State>) {
+  detail::with_state_type(optimizer, [&]<class State>(std::type_identity<State>, const char*) {
     const auto found = optimizer.state().find(parameter.unsafeGetTensorImpl());
     if (found == optimizer.state().end()) return;
     detail::each_entry(static_cast<const State&>(*found->second), detail::GatherEntries{&all});
@@ -73,10 +74,16 @@ inline NamedTensors optimizer_state(const torch::optim::Optimizer& optimizer, co
 
 inline void set_optimizer_state(torch::optim::Optimizer& optimizer, const at::Tensor& parameter,
                                 const NamedTensors& saved) {
-  detail::with_state_type(optimizer, [&]<class State>(std::type_identity<State>) {
+  detail::with_state_type(optimizer, [&]<class State>(std::type_identity<State>, const std::string& name) {
     optimizer.state().erase(parameter.unsafeGetTensorImpl());
     if (saved.empty()) return;
     auto state = std::make_unique<State>();
+    for (const auto& entry : saved) {
+      bool known = false;
+      detail::each_entry(*state, [&](const char* own, auto&) { known = known || entry.first == own; });
+      if (!known)
+        throw Error("pcomp: the checkpoint holds '" + entry.first + "' of another optimiser than " + name);
+    }
     detail::each_entry(*state, detail::RestoreEntries{&saved, parameter.device()});
     optimizer.state()[parameter.unsafeGetTensorImpl()] = std::move(state);
   });

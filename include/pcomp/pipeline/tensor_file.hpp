@@ -19,10 +19,12 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 /// Law: `unpack_tensors(pack_tensors(t))` has the same names in the same order, and tensors with the same bits, dtypes
 ///   and strides, in the host's memory: a file may go on on another kind of machine.
 /// Bytes: those of the tensors, and a few hundred for each.
+/// Errors: `Error` that names a tensor which is undefined.
 /// Example: docs/checkpoints.md
 inline std::string pack_tensors(const NamedTensors& tensors) {
   c10::Dict<std::string, at::Tensor> all;
   for (const auto& [name, tensor] : tensors) {
+    if (!tensor.defined()) throw Error("pcomp: a file takes tensors, but '" + name + "' is undefined");
     at::Tensor t = tensor.detach().cpu();
     if (t.storage().nbytes() != t.nbytes()) t = t.clone();  // a view would take its whole storage along
     all.insert(name, t);

@@ -83,6 +83,13 @@ TEST_CASE("A manifest's text is read back as it was, and refused where one lette
   CHECK_THROWS_AS(to_text(m), Error);
   m.notes = {{"key", "two\nlines"}};
   CHECK_THROWS_AS(to_text(m), Error);
+  m.notes.clear();
+  for (const char* name : {"my run", "my/run", ""}) {
+    m.files = {{name, "run.3.pt", 0, 7}};
+    CHECK_THROWS_AS(to_text(m), Error);
+    m.files = {{"run", name, 0, 7}};
+    CHECK_THROWS_AS(to_text(m), Error);
+  }
 }
 
 TEST_CASE("A folder holds the last save and nothing of the one before") {
@@ -163,6 +170,12 @@ TEST_CASE("A save that fails is one error and leaves the last checkpoint whole")
     together.agree = [](const std::string&) { return "pcomp: rank 1 cannot save"; };
     CHECK(thrown([&] { folder.save(filled(), parts, bytes_of(2), together); }) ==
           "pcomp: rank 1 cannot save");
+    CHECK(std::distance(fs::directory_iterator(base.path / "run"), {}) == 4);
+  }
+  SECTION("a part whose name a manifest cannot hold") {
+    CHECK(thrown([&] {
+            folder.save(filled(), {"my run"}, {{"my run", "new"}});
+          }).find("are one word without a slash, not 'my run'") != std::string::npos);
     CHECK(std::distance(fs::directory_iterator(base.path / "run"), {}) == 4);
   }
   SECTION("a rank whose folder is another") {

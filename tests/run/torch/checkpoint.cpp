@@ -144,3 +144,55 @@ TEST_CASE("A checkpoint of another network is one error") {
   stages.back() = stage_spec([] { return [](const at::Tensor& x) { return x; }; });
   CHECK(error(stages).find("the network uses 1 of its 3 tensors") != std::string::npos);
 }
+
+TEST_CASE("What a boundary remembers is loaded over the wire that it was saved with, or not at all") {
+  const Folder base;
+  const CheckpointFolder folder(base.path);
+  Run<Sgd> run({0, 0, 0, 0, 0}, {});
+  run.train(1);
+  save_checkpoint(folder, {}, run.engine, run.optimiser, {});
+  const auto error = [&](const BoundaryOps& wire) {
+    auto all = wires();
+    all[2] = &wire;
+    Engine other(net::one_thread_each(), net::stages(), all, make_schedule(GPipe{}, 5, 1));
+    torch::optim::SGD optimiser(other.parameters(), 0.1);
+    return thrown_text([&] { load_checkpoint(folder, folder.manifest(), other, optimiser); });
+  };
+  CHECK(
+      error(boundary_ops(ErrorFeedback | Quant<4>)) ==
+      "pcomp: the checkpoint was made with the wire '" + std::string(wires()[2]->name.view()) +
+          "' on boundary 2, but it has 'ErrorFeedback | Quant<4>', which would misread what was remembered");
+  CHECK(error(boundary_ops(Raw)) == "nothing");
+  CHECK(error(*wires()[2]) == "nothing");
+}
+
+TEST_CASE("The state of another optimiser is refused") {
+  const Folder base;
+  const CheckpointFolder folder(base.path);
+  Run<AdamW> adamw({0, 0, 0, 0, 0}, {});
+  Run<Sgd> sgd({0, 0, 0, 0, 0}, {});
+  adamw.train(1), sgd.train(1);
+  save_checkpoint(folder, {}, adamw.engine, adamw.optimiser, {});
+  CHECK(thrown_text([&] { load_checkpoint(folder, folder.manifest(), sgd.engine, sgd.optimiser); }) ==
+        "pcomp: the checkpoint holds 'step' of another optimiser than SGD");
+  torch::optim::Adam adam(adamw.engine.parameters(), torch::optim::AdamOptions(0.01).amsgrad(true));
+  load_checkpoint(folder, folder.manifest(), adamw.engine, adam);
+  adam.step();
+  save_checkpoint(folder, {}, sgd.engine, sgd.optimiser, {});
+  CHECK(thrown_text([&] { load_checkpoint(folder, folder.manifest(), adamw.engine, adamw.optimiser); }) ==
+        "pcomp: the checkpoint holds 'momentum' of another optimiser than AdamW");
+}
+
+TEST_CASE("A tensor that cannot be saved is named, and the last checkpoint stays") {
+  const Folder base;
+  const CheckpointFolder folder(base.path);
+  Run<Sgd> run({0, 0, 0, 0, 0}, {});
+  save_checkpoint(folder, {}, run.engine, run.optimiser, {{"best", at::ones({})}});
+  CHECK(thrown_text([&] {
+          save_checkpoint(folder, {}, run.engine, run.optimiser, {{"best", at::Tensor()}});
+        }) == "pcomp: a file takes tensors, but 'best' is undefined");
+  CHECK(thrown_text([&] {
+          save_checkpoint(folder, {}, run.engine, run.optimiser, {{"best", at::ones({}, at::kMeta)}});
+        }).starts_with("pcomp: cannot save run: "));
+  CHECK(find_tensor(load_run(folder, folder.manifest()), "best", "").item<int>() == 1);
+}
