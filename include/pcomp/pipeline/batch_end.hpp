@@ -5,8 +5,8 @@ namespace pcomp {
 
 /// What a module derives from, beside torch::nn::Module, to be told that all micro-batches of a batch went through it.
 ///
-/// Law: the pipeline calls it once after each training step, on the calling thread, when every rank of this process is
-///   done; `whole` is false where the step failed. Inference does not call it.
+/// Law: the pipeline calls it once after each step and inference, on the calling thread, when every rank of this process is
+///   done; `whole` is false where the step failed, and after inference: what was gathered is then to be forgotten.
 /// Example: include/pcomp/pipeline/deferred_batch_norm.hpp
 struct BatchEnd {
   virtual void batch_over(bool whole) = 0;

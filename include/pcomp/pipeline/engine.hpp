@@ -144,7 +144,14 @@ class Engine {
           make_schedule(ForwardOnly{}, schedule_.stages, micros, RankMap(schedule_.rank_map())));
     detail::Batch batch{split(x.size(0), micros), x, {}, nullptr, {}};
     learn(batch);
-    const auto outputs = run(*inference_, batch);
+    std::vector<at::Tensor> outputs;
+    try {
+      outputs = run(*inference_, batch);
+    } catch (...) {
+      tell(false);
+      throw;
+    }
+    tell(false);
     predict(batch, &BoundaryReport::inference, &detail::WireEnds::bytes, 0);
     return at::cat(outputs);
   }
@@ -230,6 +237,9 @@ class Engine {
   /// All micro-batches went through, or one of them failed.
   void over(bool whole) {
     ranks_.over(whole);
+    tell(whole);
+  }
+  void tell(bool whole) {
     for (int s = 0; s < schedule_.stages; ++s) detail::tell_batch_over(module(s).get(), whole);
   }
 
@@ -253,6 +263,7 @@ class Engine {
     if (record) trace_.ranks.resize(static_cast<std::size_t>(table.ranks));
     const auto origin = detail::Stopwatch::Clock::now();
     if (record) trace_origin_ = origin;
+    ranks_.mark();
     try {
       ranks_.on_every([&](detail::Rank& rank) {
         const int r = rank.executor.rank();
@@ -262,6 +273,7 @@ class Engine {
       });
     } catch (...) {
       if (links_->elsewhere().empty()) ranks_.drain();  // a message of a lost process never ends
+      ranks_.take_back();
       throw;
     }
     detail::Rank* last = ranks_.find(table.rank_of(table.stages - 1));

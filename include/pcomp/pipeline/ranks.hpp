@@ -82,6 +82,13 @@ class Ranks {
   void over(bool whole) const {
     for (const auto& rank : all_) rank->executor.ends().over(whole);
   }
+  /// What the reports count after `mark` can be taken back.
+  void mark() const {
+    for (const auto& rank : all_) rank->executor.ends().mark(), rank->executor.stopwatch().mark();
+  }
+  void take_back() const {
+    for (const auto& rank : all_) rank->executor.ends().take_back(), rank->executor.stopwatch().take_back();
+  }
   /// After a failed step: the GPUs have done all that they were given.
   void drain() const {
     for (const auto& rank : all_) rank->executor.streams().drain();

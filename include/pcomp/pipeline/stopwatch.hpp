@@ -1,5 +1,7 @@
 #pragma once
 #include <chrono>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "../schedule/trace.hpp"
@@ -34,6 +36,10 @@ class Stopwatch {
     if (lane_) note(a, start, stop);
   }
 
+  /// What is added after `mark` can be taken back.
+  void mark() { marked_ = {times_, stages_}; }
+  void take_back() { std::tie(times_, stages_) = marked_; }
+
   const RankReport& times() const { return times_; }
   const std::vector<StageReport>& stages() const { return stages_; }
 
@@ -67,6 +73,7 @@ class Stopwatch {
 
   RankReport times_;
   std::vector<StageReport> stages_;
+  std::pair<RankReport, std::vector<StageReport>> marked_;
   bool training_ = true;
   Clock::time_point begin_;
   std::vector<Interval>* lane_ = nullptr;

@@ -19,11 +19,7 @@ namespace pcomp::detail {
 class WireEnds {
  public:
   explicit WireEnds(const std::vector<const BoundaryOps*>& wires)
-      : edges_(wires.size()),
-        forward_(wires.size()),
-        gradient_(wires.size()),
-        inference_(wires.size()),
-        devices_(wires.size() + 1, at::kCPU) {
+      : edges_(wires.size()), traffic_(wires.size()), devices_(wires.size() + 1, at::kCPU) {
     rewire(wires);
   }
 
@@ -71,9 +67,12 @@ class WireEnds {
     for (const auto& [name, tensor] : saved)
       if (name == "boundary/message") e.messages = static_cast<std::uint64_t>(tensor.item<std::int64_t>());
   }
-  const Traffic& forward(int edge) const { return forward_[at(edge)]; }
-  const Traffic& gradient(int edge) const { return gradient_[at(edge)]; }
-  const Traffic& inference(int edge) const { return inference_[at(edge)]; }
+  const Traffic& forward(int edge) const { return traffic_[at(edge)].forward; }
+  const Traffic& gradient(int edge) const { return traffic_[at(edge)].gradient; }
+  const Traffic& inference(int edge) const { return traffic_[at(edge)].inference; }
+  /// What is counted after `mark` can be taken back.
+  void mark() { marked_ = traffic_; }
+  void take_back() { traffic_ = marked_; }
 
   /// Output of the stage before `edge` -> payload. The sender keeps the index block alone.
   void depart(int edge, int micro, Live& v, const Placed& payload, bool both_here = false) {
@@ -86,7 +85,7 @@ class WireEnds {
       edges_[at(edge)].wire->encode(visit(edge, micro), message(edge, micro), x, s, payload.bytes, both_here);
     else
       w.encode(in(x), s, payload.bytes, torch_threads);
-    count(batch_->loss ? forward_ : inference_, edge, payload.bytes.size());
+    count(batch_->loss ? &Counts::forward : &Counts::inference, edge, payload.bytes.size());
     if (batch_->loss)
       v.index_out.assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
     else
@@ -122,7 +121,7 @@ class WireEnds {
     v.input_grad = at::Tensor();
     edges_[at(edge)].wire->encode_grad(visit(edge, micro), message(edge, micro), dy, s, v.index_in.bytes(),
                                        payload.bytes, both_here);
-    count(gradient_, edge, payload.bytes.size());
+    count(&Counts::gradient, edge, payload.bytes.size());
   }
 
   /// Gradient payload -> gradient of the output of the stage before `edge`.
@@ -154,6 +153,9 @@ class WireEnds {
     std::uint64_t messages = 0;
     std::vector<char> first;
   };
+  struct Counts {
+    Traffic forward, gradient, inference;
+  };
   const BoundaryOps& wire(int edge, int micro) const {
     return edges_[at(edge)].wire->wire(edges_[at(edge)].first[at(micro)]);
   }
@@ -181,12 +183,12 @@ class WireEnds {
     const bool together = before == behind && !before.is_cpu();
     return local_[together].sized(size, together ? before : at::Device(at::kCPU));
   }
-  static void count(std::vector<Traffic>& traffic, int edge, std::size_t bytes) {
-    traffic[at(edge)] += {1, static_cast<std::int64_t>(bytes), 0, 0};
+  void count(Traffic Counts::*direction, int edge, std::size_t bytes) {
+    traffic_[at(edge)].*direction += {1, static_cast<std::int64_t>(bytes), 0, 0};
   }
 
   std::vector<Edge> edges_;
-  std::vector<Traffic> forward_, gradient_, inference_;
+  std::vector<Counts> traffic_, marked_;
   std::vector<at::Device> devices_;  ///< of the stages
   const Batch* batch_ = nullptr;
   at::Tensor anchor_;

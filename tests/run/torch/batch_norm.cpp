@@ -93,6 +93,19 @@ TEST_CASE("A batch that failed leaves no trace in deferred statistics") {
   CHECK_THROWS_AS(DeferredBatchNorm2d(torch::nn::BatchNorm2dOptions(4).track_running_stats(false)), Error);
 }
 
+TEST_CASE("Inference in training mode leaves no trace in deferred statistics, nor does one that failed") {
+  Pipe a(true, 4), b(true, 4);
+  const at::Tensor x = torch::randn({10, 3, 9, 7}) + 7;
+  b.engine.infer(x);
+  b.first().fails = true;
+  CHECK_THROWS_AS(b.engine.infer(x), Error);
+  b.first().fails = false;
+  a.step(1);
+  b.step(1);
+  CHECK(torch::equal(a.first().mean(), b.first().mean()));
+  CHECK(torch::equal(a.first().variance(), b.first().variance()));
+}
+
 TEST_CASE("Wires can be changed between steps, and bytes are counted as they were") {
   at::set_num_threads(1);
   Pipe p(false, 2);

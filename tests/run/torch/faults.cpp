@@ -123,6 +123,39 @@ TEST_CASE("A loss that throws, or is no number, names the micro-batch") {
             "the loss must be one number, not an undefined tensor"));
 }
 
+TEST_CASE("A step or an inference that failed counts as none in the report") {
+  int fuse = -1;
+  const auto same = stage_spec([&fuse] {
+    return [&fuse](const torch::Tensor& x) {
+      if (fuse >= 0 && fuse-- == 0) throw std::runtime_error("out of order");
+      return x * 1;
+    };
+  });
+  Fixture f;
+  Engine engine(net::one_thread_each(), {stage_spec([l = f.linear] { return l; }), same},
+                {&boundary_ops(Quant<8>)}, make_schedule(GPipe{}, 2, 4));
+  engine.step(f.x, f.y, cross_entropy);
+  engine.infer(f.x);
+  const Report before = engine.report();
+  for (bool trains : {true, false}) {
+    fuse = 2;
+    CHECK(has(thrown([&] { trains ? engine.step(f.x, f.y, cross_entropy) : engine.infer(f.x); }),
+              "stage 1, micro-batch 2, Forward: out of order"));
+    const Report after = engine.report();
+    for (std::size_t r = 0; r < 2; ++r) {
+      CHECK(after.ranks[r].busy() == before.ranks[r].busy());
+      CHECK(after.stages[r].micros == before.stages[r].micros);
+    }
+  }
+  engine.step(f.x, f.y, cross_entropy);
+  engine.infer(f.x);
+  const BoundaryReport b = engine.report().boundaries[0];
+  for (const Traffic& t : {b.forward, b.gradient, b.inference}) {
+    CHECK(t.messages == 2 * 4);
+    CHECK(t.bytes == t.predicted);
+  }
+}
+
 TEST_CASE("Batches that cannot be split are refused before anything runs") {
   Fixture f;
   Engine engine = f.engine({});
