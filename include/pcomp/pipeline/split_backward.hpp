@@ -36,9 +36,9 @@ class SplitBackward {
       if (way && node != entrance && leads_elsewhere(*node)) kept.push_back({node->getptr(), {}});
     for (Kept& k : kept) k.node->add_pre_hook(std::make_unique<Keep>(&k.grads));
     at::Tensor input = run({root}, {grad}, true, {Edge(entrance->getptr(), 0)}).at(0);
-    for (Kept& k : kept) take(k);
     for (const auto& [node, way] : ways_)
       if (way && node != entrance && !leads_elsewhere(*node)) node->release_variables();
+    for (Kept& k : kept) take(k);  // after that a node of a way may be gone
     ways_.clear();
     return input;
   }
