@@ -22,14 +22,17 @@ namespace pcomp {
 ///
 /// Law: loss, gradients and running statistics equal those of a sequential loop over the same micro-batches and
 ///   `boundary`, bit for bit with one thread a rank; they depend neither on the placement nor on whether ranks are
-///   threads or processes. Each stage is built from a seed of its own, made from LibTorch's current one and its
-///   number; the generator is then as before.
+///   threads or processes. Stages that draw random numbers (dropout) are the exception: ranks that are threads race for
+///   LibTorch's one generator and give other results each time; processes, or one rank, repeat their own with one seed.
+///   Each stage is built from a seed of its own, made from LibTorch's current one and its number; the generator is then
+///   as before.
 /// Processes: every rank calls the constructor, `step` and `infer` alike, in the same order; only stage 0's rank
 ///   reads the values of x, only the last stage's those of y, the others their shapes. Loss and outputs come back
 ///   on every rank. `parameters`, `module`, `train`, `report` and `trace` concern this process's ranks alone.
 /// Bytes: `report()`.
 /// Shapes: `stages.size() == schedule.stages`, and one wire fewer. The first dimension of every tensor is the
-///   batch; what follows it is learnt from one sample for each new input shape.
+///   batch; what follows it is learnt from one sample for each new input shape, and again under another
+///   autocast; the dtypes behind stages must then stay. Stage 0 may change x in place, as in a loop.
 /// Links: `join` says how the ranks reach each other, for whoever brings a link of his own.
 /// Errors: `Error` for sizes that do not fit; during a step one `Error` that names rank, stage, micro-batch and
 ///   operation, after which the next step may be tried; between processes the pipeline is then over.
@@ -286,8 +289,9 @@ class Engine {
     for (int s = 0; s < schedule_.stages; ++s) all.push_back(find(s));
     batch.activations = shapes_.of(batch.x, all, schedule_.rank_map(), *links_);
     if (links_->elsewhere().empty()) return;
-    const auto key = std::make_tuple(detail::text_of(detail::extents_of(batch.x), batch.x.scalar_type()),
-                                     batch.loss != nullptr);
+    const auto key = std::make_tuple(
+        detail::text_of(detail::extents_of(batch.x), batch.x.scalar_type()) + detail::autocast(),
+        batch.loss != nullptr);
     if (agreed_.count(key)) return;
     Fingerprint::expect_alike(
         links_->exchange("description of a batch", detail::fingerprint(batch, wires_).text()));

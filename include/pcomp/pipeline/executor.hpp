@@ -95,6 +95,11 @@ class Executor {
   bool last(int stage) const { return at(stage) + 1 == rank_of_.size(); }
   bool local(int edge) const { return rank_of_[at(edge)] == rank_of_[at(edge) + 1]; }
   Live& live(int stage, int micro) { return stages_.at(stage).live[at(micro)]; }
+  /// Autograd counts in-place changes of all views together, and would take those of one micro-batch for another's.
+  static at::Tensor part_of(const at::Tensor& all, const MicroBatch& m) {
+    const at::Tensor part = all.narrow(0, m.first, m.count);
+    return part.requires_grad() ? part : at::Tensor(part.variable_data());
+  }
 
   /// Posts every receive whose bytes wait for nothing that this rank is still to send. Earlier ones could wait on a GPU
   /// for what the same GPU has not been given yet, and some calls wait for all that runs there.
@@ -220,7 +225,7 @@ class Executor {
     const MicroBatch& part = batch_->parts[at(micro)];
     timed_(&RankReport::compute, now_, [&] {
       const StageModule& module = stages_.at(stage).module;
-      if (stage == 0) v.input = batch_->x.narrow(0, part.first, part.count).to(module.device);
+      if (stage == 0) v.input = part_of(batch_->x, part).to(module.device);
       v.output = module.forward(v.input);
       if (last(stage)) finish(v, part, micro, stages_.at(stage));
     });
@@ -229,6 +234,9 @@ class Executor {
     if (extents_of(v.output) != batch_->shape(stage, micro))
       throw Error("the output has shape " + to_string(extents_of(v.output)) +
                   ", but one sample gave a shape that makes it " + to_string(batch_->shape(stage, micro)));
+    if (const auto dtype = batch_->activations[at(stage)].dtype; v.output.scalar_type() != dtype)
+      throw Error(std::string("the output is ") + c10::toString(v.output.scalar_type()) +
+                  ", but one sample of this shape gave " + c10::toString(dtype));
     if (local(stage))
       timed_(&RankReport::encode, now_, [&] { ends_.hand_over(stage, micro, v, live(stage + 1, micro)); });
     else
@@ -237,9 +245,7 @@ class Executor {
 
   void finish(Live& v, const MicroBatch& part, int micro, const Held& s) {
     if (batch_->loss) {
-      const at::Tensor target = batch_->y.defined()
-                                    ? batch_->y.narrow(0, part.first, part.count).to(s.module.device)
-                                    : at::Tensor();
+      const at::Tensor target = batch_->y.defined() ? part_of(batch_->y, part).to(s.module.device) : at::Tensor();
       const at::Tensor loss = (*batch_->loss)(v.output, target);
       if (!loss.defined() || loss.numel() != 1)
         throw Error(

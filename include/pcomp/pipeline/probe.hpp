@@ -1,5 +1,9 @@
 #pragma once
+#include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
+
+#include <mutex>
 
 #include "../autograd/tensor.hpp"
 #include "stage_module.hpp"
@@ -16,6 +20,43 @@ struct Activation {
   }
   Extents of(std::int64_t samples) const { return sample.with(0, samples); }
   friend bool operator==(const Activation&, const Activation&) = default;
+};
+
+/// What autocast does on this thread: with it stages put out other dtypes.
+inline std::string autocast() {
+  std::string all;
+  for (at::DeviceType device : {at::kCPU, at::kCUDA})
+    if (at::autocast::is_autocast_enabled(device))
+      all += c10::DeviceTypeName(device, true) + " to " +
+             c10::toString(at::autocast::get_autocast_dtype(device)) + " ";
+  return all;
+}
+
+/// Leaves LibTorch's generators of the CPU and of the stages' GPUs as they were.
+class SameRandom {
+ public:
+  explicit SameRandom(const std::vector<const StageModule*>& stages) {
+    keep(at::kCPU);
+    for (const StageModule* s : stages)
+      if (s && s->device.is_cuda()) keep(s->device);
+  }
+  SameRandom(const SameRandom&) = delete;
+  SameRandom& operator=(const SameRandom&) = delete;
+  ~SameRandom() {
+    for (auto& [generator, state] : states_) {
+      const std::lock_guard lock(generator.mutex());
+      generator.set_state(state);
+    }
+  }
+
+ private:
+  void keep(at::Device device) {
+    at::Generator generator = at::globalContext().defaultGenerator(device);
+    const std::lock_guard lock(generator.mutex());
+    states_.emplace_back(generator, generator.get_state());
+  }
+
+  std::vector<std::pair<at::Generator, at::Tensor>> states_;
 };
 
 /// Puts a module into evaluation mode, and every submodule back into its own.
@@ -53,7 +94,12 @@ inline at::Tensor probe(const StageModule& stage, int number, bool last, at::Ten
     throw Error("pcomp: stage " + std::to_string(number) + " made " +
                 (x.defined() ? to_string(extents_of(x)) : std::string("an undefined tensor")) +
                 " of one sample: the first dimension must stay the batch");
-  if (!last) expect_dense(x);
+  if (!last) try {
+      expect_dense(x);
+    } catch (const Error& e) {
+      throw Error("pcomp: boundary " + std::to_string(number) + ", behind stage " + std::to_string(number) +
+                  ": " + std::string(e.what()).substr(7));
+    }
   return x;
 }
 

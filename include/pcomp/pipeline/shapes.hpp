@@ -8,22 +8,24 @@
 
 namespace pcomp::detail {
 
-/// The shape behind every stage for each shape of a sample, learnt once.
+/// The shape and dtype behind every stage for each shape of a sample, learnt once, and anew where autocast changes.
 ///
 /// Law: a stage in another process tells its shape, and its failure; the next one is asked with zeros of that shape.
+///   The batch and the random numbers stay as they were, whatever the stages do.
 class Shapes {
  public:
   /// `stages`: null for those in other processes.
   const std::vector<Activation>& of(const at::Tensor& x, const std::vector<const StageModule*>& stages,
                                     const std::vector<int>& rank_of, Links& links) {
-    Activation key = Activation::of_sample(x);
+    std::pair key(autocast(), Activation::of_sample(x));
     // Of x only the shape is alike in every process: there the first memory format of a shape holds.
-    if (!links.elsewhere().empty()) key.format = at::MemoryFormat::Contiguous;
+    if (!links.elsewhere().empty()) key.second.format = at::MemoryFormat::Contiguous;
     for (const auto& [known, shapes] : known_)
       if (known == key) return shapes;
     const at::AutoGradMode no_grad(false);
     std::vector<Activation> shapes;
-    at::Tensor sample = x.narrow(0, 0, 1);
+    const SameRandom random(stages);
+    at::Tensor sample = x.narrow(0, 0, 1).clone();  // a stage may work in place
     for (std::size_t s = 0; s < stages.size(); ++s) {
       std::string said;
       if (stages[s]) try {
@@ -63,7 +65,7 @@ class Shapes {
             static_cast<at::MemoryFormat>(format)};
   }
 
-  std::deque<std::pair<Activation, std::vector<Activation>>> known_;
+  std::deque<std::pair<std::pair<std::string, Activation>, std::vector<Activation>>> known_;
 };
 
 }  // namespace pcomp::detail

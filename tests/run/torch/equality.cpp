@@ -1,3 +1,5 @@
+#include <ATen/autocast_mode.h>
+
 #include <pcomp/core.hpp>
 #include <pcomp/pipeline/total_trace.hpp>
 
@@ -317,4 +319,100 @@ TEST_CASE("Learning the shapes leaves modes, statistics and random numbers alone
   CHECK_FALSE(body.norm->is_training());
   CHECK(body.conv->is_training());
   CHECK(torch::equal(body.norm->running_mean, mean));
+
+  Engine noisy(net::one_thread_each(),
+               {stage_spec([] { return [](const torch::Tensor& x) {
+                                  return x + torch::rand({1, 6});
+                                }; })},
+               {}, make_schedule(GPipe{}, 1, 1));
+  torch::manual_seed(12);
+  const torch::Tensor drawn = torch::rand({1, 6});
+  torch::manual_seed(12);
+  CHECK(torch::equal(noisy.infer(torch::zeros({2, 6})), drawn.expand({2, 6})));
+}
+
+namespace {
+
+struct InPlace : torch::nn::Module {
+  InPlace() {
+    torch::manual_seed(3);
+    linear = register_module("linear", torch::nn::Linear(6, 6));
+  }
+  torch::Tensor forward(torch::Tensor x) {
+    x.sub_(0.5).mul_(2).unsqueeze_(1);
+    return linear(x).squeeze(1);
+  }
+  torch::nn::Linear linear{nullptr};
+};
+
+/// Changes the targets too.
+torch::Tensor shifted_error(const torch::Tensor& o, torch::Tensor target) {
+  return torch::mse_loss(o, target.add_(1));
+}
+
+struct Autocast {
+  Autocast() { set(true); }
+  Autocast(const Autocast&) = delete;
+  ~Autocast() { set(false); }
+  static void set(bool on) {
+    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+    at::autocast::set_autocast_cache_enabled(!on);
+    at::autocast::set_autocast_enabled(at::kCPU, on);
+  }
+};
+
+torch::Tensor float_cross_entropy(const torch::Tensor& o, const torch::Tensor& y) {
+  return cross_entropy(o.to(at::kFloat), y);
+}
+
+}  // namespace
+
+TEST_CASE("A stage that works in place on the batch equals the loop, and changes it once") {
+  at::set_num_threads(1);
+  for (const ScheduleTable& table :
+       {make_schedule(GPipe{}, 2, 4), make_schedule(OneFOneB{}, 2, 4), make_schedule(ZeroBubble{}, 2, 4)}) {
+    InPlace a, b;
+    const auto stage = stage_spec([] { return std::make_shared<InPlace>(); });
+    Engine engine(net::one_thread_each(), {stage, stage}, {&boundary_ops(Raw)}, table);
+    torch::manual_seed(5);
+    for (std::int64_t n : {11, 8, 11}) {
+      const torch::Tensor x = torch::randn({n, 6}), y = torch::randn({n, 6});
+      torch::Tensor mine = x.clone(), targets = y.clone(), sum = torch::zeros({});
+      for (const MicroBatch& m : split(n, 4)) {
+        const torch::Tensor l =
+            shifted_error(b.forward(boundary<Raw>(a.forward(mine.narrow(0, m.first, m.count)))),
+                          targets.narrow(0, m.first, m.count)) *
+            m.weight;
+        l.backward();
+        sum = sum + l.detach();
+      }
+      CHECK(torch::equal(engine.step(x, y, shifted_error), sum));
+      CHECK(torch::equal(x, mine));
+      CHECK(torch::equal(y, targets));
+    }
+    std::vector<torch::Tensor> expected;
+    net::Sequential::collect(a, expected), net::Sequential::collect(b, expected);
+    CHECK(net::differing(net::state(engine), expected) == 0);
+    const torch::Tensor x = torch::randn({9, 6});
+    CHECK(torch::equal(engine.infer(x.clone()), engine.infer(x.clone())));
+  }
+}
+
+TEST_CASE("A pipeline equals the sequential loop under the autocast of each call") {
+  at::set_num_threads(1);
+  const std::vector<const BoundaryOps*> wires(4, &boundary_ops(Raw));
+  net::Sequential plain(wires);
+  Engine engine(net::one_thread_each(), net::stages(), wires, make_schedule(OneFOneB{}, 5, 1));
+  const Data data(4, 9, 7, 3);
+  for (bool on : {false, true, false, true}) {
+    std::optional<Autocast> autocast;
+    if (on) autocast.emplace();
+    const torch::Tensor loss = plain.step(data.x, data.y, 1, float_cross_entropy);
+    CHECK(torch::equal(engine.step(data.x, data.y, float_cross_entropy), loss));
+    CHECK(net::differing(net::state(engine), plain.state()) == 0);
+    const torch::NoGradGuard none;
+    const torch::Tensor output = plain.forward(data.x);
+    CHECK(torch::equal(engine.infer(data.x), output));
+    CHECK(output.scalar_type() == (on ? at::kBFloat16 : at::kFloat));
+  }
 }

@@ -231,6 +231,17 @@ TEST_CASE("A stage that changes the batch dimension or the dtype to something no
             "stage 0 made 6x1 of one sample: the first dimension must stay the batch"));
   Engine b(world, {whole, same}, {&boundary_ops(Raw)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { b.infer(f.x); }), "a boundary takes float, bfloat16 or half, not Int"));
+  CHECK(has(thrown([&] { b.infer(f.x); }), "pcomp: boundary 0, behind stage 0: a boundary takes"));
+  const auto type = std::make_shared<at::ScalarType>(at::kFloat);
+  const auto cast = stage_spec([type] { return [type](const torch::Tensor& x) { return x.to(*type); }; });
+  Engine d(world, {same, cast, same}, {&boundary_ops(Raw), &boundary_ops(Raw)}, make_schedule(GPipe{}, 3, 2));
+  d.infer(f.x);
+  *type = at::kBFloat16;
+  CHECK(has(
+      thrown([&] { d.infer(f.x); }),
+      "stage 1, micro-batch 0, Forward: the output is BFloat16, but one sample of this shape gave Float"));
+  *type = at::kFloat;
+  d.infer(f.x);
   Engine c(world, {same, same}, {&boundary_ops(Downsample<2>)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { c.infer(torch::randn({4})); }), "Downsample"));
 }
