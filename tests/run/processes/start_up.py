@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import tempfile
 
 from launch import Ranks, expect, free_port, listening
 
@@ -79,6 +80,8 @@ done = subprocess.run([program, "mode=drill"], env={"PATH": "/usr/bin", "WORLD_S
 expect(done.returncode == 0 and "end" in done.stdout, "one process alone: threads")
 check("a stage that cannot be built", Ranks(program, 4, "mode=drill", "unbuilt=1"), "pcomp: rank 1: no room for this stage", alike=True)
 check("an exception", Ranks(program, 4, "mode=drill", "wire=broken"), ", RecvGrad: this decoder is out of order", alike=True)
+with tempfile.TemporaryDirectory() as folder:
+    check("a save", Ranks(program, 2, "mode=save", "placement=01010", f"folder={folder}"), "'best' is undefined", alike=True)
 
 ranks = Ranks(program, 2, "mode=drill", "placement=01010", "steps=1000000")
 for rank in (0, 1):
