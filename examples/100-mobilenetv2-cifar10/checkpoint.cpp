@@ -52,6 +52,7 @@ void save(const std::filesystem::path& folder, const State& state, pcomp::Engine
   manifest.epoch = rows;
   manifest.step = traffic.steps;
   manifest.notes = state.identity;
+  if (!state.data.empty()) manifest.notes.emplace_back("data", state.data);
   pcomp::save_checkpoint(
       pcomp::CheckpointFolder(folder), manifest, engine, optimiser,
       {{"metrics", table(at::kDouble, rows, columns, reinterpret_cast<const double*>(state.metrics.data()))},
@@ -66,7 +67,11 @@ State load(const std::filesystem::path& folder) {
   const pcomp::NamedTensors run = pcomp::load_run(checkpoint, manifest);
   const auto saved = [&](const char* name) { return pcomp::find_tensor(run, name, folder.string()); };
   State state;
-  state.identity = manifest.notes;
+  for (const auto& note : manifest.notes)
+    if (note.first == "data")
+      state.data = note.second;
+    else
+      state.identity.push_back(note);
   const auto metrics = numbers<double>(saved("metrics"), at::kDouble, columns);
   state.metrics.resize(metrics.size() / columns);
   if (!metrics.empty())

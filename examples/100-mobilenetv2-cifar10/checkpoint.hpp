@@ -12,6 +12,7 @@ namespace cifar {
 /// How far a run is; weights and momentum are in the engine and the optimiser.
 struct State {
   std::vector<std::pair<std::string, std::string>> identity;
+  std::string data;              ///< `identity` of its images; empty: saved before that was kept
   std::vector<Metrics> metrics;  ///< of every finished epoch
   std::int64_t images = 0;       ///< trained on so far
   pcomp::Report traffic;         ///< of this run before it was resumed

@@ -1,5 +1,11 @@
 #include "folders.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <optional>
 #include <pcomp/core/error.hpp>
 
@@ -25,6 +31,17 @@ fs::path latest_run() {
   if (!latest)
     throw pcomp::Error("--resume: there is no run in runs/ to go on with; name its folder with --out");
   return latest->path().parent_path().parent_path();
+}
+
+std::shared_ptr<void> hold(const fs::path& folder) {
+  const fs::path path = folder / "in-use";  // not `lock`, which is the study's
+  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (file < 0) throw pcomp::Error("cannot write " + path.string() + ": " + std::strerror(errno));
+  std::shared_ptr<void> held(nullptr, [file](void*) { ::close(file); });
+  if (::flock(file, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    throw pcomp::Error(folder.string() +
+                       " is in use: another run trains in it; wait for its end, or choose another --out");
+  return held;
 }
 
 }  // namespace cifar

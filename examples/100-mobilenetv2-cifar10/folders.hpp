@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <memory>
 
 #include "options.hpp"
 
@@ -12,5 +13,11 @@ std::filesystem::path new_folder(const Settings& settings);
 ///
 /// Errors: `pcomp::Error` where there is none.
 std::filesystem::path latest_run();
+
+/// Keeps other runs out of a folder while the result lives, at most as long as the process, however that ends. Where the
+/// file system has no locks it keeps out nobody.
+///
+/// Errors: `pcomp::Error` where another run holds it.
+std::shared_ptr<void> hold(const std::filesystem::path& folder);
 
 }  // namespace cifar

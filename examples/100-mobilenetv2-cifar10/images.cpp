@@ -1,9 +1,12 @@
 #include "images.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <pcomp/core/error.hpp>
+#include <pcomp/pipeline/crc32.hpp>
 
 #include "network.hpp"
 
@@ -13,6 +16,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int records = 10000, record = pixels + 1;
+constexpr const char* training_files[] = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
+                                          "data_batch_4.bin", "data_batch_5.bin"};
+constexpr const char* test_file = "test_batch.bin";
 
 void append(const fs::path& path, Images& images) {
   const auto fail = [&](const std::string& why) {
@@ -39,7 +45,26 @@ void append(const fs::path& path, Images& images) {
   }
 }
 
+/// Any part of CIFAR-10, so that a lost file is an error and not a reason to draw.
+bool holds_cifar10(const fs::path& folder) {
+  return fs::exists(folder / test_file) || fs::exists(folder / "cifar-10-batches-bin") ||
+         std::ranges::any_of(training_files, [&](const char* file) { return fs::exists(folder / file); });
+}
+
 }  // namespace
+
+std::string identity(const DataSet& data) {
+  const auto sum = [](const auto& bytes) {
+    char text[16];
+    std::snprintf(text, sizeof text, "%08x",
+                  pcomp::detail::crc32({reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+    return std::string(text);
+  };
+  std::string sums;
+  for (const Images* images : {&data.train, &data.test}) sums += sum(images->labels) + sum(images->bytes);
+  return data.kind + ", " + std::to_string(data.train.size()) + " and " + std::to_string(data.test.size()) +
+         " images, checksum " + sum(sums);
+}
 
 Normalisation normalisation(const Images& images) {
   Normalisation n;
@@ -74,9 +99,9 @@ DataSet read_cifar10(const fs::path& folder) {
   if (!fs::is_directory(folder)) throw pcomp::Error(folder.string() + ": there is no such folder");
   const fs::path inner = folder / "cifar-10-batches-bin";
   const fs::path from = fs::is_directory(inner) ? inner : folder;
-  DataSet set{"CIFAR-10 from " + from.string(), {}, {}};
-  for (int b = 1; b <= 5; ++b) append(from / ("data_batch_" + std::to_string(b) + ".bin"), set.train);
-  append(from / "test_batch.bin", set.test);
+  DataSet set{"CIFAR-10 from " + from.string(), "CIFAR-10", {}, {}};
+  for (const char* file : training_files) append(from / file, set.train);
+  append(from / test_file, set.test);
   return set;
 }
 
@@ -84,8 +109,7 @@ DataSet find_data(const std::string& folder) {
   if (!folder.empty()) return read_cifar10(folder);
   if (const char* variable = std::getenv("PCOMP_CIFAR10"); variable && *variable)
     return read_cifar10(variable);
-  if (fs::exists("data/test_batch.bin") || fs::exists("data/cifar-10-batches-bin"))
-    return read_cifar10("data");
+  if (holds_cifar10("data")) return read_cifar10("data");
   return synthetic(1, 10000, 2000);
 }
 

@@ -30,8 +30,12 @@ NormalisedValues normalised_values(const Normalisation& normalisation);
 
 struct DataSet {
   std::string what;  ///< one line for the user
+  std::string kind;  ///< what it is, wherever it lies
   Images train, test;
 };
+
+/// Which images these are, for a checkpoint: kind, numbers and a checksum of every image and label in their order.
+std::string identity(const DataSet& data);
 
 /// Reads CIFAR-10 in its official binary layout, from the folder itself or its cifar-10-batches-bin.
 ///

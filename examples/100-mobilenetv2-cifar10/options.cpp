@@ -2,9 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <charconv>
+#include <limits>
 #include <optional>
 #include <pcomp/core/error.hpp>
 
+#include "between.hpp"
 #include "network.hpp"
 #include "similar.hpp"
 #include "wires.hpp"
@@ -32,11 +34,6 @@ CLI::Validator known(F find) {
       "");
 }
 
-/// A range that --help does not spell out; the error does.
-template <class T>
-CLI::Validator between(T low, T high) {
-  return CLI::Range(low, high).description("");
-}
 const int most = 1 << 30;
 
 /// Binds every option to a field of `s`; those left out keep what is there.
@@ -90,7 +87,9 @@ void bind(CLI::App& app, Settings& s) {
   option("--amp", s.amp, "bf16: convolutions and products in bfloat16, as torch.autocast does; off", "NAME",
          CLI::IsMember({"off", "bf16"}).description(""), true)
       ->group(group);
-  option("--seed", s.seed, "of weights, order and augmentation", "N", any, true)->group(group);
+  option("--seed", s.seed, "of weights, order and augmentation", "N",
+         between(std::uint64_t{0}, std::numeric_limits<std::uint64_t>::max()), true)
+      ->group(group);
   option("--images", s.images, "train on the first so many images; 0: all", "N", between(0, most), true)
       ->group(group);
   option("--test-images", s.test_images, "test on the first so many images; 0: all", "N", between(0, most),

@@ -66,7 +66,7 @@ Images draw_all(std::uint64_t seed, int count, int which) {
 DataSet synthetic(std::uint64_t seed, int train, int test) {
   return {
       "a synthetic set of " + std::to_string(train) + " drawings (for CIFAR-10: ./dev data, or --data DIR)",
-      draw_all(seed, train, 0), draw_all(seed, test, 1)};
+      "drawings", draw_all(seed, train, 0), draw_all(seed, test, 1)};
 }
 
 }  // namespace cifar

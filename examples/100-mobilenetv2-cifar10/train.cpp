@@ -79,11 +79,19 @@ at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& classes) {
   return pcomp::cross_entropy(logits.to(at::kFloat), classes);
 }
 
+void refuse_another(const fs::path& folder) {
+  if (fs::exists(folder / "checkpoint" / "manifest"))
+    throw pcomp::Error(folder.string() +
+                       " holds a run already: add --resume to go on with it, or choose another --out");
+}
+
 class Run {
  public:
-  Run(const pcomp::World& world, Settings settings, at::Device device, fs::path folder, State state)
+  Run(const pcomp::World& world, Settings settings, at::Device device, fs::path folder,
+      std::shared_ptr<void> held, State state)
       : settings_(std::move(settings)),
         folder_(std::move(folder)),
+        held_(std::move(held)),
         state_(std::move(state)),
         cut_(find_cut(settings_.cut)),
         data_(find_data(settings_.data)),
@@ -116,22 +124,24 @@ class Run {
   }
 
   int go() {
+    check_images();
     if (settings_.resume) {
       restore(checkpoint(), engine_, optimiser_);
     } else {
       if (folder_.empty()) folder_ = agree_on(prints_ ? new_folder(settings_).string() : "");
-      fs::create_directories(folder_);
+      take_folder();
       save(checkpoint(), state_, engine_, optimiser_);
     }
     say_what();
     for (int epoch = done() + 1; epoch <= settings_.epochs; ++epoch)
       if (!train_epoch_or_stop(epoch)) {
         engine_.abort("rank " + std::to_string(rank_) + " was interrupted");
-        std::printf("interrupted in epoch %d; %s kept in %s\ngo on with: --out %s --resume\n", epoch,
+        const std::string data = settings_.data.empty() ? "" : " --data " + settings_.data;
+        std::printf("interrupted in epoch %d; %s kept in %s\ngo on with: --out %s --resume%s\n", epoch,
                     done() == 0   ? "the start is"
                     : done() == 1 ? "epoch 1 is"
                                   : ("epochs 1 to " + std::to_string(done()) + " are").c_str(),
-                    folder_.c_str(), folder_.c_str());
+                    folder_.c_str(), folder_.c_str(), data.c_str());
         return 130;
       }
     conclude();
@@ -144,6 +154,35 @@ class Run {
     for (const std::string& t : engine_.exchange("folder of the run", text))
       if (!t.empty()) return t;
     return text;
+  }
+
+  /// A run has the same images on all its ranks and from its first epoch to its last.
+  void check_images() {
+    const std::string own = identity(data_);
+    const auto all = engine_.exchange("images", own);
+    for (std::size_t r = 1; r < all.size(); ++r)
+      if (all[r] != all[0])
+        throw pcomp::Error("the ranks have different images: rank 0 " + all[0] + "; rank " +
+                           std::to_string(r) + " " + all[r] + "; give each the same with --data");
+    if (state_.data.empty()) state_.data = own;
+    if (state_.data != own)
+      throw pcomp::Error("the run to resume has other images: " + state_.data + "; here are " + own + ": " +
+                         (state_.data.starts_with("drawings")
+                              ? "go on where neither --data, $PCOMP_CIFAR10 nor data/ has CIFAR-10"
+                              : "name the folder of its images with --data"));
+  }
+
+  /// Where the run is new. One that goes on has been held since before its checkpoint was read.
+  void take_folder() {
+    std::string error;
+    if (prints_) try {
+        fs::create_directories(folder_);
+        held_ = hold(folder_);
+        refuse_another(folder_);
+      } catch (const std::exception& e) {
+        error = e.what();
+      }
+    if (error = agree_on(error); !error.empty()) throw pcomp::Error(error);
   }
 
   /// A signal that reaches every rank ends some of them before the others.
@@ -296,6 +335,8 @@ class Run {
     }
     if (!prints_) return;
     const Summary end = summary(traffic);
+    // Again: a kill may have come between the last checkpoint and its line.
+    pcomp::write_whole(folder_ / "metrics.csv", to_csv(state_.metrics));
     pcomp::write_whole(folder_ / "run.json", to_json(end));
     print_result(end);
     since_start.print_times(std::cout);
@@ -304,6 +345,7 @@ class Run {
 
   Settings settings_;
   fs::path folder_;
+  std::shared_ptr<void> held_;
   State state_;
   const Cut& cut_;
   DataSet data_;
@@ -328,6 +370,7 @@ int train(Settings settings) {
     if (world.rank() != 0) std::signal(SIGINT, SIG_DFL);
   }
   State state;
+  std::shared_ptr<void> held;
   fs::path folder = settings.out;
   // A launcher that starts all ranks anew after a fault means: go on.
   if (world.launch() && world.launch()->attempt > 0 && !settings.resume) {
@@ -336,12 +379,11 @@ int train(Settings settings) {
   }
   if (settings.resume) {
     if (folder.empty()) folder = latest_run();
+    if (world.rank() == 0 && fs::exists(folder)) held = hold(folder);  // the ranks of one run share a folder
     state = load(folder / "checkpoint");
     settings = resumed(settings, state.identity);
-  } else if (!folder.empty() && fs::exists(folder / "checkpoint" / "manifest")) {
-    throw pcomp::Error(folder.string() +
-                       " holds a run already: add --resume to go on with it, or choose another --out");
   } else {
+    if (!folder.empty()) refuse_another(folder);
     if (settings.batch < settings.micro_batches)
       throw pcomp::Error("--batch " + std::to_string(settings.batch) +
                          " cannot be cut into --micro-batches " + std::to_string(settings.micro_batches));
@@ -354,7 +396,7 @@ int train(Settings settings) {
   const auto& ranks = find_cut(settings.cut).ranks;
   pcomp::keep_memory(world.processes() ? 1 : *std::max_element(ranks.begin(), ranks.end()) + 1);
   at::manual_seed(settings.seed);
-  return Run(world, std::move(settings), device, std::move(folder), std::move(state)).go();
+  return Run(world, std::move(settings), device, std::move(folder), std::move(held), std::move(state)).go();
 }
 
 }  // namespace cifar

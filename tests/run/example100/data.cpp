@@ -5,10 +5,12 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <pcomp/core/error.hpp>
 
 #include "../cpu/catch.hpp"
 #include "batches.hpp"
+#include "folders.hpp"
 #include "images.hpp"
 #include "network.hpp"
 #include "options.hpp"
@@ -82,6 +84,51 @@ TEST_CASE("CIFAR-10's binary layout is read, and a file that is not it is named"
   write_batch(inner / "data_batch_3.bin", records, 42);
   contains(error_of(read), "record 42 has the class 77");
   contains(error_of([] { read_cifar10("/nowhere"); }), "/nowhere: there is no such folder");
+}
+
+TEST_CASE("A part of CIFAR-10 in data/ is an error, not a reason for drawings") {
+  struct Elsewhere {  // without $PCOMP_CIFAR10
+    Folder folder;
+    fs::path before = fs::current_path();
+    std::optional<std::string> variable;
+    Elsewhere() {
+      if (const char* v = std::getenv("PCOMP_CIFAR10")) variable = v;
+      unsetenv("PCOMP_CIFAR10");
+      fs::current_path(folder.path);
+    }
+    ~Elsewhere() {
+      fs::current_path(before);
+      if (variable) setenv("PCOMP_CIFAR10", variable->c_str(), 1);
+    }
+  } elsewhere;
+  fs::create_directories("data");
+  CHECK(find_data("").kind == "drawings");
+  write_batch("data/data_batch_2.bin", 1);
+  contains(error_of([] { find_data(""); }), "data_batch_1.bin: there is no such file");
+  fs::remove("data/data_batch_2.bin");
+  write_batch("data/test_batch.bin", 1);
+  contains(error_of([] { find_data(""); }), "data_batch_1.bin: there is no such file");
+}
+
+TEST_CASE("A data set's identity is of its images, labels and order, and not of its place") {
+  DataSet set = synthetic(1, 20, 10);
+  const std::string own = identity(set);
+  contains(own, "drawings, 20 and 10 images, checksum ");
+  set.what = "elsewhere";
+  CHECK(identity(set) == own);
+  ++set.test.bytes.back();
+  CHECK(identity(set) != own);
+  --set.test.bytes.back();
+  std::swap(set.train.labels[3], set.train.labels[4]);
+  CHECK(identity(set) != own);
+}
+
+TEST_CASE("A folder is held by one run at a time, until that ends") {
+  const Folder folder;
+  auto held = hold(folder.path);
+  contains(error_of([&] { hold(folder.path); }), folder.path.string() + " is in use");
+  held.reset();
+  CHECK(error_of([&] { hold(folder.path); }) == "no error");
 }
 
 TEST_CASE("Batches depend on seed and epoch alone and show every image once") {
@@ -245,6 +292,19 @@ TEST_CASE("Options: recipes, what overrides them, and what a saved run does not 
              resumed(read({"--amp", "off"}).settings, amp);
            }),
            "--amp off: the run to resume has --amp bf16");
+
+  // No number that is none, and none that is read as another.
+  const auto refuses = [&](const char* option, std::vector<const char*> values) {
+    for (const char* value : values) {
+      INFO(option << ' ' << value);
+      CHECK_FALSE(read({option, value}).go_on);
+    }
+  };
+  for (const char* option : {"--width", "--lr", "--momentum", "--weight-decay"})
+    refuses(option, {"nan", "-nan", "inf", "-1", "1x"});
+  refuses("--seed", {"-1", "99999999999999999999", "18446744073709551616", "010", "0x10", "1.5", "one"});
+  refuses("--epochs", {"0", "-1", "010", "99999999999"});
+  CHECK(read({"--seed", "18446744073709551615"}).settings.seed == 18446744073709551615u);
 
   // One stage has no boundary, so no wire.
   CHECK(read({"--cut", "whole"}).settings.wire == "raw");

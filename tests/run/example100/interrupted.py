@@ -68,6 +68,28 @@ with tempfile.TemporaryDirectory() as base:
         different = [name for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
         expect(len(other) > 400 and len(different) <= 1, f"differ: {different}")  # the metrics have seconds in them
 
+    # A kill between the last checkpoint and metrics.csv: the finished run has the line again.
+    table = pathlib.Path(killed) / "metrics.csv"
+    complete = table.read_text()
+    table.write_text("".join(complete.splitlines(True)[:-1]))
+    run("--out", killed, "--resume")
+    expect(table.read_text() == complete, f"a line is lost:\n{table.read_text()}")
+
+    # Two runs of one folder: one trains, the other says so.
+    both = str(pathlib.Path(base) / "both")
+    smoke = [program, "--recipe", "smoke", "--threads", "1", "--out", both]
+    jobs = [subprocess.Popen(smoke, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = sorted((job.communicate(timeout=600)[1], job.returncode) for job in jobs)
+    expect([code for _, code in said] == [0, 1], f"{said}")
+    expect(f"{both} is in use" in said[1][0] or f"{both} holds a run already" in said[1][0], said[1][0])
+    job = subprocess.Popen([program, *small, "--out", both + "2"], stdout=subprocess.PIPE, text=True)
+    for line in job.stdout:
+        if line.startswith("results"):
+            break
+    expect(f"{both}2 is in use" in run("--out", both + "2", "--resume", code=1), "two runs in a folder")
+    job.kill()
+    job.communicate()
+
     text = run(*"--cut whole --micro-batches 1 --amp bf16 --width 0.05 --images 64 --test-images 64 --epochs 1".split(),
                "--out", str(pathlib.Path(base) / "plain"))
     expect("none: one stage has no boundary" in text and "test accuracy" in text and "nan" not in text, text)
@@ -83,6 +105,10 @@ with tempfile.TemporaryDirectory() as base:
     ):
         expect(reason in run(*options, code=1), f"{options}: {reason} was not said")
     expect(not pathlib.Path(killed + "2").exists(), "a mistake left a folder")
+    for seed in ("-1", "9" * 20):
+        expect(f"--seed: expected a whole number from 0 to 18446744073709551615, not '{seed}'" in run("--seed", seed, code=105),
+               f"--seed {seed}")
+    expect("--lr: expected a number from 1e-09 to 1000, not 'nan'" in run("--lr", "nan", code=105), "--lr nan")
     expect("did you mean 'topk10-quant8'?" in run("--wire", "topk10quant8", code=105), "no suggestion")
     expect("did you mean '--epochs'?" in run("--epoch", "3", code=109), "no suggestion for an option")
     expect("--list-wires" in run("--help") and "Quant<8>" in run("--list-wires"), "--help or --list-wires")
