@@ -2,10 +2,14 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <c10/util/Exception.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <numeric>
 #include <pcomp/core/keep_memory.hpp>
@@ -13,6 +17,7 @@
 #include <pcomp/pipeline/loss.hpp>
 #include <sstream>
 
+#include "between.hpp"
 #include "measure.hpp"
 #include "model.hpp"
 #include "wires.hpp"
@@ -26,6 +31,17 @@ struct Settings {
   double tolerance = 3;
   int top = 10, check = 0;
   bool alone = false, json = false;
+  std::vector<std::string> given;  ///< the options of the command line
+
+  bool gives(const char* option) const {
+    return std::find(given.begin(), given.end(), option) != given.end();
+  }
+};
+
+/// What `--check` found: seconds of a step.
+struct Checked {
+  plan::Candidate candidate;
+  double predicted, measured;
 };
 
 /// "100mbit", "20ms": a number and one of the units.
@@ -49,10 +65,13 @@ pcomp::Link link_of(const Settings& s) {
   pcomp::Link link;
   if (!s.rate.empty())
     link.bandwidth = quantity(s.rate, "--rate", {{"kbit", 1e3 / 8}, {"mbit", 1e6 / 8}, {"gbit", 1e9 / 8}});
+  if (!(link.bandwidth > 0)) throw pcomp::Error("--rate " + s.rate + ": expected more than nothing");
   if (!s.latency.empty())
     link.latency = quantity(s.latency, "--latency", {{"us", 1e-6}, {"ms", 1e-3}, {"s", 1}});
   return link;
 }
+
+bool costs_nothing(const pcomp::Link& link) { return std::isinf(link.bandwidth) && link.latency == 0; }
 
 std::string cut_text(const std::vector<int>& first) {
   static const auto name = [](int row) {
@@ -71,7 +90,7 @@ std::string cut_text(const std::vector<int>& first) {
 }
 
 void print_json(const std::vector<plan::Candidate>& ranked, const plan::Candidate& best,
-                const pcomp::Link& link, int top) {
+                const pcomp::Link& link, int top, const std::vector<Checked>& checks) {
   const auto one = [](const plan::Candidate& c) {
     std::string first;
     for (int f : c.first) first += (first.empty() ? "" : ", ") + std::to_string(f);
@@ -85,15 +104,21 @@ void print_json(const std::vector<plan::Candidate>& ranked, const plan::Candidat
                   static_cast<long long>(c.raw_bytes));
     return std::string(text);
   };
-  if (std::isinf(link.bandwidth))
+  char rate[32] = "null";
+  if (std::isfinite(link.bandwidth)) std::snprintf(rate, sizeof rate, "%.6g", link.bandwidth);
+  if (costs_nothing(link))
     std::printf("{\"link\": null,\n");
   else
-    std::printf("{\"link\": {\"bytes_per_second\": %.6g, \"latency\": %.6g},\n", link.bandwidth,
-                link.latency);
+    std::printf("{\"link\": {\"bytes_per_second\": %s, \"latency\": %.6g},\n", rate, link.latency);
   std::printf(" \"recommended\": %s,\n \"candidates\": [", one(best).c_str());
   for (std::size_t i = 0; i < ranked.size() && i < static_cast<std::size_t>(top); ++i)
     std::printf("%s\n  %s", i ? "," : "", one(ranked[i]).c_str());
-  std::printf("]}\n");
+  std::printf("]");
+  for (std::size_t i = 0; i < checks.size(); ++i)
+    std::printf("%s\n  {\"predicted\": %.6g, \"measured\": %.6g, \"candidate\": %s}%s",
+                i ? "," : ",\n \"checks\": [", checks[i].predicted, checks[i].measured,
+                one(checks[i].candidate).c_str(), i + 1 < checks.size() ? "" : "]");
+  std::printf("}\n");
 }
 
 void print_line(const char* mark, const plan::Candidate& c) {
@@ -128,8 +153,9 @@ double run(const pcomp::World& world, const Settings& s, const plan::Candidate& 
   return all[all.size() / 2];
 }
 
-void check(const pcomp::World& world, const Settings& s, const plan::Choices& choices,
-           const std::vector<plan::Candidate>& ranked, const plan::Candidate& best, bool prints) {
+std::vector<Checked> check(const pcomp::World& world, const Settings& s, const plan::Choices& choices,
+                           const std::vector<plan::Candidate>& ranked, const plan::Candidate& best,
+                           bool prints) {
   std::vector<plan::Candidate> chosen{best};
   for (int i = 0; i + 1 < s.check; ++i)  // from the fastest to the slowest
     chosen.push_back(ranked[(ranked.size() - 1) * static_cast<std::size_t>(i) /
@@ -137,17 +163,99 @@ void check(const pcomp::World& world, const Settings& s, const plan::Choices& ch
   if (prints)
     std::printf("\npredicted  measured  measured/predicted   (ms, over %s)\n",
                 world.processes() ? "this link" : "threads: no link");
+  std::vector<Checked> all;
   for (const plan::Candidate& c : chosen) {
     plan::Choices here = choices;
     if (!world.processes()) here.link = {};
     const double predicted = plan::predict(here, c).seconds;
     const double measured = run(world, s, c);
+    all.push_back({c, predicted, measured});
     if (!prints) continue;
     std::printf("%9.1f %9.1f %11.3f           %s, %s, %d micro-batches, %s\n", 1e3 * predicted,
                 1e3 * measured, measured / predicted, c.wire.c_str(), c.schedule.c_str(), c.micro_batches,
                 cut_text(c.first).c_str());
     std::fflush(stdout);
   }
+  return all;
+}
+
+/// What can be told before minutes of measuring.
+void refuse_mistakes(const Settings& s, bool saves) {
+  for (const std::string& name : s.effort.wires) cifar::find_wire(name);
+  for (const std::string& name : s.schedules) plan::table_of(name, 1, 1);
+  if (!s.from.empty())
+    for (const char* option : {"--check", "--save", "--times"})
+      if (s.gives(option))
+        throw pcomp::Error(std::string(option) +
+                           " measures here, --from plans with what was measured before: give one of them");
+  if (s.save.empty() || !saves) return;
+  if (!std::ofstream(s.save, std::ios::app))
+    throw pcomp::Error("--save " + s.save + ": it cannot be written: " + std::strerror(errno));
+}
+
+/// What was measured before, for the network and the choices that are asked for: these become the file's where no
+/// option says them.
+plan::Machine read_measured(Settings& s) {
+  std::ifstream file(s.from);
+  if (!file) throw pcomp::Error("--from " + s.from + ": there is no such file");
+  std::stringstream text;
+  text << file.rdbuf();
+  plan::Machine machine = plan::read(text.str());
+  if (machine.blocks.empty() || machine.wires.empty())
+    throw pcomp::Error("--from " + s.from + ": it has no measured blocks or no wires");
+  for (const auto* measured : {&machine.blocks, &machine.crowded})
+    for (const auto& [micros, blocks] : *measured)
+      if (blocks.size() != cifar::rows)
+        throw pcomp::Error("--from " + s.from + ": " + std::to_string(blocks.size()) + " blocks with " +
+                           std::to_string(micros) + " micro-batches, but the network has " +
+                           std::to_string(cifar::rows) + " rows: measure them anew");
+  /// `asked` is one of these, or becomes all of them.
+  const auto choose = [&](const char* option, auto& asked, const auto& measured) {
+    std::ostringstream known;
+    std::remove_cvref_t<decltype(asked)> all;
+    for (const auto& [key, value] : measured) {
+      known << (all.empty() ? "" : ", ") << key;
+      all.push_back(key);
+    }
+    if (!s.gives(option)) asked = all;
+    for (const auto& one : asked)
+      if (!measured.contains(one)) {
+        std::ostringstream why;
+        why << "--from " << s.from << ": it has no measurements of " << option << ' ' << one << ", but of "
+            << known.str();
+        throw pcomp::Error(why.str());
+      }
+  };
+  choose("--wires", s.effort.wires, machine.wires);
+  choose("--micro-batches", s.effort.micro_batches, machine.blocks);
+  const auto take = [&](const char* option, auto& asked, auto measured) {
+    if (measured == 0) return;
+    if (s.gives(option) && asked != measured) {
+      std::ostringstream why;
+      why << "--from " << s.from << ": it was measured with " << option << ' ' << measured << ", not "
+          << asked;
+      throw pcomp::Error(why.str());
+    }
+    asked = measured;
+  };
+  take("--width", s.effort.width, machine.width);
+  take("--batch", s.effort.batch, machine.batch);
+  if (s.alone) machine.crowded.clear();
+  return machine;
+}
+
+/// The engine cuts a batch into at most as many micro-batches as it has images.
+void fit_micro_batches(Settings& s) {
+  std::vector<int>& all = s.effort.micro_batches;
+  const auto too_many = [&](int micros) { return micros > s.effort.batch; };
+  if (!s.gives("--micro-batches")) {
+    std::erase_if(all, too_many);
+    if (all.empty()) all.push_back(1);
+  }
+  for (const int micros : all)
+    if (too_many(micros))
+      throw pcomp::Error("--batch " + std::to_string(s.effort.batch) +
+                         " cannot be cut into --micro-batches " + std::to_string(micros));
 }
 
 int plan_for(Settings s) {
@@ -157,12 +265,11 @@ int plan_for(Settings s) {
   const bool prints = world.rank() == 0;
   if (world.processes()) s.effort.ranks = world.size();
   const int ranks = s.effort.ranks;
-  if (s.check > 0 && !s.from.empty())
-    throw pcomp::Error(
-        "--check runs candidates here, --from plans for machines that may be others: give one of them");
-
   plan::Choices choices;
   choices.link = link_of(s);
+  refuse_mistakes(s, prints);
+  if (!s.from.empty()) choices.machines.assign(static_cast<std::size_t>(ranks), read_measured(s));
+  fit_micro_batches(s);
   choices.batch = s.effort.batch;
   choices.schedules = s.schedules;
   const auto units = cifar::mobilenetv2(s.effort.width);
@@ -170,23 +277,7 @@ int plan_for(Settings s) {
     const cifar::Unit& u = units[static_cast<std::size_t>(row)];
     return pcomp::Extents{samples, u.out, u.size, u.size};
   };
-  if (!s.from.empty()) {
-    std::ifstream file(s.from);
-    if (!file) throw pcomp::Error("--from " + s.from + ": there is no such file");
-    std::stringstream text;
-    text << file.rdbuf();
-    const plan::Machine machine = plan::read(text.str());
-    choices.machines.assign(static_cast<std::size_t>(ranks), machine);
-    s.effort.wires.clear(), s.effort.micro_batches.clear();
-    for (const auto& [name, cost] : machine.wires) s.effort.wires.push_back(name);
-    for (const auto* measured : {&machine.blocks, &machine.crowded})
-      for (const auto& [micros, blocks] : *measured)
-        if (blocks.size() != cifar::rows)
-          throw pcomp::Error("--from " + s.from + ": " + std::to_string(blocks.size()) + " blocks with " +
-                             std::to_string(micros) + " micro-batches, but the network has " +
-                             std::to_string(cifar::rows) + " rows: measure them anew");
-    for (const auto& [micros, blocks] : machine.blocks) s.effort.micro_batches.push_back(micros);
-  } else {
+  if (s.from.empty()) {
     if (prints && !s.json) {
       std::printf("measuring %zu wires and %d rows of MobileNetV2, width %g, batch %d, one thread a rank\n",
                   s.effort.wires.size(), cifar::rows, s.effort.width, s.effort.batch);
@@ -198,7 +289,11 @@ int plan_for(Settings s) {
       std::iota(a_stage_each.begin(), a_stage_each.end(), 0);
       links = pcomp::connect(world, ranks, a_stage_each);
     }
-    if (links && s.rate.empty() && ranks == 2) choices.link = plan::measure_link(*links, world.rank());
+    if (links && s.rate.empty() && ranks == 2) {
+      const pcomp::Link measured = plan::measure_link(*links, world.rank());
+      choices.link.bandwidth = measured.bandwidth;
+      if (s.latency.empty()) choices.link.latency = measured.latency;
+    }
     plan::Machine own;
     if (!links) {
       own = plan::measure(s.effort, s.alone ? 1 : ranks);
@@ -214,7 +309,8 @@ int plan_for(Settings s) {
         choices.machines.push_back(plan::read(text));
     else
       choices.machines.assign(static_cast<std::size_t>(ranks), own);
-    if (!s.save.empty() && prints) std::ofstream(s.save) << plan::write(own);
+    if (!s.save.empty() && prints && !(std::ofstream(s.save) << plan::write(own) << std::flush))
+      throw pcomp::Error("--save " + s.save + ": it cannot be written: " + std::strerror(errno));
   }
   choices.micro_batches = s.effort.micro_batches;
   for (const std::string& name : s.effort.wires) {
@@ -227,10 +323,13 @@ int plan_for(Settings s) {
 
   const std::vector<plan::Candidate> ranked = plan::rank(choices);
   const plan::Candidate& best = plan::recommend(ranked, s.tolerance / 100);
-  if (prints && s.json) print_json(ranked, best, choices.link, s.top);
   if (prints && !s.json) {
-    if (std::isinf(choices.link.bandwidth))
+    if (!s.from.empty())
+      std::printf("MobileNetV2 of width %g, batch %d, as measured before\n", s.effort.width, s.effort.batch);
+    if (costs_nothing(choices.link))
       std::printf("%d ranks over a link that costs nothing; give --rate and --latency for another\n", ranks);
+    else if (std::isinf(choices.link.bandwidth))
+      std::printf("%d ranks over links of unlimited rate, %.3g ms\n", ranks, 1e3 * choices.link.latency);
     else
       std::printf("%d ranks over links of %.4g Mbit/s, %.3g ms\n", ranks, choices.link.bandwidth * 8e-6,
                   1e3 * choices.link.latency);
@@ -240,7 +339,9 @@ int plan_for(Settings s) {
     std::printf("\nrecommended: what compresses least of all within %g %% of the fastest\n", s.tolerance);
     print_line("->", best);
   }
-  if (s.check > 0) check(world, s, choices, ranked, best, prints && !s.json);
+  std::vector<Checked> checks;
+  if (s.check > 0) checks = check(world, s, choices, ranked, best, prints && !s.json);
+  if (prints && s.json) print_json(ranked, best, choices.link, s.top, checks);
   return 0;
 }
 
@@ -254,11 +355,13 @@ int main(int argc, char** argv) {
                "pcomp-plan");
   app.get_formatter()->column_width(30);
   app.add_option("--width", s.effort.width, "of the network")
-      ->check(CLI::Range(0.05, 4.0))
+      ->check(cifar::between(0.05, 4.0))
       ->capture_default_str();
-  app.add_option("--batch", s.effort.batch)->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  app.add_option("--batch", s.effort.batch, "images in a step")
+      ->check(cifar::between(1, 1 << 20))
+      ->capture_default_str();
   app.add_option("--ranks", s.effort.ranks, "stages, each on a rank; under a launcher its processes")
-      ->check(CLI::Range(1, 8))
+      ->check(cifar::between(1, 8))
       ->capture_default_str();
   app.add_option("--rate", s.rate, "of each link, such as 100mbit [measured between two processes]");
   app.add_option("--latency", s.latency, "of each link, such as 20ms");
@@ -266,28 +369,36 @@ int main(int argc, char** argv) {
   app.add_option("--schedules", s.schedules, "to choose from")->delimiter(',')->capture_default_str();
   app.add_option("--micro-batches", s.effort.micro_batches, "to choose from")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(cifar::between(1, 1 << 20))
       ->capture_default_str();
   app.add_option("--tolerance", s.tolerance, "percent of a step that a wire may cost if it compresses less")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(cifar::between(0.0, 100.0))
       ->capture_default_str();
   app.add_option("--times", s.effort.times, "runs of which the median is taken")
-      ->check(CLI::Range(1, 1000))
+      ->check(cifar::between(1, 1000))
       ->capture_default_str();
   app.add_flag("--alone", s.alone, "measure as if each rank had a machine of its own");
-  app.add_option("--save", s.save, "write what was measured");
-  app.add_option("--from", s.from, "plan with what was measured before");
+  app.add_option("--save", s.save, "write what was measured")->type_name("FILE");
+  app.add_option("--from", s.from, "plan with what was measured before, for its width and batch")
+      ->type_name("FILE");
   app.add_option("--check", s.check,
                  "run so many candidates, from fastest to slowest, beside their predictions")
-      ->check(CLI::Range(0, 1000));
-  app.add_option("--top", s.top, "lines of the table")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+      ->check(cifar::between(0, 1000));
+  app.add_option("--top", s.top, "lines of the table")
+      ->check(cifar::between(1, 1 << 20))
+      ->capture_default_str();
   app.add_flag("--json", s.json, "the table as JSON");
   CLI11_PARSE(app, argc, argv);
+  for (const CLI::Option* option : app.get_options())
+    if (option->count()) s.given.push_back("--" + option->get_lnames().front());
   try {
     return plan_for(std::move(s));
+  } catch (const c10::Error& e) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "pcomp-plan: %s\n", e.what_without_backtrace());
   } catch (const std::exception& e) {
     std::fflush(stdout);
     std::fprintf(stderr, "pcomp-plan: %s\n", e.what());
-    return 1;
   }
+  return 1;
 }

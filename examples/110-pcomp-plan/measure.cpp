@@ -121,6 +121,7 @@ Machine measure(const Effort& effort, int at_once) {
   std::vector<std::unique_ptr<Chain>> chains;  // one after the other: one generator makes the weights
   for (int t = 0; t < at_once; ++t) chains.push_back(std::make_unique<Chain>(effort.width));
   Machine first;
+  first.width = effort.width, first.batch = effort.batch;
   std::barrier together(at_once);
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(at_once));
   std::vector<std::thread> threads;

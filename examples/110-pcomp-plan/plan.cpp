@@ -1,6 +1,7 @@
 #include "plan.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <numeric>
 #include <pcomp/core/error.hpp>
 #include <pcomp/schedule/gpipe.hpp>
@@ -45,6 +46,11 @@ int samples(const Choices& c, int micros) { return (c.batch + micros - 1) / micr
 std::string write(const Machine& machine) {
   std::ostringstream text;
   text.precision(9);
+  if (machine.batch > 0) {
+    char width[32];  // whole, so that it is the same when it is read
+    *std::to_chars(width, width + sizeof width - 1, machine.width).ptr = '\0';
+    text << "network " << width << ' ' << machine.batch << '\n';
+  }
   const auto lines = [&](const char* what, const std::map<int, std::vector<BlockCost>>& all) {
     for (const auto& [micros, blocks] : all)
       for (std::size_t b = 0; b < blocks.size(); ++b)
@@ -67,7 +73,9 @@ Machine read(const std::string& text) {
     std::string what, name;
     in >> what;
     bool ok = false;
-    if (what == "block" || what == "crowded") {
+    if (what == "network") {
+      ok = in >> machine.width >> machine.batch && machine.width > 0 && machine.batch > 0;
+    } else if (what == "block" || what == "crowded") {
       int micros = 0;
       std::size_t block = 0;
       BlockCost c;
@@ -84,7 +92,8 @@ Machine read(const std::string& text) {
       ok = what.empty() || what.starts_with("#");
     }
     if (!ok)
-      throw pcomp::Error("expected measured costs, a block or a wire in each line, not '" + line + "'");
+      throw pcomp::Error("expected measured costs, a network, a block or a wire in each line, not '" + line +
+                         "'");
   }
   return machine;
 }

@@ -22,6 +22,8 @@ struct WireCost {
 
 /// What one machine was measured at.
 struct Machine {
+  double width = 0;  ///< of the network; 0: not known, as in files of before it was kept
+  int batch = 0;     ///< likewise
   /// By the number of micro-batches, a block each: alone, and while the other ranks of this machine compute too.
   std::map<int, std::vector<BlockCost>> blocks, crowded;
   std::map<std::string, WireCost> wires;

@@ -132,7 +132,13 @@ TEST_CASE("What was measured is read back, and mistakes are one error") {
   const std::string text = plan::write(m);
   CHECK(plan::write(plan::read(text)) == text);
   CHECK(plan::read("# by hand\n\n" + text).blocks.at(4).size() == 6);
-  for (const char* bad : {"block 2 1 1 1 1 1", "block 2 0 1 1", "wire raw 1", "blocks", "block x"})
+  plan::Machine known = m;
+  known.width = 0.1, known.batch = 7;
+  CHECK(plan::read(text).batch == 0);
+  CHECK(plan::read(plan::write(known)).width == 0.1);
+  CHECK(plan::read(plan::write(known)).batch == 7);
+  for (const char* bad : {"network 0.25", "network 0 64", "network 1 0", "block 2 1 1 1 1 1", "block 2 0 1 1",
+                          "wire raw 1", "blocks", "block x"})
     CHECK(thrown([&] { plan::read(bad); }).find("not '" + std::string(bad) + "'") != std::string::npos);
   plan::Choices c = choices(1);
   c.micro_batches = {3};
