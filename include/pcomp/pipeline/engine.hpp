@@ -145,7 +145,7 @@ class Engine {
     if (!inference_ || inference_->micros != micros)
       inference_ = std::make_unique<ScheduleTable>(
           make_schedule(ForwardOnly{}, schedule_.stages, micros, RankMap(schedule_.rank_map())));
-    detail::Batch batch{split(x.size(0), micros), x, {}, nullptr, {}};
+    detail::Batch batch{split(x.size(0), micros), brought(x, 0), {}, nullptr, {}};
     learn(batch);
     std::vector<at::Tensor> outputs;
     try {

@@ -245,7 +245,8 @@ class Executor {
 
   void finish(Live& v, const MicroBatch& part, int micro, const Held& s) {
     if (batch_->loss) {
-      const at::Tensor target = batch_->y.defined() ? part_of(batch_->y, part).to(s.module.device) : at::Tensor();
+      const at::Tensor target =
+          batch_->y.defined() ? part_of(batch_->y, part).to(s.module.device) : at::Tensor();
       const at::Tensor loss = (*batch_->loss)(v.output, target);
       if (!loss.defined() || loss.numel() != 1)
         throw Error(
