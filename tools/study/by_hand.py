@@ -25,7 +25,7 @@ def manifest_notes(folder):
     if not manifest.exists():
         raise NotImportable(f"{folder}: there is no checkpoint/manifest: expected the folder of a run (its --out)")
     text = manifest.read_text()
-    return {name: value for name, value in re.findall(r"^note (\S+) (.*)$", text, re.M)}
+    return {name: value for name, value in re.findall(r"^note (\S+) (.*)$", text, re.M) if name != "data"}
 
 
 def overrides(program, settings):
