@@ -197,7 +197,7 @@ TEST_CASE("Wires and stages that do not fit the schedule are refused") {
   CHECK(has(thrown([&] { Engine(world, {stage}, {}, make_schedule(ForwardOnly{}, 1, 2)); }),
             "training needs a schedule with backward passes"));
   std::vector<std::vector<Action>> rows(2);  // all is sent before anything is received
-  for (int m = 0; m < 4; ++m) {
+  for (int m = 0; m < 8; ++m) {
     rows[0].push_back({Op::Forward, 0, m});
     rows[0].push_back({Op::Send, 0, m});
     rows[1].push_back({Op::Recv, 1, m});
@@ -205,9 +205,9 @@ TEST_CASE("Wires and stages that do not fit the schedule are refused") {
     rows[1].push_back({Op::Backward, 1, m});
     rows[1].push_back({Op::SendGrad, 1, m});
   }
-  for (int m = 0; m < 4; ++m)
+  for (int m = 0; m < 8; ++m)
     rows[0].push_back({Op::RecvGrad, 0, m}), rows[0].push_back({Op::Backward, 0, m});
-  const ScheduleTable mine("mine", {2, 4}, {true, false}, {0, 1}, rows, 4);
+  const ScheduleTable mine("mine", {2, 8}, {true, false}, {0, 1}, rows, 4);
   CHECK(has(thrown([&] {
               Engine(world, {stage, stage}, {&boundary_ops(Raw)}, mine);
             }),

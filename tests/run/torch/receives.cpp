@@ -132,8 +132,8 @@ TEST_CASE("what the last stage made has reached every process when its step is o
   Remote link;
   const std::vector<int> others{1, 2};
   const Loss loss = cross_entropy;
-  detail::Batch batch{split(4, 2), torch::zeros({4, 1}), {}, &loss, {}};
-  detail::Results results(0, true);
+  pcomp::detail::Batch batch{split(4, 2), torch::zeros({4, 1}), {}, &loss, {}};
+  pcomp::detail::Results results(0, true);
   results.begin(batch, link, -1, others);
   for (int m : {0, 1}) results.set(m, torch::full({}, 1.5), nullptr);
   CHECK(link.posted == 2);
