@@ -67,10 +67,10 @@ class Engine {
     });
     try {
       ranks_.build(stages, schedule_.rank_map());
+    } catch (const c10::Error& e) {
+      unbuilt(e.what_without_backtrace());
     } catch (const std::exception& e) {
-      if (!links_->elsewhere().empty())
-        abort("pcomp: rank " + std::to_string(world.rank()) + ": " + e.what());
-      throw;
+      unbuilt(e.what());
     }
   }
 
@@ -250,6 +250,15 @@ class Engine {
     if (!x.defined() || x.dim() < 1 || x.size(0) < 1)
       throw Error("pcomp: a batch needs a first dimension of at least 1 sample, not " +
                   (x.defined() ? to_string(detail::extents_of(x)) : std::string("an undefined tensor")));
+  }
+
+  /// While an exception is handled: ends the other processes too, which wait for this one.
+  [[noreturn]] void unbuilt(std::string why) const {
+    if (links_->elsewhere().empty()) throw;
+    if (why.starts_with("pcomp: ")) why.erase(0, 7);
+    const detail::Rank& own = **ranks_.begin();
+    own.link.abort("pcomp: rank " + std::to_string(own.executor.rank()) + ": " + why);
+    throw Error(own.link.aborted());
   }
 
   /// A tensor of another GPU than its stage's comes from there on the caller's stream, which the rank's does not know.
