@@ -49,13 +49,13 @@ together = []
 
 
 def later(what, size, parts, *options, **how):
-    together.append((what, Ranks(program, size, "mode=drill", *(options or ["timeout=1500"]), **how), parts))
+    together.append((what, Ranks(program, size, "mode=drill", *(options or ["timeout=4000"]), **how), parts))
 
 
-later("too few processes", 2, ["the schedule has 4 ranks, but torchrun started 2 processes"])
-later("a missing rank", 4, ["waited 1500 ms for rank 2, the time limit"], only=[0, 1, 3])
+later("too few processes", 2, ["the schedule has 4 ranks, but torchrun started 2 processes"], "timeout=20000")
+later("a missing rank", 4, ["waited 4000 ms for rank 2, the time limit"], only=[0, 1, 3])
 later("missing ranks", 4, ["for ranks 2, 3, the time limit"], by="srun", only=[0, 1])
-later("no store", 2, ["rank 1 cannot reach the store at 127.0.0.1:", "within 1500 ms"], only=[1])
+later("no store", 2, ["rank 1 cannot reach the store at 127.0.0.1:", "within 4000 ms"], only=[1])
 later("a store that never answers", 2, ["rank 1 cannot reach the store at 127.0.0.1:", "it does not answer"], only=[1], port=taken)
 later("a port in use", 2, [f"rank 0 cannot keep the store at 127.0.0.1:{taken}: the port is in use"], only=[0], port=taken)
 for env, reason in (({"MASTER_ADDR": "no.such.machine.invalid"}, "there is no machine 'no.such.machine.invalid'"),
