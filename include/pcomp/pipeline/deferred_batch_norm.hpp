@@ -12,10 +12,11 @@ namespace pcomp {
 /// BatchNorm2d whose running statistics are those of whole batches, not of micro-batches.
 ///
 /// Law: what it puts out in training, and so the gradients, are those of BatchNorm2d bit for bit: each micro-batch is
-///   normalised by its own mean and variance, as the next ones are not there yet. `infer` changes no statistics. Running mean and variance (unbiased)
-///   are updated once a batch, from all its elements: for the same inputs as BatchNorm2d would over the undivided batch,
-///   up to the rounding of the sum, also where micro-batches differ in size. Inputs are the same in front of the
-///   network's first normalisation only: behind it they were normalised by micro-batch, and a full-batch run differs.
+///   normalised by its own mean and variance, as the next ones are not there yet. `infer` changes no statistics.
+///   Running mean and variance (unbiased) are updated once a batch, from all its elements: for the same inputs as
+///   BatchNorm2d would over the undivided batch, up to the rounding of the sum, also where micro-batches differ
+///   in size. Inputs are the same in front of the network's first normalisation only: behind it they were
+///   normalised by micro-batch, and a full-batch run differs.
 /// Shapes: as BatchNorm2d. In a pipeline the engine says when a batch is over; elsewhere call `batch_over(true)`. The
 ///   names of parameters and buffers are BatchNorm2d's, so checkpoints of the two fit each other.
 /// Errors: `Error` for options without running statistics.

@@ -58,8 +58,9 @@ struct StageReport {
 
 /// What a pipeline sent and where its time went since it was built.
 ///
-/// Law: for every boundary and direction `bytes == predicted`; a step that failed counts as none. `step.seconds` is what `simulate` gives for the measured
-///   costs of the stages over links that cost nothing: what is above it is the links' or the machine's.
+/// Law: for every boundary and direction `bytes == predicted`; a step that failed counts as none. `step.seconds` is what
+///   `simulate` gives for the measured costs of the stages over links that cost nothing: what is above it is the links' or
+///   the machine's.
 /// Bytes: per direction beside the prediction and beside raw.
 /// Example: examples/050-first-program
 struct Report {
