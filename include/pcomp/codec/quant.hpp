@@ -7,7 +7,7 @@ namespace pcomp {
 /// N consecutive elements share one scale: a 16-bit minimum and a 16-bit step.
 template <int N>
 struct Group {
-  static_assert(refuse::group_size<(N >= 128 && N <= 2048 && (N & (N - 1)) == 0)>());
+  static_assert(refuse::group_size<(N != 0 && detail::is_group_size(N))>());
   static constexpr int size = N;
 };
 /// All that is sent shares one scale: a float minimum and a float step.

@@ -253,11 +253,10 @@ class Engine {
   }
 
   /// While an exception is handled: ends the other processes too, which wait for this one.
-  [[noreturn]] void unbuilt(std::string why) const {
+  [[noreturn]] void unbuilt(const std::string& why) const {
     if (links_->elsewhere().empty()) throw;
-    if (why.starts_with("pcomp: ")) why.erase(0, 7);
     const detail::Rank& own = **ranks_.begin();
-    own.link.abort("pcomp: rank " + std::to_string(own.executor.rank()) + ": " + why);
+    own.link.abort("pcomp: rank " + std::to_string(own.executor.rank()) + ": " + detail::bare(why));
     throw Error(own.link.aborted());
   }
 

@@ -278,14 +278,13 @@ class Executor {
       stages_.at(stage).early_grad.offer(micro), send_ready_grads(stage);
   }
 
-  [[noreturn]] void fail(const Action a, std::string why) {
+  [[noreturn]] void fail(const Action a, const std::string& why) {
     clear();
     results_.forget();
     if (const std::string reason = link_->aborted(); !reason.empty()) throw Error(reason);
-    if (why.starts_with("pcomp: ")) why.erase(0, 7);
     const std::string reason = "pcomp: rank " + std::to_string(rank_) + ", stage " + std::to_string(a.stage) +
                                ", micro-batch " + std::to_string(a.micro) + ", " + to_string(a.op) + ": " +
-                               why;
+                               bare(why);
     link_->abort(reason);
     throw Error(link_->aborted());
   }

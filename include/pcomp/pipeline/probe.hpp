@@ -1,9 +1,6 @@
 #pragma once
-#include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
-
-#include <mutex>
 
 #include "../autograd/tensor.hpp"
 #include "stage_module.hpp"
@@ -31,33 +28,6 @@ inline std::string autocast() {
              c10::toString(at::autocast::get_autocast_dtype(device)) + " ";
   return all;
 }
-
-/// Leaves LibTorch's generators of the CPU and of the stages' GPUs as they were.
-class SameRandom {
- public:
-  explicit SameRandom(const std::vector<const StageModule*>& stages) {
-    keep(at::kCPU);
-    for (const StageModule* s : stages)
-      if (s && s->device.is_cuda()) keep(s->device);
-  }
-  SameRandom(const SameRandom&) = delete;
-  SameRandom& operator=(const SameRandom&) = delete;
-  ~SameRandom() {
-    for (auto& [generator, state] : states_) {
-      const std::lock_guard lock(generator.mutex());
-      generator.set_state(state);
-    }
-  }
-
- private:
-  void keep(at::Device device) {
-    at::Generator generator = at::globalContext().defaultGenerator(device);
-    const std::lock_guard lock(generator.mutex());
-    states_.emplace_back(generator, generator.get_state());
-  }
-
-  std::vector<std::pair<at::Generator, at::Tensor>> states_;
-};
 
 /// Puts a module into evaluation mode, and every submodule back into its own.
 class EvalMode {
@@ -98,7 +68,7 @@ inline at::Tensor probe(const StageModule& stage, int number, bool last, at::Ten
       expect_dense(x);
     } catch (const Error& e) {
       throw Error("pcomp: boundary " + std::to_string(number) + ", behind stage " + std::to_string(number) +
-                  ": " + std::string(e.what()).substr(7));
+                  ": " + bare(e.what()));
     }
   return x;
 }

@@ -4,6 +4,7 @@
 
 #include "executor.hpp"
 #include "rank_thread.hpp"
+#include "same_random.hpp"
 
 namespace pcomp::detail {
 
@@ -62,20 +63,13 @@ class Ranks {
   void build(const std::vector<StageSpec>& stages, const std::vector<int>& rank_of) const {
     at::Generator generator = at::detail::getDefaultCPUGenerator();
     const std::uint64_t seed = generator.current_seed();
-    const at::Tensor before = generator.get_state();
-    std::exception_ptr error;
-    try {
-      for (std::size_t s = 0; s < stages.size(); ++s) {
-        generator.set_current_seed(seed * 0x9e3779b97f4a7c15u + s);
-        on_every([&](Rank& rank) {
-          if (rank_of[s] == rank.executor.rank()) rank.executor.build(static_cast<int>(s), stages[s]);
-        });
-      }
-    } catch (...) {
-      error = std::current_exception();
+    const SameRandom after;
+    for (std::size_t s = 0; s < stages.size(); ++s) {
+      generator.set_current_seed(seed * 0x9e3779b97f4a7c15u + s);
+      on_every([&](Rank& rank) {
+        if (rank_of[s] == rank.executor.rank()) rank.executor.build(static_cast<int>(s), stages[s]);
+      });
     }
-    generator.set_state(before);
-    if (error) std::rethrow_exception(error);
   }
 
   /// A step went through on every rank, or failed on one.

@@ -5,6 +5,7 @@
 
 #include "../transport/links.hpp"
 #include "probe.hpp"
+#include "same_random.hpp"
 
 namespace pcomp::detail {
 

@@ -1,0 +1,37 @@
+#pragma once
+#include <ATen/Context.h>
+
+#include <mutex>
+
+#include "stage_module.hpp"
+
+namespace pcomp::detail {
+
+/// Leaves LibTorch's generators of the CPU and of the stages' GPUs as they were; `stages` may hold nulls.
+class SameRandom {
+ public:
+  explicit SameRandom(const std::vector<const StageModule*>& stages = {}) {
+    keep(at::kCPU);
+    for (const StageModule* s : stages)
+      if (s && s->device.is_cuda()) keep(s->device);
+  }
+  SameRandom(const SameRandom&) = delete;
+  SameRandom& operator=(const SameRandom&) = delete;
+  ~SameRandom() {
+    for (auto& [generator, state] : states_) {
+      const std::lock_guard lock(generator.mutex());
+      generator.set_state(state);
+    }
+  }
+
+ private:
+  void keep(at::Device device) {
+    at::Generator generator = at::globalContext().defaultGenerator(device);
+    const std::lock_guard lock(generator.mutex());
+    states_.emplace_back(generator, generator.get_state());
+  }
+
+  std::vector<std::pair<at::Generator, at::Tensor>> states_;
+};
+
+}  // namespace pcomp::detail
