@@ -28,9 +28,8 @@ class Board {
   Board(const Launch& launch, Limit limit) : launch_(launch) {
     if (has_met())
       throw Error(
-          "pcomp: this process has met the others before, and they may have gone: keep the World, or a copy "
-          "of "
-          "it, and build every pipeline on it");
+          "pcomp: this process has met the others before, and they may have gone: keep the World, or a "
+          "copy of it, and build every pipeline on it");
     // c10d writes each failure to stderr with a stack trace; here it becomes an Error.
     if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = 3;
     c10d::TCPStoreOptions options;
