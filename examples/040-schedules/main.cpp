@@ -77,8 +77,11 @@ int main(int argc, char** argv) {
   const Simulation compressed = simulate(Plan{}, costs(Plan{}, thin, slow));
   critical_path("1F1B over 100 Mbit/s, raw ", raw);
   critical_path("1F1B over 100 Mbit/s, thin", compressed);
+  const ScheduleTable tuned = plans[1].freeze(2);  // fine-tunes the last two stages behind fixed ones
+  critical_path("   ... with two stages frozen", simulate(tuned, costs(tuned, thin, slow)));
 
   for (const ScheduleTable& plan : plans) std::printf("\n%s", plan.draw(terminal_chart()).c_str());
+  std::printf("\n%s", tuned.draw(terminal_chart()).c_str());
   std::printf("\n%s", compressed.trace.draw(terminal_chart()).c_str());
 
   if (argc > 1) {

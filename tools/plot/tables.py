@@ -135,6 +135,14 @@ def published(study):
     return grid(["family", "our `--wire`", "nominal rate", "accuracy, %", "to the middle of its raw runs"], rows)
 
 
+def commits(study):
+    """A long list is the CSV's."""
+    all_of = study.values("commit")
+    if len(all_of) <= 3:
+        return ", ".join(all_of)
+    return f"{len(all_of)} commits, column `commit` of [{study.recipe}.csv](study/results/{study.recipe}.csv)"
+
+
 def provenance(study):
     if not study.runs:
         return "No run is finished."
@@ -149,7 +157,7 @@ def provenance(study):
             ["threads a rank", ", ".join(study.values("threads"))],
             ["training of a run", f"{least if least == most else f'{least} to {most}'} minutes, "
                                   f"{' or '.join(a or '?' for a in study.values('at_once'))} at once"],
-            ["built from", ", ".join(study.values("commit"))]]
+            ["built from", commits(study)]]
     return grid(["", ""], rows)
 
 

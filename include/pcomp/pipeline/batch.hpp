@@ -18,12 +18,27 @@ struct Batch {
   const Loss* loss = nullptr;           ///< none: inference
   std::vector<Activation> activations;  ///< behind every stage
   std::vector<std::int64_t> ids{};      ///< of the samples; none: they were not given
+  int frozen = 0;                       ///< the first stages, which only run forward
+
+  /// Whether this stage has a backward pass, and the boundary behind it gradients.
+  bool trains(int stage) const { return loss && stage >= frozen; }
 
   /// What stage `stage` puts out for micro-batch `micro`.
   Extents shape(int stage, int micro) const {
     return activations[static_cast<std::size_t>(stage)].of(parts[static_cast<std::size_t>(micro)].count);
   }
 };
+
+inline void expect_batch(const at::Tensor& x) {
+  if (!x.defined() || x.dim() < 1 || x.size(0) < 1)
+    throw Error("pcomp: a batch needs a first dimension of at least 1 sample, not " +
+                (x.defined() ? to_string(extents_of(x)) : std::string("an undefined tensor")));
+}
+inline void expect_targets(const at::Tensor& y, const at::Tensor& x) {
+  if (y.defined() && (y.dim() < 1 || y.size(0) != x.size(0)))
+    throw Error("pcomp: the batch has " + std::to_string(x.size(0)) + " samples, but the targets are " +
+                (y.dim() ? std::to_string(y.size(0)) : "one number"));
+}
 
 }  // namespace detail
 }  // namespace pcomp

@@ -42,7 +42,7 @@ class Engine {
  public:
   Engine(const World& world, std::vector<StageSpec> stages, std::vector<const BoundaryOps*> wires,
          ScheduleTable schedule, const Connect& join = connect)
-      : schedule_(std::move(schedule)), wires_(std::move(wires)), edges_(wires_.size()) {
+      : whole_(std::move(schedule)), schedule_(whole_), wires_(std::move(wires)), edges_(wires_.size()) {
     if (static_cast<int>(stages.size()) != schedule_.stages || wires_.size() + 1 != stages.size())
       throw Error("pcomp: a schedule of " + std::to_string(schedule_.stages) +
                   " stages needs as many stages and one "
@@ -110,12 +110,11 @@ class Engine {
   ///
   /// Errors: `Error` for fewer samples than micro-batches, or when x and y differ in samples; for Delta without ids.
   at::Tensor step(const at::Tensor& x, const at::Tensor& y, const Loss& loss, const at::Tensor& ids = {}) {
-    expect_batch(x);
-    if (y.defined() && (y.dim() < 1 || y.size(0) != x.size(0)))
-      throw Error("pcomp: the batch has " + std::to_string(x.size(0)) + " samples, but the targets are " +
-                  (y.dim() ? std::to_string(y.size(0)) : "one number"));
+    detail::expect_batch(x);
+    detail::expect_targets(y, x);
     detail::Batch batch{
         split(x.size(0), schedule_.micros), brought(x, 0), brought(y, schedule_.stages - 1), &loss, {}};
+    batch.frozen = schedule_.frozen();
     for (const BoundaryOps* w : wires_)
       if (w->first && batch.ids.empty())
         batch.ids = detail::agreed_identities(ids, x.size(0), schedule_.rank_of(0), *links_);
@@ -131,7 +130,7 @@ class Engine {
     over(true);
     ++steps_;
     predict(batch, &BoundaryReport::forward, &detail::WireEnds::bytes, 0);
-    predict(batch, &BoundaryReport::gradient, &detail::WireEnds::grad_bytes, 1);
+    predict(batch, &BoundaryReport::gradient, &detail::WireEnds::grad_bytes, 1, batch.frozen);
     at::Tensor loss_sum = losses[0];  // one after the other, as a loop would
     for (std::size_t m = 1; m < losses.size(); ++m) loss_sum = loss_sum + losses[m];
     return loss_sum;
@@ -139,7 +138,7 @@ class Engine {
 
   /// The last stage's output for a batch, with compression on and without gradients, in the stages' present mode.
   at::Tensor infer(const at::Tensor& x) {
-    expect_batch(x);
+    detail::expect_batch(x);
     const at::AutoGradMode grad(false);
     const int micros = static_cast<int>(std::min<std::int64_t>(schedule_.micros, x.size(0)));
     if (!inference_ || inference_->micros != micros)
@@ -166,12 +165,21 @@ class Engine {
     if (wires.size() != wires_.size())
       throw Error("pcomp: " + std::to_string(wires_.size() + 1) + " stages take " +
                   std::to_string(wires_.size()) + " wires, not " + std::to_string(wires.size()));
-    if (!links_->elsewhere().empty())
-      Fingerprint::expect_alike(links_->exchange(
-          "description of the wires", detail::fingerprint(schedule_, wires, schedule_.ranks).text()));
+    agree("description of the wires", schedule_, wires);
     wires_ = std::move(wires);
     agreed_.clear();
     for (auto& rank : ranks_) rank->executor.ends().rewire(wires_);
+  }
+
+  /// Trains no more the first `stages` stages from the next step on, 0: all again; all ranks call it alike, between the
+  /// same steps. Frozen stages run forward alone, without a graph, and no gradient is sent to them; their parameters keep
+  /// the gradients they have, and batch normalisation its mode.
+  ///
+  /// Errors: `Error` where no stage is left to train, or where the processes differ.
+  void freeze(int stages) {
+    ScheduleTable less = whole_.freeze(stages);
+    agree("number of frozen stages", less, wires_);
+    schedule_ = std::move(less);
   }
 
   /// Whether the steps from here on are measured operation by operation; off at first, and cheap.
@@ -246,10 +254,11 @@ class Engine {
     for (int s = 0; s < schedule_.stages; ++s) detail::tell_batch_over(module(s).get(), whole);
   }
 
-  static void expect_batch(const at::Tensor& x) {
-    if (!x.defined() || x.dim() < 1 || x.size(0) < 1)
-      throw Error("pcomp: a batch needs a first dimension of at least 1 sample, not " +
-                  (x.defined() ? to_string(detail::extents_of(x)) : std::string("an undefined tensor")));
+  void agree(const std::string& about, const ScheduleTable& table,
+             const std::vector<const BoundaryOps*>& wires) const {
+    if (!links_->elsewhere().empty())
+      Fingerprint::expect_alike(
+          links_->exchange(about, detail::fingerprint(table, wires, table.ranks).text()));
   }
 
   /// While an exception is handled: ends the other processes too, which wait for this one.
@@ -307,15 +316,15 @@ class Engine {
   }
 
   void predict(const detail::Batch& batch, Traffic BoundaryReport::*direction,
-               std::size_t (detail::WireEnds::*size)(int, int) const, int sender) {
-    for (int e = 0; e < static_cast<int>(wires_.size()); ++e)
+               std::size_t (detail::WireEnds::*size)(int, int) const, int sender, int first = 0) {
+    for (int e = first; e < static_cast<int>(wires_.size()); ++e)
       if (const detail::WireEnds* ends = ends_at(e + sender))
         for (int m = 0; m < static_cast<int>(batch.parts.size()); ++m)
           (edges_[static_cast<std::size_t>(e)].*direction) +=
               {0, 0, static_cast<std::int64_t>((ends->*size)(e, m)), 4 * batch.shape(e, m).size()};
   }
 
-  ScheduleTable schedule_;
+  ScheduleTable whole_, schedule_;  ///< as given, and less what frozen stages do not do
   std::unique_ptr<ScheduleTable> inference_;
   std::vector<const BoundaryOps*> wires_;
   std::vector<BoundaryReport> edges_;

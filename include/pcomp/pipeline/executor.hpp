@@ -225,11 +225,12 @@ class Executor {
     const MicroBatch& part = batch_->parts[at(micro)];
     timed_(&RankReport::compute, now_, [&] {
       const StageModule& module = stages_.at(stage).module;
+      const at::AutoGradMode graph(batch_->trains(stage));
       if (stage == 0) v.input = part_of(batch_->x, part).to(module.device);
       v.output = module.forward(v.input);
       if (last(stage)) finish(v, part, micro, stages_.at(stage));
     });
-    if (!batch_->loss) v.input = at::Tensor();
+    if (!batch_->trains(stage)) v.input = at::Tensor();
     if (last(stage)) return;
     if (extents_of(v.output) != batch_->shape(stage, micro))
       throw Error("the output has shape " + to_string(extents_of(v.output)) +
@@ -270,7 +271,7 @@ class Executor {
       v.output = v.output_grad = v.input = at::Tensor();
       v.entrance.reset();
     });
-    if (stage == 0) return;
+    if (stage == 0 || !batch_->trains(stage - 1)) return;
     if (local(stage - 1))
       timed_(&RankReport::encode, now_,
              [&] { ends_.hand_back(stage - 1, micro, v, live(stage - 1, micro)); });

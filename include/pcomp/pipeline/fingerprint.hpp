@@ -20,6 +20,7 @@ inline Fingerprint fingerprint(const ScheduleTable& schedule, const std::vector<
   f.add("schedule", schedule.policy);
   f.add("stages", std::to_string(schedule.stages));
   f.add("micro-batches", std::to_string(schedule.micros));
+  f.add("frozen stages", std::to_string(schedule.frozen()));
   std::string placement;
   for (int r : schedule.rank_map()) placement += (placement.empty() ? "" : " ") + std::to_string(r);
   f.add("placement", placement);

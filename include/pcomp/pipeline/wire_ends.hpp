@@ -86,7 +86,7 @@ class WireEnds {
     else
       w.encode(in(x), s, payload.bytes, torch_threads);
     count(batch_->loss ? &Counts::forward : &Counts::inference, edge, payload.bytes.size());
-    if (batch_->loss)
+    if (batch_->trains(edge))
       v.index_out.assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
     else
       v.output = at::Tensor();
@@ -103,7 +103,7 @@ class WireEnds {
       edges_[at(edge)].wire->decode(visit(edge, micro), payload.bytes, s, x);
     else
       w.decode(payload.bytes, s, out(x), torch_threads);
-    if (!batch_->loss) {
+    if (!batch_->trains(edge)) {
       v.input = x;
       return;
     }

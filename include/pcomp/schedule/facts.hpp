@@ -48,19 +48,20 @@ constexpr int count_ticks(Rows rows, Size n) {
 }
 
 /// The most activations that are alive at once in one row: from Forward to the end of the backward pass; where
-/// nothing flows back, one.
+/// nothing flows back, during Forward.
 constexpr int peak_live(std::span<const Action> row, Passes passes) {
   int live = 0, peak = 0;
   for (const Action& a : row) {
-    if (a.op == Op::Forward && ++live > peak) peak = live;
+    if (a.op == Op::Forward && live + 1 > peak) peak = live + 1;
+    if (a.op == Op::Forward && passes.trains(a.stage)) ++live;
     if (a.op == (passes.weights ? Op::BackwardWeights : Op::Backward)) --live;
   }
-  return passes.backward || peak == 0 ? peak : 1;
+  return peak;
 }
 
 /// The share of rank-ticks in which nothing is computed.
 constexpr double bubble(Size n, Passes passes, int ticks) {
-  const double busy = static_cast<double>(n.stages) * n.micros * passes.count();
+  const double busy = static_cast<double>(passes.computations(n.stages)) * n.micros;
   const double all = static_cast<double>(ticks) * n.ranks;
   return all > 0 ? 1.0 - busy / all : 0.0;
 }

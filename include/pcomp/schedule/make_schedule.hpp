@@ -47,7 +47,7 @@ class ScheduleTable {
   /// Calls `use` with all rows.
   template <class Use>
   auto with_rows(Use use) const {
-    if (make_ && actions() > proved_at_once)
+    if (make_)
       detail::fail(detail::Words() << "pcomp: a table of more than " << proved_at_once
                                    << " actions is asked for single rows");
     const detail::Buffer<std::span<const Action>> views(rows_.size());
@@ -76,12 +76,12 @@ class ScheduleTable {
   std::span<const Action> row(int r) const {
     detail::check_rank(r, ranks);
     auto& made = rows_[static_cast<std::size_t>(r)];
-    if (made.empty()) made = make_(r, size(), map());
+    if (made.empty()) drop(made = make_(r, size(), map()));
     return {made.data(), made.size()};
   }
   int messages(int edge) const { return detail::messages(map(), micros, edge); }
   std::int64_t bytes_per_step(int edge, std::int64_t forward, std::int64_t gradient) const {
-    return messages(edge) * (forward + (backward ? gradient : 0));
+    return messages(edge) * (forward + (trains(edge) ? gradient : 0));
   }
   /// Of the payloads in `bytes`, one for every boundary.
   std::int64_t bytes_per_step(int edge) const {
@@ -104,6 +104,26 @@ class ScheduleTable {
   bool runs_with(int in_flight) const {
     return with_rows([&](detail::Rows all) { return Proof(all, size(), map(), passes_, in_flight).ok(); });
   }
+
+  /// The same table with its first stages frozen: they only run forward, and no gradient is sent to them.
+  ///
+  /// Law: every row less those operations, in its order; so it runs wherever the whole table does.
+  /// Errors: `Error` where no stage is left to train, or fewer are frozen than in this table.
+  /// Source: PipeTransformer (He et al., 2021) for pipelines whose first stages are frozen.
+  ScheduleTable freeze(int first) const {
+    if (!backward) detail::fail(detail::Words() << "pcomp: a schedule without backward passes has none to leave out");
+    if (first < passes_.frozen || first >= stages)
+      detail::fail(detail::Words() << "pcomp: of " << stages << " stages the first " << passes_.frozen << " to "
+                                   << stages - 1 << " can be frozen, not " << first);
+    ScheduleTable less = *this;
+    less.passes_.frozen = first;
+    for (auto& row : less.rows_) less.drop(row);
+    if (!make_) less.count();
+    return less;
+  }
+  int frozen() const { return passes_.frozen; }
+  /// Whether this stage has a backward pass, and the boundary behind it gradients.
+  bool trains(int stage) const { return passes_.trains(stage); }
 
   template <class T = Trace>
   T trace() const {
@@ -140,8 +160,10 @@ class ScheduleTable {
       : ScheduleTable(P::name, detail::checked(stage_count, micro_count), detail::passes_of<P>,
                       where.resolve(detail::checked(stage_count, micro_count).stages)) {
     detail::check_suits<P>(map());
-    make_ = detail::checked_row<P>;
-    if (actions() > proved_at_once) return;
+    if (actions() > proved_at_once) {
+      make_ = detail::checked_row<P>;
+      return;
+    }
     for (int r = 0; r < ranks; ++r)
       rows_[static_cast<std::size_t>(r)] = detail::make_row<P>(r, size(), map());
     prove(0);
@@ -170,6 +192,15 @@ class ScheduleTable {
     with_rows([&](detail::Rows all) {
       const Proof proof(all, size(), map(), passes_, in_flight);
       if (!proof.ok()) throw Error(proof.explain());
+    });
+    count();
+  }
+  /// What frozen stages do not do.
+  void drop(std::vector<Action>& row) const {
+    std::erase_if(row, [&](const Action& a) { return !passes_.has(a); });
+  }
+  void count() {
+    with_rows([&](detail::Rows all) {
       std::vector<int> peaks(all.size());
       for (std::size_t r = 0; r < all.size(); ++r) peaks[r] = detail::peak_live(all[r], passes_);
       peak_live = std::move(peaks);
@@ -181,7 +212,7 @@ class ScheduleTable {
   Passes passes_;
   std::vector<int> rank_of_;
   mutable std::vector<std::vector<Action>> rows_;
-  std::vector<Action> (*make_)(int, Size, std::span<const int>) = nullptr;
+  std::vector<Action> (*make_)(int, Size, std::span<const int>) = nullptr;  ///< of a table too large for all at once
 };
 
 /// Builds and proves a schedule at run time.

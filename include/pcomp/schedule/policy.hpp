@@ -55,7 +55,27 @@ constexpr bool suits(std::span<const int> rank_of) {
 struct Passes {
   bool backward = true;
   bool weights = false;
+  int frozen = 0;  ///< the first stages, which only run forward
   constexpr int count() const { return 1 + backward + weights; }
+  /// Whether this stage has a backward pass, and the boundary behind it gradients.
+  constexpr bool trains(int stage) const { return backward && stage >= frozen; }
+  /// Computations of one micro-batch.
+  constexpr std::int64_t computations(int stages) const {
+    return std::int64_t{count()} * stages - std::int64_t{count() - 1} * frozen;
+  }
+  constexpr bool has(const Action& a) const {
+    switch (a.op) {
+      case Op::Backward:
+      case Op::RecvGrad:
+        return trains(a.stage);
+      case Op::SendGrad:
+        return trains(a.stage - 1);
+      case Op::BackwardWeights:
+        return weights && trains(a.stage);
+      default:
+        return true;
+    }
+  }
 };
 
 namespace detail {

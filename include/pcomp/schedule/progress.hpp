@@ -35,26 +35,26 @@ class Progress {
       case Op::Recv:
         return enters ? nullptr : no_edge;
       case Op::RecvGrad:
-        return leaves && passes_.backward ? nullptr : no_edge;
+        return leaves && passes_.has(a) ? nullptr : no_edge;
       case Op::Send:
         return !leaves ? no_edge : done[forward * plane_] ? nullptr : "a send before its computation";
       case Op::SendGrad:
-        return !enters || !passes_.backward ? no_edge
-               : done[backward * plane_]    ? nullptr
-                                            : "a send before its computation";
+        return !enters || !passes_.has(a) ? no_edge
+               : done[backward * plane_]  ? nullptr
+                                          : "a send before its computation";
       case Op::Forward:
         return a.stage == 0 || (enters ? done[received * plane_] : done[forward * plane_ - n_.micros])
                    ? nullptr
                    : "a forward before its input";
       case Op::Backward:
-        if (!passes_.backward) return no_pass;
+        if (!passes_.has(a)) return no_pass;
         if (!done[forward * plane_]) return "a backward before its forward";
         return a.stage + 1 == n_.stages ||
                        (leaves ? done[received_grad * plane_] : done[backward * plane_ + n_.micros])
                    ? nullptr
                    : "a backward before its gradient";
       case Op::BackwardWeights:
-        return !passes_.weights          ? no_pass
+        return !passes_.has(a)           ? no_pass
                : done[backward * plane_] ? nullptr
                                          : "the gradients of weights before that of the input";
     }
@@ -63,10 +63,10 @@ class Progress {
 
   /// What was marked was possible and came once, so that a count tells whether all of it came.
   constexpr bool complete() const {
-    std::ptrdiff_t edges = 0;
-    for (int s = 1; s < n_.stages; ++s) edges += enters_.data()[s];
-    return count_ ==
-           n_.micros * (std::ptrdiff_t{n_.stages} * passes_.count() + 2 * edges * (passes_.backward ? 2 : 1));
+    std::ptrdiff_t each = passes_.computations(n_.stages);
+    for (int s = 1; s < n_.stages; ++s)
+      if (enters_.data()[s]) each += passes_.trains(s - 1) ? 4 : 2;
+    return count_ == n_.micros * each;
   }
   /// The first operation that has not come.
   constexpr Action missing() const {
@@ -88,12 +88,8 @@ class Progress {
                        backward = static_cast<int>(Op::Backward);
 
   constexpr bool belongs(Op op, int s) const {
-    if (op == Op::Forward) return true;
-    if (op == Op::Backward) return passes_.backward;
-    if (op == Op::BackwardWeights) return passes_.weights;
-    const bool gradient = op == Op::RecvGrad || op == Op::SendGrad;
-    return enters_.data()[s + (op == Op::Send || op == Op::RecvGrad ? 1 : 0)] &&
-           (passes_.backward || !gradient);
+    return passes_.has({op, s, 0}) &&
+           (is_compute(op) || enters_.data()[s + (op == Op::Send || op == Op::RecvGrad ? 1 : 0)]);
   }
 
   Size n_;

@@ -147,7 +147,8 @@ class Simulator {
       default:
         if (!rank(r).begun) compute(r, a);
         if (a.op == Op::Forward && remote(a.stage)) return offer(r, a, channel(a.stage, false));
-        if (a.op == Op::Backward && remote(a.stage - 1)) return offer(r, a, channel(a.stage - 1, true));
+        if (a.op == Op::Backward && remote(a.stage - 1) && table_.trains(a.stage - 1))
+          return offer(r, a, channel(a.stage - 1, true));
         return true;
     }
   }

@@ -83,10 +83,14 @@ T trace_of(const char* policy, Rows rows, Size n, std::span<const int> rank_of, 
     if (a.op != Op::BackwardWeights && remote(before))
       lane.push_back({forward ? Op::Recv : Op::RecvGrad, a.stage, a.micro, begin, begin});
     lane.push_back({a.op, a.stage, a.micro, begin, end});
-    if (a.op != Op::BackwardWeights && remote(after))
+    if (a.op != Op::BackwardWeights && remote(after) && (forward || passes.trains(after)))
       lane.push_back({forward ? Op::Send : Op::SendGrad, a.stage, a.micro, end, end});
   });
   char facts[80];
+  if (passes.frozen > 0) {
+    std::snprintf(facts, sizeof facts, ", %d frozen", passes.frozen);
+    trace.title += facts;
+  }
   std::snprintf(facts, sizeof facts, ": %d ticks, bubble %.1f %%", last,
                 100 * detail::bubble(n, passes, last));
   trace.title += facts;

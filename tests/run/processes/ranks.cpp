@@ -38,7 +38,7 @@ BoundaryOps damaged_ops() {
 std::vector<const BoundaryOps*> wires_of(const std::string& name) {
   if (name == "raw") return std::vector<const BoundaryOps*>(4, &boundary_ops(Raw));
   if (name == "quant") return std::vector<const BoundaryOps*>(4, &boundary_ops(Quant<8>));
-  if (name == "mixed")
+  if (name == "mixed" || name == "frozen")
     return {&boundary_ops(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
             &boundary_ops(Wire<Quant<4>, Quant<8>>{}), &boundary_ops(Raw), &boundary_ops(BFloat16)};
   if (name == "memory")
@@ -135,8 +135,9 @@ void same(const Settings& given) {
   const World w = world(given);
   for (const char* placement : {"01100", "01010", "01210", "01230", "01234"})
     for (const char* policy : {"gpipe", "1f1b", "zero-bubble"})
-      for (const char* wire : {"raw", "mixed", "memory"}) {
-        if (std::strcmp(wire, "memory") == 0 && std::strcmp(policy, "1f1b") != 0) continue;
+      for (const char* wire : {"raw", "mixed", "memory", "frozen"}) {
+        const bool frozen = std::strcmp(wire, "frozen") == 0;
+        if ((frozen || std::strcmp(wire, "memory") == 0) && std::strcmp(policy, "1f1b") != 0) continue;
         Settings s = given;
         s["placement"] = placement, s["schedule"] = policy, s["micros"] = "4";
         const ScheduleTable table = schedule_of(s);
@@ -148,6 +149,8 @@ void same(const Settings& given) {
           for (const auto& p : plain.parts)
             if (p.module)
               for (const at::Tensor& t : p.module->parameters()) parameters.push_back(t);
+          if (frozen)
+            for (at::Tensor t : plain.parts[0].module->parameters()) t.requires_grad_(false);
           train(
               name, parameters, [&](const Data& d) { return plain.step(d.x, d.y, 4, cross_entropy, d.ids); },
               [&](const auto& x) {
@@ -161,6 +164,7 @@ void same(const Settings& given) {
             print_state(name, stage, plain.parts[static_cast<std::size_t>(stage)].module.get());
         } else {
           Engine engine(w, net::stages(), wires_of(wire), table);
+          if (frozen) engine.freeze(1);
           train(
               name, engine.parameters(),
               [&](const Data& d) { return engine.step(d.x, d.y, cross_entropy, d.ids); },
@@ -179,6 +183,7 @@ void drill(const Settings& s) {
   if (s.count("unbuilt"))
     stages[1] = stage_spec([]() -> torch::nn::Linear { throw std::runtime_error("no room for this stage"); });
   Engine engine(world(s), std::move(stages), wires_of(s.at("wire")), schedule_of(s));
+  if (const int first = std::stoi(s.at("freeze"))) engine.freeze(first);
   const Data data(std::stoi(s.at("batch")));
   for (int i = 0; i < std::stoi(s.at("steps")); ++i) {
     engine.step(data.x, data.y, cross_entropy);
@@ -201,7 +206,8 @@ void save(const Settings& s) {
 
 int main(int argc, char** argv) {
   Settings s{{"mode", "same"}, {"schedule", "1f1b"}, {"placement", "01230"}, {"wire", "mixed"},
-             {"micros", "4"},  {"steps", "3"},       {"timeout", "20000"},   {"batch", "8"}};
+             {"micros", "4"},  {"steps", "3"},       {"timeout", "20000"},   {"batch", "8"},
+             {"freeze", "0"}};
   for (int i = 1; i < argc; ++i)
     if (const char* equal = std::strchr(argv[i], '='))
       s[std::string(argv[i], static_cast<std::size_t>(equal - argv[i]))] = equal + 1;

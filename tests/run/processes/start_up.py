@@ -26,9 +26,9 @@ def check(what, ranks, *parts, limit=15, seconds=8, alike=False):
     expect(ranks.seconds < seconds, f"{what} took {ranks.seconds:.1f} s")
 
 
-def differ(what, options, *parts):
+def differ(what, options, *parts, all_of=()):
     """Rank 1 is started with other options than ranks 0 and 2."""
-    each = [["placement=01210"]] * 3
+    each = [["placement=01210", *all_of]] * 3
     each[1] = each[1] + options
     check(what, Ranks(program, 3, "mode=drill", "timeout=20000", each=each), "the ranks do not agree: rank 1 differs from rank 0",
           *parts, alike=True)
@@ -38,6 +38,7 @@ differ("another wire", ["wire=quant"], "* wire 1", "Quant<4> / Quant<8>", "  sch
 differ("another schedule", ["schedule=gpipe"], "* schedule", "1F1B", "GPipe", "* rows")
 differ("another placement", ["placement=01211"], "* placement", "0 1 2 1 0", "0 1 2 1 1")
 differ("other micro-batches", ["micros=3"], "* micro-batches")
+differ("other frozen stages", ["freeze=2"], "* frozen stages", "* rows", "  wire 0", all_of=["freeze=1"])
 differ("another batch", ["batch=12"], "* batch", "Float 8x3x9x7", "Float 12x3x9x7", "* boundary 0", "bytes, back")
 
 # Those that wait for a time limit wait together.

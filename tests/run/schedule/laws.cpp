@@ -37,19 +37,20 @@ std::string broken_law(const ScheduleTable& t, bool weights) {
   for (int s = 0; s < t.stages; ++s) {
     const bool enters = s > 0 && t.rank_of(s - 1) != t.rank_of(s);
     const bool leaves = s + 1 < t.stages && t.rank_of(s + 1) != t.rank_of(s);
+    const bool trains = t.trains(s), returns = enters && t.trains(s - 1);
     for (int m = 0; m < t.micros; ++m) {
       const int f = p.of(Op::Forward, s, m), b = p.of(Op::Backward, s, m),
                 w = p.of(Op::BackwardWeights, s, m);
       const int recv = p.of(Op::Recv, s, m), send = p.of(Op::Send, s, m);
       const int recv_grad = p.of(Op::RecvGrad, s, m), send_grad = p.of(Op::SendGrad, s, m);
-      if (f < 0 || (b >= 0) != t.backward || (w >= 0) != weights) return "each pass exactly once";
+      if (f < 0 || (b >= 0) != trains || (w >= 0) != (weights && trains)) return "each pass exactly once";
       if ((recv >= 0) != enters || (send >= 0) != leaves) return "a message for every edge";
-      if ((recv_grad >= 0) != (leaves && t.backward) || (send_grad >= 0) != (enters && t.backward))
+      if ((recv_grad >= 0) != (leaves && trains) || (send_grad >= 0) != returns)
         return "a gradient for every edge";
       if (recv > f || (leaves && send < f)) return "messages around the forward";
-      if (t.backward && (f > b || recv_grad > b || (enters && send_grad < b)))
+      if (trains && (f > b || recv_grad > b || (returns && send_grad < b)))
         return "forward, then backward";
-      if (weights && w < b) return "gradients of inputs before those of weights";
+      if (weights && trains && w < b) return "gradients of inputs before those of weights";
       if (m == 0) continue;
       for (Op op :
            {Op::Recv, Op::Forward, Op::Send, Op::RecvGrad, Op::Backward, Op::SendGrad, Op::BackwardWeights})
@@ -93,6 +94,62 @@ TEST_CASE("The laws hold for 1 to 16 stages, 1 to 64 micro-batches, every policy
       for (int ranks : {1, 2, 3, stages})
         if (ranks <= stages) check(Interleaved{}, stages, micros, round_robin(ranks));
     }
+}
+
+namespace {
+/// Its rows are those of the whole table less what frozen stages do not do.
+void check_frozen(const ScheduleTable& whole, int first) {
+  const ScheduleTable t = whole.freeze(first);
+  INFO(t.policy << ' ' << t.stages << 'x' << t.micros << ", " << first << " frozen");
+  REQUIRE(broken_law(t, t.splits_backward()).empty());
+  REQUIRE(t.runs_with(0) == whole.deadlock_free);
+  REQUIRE(t.runs_with(2));
+  int computed = 0;
+  for (int r = 0; r < t.ranks; ++r) {
+    auto kept = t.row(r).begin();
+    int live = 0, most = 0;
+    for (const Action& a : whole.row(r))
+      if (kept != t.row(r).end() && *kept == a) ++kept;
+    REQUIRE(kept == t.row(r).end());
+    for (const Action& a : t.row(r)) {
+      computed += is_compute(a.op);
+      most = std::max(most, live + (a.op == Op::Forward));
+      live += (a.op == Op::Forward && a.stage >= first) -
+              (a.op == (t.splits_backward() ? Op::BackwardWeights : Op::Backward));
+    }
+    REQUIRE(live == 0);
+    REQUIRE(t.peak_live[at(r)] == most);
+  }
+  REQUIRE(t.ticks <= whole.ticks);
+  REQUIRE(t.bubble == Approx(1 - double(computed) / (double(t.ticks) * t.ranks)));
+}
+}  // namespace
+
+TEST_CASE("Frozen stages only run forward, under every policy and placement") {
+  for (int stages : {1, 2, 3, 5, 8})
+    for (int micros : {1, 3, 8})
+      for (int first = 0; first < stages; ++first) {
+        for (const RankMap& where : placements(stages)) {
+          check_frozen(make_schedule(GPipe{}, stages, micros, where), first);
+          check_frozen(make_schedule(OneFOneB{}, stages, micros, where), first);
+          check_frozen(make_schedule(ZeroBubble{}, stages, micros, where), first);
+        }
+        check_frozen(make_schedule(Interleaved{}, stages, micros, round_robin((stages + 1) / 2)), first);
+      }
+  const ScheduleTable two = make_schedule(OneFOneB{}, 4, 8).freeze(2);
+  CHECK(two.frozen() == 2);
+  CHECK((two.freeze(3).frozen() == 3 && two.freeze(2).frozen() == 2));
+  CHECK(two.bytes_per_step(1, 100, 7) == 800);
+  CHECK(two.bytes_per_step(2, 100, 7) == 856);
+  CHECK((two.peak_live[0] == 1 && two.peak_live[1] == 1 && two.peak_live[2] == 2));
+  const auto row = make_schedule(OneFOneB{}, 4096, 16384).freeze(100).row(17);
+  CHECK(row.size() == 3u * 16384u);
+  CHECK(thrown([&] { two.freeze(1); }) == "pcomp: of 4 stages the first 2 to 3 can be frozen, not 1");
+  CHECK(thrown([&] { two.freeze(4); }) == "pcomp: of 4 stages the first 2 to 3 can be frozen, not 4");
+  CHECK(thrown([] { make_schedule(OneFOneB{}, 4, 8).freeze(-1); }) ==
+        "pcomp: of 4 stages the first 0 to 3 can be frozen, not -1");
+  CHECK(thrown([] { make_schedule(ForwardOnly{}, 4, 8).freeze(1); }) ==
+        "pcomp: a schedule without backward passes has none to leave out");
 }
 
 TEST_CASE("Memory and bubble are what the papers say, over the same grid") {

@@ -235,6 +235,44 @@ TEST_CASE("Rows of one's own send in their order, whatever is computed first") {
   CHECK(net::differing(run(mine), run(make_schedule(GPipe{}, 5, 2, {0, 1, 1, 1, 1}))) == 0);
 }
 
+TEST_CASE("Frozen stages only run forward, and the others train as in the loop") {
+  at::set_num_threads(1);
+  const std::vector<const BoundaryOps*> wires{&boundary_ops(EF21 | Quant<4>),
+                                              &boundary_ops(Wire<Quant<4>, Quant<8>>{}), &boundary_ops(Raw),
+                                              &boundary_ops(TopK<Ratio<1, 4>> | Quant<8>)};
+  const Data data(10, 9, 7, 5);
+  for (const ScheduleTable& table :
+       {make_schedule(GPipe{}, 5, 4), make_schedule(OneFOneB{}, 5, 4, {0, 1, 2, 3, 0}),
+        make_schedule(ZeroBubble{}, 5, 3, {0, 0, 1, 1, 0}), make_schedule(Interleaved{}, 5, 4, round_robin(2)),
+        make_schedule(OneFOneB{}, 5, 4, {0, 0, 0, 0, 0})}) {
+    INFO(table.policy << ", ranks " << table.ranks);
+    net::Sequential plain(wires);
+    Engine engine(net::one_thread_each(), net::stages(), wires, table);
+    std::vector<std::int64_t> gradients(4), forward(4);
+    for (int frozen : {2, 4, 0, 1}) {
+      INFO(frozen << " frozen");
+      engine.freeze(frozen);
+      CHECK(engine.schedule().frozen() == frozen);
+      for (int s = 0; s < 5; ++s)
+        if (const auto& m = plain.parts[static_cast<std::size_t>(s)].module)
+          for (torch::Tensor p : m->parameters()) p.requires_grad_(s >= frozen);
+      for (int i = 0; i < 2; ++i)
+        CHECK(torch::equal(engine.step(data.x, data.y, cross_entropy),
+                           plain.step(data.x, data.y, table.micros, cross_entropy)));
+      CHECK(net::differing(net::state(engine), plain.state()) == 0);
+      for (std::size_t e = 0; e < 4; ++e) {
+        forward[e] += 2 * table.micros;
+        gradients[e] += static_cast<int>(e) >= frozen ? 2 * table.micros : 0;
+        const BoundaryReport b = engine.report().boundaries[e];
+        CHECK(b.forward.messages == forward[e]);
+        CHECK(b.gradient.messages == gradients[e]);
+        CHECK(b.gradient.bytes == b.gradient.predicted);
+      }
+    }
+    CHECK_THROWS_AS(engine.freeze(5), Error);
+  }
+}
+
 TEST_CASE("A step can be recorded, operation by operation") {
   Engine engine(net::one_thread_each(), net::stages(), std::vector<const BoundaryOps*>(4, &boundary_ops(Raw)),
                 make_schedule(ZeroBubble{}, 5, 4, {0, 1, 1, 0, 1}));
