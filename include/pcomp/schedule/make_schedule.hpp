@@ -111,10 +111,11 @@ class ScheduleTable {
   /// Errors: `Error` where no stage is left to train, or fewer are frozen than in this table.
   /// Source: PipeTransformer (He et al., 2021) for pipelines whose first stages are frozen.
   ScheduleTable freeze(int first) const {
-    if (!backward) detail::fail(detail::Words() << "pcomp: a schedule without backward passes has none to leave out");
+    if (!backward)
+      detail::fail(detail::Words() << "pcomp: a schedule without backward passes has none to leave out");
     if (first < passes_.frozen || first >= stages)
-      detail::fail(detail::Words() << "pcomp: of " << stages << " stages the first " << passes_.frozen << " to "
-                                   << stages - 1 << " can be frozen, not " << first);
+      detail::fail(detail::Words() << "pcomp: of " << stages << " stages the first " << passes_.frozen
+                                   << " to " << stages - 1 << " can be frozen, not " << first);
     ScheduleTable less = *this;
     less.passes_.frozen = first;
     for (auto& row : less.rows_) less.drop(row);
@@ -212,7 +213,8 @@ class ScheduleTable {
   Passes passes_;
   std::vector<int> rank_of_;
   mutable std::vector<std::vector<Action>> rows_;
-  std::vector<Action> (*make_)(int, Size, std::span<const int>) = nullptr;  ///< of a table too large for all at once
+  std::vector<Action> (*make_)(int, Size,
+                               std::span<const int>) = nullptr;  ///< of a table too large for all at once
 };
 
 /// Builds and proves a schedule at run time.

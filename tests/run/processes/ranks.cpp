@@ -205,9 +205,9 @@ void save(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Settings s{{"mode", "same"}, {"schedule", "1f1b"}, {"placement", "01230"}, {"wire", "mixed"},
-             {"micros", "4"},  {"steps", "3"},       {"timeout", "20000"},   {"batch", "8"},
-             {"freeze", "0"}};
+  Settings s{{"mode", "same"},     {"schedule", "1f1b"}, {"placement", "01230"},
+             {"wire", "mixed"},    {"micros", "4"},      {"steps", "3"},
+             {"timeout", "20000"}, {"batch", "8"},       {"freeze", "0"}};
   for (int i = 1; i < argc; ++i)
     if (const char* equal = std::strchr(argv[i], '='))
       s[std::string(argv[i], static_cast<std::size_t>(equal - argv[i]))] = equal + 1;

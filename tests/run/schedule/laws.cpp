@@ -48,8 +48,7 @@ std::string broken_law(const ScheduleTable& t, bool weights) {
       if ((recv_grad >= 0) != (leaves && trains) || (send_grad >= 0) != returns)
         return "a gradient for every edge";
       if (recv > f || (leaves && send < f)) return "messages around the forward";
-      if (trains && (f > b || recv_grad > b || (returns && send_grad < b)))
-        return "forward, then backward";
+      if (trains && (f > b || recv_grad > b || (returns && send_grad < b))) return "forward, then backward";
       if (weights && trains && w < b) return "gradients of inputs before those of weights";
       if (m == 0) continue;
       for (Op op :

@@ -243,7 +243,8 @@ TEST_CASE("Frozen stages only run forward, and the others train as in the loop")
   const Data data(10, 9, 7, 5);
   for (const ScheduleTable& table :
        {make_schedule(GPipe{}, 5, 4), make_schedule(OneFOneB{}, 5, 4, {0, 1, 2, 3, 0}),
-        make_schedule(ZeroBubble{}, 5, 3, {0, 0, 1, 1, 0}), make_schedule(Interleaved{}, 5, 4, round_robin(2)),
+        make_schedule(ZeroBubble{}, 5, 3, {0, 0, 1, 1, 0}),
+        make_schedule(Interleaved{}, 5, 4, round_robin(2)),
         make_schedule(OneFOneB{}, 5, 4, {0, 0, 0, 0, 0})}) {
     INFO(table.policy << ", ranks " << table.ranks);
     net::Sequential plain(wires);
