@@ -3,7 +3,7 @@
 
 namespace pcomp::archetype {
 
-/// The smallest coder, to copy: one bit an element, its sign, and nothing else. PCOMP_HD lets the GPU call it too.
+/// The smallest coder, to copy: one bit per element, its sign, and nothing else. PCOMP_HD lets the GPU call it too.
 ///
 /// Law: |decode(encode(x)) - x| <= |x| + 1; NaN decodes to 1.
 /// Bytes: packed(n, 1).
@@ -15,7 +15,7 @@ struct Sign : Composable {
   static constexpr int bits = 1;
   PCOMP_HD static constexpr std::uint32_t encode(float x) { return x < 0; }
   PCOMP_HD static constexpr float decode(std::uint32_t code) { return code ? -1.0f : 1.0f; }
-  /// Optional: what check_codec holds it to.
+  /// Optional: the bound that check_codec holds it to.
   static constexpr double bound(double x) { return (x < 0 ? -x : x) + 1; }
 };
 

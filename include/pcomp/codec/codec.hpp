@@ -9,7 +9,7 @@
 
 namespace pcomp {
 
-/// The place of a codec on a wire; at most one codec of each, applied in this order.
+/// A codec's place on a wire: at most one codec per role, applied in this order.
 enum class Role { feedback, shape, select, rotate, code };
 
 /// An empty type with a role and a name: what `|` joins.
@@ -21,7 +21,7 @@ concept Codec = std::is_empty_v<std::remove_cv_t<C>> && requires {
 
 /// Codecs in normal form: sorted by role, each role at most once, never exactly one codec.
 ///
-/// Law: two wires that mean the same have the same type.
+/// Law: two wires with the same meaning have the same type.
 template <class... Cs>
 struct Chain;
 
@@ -31,7 +31,7 @@ inline constexpr bool is_chain = false;
 template <class... Cs>
 inline constexpr bool is_chain<Chain<Cs...>> = true;
 
-/// Defined in wire/compose.hpp: `type` is the normal form of both joined, `ok` says that no role is taken
+/// Defined in wire/compose.hpp: `type` is the normal form of the two joined, `ok` whether no role is taken
 /// twice.
 template <class A, class B>
 struct Composed;
@@ -39,11 +39,11 @@ template <class A, class B>
 inline constexpr bool composes = Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::ok;
 }  // namespace detail
 
-/// What `|` takes: a codec, or codecs that were joined before.
+/// An operand of `|`: a codec, or codecs already joined.
 template <class T>
 concept WireExpr = Codec<T> || detail::is_chain<std::remove_cv_t<T>>;
 
-/// The base of every codec: brings `|` and `==` into reach by argument-dependent lookup.
+/// The base of every codec: lets argument-dependent lookup find `|` and `==`.
 ///
 /// Law: `|` is commutative and associative, `Raw` is its identity.
 /// Refusals: two codecs with the same role.
@@ -53,7 +53,7 @@ struct Composable {
   requires(detail::composes<A, B>) friend constexpr auto operator|(A, B) {
     return typename detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::type{};
   }
-  // One line each: clang shows the line of the deleted function under its note, and there stands the reason.
+  // One line each: clang shows the line of the deleted function under its note, and that line states the reason.
   // clang-format off
   template <WireExpr A, WireExpr B> requires(!detail::composes<A, B>)
   friend refuse::TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE<A, B> operator|(A, B) = delete;

@@ -29,8 +29,8 @@ concept SelectCodec = Codec<C> && C::role == Role::select&& requires(Extents e, 
   { C::score(x, i) } -> std::same_as<std::uint32_t>;
 };
 
-/// A codec that rotates every `block` consecutive elements of what is sent, a short last block excepted; with
-/// `random_signs` it first flips the signs that `signs(block, word)` says.
+/// A codec that rotates every `block` consecutive elements of what is sent, except a short last block; with
+/// `random_signs` it first flips the signs given by `signs(block, word)`.
 template <class C>
 concept RotateCodec = Codec<C> && C::role == Role::rotate&& requires(std::int64_t i) {
   { C::block } -> std::convertible_to<int>;
@@ -40,9 +40,9 @@ concept RotateCodec = Codec<C> && C::role == Role::rotate&& requires(std::int64_
 
 /// A codec that turns one float into `bits` bits; codec/archetype.hpp is the smallest one, to copy.
 ///
-/// With `Scale`, each `group` elements share one, fitted to their range: 128, 256, 512, 1024 or 2048, or 0 for all
-/// that is sent. With `prepare`, what follows from a scale is computed once a group. With `stochastic`, encode takes a noise in
-/// [0, 1).
+/// With `Scale`, every `group` elements share one, fitted to their range: 128, 256, 512, 1024 or 2048, or 0 for all
+/// that is sent. With `prepare`, what follows from a scale is computed once per group. With `stochastic`, encode takes
+/// noise in [0, 1).
 template <class C>
 concept CodeCodec = Codec<C> && C::role == Role::code&& requires {
   { C::bits } -> std::convertible_to<int>;
@@ -62,12 +62,12 @@ concept HasPrepare = HasScale<C> && requires(typename C::Scale s) {
 
 struct Nothing {};
 
-/// Whole blocks of packed codes, of which a chunk has a whole number.
+/// Such groups are whole blocks of packed codes, and a chunk is a whole number of groups.
 constexpr bool is_group_size(std::int64_t n) {
   return n == 0 || (n >= 128 && n <= 2048 && (n & (n - 1)) == 0);
 }
 
-/// One shape for all coders, whatever optional parts they have.
+/// One interface to all coders, whatever optional members they have.
 template <CodeCodec C>
 struct CoderTraits {
   static constexpr int bits = C::bits;

@@ -4,12 +4,12 @@
 namespace pcomp {
 namespace ops {
 
-/// Mean over K x K of the last two dimensions, sent small; the receiver repeats each value K x K times.
+/// Sends the mean of each K x K window of the last two dimensions; the receiver repeats each value K x K times.
 ///
 /// Law: the linear part A = upsample(mean) is symmetric up to its ragged edges, and the gradient uses its
 ///   adjoint: sum over K x K at the sender, divided by the count at the receiver.
 /// Bytes: those of the rest of the wire for H x W -> ceil(H/K) x ceil(W/K).
-/// Shapes: at least two dimensions; ragged edges average what is there.
+/// Shapes: at least two dimensions; windows at ragged edges average what is there.
 /// Errors: `Error` for a shape of fewer than two dimensions.
 /// Refusals: K outside 1..256.
 /// Source: average pooling as a wire codec, after the GPipe compression study.

@@ -4,23 +4,23 @@
 
 namespace pcomp {
 
-/// The rotation as it is: the first of each N is their sum.
+/// The plain rotation: the first of each N elements is their sum, scaled.
 struct PlainSigns {};
-/// Signs are flipped first, as a hash of the block's number and the place in it says: sums of equal signs do not pile
-/// up in one element.
+/// Flips signs first, by a hash of the block's number and the place in it, so that sums of equal signs do not pile up
+/// in one element.
 struct RandomSigns {};
 
 namespace ops {
 
-/// Rotates every N consecutive elements of what is sent by the Walsh-Hadamard matrix, so that the coder meets no
+/// Rotates every N consecutive elements of what is sent by the Walsh-Hadamard matrix, so that the coder sees no
 /// outliers: one large value is spread over N.
 ///
-/// Law: orthonormal, so the decoder rotates back by its transpose; a last block of fewer than N stays as it is. The
-///   additions have one order: the same bytes on every machine. An error of the coder keeps its length within a block;
-///   an element's is at most sqrt(N) times the coder's bound. The gradient is rotated likewise.
+/// Law: orthonormal, so the decoder rotates back by its transpose; a last block of fewer than N is left as it is.
+///   The order of the additions is fixed: the same bytes on every machine. The coder's error keeps its norm over a
+///   block; per element it is at most sqrt(N) times the coder's bound. The gradient is rotated likewise.
 ///   A NaN or an infinity spoils its block, as do magnitudes whose sum over a block exceeds the float range.
 /// Bytes: those of the rest of the wire.
-/// Shapes: any; blocks count in the order of what is sent, after a selection in that of the survivors.
+/// Shapes: any; blocks follow the order of what is sent, which after a selection is that of the survivors.
 /// Refusals: N other than 32 and 64; no coder beside it.
 /// Source: TAH-Quant (He et al., 2025) for activations in pipelines; random signs after QuaRot (Ashkboos et al., 2024).
 /// Example: examples/020-bytes
@@ -36,7 +36,7 @@ struct Hadamard : Composable {
   static constexpr bool random_signs = std::is_same_v<Signs, RandomSigns>;
   static constexpr float scale = N == 64 ? 0.125f : 0.17677669529663687f;
 
-  /// Bit i says that element 32 * word + i of block `b` is negated.
+  /// Bit i says whether element 32 * word + i of block `b` is negated.
   PCOMP_HD static constexpr std::uint32_t signs(std::int64_t b, int word) {
     std::uint32_t x = static_cast<std::uint32_t>(2 * b + word) + 0x9e3779b9u;
     x = (x ^ (x >> 16)) * 0x7feb352du;

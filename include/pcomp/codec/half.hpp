@@ -7,8 +7,8 @@ namespace ops {
 
 /// IEEE binary16, rounded to nearest even.
 ///
-/// Law: |decode(encode(x)) - x| <= max(|x| 2^-11, 2^-25) for |x| < 65520; beyond that infinity, as the IEEE
-///   cast does. NaN stays NaN, infinities stay.
+/// Law: |decode(encode(x)) - x| <= max(|x| 2^-11, 2^-25) for |x| < 65520; from there on infinity, as in
+///   the IEEE cast. NaN stays NaN, infinities stay.
 /// Bytes: 2n.
 /// Shapes: any.
 /// Source: IEEE 754-2019.
@@ -33,8 +33,8 @@ struct Half : Composable {
 
 /// bfloat16: the upper half of a float, rounded to nearest even.
 ///
-/// Law: |decode(encode(x)) - x| <= max(|x| 2^-8, 2^-134); above the largest bfloat16 infinity. NaN stays NaN,
-///   infinities stay.
+/// Law: |decode(encode(x)) - x| <= max(|x| 2^-8, 2^-134) for |x| < 2^128 - 2^119; from there on infinity. NaN stays
+///   NaN, infinities stay.
 /// Bytes: 2n.
 /// Shapes: any.
 /// Source: Kalamkar et al., "A Study of BFLOAT16 for Deep Learning Training", 2019.

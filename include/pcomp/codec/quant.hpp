@@ -10,19 +10,19 @@ struct Group {
   static_assert(refuse::group_size<(N != 0 && detail::is_group_size(N))>());
   static constexpr int size = N;
 };
-/// All that is sent shares one scale: a float minimum and a float step.
+/// All elements sent share one scale: a float minimum and a float step.
 struct PerTensor {
   static constexpr int size = 0;
 };
-/// To the nearest code, ties to even.
+/// Rounds to the nearest code, ties to even.
 struct Nearest {};
-/// Up with the probability of the fraction. The noise is a hash of `In::noise`, scale and position: the same for every
-/// number of threads and instruction set, another for every message, known to the sender alone.
+/// Rounds up with a probability equal to the fraction. The noise is a hash of `In::noise`, scale and position: the same
+/// for any number of threads and instruction set, different for every message, known to the sender alone.
 struct Stochastic {};
 
 namespace detail {
 
-/// The greatest float <= x with its low `drop` bits zero, and likewise the least one >= x, for finite x.
+/// The greatest float <= x whose low `drop` bits are zero, and likewise the least one >= x, for finite x.
 PCOMP_HD constexpr float truncate_down(float x, int drop) {
   std::uint32_t u = bits_as<std::uint32_t>(x), mask = (1u << drop) - 1;
   if ((u >> 31) && (u & mask)) u += mask;
@@ -30,7 +30,7 @@ PCOMP_HD constexpr float truncate_down(float x, int drop) {
 }
 PCOMP_HD constexpr float truncate_up(float x, int drop) { return -truncate_down(-x, drop); }
 
-/// Two scales of one meaning: value = lo + code * step.
+/// Two scale formats with one meaning: value = lo + code * step.
 struct ScaleBf16 {
   std::uint16_t lo, step;
   PCOMP_HD static constexpr int step_drop(int) { return 16; }
@@ -58,7 +58,7 @@ namespace ops {
 /// Min-max affine quantisation to `Bits` bits.
 ///
 /// Law: |decode(encode(x)) - x| <= step/2 (Nearest) or step (Stochastic), up to the rounding of one float
-///   operation, for every finite x of a group with that stored step; step where that is the largest of its format,
+///   operation, for every finite x of a group with that stored step; step where it is the largest of its format,
 ///   as with one bit for a group wider than the float range. NaN and -inf decode to the group's minimum, +inf to its
 ///   maximum; neither takes part in the scale.
 /// Bytes: packed(n, Bits) + 4 per Group<N>, or + 8 once for PerTensor.
@@ -89,7 +89,7 @@ struct Quant : Composable {
 
   using Scale = std::conditional_t<Groups::size == 0, detail::ScaleF32, detail::ScaleBf16>;
 
-  /// One that every code's distance can have: one bit may ask for twice the float range.
+  /// The largest step that a Scale can hold: with one bit, a group may ask for up to twice the float range.
   static constexpr double largest_step =
       static_cast<double>(detail::truncate_down(detail::float_max, Scale::step_drop(Bits)));
 
@@ -111,7 +111,7 @@ struct Quant : Composable {
     return Scale::of(lo, step < detail::float_min ? detail::float_min : step);
   }
 
-  /// A group wider than the float range is computed at half scale, so that nothing overflows on the way.
+  /// A group wider than the float range is computed at half scale, so that no intermediate overflows.
   struct Prepared {
     float lo, step, inverse, pre, post, top;
     bool within;  // no code's value leaves the float range

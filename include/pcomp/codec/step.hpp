@@ -15,7 +15,7 @@ namespace ops {
 ///   changes nothing. NaN gives 0; infinities saturate.
 /// Bytes: packed(n, Bits).
 /// Shapes: any; s in the units of the tensor.
-/// Refusals: a size of 0 or less; a bit width that does not exist.
+/// Refusals: a size of 0 or less; any other bit width.
 /// Source: step quantisation, x - (x mod s), of the GPipe compression study.
 /// Example: examples/020-bytes
 template <class S, int Bits>
@@ -33,7 +33,7 @@ struct Step : Composable {
   static constexpr std::int32_t bias = 1 << (Bits - 1);
 
   [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
-    // Floats to the end and no branch, so that it vectorises: an addend of 1.5 * 2^23 rounds to an integer.
+    // Floats throughout and no branches, so that it vectorises: adding 1.5 * 2^23 rounds to an integer.
     constexpr float inverse = 1 / s, round = 12582912.0f, last = 8388608.0f + static_cast<float>(bias);
     const float t = x * inverse;
     const float low = t > least ? t : least;

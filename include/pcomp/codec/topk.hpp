@@ -12,7 +12,7 @@ struct Tensor {
   static constexpr Name suffix = "";
   static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
 };
-/// One selection for every sample, the first dimension.
+/// One selection for every sample (index of the first dimension).
 struct Sample {
   static constexpr Name suffix = ", Sample";
   static constexpr std::int64_t segment(const Extents& e) {
@@ -29,10 +29,10 @@ struct Block {
 
 namespace ops {
 
-/// Keeps the k = floor(N*n/D) elements of greatest magnitude and sends zero for the rest.
+/// Keeps the k = floor(N*n/D) elements of greatest magnitude; the rest decode to zero.
 ///
 /// Law: exactly k survive, each with its own value; among equal magnitudes the lowest index wins. NaN counts
-///   as greater than infinity, so that it is never lost in silence.
+///   as greater than infinity, so that it is never lost silently.
 /// Bytes: index block of (n, k), the smaller of n/8 and Elias-Fano; then the coder's bytes of k elements.
 /// Shapes: up to 2^32 - 2 elements in all; n is the tensor, the sample or the block, by Scope.
 /// Refusals: a ratio outside (0, 1].
@@ -41,7 +41,7 @@ namespace ops {
 template <class R, class Scope>
 struct TopK : Composable {
   static_assert(refuse::ratio_outside_0_1<(R::den < 1 || (R::num > 0 && R::num <= R::den))>());
-  static_assert(sizeof(Scope) > 0);  // completes Scope, which refuses what it cannot be
+  static_assert(sizeof(Scope) > 0);  // instantiates Scope, so that it can refuse its parameters
   static constexpr Role role = Role::select;
   static constexpr Name name = Name("TopK<") + R::num + "/" + R::den + Scope::suffix + ">";
 

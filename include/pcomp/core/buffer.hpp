@@ -3,7 +3,7 @@
 
 namespace pcomp::detail {
 
-/// n zeros on the heap, also in a constant expression, where indexing a pointer costs a compiler far less than
+/// n zeros on the heap, usable in constant expressions, where indexing a pointer costs the compiler far less than
 /// indexing a std::vector.
 template <class T>
 class Buffer {

@@ -1,8 +1,8 @@
 #pragma once
 #include <bit>
 
-/// A function that the CPU and the GPU share: one arithmetic, one set of bytes. A codec of one's own marks its encode,
-/// decode, fit and prepare with it; without a CUDA compiler it says nothing.
+/// Marks a function that the CPU and the GPU share: one arithmetic, one set of bytes. Put it on the encode, decode, fit
+/// and prepare of your own codec; without a CUDA compiler it expands to nothing.
 #if defined(__CUDACC__)
 #define PCOMP_HD __host__ __device__
 #else
@@ -11,7 +11,7 @@
 
 namespace pcomp::detail {
 
-/// std::bit_cast, which CUDA compilers do not let device code call.
+/// std::bit_cast, which CUDA compilers do not allow in device code.
 template <class To, class From>
 [[gnu::always_inline]] PCOMP_HD constexpr To bits_as(From x) {
   static_assert(sizeof(To) == sizeof(From));

@@ -4,13 +4,13 @@
 
 namespace pcomp {
 
-/// The one exception of pcomp: says what was expected and what came.
+/// The exception type of pcomp; its text says what was expected and what was found instead.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
 namespace detail {
-/// A text without the library's name, for an error that puts more in front of it.
+/// The text without its "pcomp: " prefix, for an error that prepends more.
 inline std::string bare(std::string text) {
   if (text.starts_with("pcomp: ")) text.erase(0, 7);
   return text;

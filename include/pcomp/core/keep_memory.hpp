@@ -6,12 +6,12 @@
 
 namespace pcomp {
 
-/// Makes glibc's malloc keep what a step frees for the next step, instead of giving it back to the system and asking
-/// again: each fresh page costs a fault, thousands in a step.
+/// Makes glibc's malloc keep what one step frees for the next, instead of returning it to the system and asking
+/// again: each fresh page costs a fault, thousands per step.
 ///
-/// Call it before there are other threads: it concerns the whole process, and memory once used stays with it. `threads`
-/// are those that compute at a time, the ranks of this process: each wants an arena of its own, and no more than that,
-/// because all but the first give large parts back whatever the thresholds are. Without glibc it does nothing.
+/// Call it before starting other threads: it affects the whole process, and memory once used stays with it. `threads`
+/// is how many compute at a time, the ranks of this process. Each wants an arena of its own, and there should be no
+/// more, because all arenas but the first give large blocks back whatever the thresholds. Without glibc it does nothing.
 /// Source: mallopt(3).
 /// Example: examples/100-mobilenetv2-cifar10
 inline void keep_memory([[maybe_unused]] int threads = 1) {

@@ -7,11 +7,11 @@
 
 namespace pcomp {
 
-/// A short text as a constant expression, from which codecs and wires compose their names.
+/// A short string usable in constant expressions, from which codecs and wires compose their names.
 ///
-/// Law: `view()` is the concatenation of all that was added.
-/// Refusals: more than 511 characters, where it is a constant expression; else `Error`. A wire is known by
-///   its name, so none is cut.
+/// Law: `view()` is the concatenation of everything added.
+/// Refusals: more than 511 characters, in a constant expression; elsewhere `Error`. A wire is identified
+///   by its name, so no name is truncated.
 /// Example: examples/010-algebra
 class Name {
  public:

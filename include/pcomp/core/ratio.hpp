@@ -9,7 +9,7 @@ namespace pcomp {
 /// The exact fraction N/D.
 ///
 /// Law: two spellings of one fraction have one `lowest` type, so they share every kernel.
-/// Refusals: a denominator below 1; TopK refuses what lies outside (0, 1], Step what is not above 0.
+/// Refusals: a denominator below 1; TopK refuses ratios outside (0, 1], Step those not above 0.
 /// Example: examples/010-algebra
 template <std::int64_t N, std::int64_t D>
 struct Ratio {
@@ -19,7 +19,7 @@ struct Ratio {
   using lowest = Ratio<num, den>;
   static constexpr double value = static_cast<double>(N) / static_cast<double>(D);
 
-  /// floor(n * N / D), without overflow for any n below 2^63 / D.
+  /// floor(n * N / D), without overflow for N <= D and any n below 2^63 / D.
   static constexpr std::int64_t of(std::int64_t n) { return n / den * num + n % den * num / den; }
 };
 

@@ -1,7 +1,7 @@
 #pragma once
 
-/// Every refusal of pcomp, one line each: what the compiler says when a wire, a stage or a schedule makes no
-/// sense.
+/// Every compile-time refusal of pcomp, one line each: what the compiler says when a wire, a stage or a schedule
+/// makes no sense.
 ///
 /// Two techniques, both giving exactly one error. A mistake between two operands is a deleted overload whose
 /// return type is the reason, so that `requires { a | b; }` stays testable. A mistake inside one template's

@@ -14,8 +14,8 @@ inline std::string to_string(const Extents& e);
 
 /// The extents of a dense row-major tensor, known at run time.
 ///
-/// Shapes: 1 to 8 dimensions, each at least 0; `size()` is their product, in elements, at most 2^56.
-/// Errors: `Error` for more than 8 dimensions or a negative extent; of `size()` for more elements.
+/// Shapes: up to 8 dimensions (none: a scalar), each at least 0; `size()` is their product, in elements, at most 2^56.
+/// Errors: `Error` for more than 8 dimensions or a negative extent; from `size()` for more elements.
 /// Example: examples/020-bytes
 class Extents {
  public:

@@ -6,13 +6,13 @@
 
 namespace pcomp::detail {
 
-/// A text of known length that can be a template argument, so that a refusal can show what it found.
+/// A string of known length that can be a template argument, so that a refusal can show what it found.
 template <std::size_t N>
 struct FixedText {
   char text[N + 1] = {};
 };
 
-/// Builds a text in a constant expression or at run time; cuts it at 4096 characters.
+/// Builds a string in a constant expression or at run time; truncates it at 4096 characters.
 class Words {
  public:
   constexpr Words& operator<<(const char* text) {

@@ -7,10 +7,10 @@ namespace pcomp {
 
 /// The size of a forward payload, a constant expression where the shape is one.
 ///
-/// Law: equal to what is sent.
+/// Law: equal to the bytes actually sent.
 /// Bytes: docs/wire-format.md.
-/// Shapes: any that the wire takes.
-/// Errors: `Error` for a shape that the wire does not take.
+/// Shapes: any that the wire accepts.
+/// Errors: `Error` for a shape that the wire does not accept.
 /// Example: examples/020-bytes
 template <AnyWire W>
 constexpr std::size_t wire_bytes(W, const Extents& shape) {

@@ -71,7 +71,7 @@ struct Clash<Chain<A...>, Chain<B...>> {
   static constexpr bool value = (taken<A> || ...);
 };
 
-/// clang 14 looks here before it looks at the constraints, so what is no wire must not be an error yet.
+/// clang 14 looks here before it checks the constraints, so a non-wire must not be an error yet.
 template <class A, class B>
 struct Composed {};
 template <WireExpr A, WireExpr B>

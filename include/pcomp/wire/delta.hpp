@@ -4,19 +4,19 @@
 namespace pcomp {
 namespace ops {
 
-/// Both ends keep what was last received of every sample, and only the coded difference travels: AQ-SGD.
+/// Both ends keep what was last received for every sample, and only the coded difference travels: AQ-SGD.
 ///
 /// Law: what is received is m' = m + decode(sent), within the coder's bound of x, and that bound follows the sample's
-///   change since its last visit. A micro-batch with a sample that was not seen before goes through First whole, as
-///   does evaluation, which changes nothing. Backward is straight through, as for ErrorFeedback. Non-finite values
+///   change since its last visit. A micro-batch with a sample not seen before goes through First as a whole, as does
+///   evaluation, which changes nothing. Backward is straight through, as for ErrorFeedback. Non-finite values
 ///   count as 0 in what is kept.
-/// Bytes: those of First on a first visit, of the rest of the wire later; both ends know which. Each end keeps samples x
-///   elements x 4 bytes, or 2 with Keep = BFloat16, in units of 256 samples (state_bytes); one of them where both are on
-///   one rank. CIFAR-10's 50 000 samples of 8x32x32: 1.6 GB an end.
-/// Shapes: one sample's shape must stay. Samples are told apart by the identities that `step` is given.
-/// Refusals: no lossy codec beside it; a First that is no wire or has feedback itself; a Keep that is neither Raw nor
+/// Bytes: those of First on a first visit, of the rest of the wire later; both ends know which. Each end keeps
+///   samples x elements x 4 bytes, or 2 with Keep = BFloat16, in units of 256 samples (state_bytes); a rank that holds
+///   both ends keeps one copy. CIFAR-10's 50 000 samples of 8x32x32: 1.6 GB per end.
+/// Shapes: one sample's shape must not change. Samples are told apart by the identities passed to `step`.
+/// Refusals: no lossy codec beside it; a First that is not a wire or has feedback itself; a Keep that is neither Raw nor
 ///   BFloat16; on the gradient of a selection or a Downsample.
-/// Errors: `Error` where a step has no identities, as many as samples, each once.
+/// Errors: `Error` unless a step has one identity per sample, without duplicates.
 /// Source: AQ-SGD (Wang et al., 2022).
 /// Example: docs/feedback.md
 template <auto F, auto Keep>
@@ -47,7 +47,7 @@ inline constexpr ops::Delta<First, Keep> Delta{};
 namespace detail {
 inline constexpr std::int64_t kept_together = 256;  // samples
 
-/// A first visit goes through this instead; other chains stay.
+/// What a first visit goes through: Delta's First; for any other chain, the chain itself.
 template <WireExpr E>
 constexpr auto first_of() {
   if constexpr (Form<E>::memory == Memory::samples)
@@ -56,7 +56,7 @@ constexpr auto first_of() {
     return E{};
 }
 
-/// F forward and G backward, as Wire<F> where G is what that sends anyway: one set of kernels for both spellings.
+/// F forward and G backward, as Wire<F> where G is its default gradient: one set of kernels for both spellings.
 template <WireExpr F, WireExpr G>
 constexpr auto wire_of(F, G) {
   if constexpr (std::is_same_v<G, decltype(coder_of<F>())>)
@@ -65,7 +65,7 @@ constexpr auto wire_of(F, G) {
     return Wire<F{}, G{}>{};
 }
 
-/// What one end of one direction keeps.
+/// The bytes that one end of one direction keeps.
 template <class E>
 constexpr std::int64_t end_bytes(std::int64_t elements, std::int64_t batch, std::int64_t samples) {
   if constexpr (Form<E>::memory == Memory::nothing)
@@ -78,12 +78,12 @@ constexpr std::int64_t end_bytes(std::int64_t elements, std::int64_t batch, std:
 }
 }  // namespace detail
 
-/// The memory that a wire's feedback takes for activations of one sample's shape, both directions, in bytes: of the two
-/// ends together, or where one rank holds both.
+/// The memory that a wire's feedback takes for activations of one sample's shape, in bytes, both directions: of the two
+/// ends together, or of the one rank that holds both.
 ///
-/// Law: what a pipeline reports, once every sample was seen.
-/// Bytes: a residual batch x elements x 4 at the sender; an estimate as much at each end; Delta samples x elements x 4
-///   (2 in bfloat16), in units of 256 samples, at each end.
+/// Law: equal to what a pipeline reports once every sample has been seen.
+/// Bytes: a residual is batch x elements x 4 at the sender; an estimate as much at each end; Delta samples x elements
+///   x 4 (2 in bfloat16), in units of 256 samples, at each end.
 /// Shapes: `sample` has a first dimension of 1.
 /// Example: docs/feedback.md
 template <AnyWire W>

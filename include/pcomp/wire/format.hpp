@@ -4,10 +4,10 @@
 
 namespace pcomp::detail {
 
-/// Positions of a selection are 32-bit numbers, and one more says that there is none.
+/// Positions in a selection are 32-bit numbers, and one more value means none.
 inline constexpr std::int64_t most_positions = 0xfffffffe;
 
-/// Where everything of one payload stands. All sizes in bytes, all counts in elements.
+/// Where each part of a payload is. All sizes in bytes, all counts in elements.
 struct Layout {
   Extents shaped;         // after the shape codec
   std::int64_t n = 0;     // elements after the shape codec
@@ -51,8 +51,8 @@ constexpr Layout layout(const Extents& shape) {
   return l;
 }
 
-/// What the gradient of a wire is applied to: the shaped extents, or after a selection the list of what was
-/// kept.
+/// The extents of what a wire's gradient chain codes: the shaped ones, or after a selection the list of what
+/// was kept.
 template <AnyWire W>
 constexpr Extents restricted(const Extents& shape) {
   using F = typename as_wire<W>::Forward;

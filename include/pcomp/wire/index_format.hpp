@@ -5,10 +5,10 @@
 
 namespace pcomp::detail {
 
-/// How k ascending positions below n are written: nothing where all or none are kept, a bitmap, or
+/// The encoding of k ascending positions below n: nothing where all or none are kept, a bitmap, or
 /// Elias-Fano.
 ///
-/// Elias-Fano: position p of rank i sets bit (p >> low_bits) + i of the high part; its low bits follow,
+/// Elias-Fano: position p with index i sets bit (p >> low_bits) + i of the high part; its low bits follow,
 /// packed.
 struct IndexFormat {
   enum Kind { none, bitmap, elias_fano } kind = none;
@@ -18,7 +18,7 @@ struct IndexFormat {
   std::int64_t bytes = 0;
 };
 
-/// The smallest of them; among equal ones the bitmap, then the fewest low bits.
+/// The smallest encoding; ties go to the bitmap, then to the fewest low bits.
 constexpr IndexFormat index_format(std::int64_t n, std::int64_t k) {
   if (k == 0 || k == n) return {};
   IndexFormat best{IndexFormat::bitmap, 0, ceil_div(n, 8), 0, ceil_div(n, 8)};

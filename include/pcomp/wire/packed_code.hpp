@@ -3,7 +3,7 @@
 
 #include "packing.hpp"
 
-/// Packed codes one at a time: what docs/wire-format.md says, for the parts of a list that no fast path takes.
+/// Packed codes one at a time, as in docs/wire-format.md, for the parts of a list that no fast path takes.
 namespace pcomp::detail {
 
 /// Byte j of a plane of width w < 8 over r codes, taken from bit `shift` of each.

@@ -27,7 +27,7 @@ PCOMP_HD constexpr std::int64_t block_bytes(std::int64_t r, int bits) {
   return b;
 }
 
-/// Bytes of n codes of `bits` bits: packed(n, bits) of the documents.
+/// Bytes of n codes of `bits` bits: packed(n, bits) in the documentation.
 PCOMP_HD constexpr std::int64_t packed_bytes(std::int64_t n, int bits) {
   return n / pack_block * (pack_block / 8) * bits + block_bytes(n % pack_block, bits);
 }

@@ -33,7 +33,7 @@ struct Find<R, Absent, H, T...> {
   using type = decltype(pick());
 };
 
-/// The slots of a normal form; a slot without codec is NoCodec, and a wire without coder sends floats.
+/// The slots of a normal form; an empty slot is NoCodec, and a wire without a coder sends floats.
 template <class T>
 struct FormOf;
 template <class... Cs>
@@ -59,7 +59,7 @@ struct FormOf<Chain<Cs...>> {
 template <WireExpr E>
 using Form = FormOf<typename Codecs<std::remove_cv_t<E>>::type>;
 
-/// The coder of a chain as a chain, with its rotation: what the default gradient uses.
+/// The coder of a chain with its rotation, as a chain: the default gradient.
 template <WireExpr E>
 constexpr auto coder_of() {
   if constexpr (Form<E>::codes && Form<E>::rotates)
@@ -77,8 +77,7 @@ inline constexpr bool is_wire_expr<T> = true;
 
 struct SameCoder {};
 
-/// Whether G can be applied to what F leaves: after a selection that is a list, which has no rows and no
-/// samples.
+/// Whether G can be applied to what F leaves: after a selection that is a list, without rows or samples.
 template <class F, class G>
 constexpr bool gradient_fits() {
   if constexpr (!is_wire_expr<F> || !is_wire_expr<G>)
@@ -93,7 +92,7 @@ constexpr bool gradient_fits() {
     return true;
 }
 
-/// A chain without its feedback: what a message is coded with.
+/// A chain without its feedback: what codes a message.
 template <class C>
 constexpr auto unless_feedback() {
   if constexpr (C::role == Role::feedback)
@@ -119,7 +118,7 @@ constexpr bool is_stateless() {
     return false;
 }
 
-/// Whether a chain makes sense by itself.
+/// Whether a chain makes sense on its own.
 template <class E>
 consteval bool chain_is_sound() {
   if constexpr (is_wire_expr<E>) {
@@ -148,11 +147,11 @@ consteval bool wire_is_sound() {
 
 /// What crosses one boundary: `F` on the activations, `G` on the gradients; by default F's coder.
 ///
-/// Law: the gradient is restricted by the adjoint of F's shape and selection, so its bytes need no index of
-///   F's; then G codes that. Coders are straight-through.
+/// Law: the gradient is restricted by the adjoint of F's shape and selection, so its bytes need no index
+///   of their own for that; then G codes the result. Coders are straight-through.
 /// Bytes: wire_bytes(F, shape) forward, grad_wire_bytes(wire, shape) backward, both constant expressions.
-/// Refusals: something that is no wire; a Downsample or a Sample scope on the gradient of a selection; a rotation
-///   without a coder; a feedback without a lossy codec, or of a kind that does not suit the others.
+/// Refusals: anything that is not a wire; a Downsample or a Sample scope on the gradient of a selection; a rotation
+///   without a coder; feedback without a lossy codec, or of a kind that does not suit the other codecs.
 /// Source: AQ-SGD (Wang et al., 2022) for coding activations and gradients differently.
 /// Example: examples/020-bytes
 template <auto F, auto G = detail::SameCoder{}>
@@ -184,7 +183,7 @@ template <auto F, auto G>
 inline constexpr bool is_wire<Wire<F, G>> = true;
 }  // namespace detail
 
-/// A chain, which stands for its `Wire`, or a `Wire`.
+/// A `Wire`, or a chain, which stands for its `Wire`.
 template <class T>
 concept AnyWire = WireExpr<T> || detail::is_wire<std::remove_cv_t<T>>;
 
@@ -209,7 +208,7 @@ constexpr Name chain_name(Chain<Cs...>*) {
 }
 }  // namespace detail
 
-/// "Downsample<2> | TopK<1/10> | Quant<8>"; a Wire with its own gradient adds " / " and that.
+/// "Downsample<2> | TopK<1/10> | Quant<8>"; a Wire with its own gradient adds " / " and its name.
 template <AnyWire W>
 constexpr Name name(W) {
   using V = detail::as_wire<W>;
