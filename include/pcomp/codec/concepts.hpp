@@ -62,7 +62,7 @@ concept HasPrepare = HasScale<C> && requires(typename C::Scale s) {
 
 struct Nothing {};
 
-/// Such groups are whole blocks of packed codes, and a chunk is a whole number of groups.
+/// A valid group is whole blocks of packed codes, and a chunk holds a whole number of groups.
 constexpr bool is_group_size(std::int64_t n) {
   return n == 0 || (n >= 128 && n <= 2048 && (n & (n - 1)) == 0);
 }

@@ -4,7 +4,7 @@
 
 #include "../core/device.hpp"
 
-/// Conversions between floats and the bits of the narrower formats, rounded to nearest even.
+/// Conversions between the bits of the three float formats, rounded to nearest even.
 namespace pcomp::detail {
 
 inline constexpr float float_max = std::numeric_limits<float>::max();

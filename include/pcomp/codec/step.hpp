@@ -15,7 +15,7 @@ namespace ops {
 ///   changes nothing. NaN gives 0; infinities saturate.
 /// Bytes: packed(n, Bits).
 /// Shapes: any; s in the units of the tensor.
-/// Refusals: a size of 0 or less; any other bit width.
+/// Refusals: a size of 0 or less; an unsupported bit width.
 /// Source: step quantisation, x - (x mod s), of the GPipe compression study.
 /// Example: examples/020-bytes
 template <class S, int Bits>

@@ -41,7 +41,7 @@ namespace ops {
 template <class R, class Scope>
 struct TopK : Composable {
   static_assert(refuse::ratio_outside_0_1<(R::den < 1 || (R::num > 0 && R::num <= R::den))>());
-  static_assert(sizeof(Scope) > 0);  // instantiates Scope, so that it can refuse its parameters
+  static_assert(sizeof(Scope) > 0);  // completes Scope, which may refuse its parameters
   static constexpr Role role = Role::select;
   static constexpr Name name = Name("TopK<") + R::num + "/" + R::den + Scope::suffix + ">";
 

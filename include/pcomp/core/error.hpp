@@ -4,7 +4,7 @@
 
 namespace pcomp {
 
-/// The exception type of pcomp; its text says what was expected and what was found instead.
+/// The one exception type of pcomp; its text says what was expected and what was found.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

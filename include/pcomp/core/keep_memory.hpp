@@ -11,7 +11,7 @@ namespace pcomp {
 ///
 /// Call it before starting other threads: it affects the whole process, and memory once used stays with it. `threads`
 /// is how many compute at a time, the ranks of this process. Each wants an arena of its own, and there should be no
-/// more, because all arenas but the first give large blocks back whatever the thresholds. Without glibc it does nothing.
+/// more, as all arenas but the first give large blocks back whatever the thresholds. Without glibc it does nothing.
 /// Source: mallopt(3).
 /// Example: examples/100-mobilenetv2-cifar10
 inline void keep_memory([[maybe_unused]] int threads = 1) {

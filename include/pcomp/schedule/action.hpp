@@ -5,10 +5,10 @@ namespace pcomp {
 
 /// What a rank does in one action of its row.
 ///
-/// `Recv` and `Send` are of the activation that enters and leaves a stage, `RecvGrad` and `SendGrad` of the
+/// `Recv` and `Send` move the activation that enters and leaves a stage, `RecvGrad` and `SendGrad` the
 /// gradient of its output and of its input. An edge within a rank has none of the four. `Backward` computes
-/// every gradient of a stage; under a policy that splits it, that of its input alone, and `BackwardWeights`
-/// later those of its weights.
+/// every gradient of a stage; under a policy that splits it, only that of the input, and `BackwardWeights`
+/// later those of the weights.
 enum class Op { Recv, Forward, Send, RecvGrad, Backward, SendGrad, BackwardWeights };
 
 /// One entry of a row: `op` for micro-batch `micro` of stage `stage`, both counted from 0.

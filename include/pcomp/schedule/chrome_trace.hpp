@@ -6,7 +6,7 @@ namespace pcomp {
 
 /// A trace as JSON in Chrome's trace event format: opens in https://ui.perfetto.dev.
 ///
-/// Law: one complete event for every operation that takes time, one flow for every message; a thread a rank.
+/// Law: one complete event for every operation that takes time, one flow for every message; one thread per rank.
 /// Shapes: microseconds; a tick is a millisecond.
 /// Source: "Trace Event Format", the Chromium project.
 /// Example: examples/040-schedules

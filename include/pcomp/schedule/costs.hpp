@@ -7,23 +7,23 @@
 namespace pcomp {
 
 /// Seconds of one stage for one micro-batch: forward, gradient of the input, gradients of the weights. A backward
-/// that is not split takes the last two together.
+/// that is not split takes the sum of the last two.
 struct StageCost {
   double forward = 0, backward = 0, weights = 0;
 };
 
-/// What joins two stages: bytes per second in each direction, and seconds from the last byte sent to its arrival.
+/// The link between two stages: bytes per second in each direction, and seconds from the last byte sent to its arrival.
 struct Link {
   double bandwidth = std::numeric_limits<double>::infinity();
   double latency = 0;
 };
 
-/// What a schedule costs on given machines: one entry for every stage and boundary, or none where that is free.
+/// What a schedule costs on given machines: one entry per stage or boundary, or no entries where that is free.
 ///
 /// Bytes: `bytes` from `edge_bytes(wire, shape of a micro-batch)`.
-/// Shapes: seconds and bytes; `buffers` is how many messages of an edge and direction are between a send's begin
-///   and a receive's end on either side, as in the executor.
-/// Errors: `check` throws `Error` for another number of entries, for a negative time and for no bandwidth.
+/// Shapes: seconds and bytes; `buffers` is how many messages of an edge and direction each side can hold between the
+///   start of a send and the end of its receive, as in the executor.
+/// Errors: `check` throws `Error` for a wrong number of entries, a negative time or no bandwidth.
 /// Example: examples/040-schedules
 struct Costs {
   std::vector<StageCost> stages;

@@ -5,19 +5,19 @@ namespace pcomp {
 
 /// A chart of a trace as text: ranks as lanes, time to the right, a dot where a rank is idle.
 ///
-/// Law: a lane has a label for every computation that has the room; without room, a forward is the last digit of
-///   its micro-batch, a backward that digit as a letter from a, gradients of weights a w; in colour, the digit.
-/// Shapes: at most `width` columns, in as many blocks as it takes; `colour` adds ANSI colours.
+/// Law: a computation is labelled where there is room; without room, a forward is the last digit of its
+///   micro-batch, a backward that digit as a letter from a, gradients of weights a w; in colour, the digit.
+/// Shapes: at most `width` columns (20 or more), in as many blocks as it takes; `colour` adds ANSI colours.
 /// Example: examples/040-schedules
 struct TextChart {
   bool colour = false;
   int width = 160;
 
-  template <class T = Trace>  // so that a program which draws nothing does not pay for it
+  template <class T = Trace>  // so that a program that draws nothing does not pay for it
   std::string operator()(const T& trace) const {
     const double end = trace.end();
     const int room = width > 20 ? width - 10 : 10;
-    int cell = 1;  // columns of a tick
+    int cell = 1;  // columns per tick
     if (trace.ticks) {
       for (const auto& lane : trace.ranks)
         for (const Interval& i : lane)
@@ -38,7 +38,7 @@ struct TextChart {
  private:
   struct Lane {
     std::string text;
-    std::string paint;  ///< of every column: F, B, W or blank
+    std::string paint;  ///< per column: F, B, W or blank
   };
 
   template <class T, class Intervals>

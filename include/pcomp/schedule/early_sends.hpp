@@ -4,27 +4,27 @@
 
 namespace pcomp::detail {
 
-/// Which sends of an edge and direction may be posted before their place in the row: those that are ready, in the order
-/// of the row, whose buffer was used by a send whose place is past. To wait for a later one could be to wait for
-/// oneself.
+/// Which sends of an edge and direction may be posted before their place in the row: those that are ready, in row
+/// order, whose buffer was last used by a send whose place has passed. Waiting for a later send could be a rank
+/// waiting for itself.
 ///
-/// Law: every payload is sent once, in the order of the row, at or before its place.
+/// Law: every payload is sent once, in row order, at or before its place.
 class EarlySends {
  public:
   explicit EarlySends(std::size_t buffers = 0) : buffers_(buffers) {}
 
-  /// The next send of the row.
+  /// Appends the next send of the row.
   void expect(int micro) { order_.push_back(micro); }
-  /// Its payload can be made.
+  /// Marks a send as ready: its payload can be made.
   void offer(int micro) {
     const auto m = static_cast<std::size_t>(micro);
     if (m >= ready_.size()) ready_.resize(m + 1);
     ready_[m] = 1;
   }
-  /// The place of a send in the row.
+  /// The row has reached the place of a send.
   void pass() { ++passed_; }
 
-  /// Whether there is one to post now, and which.
+  /// Whether there is a send to post now; `next` and `take` say which.
   bool any() const {
     if (posted_ == order_.size() || posted_ >= passed_ + buffers_) return false;
     const auto m = static_cast<std::size_t>(order_[posted_]);
@@ -36,7 +36,7 @@ class EarlySends {
  private:
   std::size_t buffers_, posted_ = 0, passed_ = 0;
   std::vector<int> order_;
-  std::vector<char> ready_;  ///< of each micro-batch
+  std::vector<char> ready_;  ///< per micro-batch
 };
 
 }  // namespace pcomp::detail

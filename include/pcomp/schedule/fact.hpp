@@ -3,7 +3,7 @@
 
 namespace pcomp::detail {
 
-/// A fact about a table that is known, or an error where it is asked for all the same.
+/// A fact about a table; reading one that is not known throws.
 template <class T>
 class Fact {
  public:

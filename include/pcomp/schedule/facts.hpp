@@ -3,9 +3,9 @@
 
 namespace pcomp::detail {
 
-/// When each computation of a table begins if each takes one tick and messages none.
+/// When each computation of a table begins if each takes one tick and messages take none.
 ///
-/// Calls `note(rank, step, tick)` for every entry (of a message: when it takes place) and returns the end.
+/// Calls `note(rank, step, tick)` for every entry (for a message, the tick at which it happens) and returns the end.
 template <class Note>
 constexpr int timeline(Rows rows, Size n, Note note) {
   struct Rank {
@@ -14,7 +14,7 @@ constexpr int timeline(Rows rows, Size n, Note note) {
     int free = 0;
   };
   const std::size_t cells = static_cast<std::size_t>(n.stages) * static_cast<std::size_t>(n.micros);
-  const Buffer<int> forwards(cells), backwards(cells);  // the tick after it, once it is known
+  const Buffer<int> forwards(cells), backwards(cells);  // the tick after it, or 0 while unknown
   const Buffer<Rank> buffer(rows.size());
   int* const forward = forwards.data();
   int* const backward = backwards.data();
@@ -27,7 +27,7 @@ constexpr int timeline(Rows rows, Size n, Note note) {
       for (Rank& rank = ranks[r]; rank.at < rank.size; ++rank.at) {
         const Action& a = rank.row[rank.at];
         const std::ptrdiff_t cell = std::ptrdiff_t{a.stage} * n.micros + a.micro;
-        int ready = -1;  // not waited for
+        int ready = -1;  // nothing to wait for
         if ((a.op == Op::Forward || a.op == Op::Recv) && a.stage > 0) ready = forward[cell - n.micros];
         if (a.op == Op::Backward || a.op == Op::RecvGrad)
           ready = a.stage + 1 < n.stages ? backward[cell + n.micros] : forward[cell];
@@ -47,8 +47,8 @@ constexpr int count_ticks(Rows rows, Size n) {
   return timeline(rows, n, [](std::size_t, std::size_t, int) {});
 }
 
-/// The most activations that are alive at once in one row: from Forward to the end of the backward pass; where
-/// nothing flows back, during Forward.
+/// The most activations alive at once in one row. One lives from its Forward to the end of its backward pass, or,
+/// where nothing flows back, during Forward.
 constexpr int peak_live(std::span<const Action> row, Passes passes) {
   int live = 0, peak = 0;
   for (const Action& a : row) {

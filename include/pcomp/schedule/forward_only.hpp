@@ -5,7 +5,7 @@ namespace pcomp {
 
 /// Forward passes alone, for inference and evaluation.
 ///
-/// Law: nothing stays alive after it was sent.
+/// Law: no activation stays alive after it is sent.
 /// Source: the forward half of GPipe (Huang et al., 2019).
 /// Example: docs/schedules.md
 struct ForwardOnly {

@@ -7,7 +7,7 @@
 
 namespace pcomp::detail {
 
-// What a proof found, as a type whose name a compiler prints in full: g++ prints texts among template arguments,
+// What a proof found, as a type whose name the compiler prints in full: g++ prints strings in template arguments;
 // clang does not, but prints numbers and enumerators.
 
 template <auto text>
@@ -52,7 +52,7 @@ struct FindFault {
 #endif
 };
 
-/// Of a plan with `proved(use)`, which makes the proof and returns `use` of it.
+/// For a Plan with `proved(use)`, which makes the proof and returns `use(proof)`.
 template <bool ok, class Plan>
 using Found = typename std::conditional_t<ok, std::type_identity<void>, FindFault<Plan>>::type;
 

@@ -3,14 +3,14 @@
 
 namespace pcomp {
 
-/// Several stages a rank, so that the pipeline fills in smaller steps: a group of p micro-batches passes the
-/// rank's first stage, then its second, and so on, backward in reverse.
+/// Several stages per rank, so that the pipeline fills in smaller steps: a group of p micro-batches passes the
+/// rank's first stage, then its second, and so on; backward runs in reverse.
 ///
-/// Law: with p ranks of v stages, rank r first runs min(2(p-r-1) + (v-1)p, vm) forwards, then alternates; where p
-///   divides m the bubble is (p-1)/(vm+p-1), and rank r keeps one activation more than it warms up.
-/// Shapes: stage s on rank s mod p, as `RoundRobin<p>`; any number of stages and micro-batches, best multiples
-///   of p.
-/// Refusals: another placement.
+/// Law: with p ranks of v stages each, rank r first runs min(2(p-r-1) + (v-1)p, vm) forwards, then alternates; where p
+///   divides m the bubble is (p-1)/(vm+p-1), and rank r keeps one activation more than its warm-up forwards.
+/// Shapes: stage s on rank s mod p, as `RoundRobin<p>`; any number of stages and micro-batches, preferably
+///   multiples of p.
+/// Refusals: any other placement.
 /// Source: Narayanan et al., SC 2021, the interleaved schedule of Megatron-LM, in its order of operations.
 /// Example: docs/schedules.md
 struct Interleaved {
@@ -25,8 +25,8 @@ struct Interleaved {
     return true;
   }
 
-  /// In the steady state each rank runs one forward and one backward a slot of two ticks; every dependency
-  /// crosses from one slot to the next. A last group that is not full keeps its empty slots.
+  /// In the steady state each rank runs one forward and one backward per slot of two ticks; every dependency
+  /// crosses from one slot to the next. A partial last group keeps its empty slots.
   static constexpr std::int64_t tick(Op op, int stage, int micro, Size n) {
     const std::int64_t p = n.ranks, v = (n.stages + p - 1) / p;
     const std::int64_t chunk = stage / p, rank = stage % p, group = micro / p, place = micro % p;

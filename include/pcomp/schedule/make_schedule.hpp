@@ -24,7 +24,7 @@ void check_suits(std::span<const int> rank_of) {
                       << P::name << " on ranks ",
               rank_of));
 }
-/// One rank's row, of a clock that keeps its law.
+/// One rank's row, once the clock is checked to keep its law.
 template <Policy P>
 std::vector<Action> checked_row(int rank, Size n, std::span<const int> rank_of) {
   if (const ClockFault late = clock_fault<P>(rank, n, rank_of); late.found)
@@ -35,13 +35,13 @@ std::vector<Action> checked_row(int rank, Size n, std::span<const int> rank_of) 
 
 }  // namespace detail
 
-/// A schedule that is known at run time, with the facts of `Schedule` under the same names.
+/// A schedule built at run time, with the facts of `Schedule` under the same names.
 ///
 /// Law: equal to `Schedule<P, stages, micros, Where>` entry by entry.
-/// Shapes: up to `proved_at_once` actions every row is made and proved together. A larger one makes a row when
-///   it is first asked for, in memory proportional to that row, and checks the policy's clock there, from which
-///   freedom of deadlock follows; ask for one rank's first row from one thread at a time.
-/// Errors: `row` of a rank that does not exist; a large table's facts, which would need every row.
+/// Shapes: up to `proved_at_once` actions, all rows are built and proved together. A larger table builds a row
+///   when it is first asked for, in memory proportional to that row, and checks the policy's clock there, which
+///   implies freedom from deadlock; first ask for a rank's row from one thread at a time.
+/// Errors: `row` of a rank that does not exist; facts of a large table, which would need every row.
 /// Example: examples/040-schedules
 class ScheduleTable {
   /// Calls `use` with all rows.
@@ -65,7 +65,7 @@ class ScheduleTable {
   detail::Fact<std::vector<int>> peak_live;
   detail::Fact<int> ticks;
   detail::Fact<double> bubble;
-  std::vector<EdgeBytes> bytes;  ///< payloads of every boundary, where somebody has set them
+  std::vector<EdgeBytes> bytes;  ///< payloads of every boundary, where set
 
   int rank_of(int stage) const { return rank_of_.at(static_cast<std::size_t>(stage)); }
   const std::vector<int>& rank_map() const { return rank_of_; }
@@ -83,7 +83,7 @@ class ScheduleTable {
   std::int64_t bytes_per_step(int edge, std::int64_t forward, std::int64_t gradient) const {
     return messages(edge) * (forward + (trains(edge) ? gradient : 0));
   }
-  /// Of the payloads in `bytes`, one for every boundary.
+  /// For the payloads in `bytes`, one entry per boundary.
   std::int64_t bytes_per_step(int edge) const {
     const int named = static_cast<int>(bytes.size());
     if (named != stages - 1)
@@ -99,16 +99,16 @@ class ScheduleTable {
     return bytes_per_step(edge, b.forward, b.gradient);
   }
 
-  /// Whether it ends with at most `in_flight` messages between a send and its receive on each edge and direction;
-  /// 0 is a blocking rendezvous.
+  /// Whether the table runs to its end with at most `in_flight` messages between a send and its receive on each edge
+  /// and direction; 0 is a blocking rendezvous.
   bool runs_with(int in_flight) const {
     return with_rows([&](detail::Rows all) { return Proof(all, size(), map(), passes_, in_flight).ok(); });
   }
 
-  /// The same table with its first stages frozen: they only run forward, and no gradient is sent to them.
+  /// The same table with the first stages frozen: they only run forward, and no gradient is sent to them.
   ///
-  /// Law: every row less those operations, in its order; so it runs wherever the whole table does.
-  /// Errors: `Error` where no stage is left to train, or fewer are frozen than in this table.
+  /// Law: every row without those operations, in the same order, so it runs wherever the whole table does.
+  /// Errors: `Error` if no stage is left to train, or fewer are frozen than in this table.
   /// Source: PipeTransformer (He et al., 2021) for pipelines whose first stages are frozen.
   ScheduleTable freeze(int first) const {
     if (!backward)
@@ -123,7 +123,7 @@ class ScheduleTable {
     return less;
   }
   int frozen() const { return passes_.frozen; }
-  /// Whether this stage has a backward pass, and the boundary behind it gradients.
+  /// Whether this stage has a backward pass, and so the boundary after it carries gradients.
   bool trains(int stage) const { return passes_.trains(stage); }
 
   template <class T = Trace>
@@ -136,8 +136,8 @@ class ScheduleTable {
     return chart(trace());
   }
 
-  /// A table of one's own rows, for sends with at most `in_flight` on their way (0: a blocking rendezvous).
-  /// Errors: `Error` with what `Proof::explain` says where they cannot run.
+  /// A table of your own rows, for at most `in_flight` messages on their way (0: a blocking rendezvous).
+  /// Errors: `Error` with the text of `Proof::explain` if they cannot run.
   ScheduleTable(std::string policy_name, Size n, Passes passes, std::vector<int> rank_map,
                 std::vector<std::vector<Action>> rows, int in_flight = 0)
       : ScheduleTable(std::move(policy_name), detail::checked(n.stages, n.micros), passes,
@@ -155,7 +155,7 @@ class ScheduleTable {
   ScheduleTable(Schedule<P, Stages, MicroBatches, Where>)
       : ScheduleTable(P{}, Stages, MicroBatches, RankMap(Where{})) {}
 
-  /// What `make_schedule` gives.
+  /// What `make_schedule` returns.
   template <Policy P>
   ScheduleTable(P, int stage_count, int micro_count, const RankMap& where)
       : ScheduleTable(P::name, detail::checked(stage_count, micro_count), detail::passes_of<P>,
@@ -196,7 +196,7 @@ class ScheduleTable {
     });
     count();
   }
-  /// What frozen stages do not do.
+  /// Drops what frozen stages do not do.
   void drop(std::vector<Action>& row) const {
     std::erase_if(row, [&](const Action& a) { return !passes_.has(a); });
   }
@@ -214,14 +214,14 @@ class ScheduleTable {
   std::vector<int> rank_of_;
   mutable std::vector<std::vector<Action>> rows_;
   std::vector<Action> (*make_)(int, Size,
-                               std::span<const int>) = nullptr;  ///< of a table too large for all at once
+                               std::span<const int>) = nullptr;  ///< for a table too large for all at once
 };
 
 /// Builds and proves a schedule at run time.
 ///
 /// Law: as `Schedule`.
 /// Shapes: at least one stage and one micro-batch; `where` is a list of ranks, `round_robin(n)`, a placement
-///   type's value, or nothing for a stage a rank.
+///   type's value, or nothing for one stage per rank.
 /// Errors: `Error` with the text of the compile-time refusal.
 /// Example: examples/040-schedules
 template <Policy P>

@@ -13,7 +13,7 @@ struct Flight {
   const Interval* receive = nullptr;
 };
 
-/// The messages of which both ends are in the trace.
+/// The messages whose two ends are both in the trace.
 inline std::vector<Flight> messages_of(const Trace& trace) {
   std::map<std::tuple<bool, int, int>, Flight> found;  // gradient, edge, micro-batch
   for (std::size_t r = 0; r < trace.ranks.size(); ++r)
@@ -33,7 +33,7 @@ inline std::vector<Flight> messages_of(const Trace& trace) {
   return all;
 }
 
-/// How many of the rank's stages come before this one.
+/// For each stage in a rank's lane, how many of the rank's stages come before it.
 inline std::map<int, int> chunks_of(const std::vector<Interval>& lane) {
   std::map<int, int> index;
   for (const Interval& i : lane) index[i.stage] = 0;

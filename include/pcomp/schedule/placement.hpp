@@ -13,10 +13,10 @@ struct OneStagePerRank {
   static constexpr int rank(int stage) { return stage; }
 };
 
-/// Stage s on the s-th rank of the list; a rank may come again, as in `Placement<0, 1, 2, 3, 0>`.
+/// Stage s on the s-th rank of the list; a rank may repeat, as in `Placement<0, 1, 2, 3, 0>`.
 ///
-/// Law: every rank from 0 up has a stage; neighbours on one rank exchange no messages.
-/// Refusals: not one rank for every stage, or a rank left out.
+/// Law: every rank from 0 up has a stage; neighbouring stages on one rank exchange no messages.
+/// Refusals: other than one rank for every stage, or a rank left out.
 /// Example: docs/schedules.md
 template <int... Ranks>
 struct Placement {
@@ -35,7 +35,7 @@ struct RoundRobin {
 
 namespace detail {
 
-/// How many ranks a map uses, or 0 where one below the highest is left out or negative.
+/// How many ranks a map uses, or 0 if one is negative or one below the highest is left out.
 constexpr int count_ranks(std::span<const int> rank_of) {
   const int stages = static_cast<int>(rank_of.size());
   const Buffer<char> used(rank_of.size());
@@ -58,7 +58,7 @@ inline Words& list(Words& text, std::span<const int> rank_of) {
 
 }  // namespace detail
 
-/// Where each stage goes, at run time: a list of ranks, `round_robin(n)`, a placement type's value, or none.
+/// Where each stage goes, at run time: a list of ranks, `round_robin(n)`, a placement type's value, or nothing.
 ///
 /// Law: `RankMap(P{}).resolve(n)[s] == P::rank(s)`.
 /// Errors: `resolve` throws `Error` with the text of the compile-time refusal.

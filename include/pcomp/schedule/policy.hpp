@@ -19,10 +19,10 @@ struct Size {
 /// A schedule's policy: a clock that says when each computation would run if every stage had a rank of its own
 /// and each took one tick.
 ///
-/// Law: a tick is above those of what the operation needs: Forward(s, m) above Forward(s-1, m), Backward(s, m)
-///   above Backward(s+1, m) and Forward(s, m), BackwardWeights(s, m) above Backward(s, m); on one stage ticks
-///   differ, and those of one operation ascend with the micro-batch. From that follows an order for every
-///   placement that cannot deadlock: see row.hpp.
+/// Law: an operation's tick is above those of what it needs: Forward(s, m) above Forward(s-1, m), Backward(s, m)
+///   above Backward(s+1, m) and Forward(s, m), BackwardWeights(s, m) above Backward(s, m); ticks on one stage are
+///   distinct, and those of one operation ascend with the micro-batch. For every placement this gives an order
+///   that cannot deadlock: see row.hpp.
 /// Shapes: optional members are `split_backward = true`, for a Backward of inputs alone and a BackwardWeights,
 ///   and `takes(rank_of)`, whether it runs on a placement.
 /// Example: docs/your-own-schedule.md
@@ -51,15 +51,15 @@ constexpr bool suits(std::span<const int> rank_of) {
     return true;
 }
 
-/// What comes for every stage and micro-batch besides Forward.
+/// The passes that every stage and micro-batch has besides Forward.
 struct Passes {
   bool backward = true;
   bool weights = false;
   int frozen = 0;  ///< the first stages, which only run forward
   constexpr int count() const { return 1 + backward + weights; }
-  /// Whether this stage has a backward pass, and the boundary behind it gradients.
+  /// Whether this stage has a backward pass, and so the boundary after it carries gradients.
   constexpr bool trains(int stage) const { return backward && stage >= frozen; }
-  /// Computations of one micro-batch.
+  /// The number of computations of one micro-batch.
   constexpr std::int64_t computations(int stages) const {
     return std::int64_t{count()} * stages - std::int64_t{count() - 1} * frozen;
   }

@@ -3,7 +3,7 @@
 
 namespace pcomp::detail {
 
-/// What of one step has been done, and what may come next.
+/// Which actions of one step are done, and which may come next.
 class Progress {
  public:
   constexpr Progress(Size n, std::span<const int> rank_of, Passes passes)
@@ -23,7 +23,7 @@ class Progress {
     ++count_;
   }
 
-  /// Why `a` makes no sense on this rank now, or null.
+  /// Why `a` is invalid on rank `r` now, or null.
   constexpr const char* fault(int r, const Action& a) const {
     if (a.stage < 0 || a.stage >= n_.stages || a.micro < 0 || a.micro >= n_.micros)
       return "a stage or micro-batch that does not exist";
@@ -61,14 +61,14 @@ class Progress {
     return "an operation that does not exist";
   }
 
-  /// What was marked was possible and came once, so that a count tells whether all of it came.
+  /// Every marked action was valid and came once, so a count tells whether all are done.
   constexpr bool complete() const {
     std::ptrdiff_t each = passes_.computations(n_.stages);
     for (int s = 1; s < n_.stages; ++s)
       if (enters_.data()[s]) each += passes_.trains(s - 1) ? 4 : 2;
     return count_ == n_.micros * each;
   }
-  /// The first operation that has not come.
+  /// The first action that is not done.
   constexpr Action missing() const {
     for (Op op :
          {Op::Forward, Op::Backward, Op::BackwardWeights, Op::Recv, Op::Send, Op::RecvGrad, Op::SendGrad})
@@ -97,7 +97,7 @@ class Progress {
   Passes passes_;
   std::ptrdiff_t plane_;  ///< stages times micro-batches
   Buffer<char> done_;     ///< [op][stage][micro]
-  Buffer<char> enters_;   ///< [stage]: its input comes from another rank
+  Buffer<char> enters_;   ///< [stage]: whether its input comes from another rank
   std::ptrdiff_t count_ = 0;
 };
 

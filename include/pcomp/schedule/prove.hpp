@@ -3,15 +3,15 @@
 
 namespace pcomp {
 
-/// Runs a table of rows with sends that end early or late, and says whether it reaches the end.
+/// Runs a table of rows with sends that end early or late, and tells whether it reaches the end.
 ///
-/// Law: with `in_flight` 0 a blocking rendezvous, the worst case: a send ends only when the other rank stands at
+/// Law: `in_flight` 0 is a blocking rendezvous, the worst case: a send ends only when the other rank has reached
 ///   its receive. With k above 0 a send ends at once while fewer than k messages of its edge and direction wait
 ///   to be received. `ok()` exactly when every rank reaches the end of its row, every operation comes once, after
 ///   what it needs, and each edge's messages are received in the order in which they are sent. Whether that
-///   happens does not depend on speed, so one run decides it for all; and what ends with k ends with every more.
-/// Errors: `explain()` says what is wrong, at which rank and step, and for a deadlock the cycle of who waits for
-///   whom.
+///   happens does not depend on speed, so one run decides it for all; and what ends with k ends with any larger k.
+/// Errors: `explain()` says what is wrong, at which rank and step, and for a deadlock the cycle of ranks that wait
+///   for each other.
 /// Source: a network of deterministic processes has one outcome (Kahn, 1974), also with bounded channels.
 /// Example: docs/schedules.md
 class Proof {
@@ -60,7 +60,7 @@ class Proof {
     });
   }
 
-  /// Where it is wrong: one action, or those of a cycle, each with the rank that it waits for.
+  /// Where the fault is: one action, or those of a cycle, each with the rank that it waits for.
   struct Place {
     int rank = 0, step = -1;
     Action action{};
@@ -71,7 +71,7 @@ class Proof {
     if (missing_) note(Place{progress_.rank(progress_.missing().stage), -1, progress_.missing(), -1});
     if (fault_) note(place(rank_, -1));
     if (!stuck_ || fault_) return;
-    // From a rank that is stuck along who waits for whom, to the first again or to one that has ended.
+    // From a stuck rank, follow who waits for whom until a rank repeats or one has ended.
     int r = 0;
     while (ended(r)) ++r;
     const detail::Buffer<char> seen(static_cast<std::size_t>(ranks_));
@@ -85,7 +85,7 @@ class Proof {
   struct Cursor {
     const Action *first = nullptr, *at = nullptr, *end = nullptr;
   };
-  /// How many messages of an edge and direction were sent and received.
+  /// How many messages of an edge and direction have been sent and received.
   struct Channel {
     int sent = 0, received = 0;
   };
@@ -116,7 +116,7 @@ class Proof {
     return false;
   }
 
-  /// Lets every rank go as far as it can; whether any moved.
+  /// Lets every rank go as far as it can; returns whether any moved.
   constexpr bool pass() {
     bool moved = false;
     for (int r = 0; r < ranks_; ++r)
@@ -124,7 +124,7 @@ class Proof {
     return moved && !fault_;
   }
 
-  /// One action of rank r, if it can be.
+  /// Runs one action of rank r, if it can; returns whether it did.
   constexpr bool act(int r, const Cursor& c) {
     if (const char* why = progress_.fault(r, *c.at)) return refuse(r, why);
     if (!is_compute(c.at->op) && !(in_flight_ ? pass_on(r, *c.at) : meet(*c.at))) return false;
@@ -132,7 +132,7 @@ class Proof {
     return true;
   }
 
-  /// A rendezvous: the other end stands at it too.
+  /// A rendezvous: succeeds if the other rank has reached its end of the message.
   constexpr bool meet(const Action& a) {
     const Action b = partner(a);
     const int other = progress_.rank(b.stage);
@@ -144,7 +144,7 @@ class Proof {
     return true;
   }
 
-  /// One end of a message that may wait in between.
+  /// One end of a message that may wait between send and receive.
   constexpr bool pass_on(int r, const Action& a) {
     const bool gradient = a.op == Op::SendGrad || a.op == Op::RecvGrad;
     const int edge = a.stage - (a.op == Op::Recv || a.op == Op::SendGrad ? 1 : 0);
@@ -170,10 +170,10 @@ class Proof {
   int in_flight_, ranks_, micros_;
   detail::Buffer<Cursor> cursors_;
   detail::Buffer<Channel> channels_;
-  detail::Buffer<int> sent_;  ///< their micro-batches, in order
+  detail::Buffer<int> sent_;  ///< their micro-batches, in send order
   bool stuck_ = false, missing_ = false;
   const char* fault_ = nullptr;
-  int rank_ = 0;  ///< of the fault
+  int rank_ = 0;  ///< where the fault is
 };
 
 }  // namespace pcomp

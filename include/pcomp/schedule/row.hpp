@@ -9,15 +9,16 @@ namespace pcomp::detail {
 /// One operation of one stage over all micro-batches, with its place in the one order of all events.
 ///
 /// A message takes place just before what consumes it, at the consumer's tick, and has the same key in the
-/// sender's row and in the receiver's. Of one tick the deepest stage comes first, its message before its computation:
-/// where a rank has several stages, none waits for the message of the next. So every row is a part of one order in which each event comes after all
-/// that it needs, and a rendezvous never waits for something later in that order.
+/// sender's row and in the receiver's. Within one tick the deepest stage comes first, its message before its
+/// computation: where a rank has several stages, none waits for the message of the next. So every row is part of
+/// one order in which each event comes after all that it needs, and a rendezvous never waits for something later
+/// in that order.
 struct Stream {
   Op op;
   int stage;
-  Op consumer;    ///< whose tick counts
+  Op consumer;    ///< the operation whose tick counts
   int at;         ///< the consumer's stage
-  bool computes;  ///< after its message
+  bool computes;  ///< a computation, which comes after its message
   int micro = 0;
   std::int64_t key = 0;  ///< tick, depth and kind as one number
 
@@ -27,7 +28,7 @@ struct Stream {
   }
 };
 
-/// Lets heap[i] sink to where no child is earlier.
+/// Sinks heap[i] to where no child has an earlier key.
 constexpr void sink(Stream* heap, std::size_t size, std::size_t i) {
   for (std::size_t child = 2 * i + 1; child < size; child = 2 * i + 1) {
     if (child + 1 < size && heap[child + 1].key < heap[child].key) ++child;
@@ -60,8 +61,8 @@ constexpr std::vector<Stream> streams(int rank, std::span<const int> rank_of) {
   return list;
 }
 
-/// The row of one rank, from the policy's clock alone: no other rank's row is needed, and no more memory than
-/// the row's.
+/// The row of one rank, from the policy's clock alone: needs no other rank's row, and no more memory than the
+/// row itself.
 template <Policy P>
 constexpr std::vector<Action> make_row(int rank, Size n, std::span<const int> rank_of) {
   std::vector<Stream> list = streams<P>(rank, rank_of);
@@ -82,7 +83,7 @@ constexpr std::vector<Action> make_row(int rank, Size n, std::span<const int> ra
   return row;
 }
 
-/// An operation whose tick is not above that of one that it needs.
+/// An operation whose tick is not above that of one it needs.
 struct ClockFault {
   bool found = false;
   Action late{}, needs{};
@@ -90,7 +91,7 @@ struct ClockFault {
 
 /// The first such operation of one rank.
 ///
-/// Law: where no rank has one, rows of this clock cannot deadlock; so each rank may check its own.
+/// Law: if no rank has one, rows of this clock cannot deadlock; so each rank may check its own.
 template <Policy P>
 constexpr ClockFault clock_fault(int rank, Size n, std::span<const int> rank_of) {
   ClockFault fault;

@@ -22,18 +22,16 @@ inline constexpr int most_stages = 64;
 
 }  // namespace detail
 
-/// A table of what every rank does in one step, as a constant: proved, drawn and executed, the same table each
-/// time.
+/// A table of what every rank does in one step, as a constant: the same table is proved, drawn and executed.
 ///
 /// Law: `deadlock_free` under a blocking rendezvous, or it does not compile; forward and backward passes run in
 ///   ascending micro-batches on every stage; `peak_live[r]` is the most activations that rank r keeps at once.
 /// Bytes: `bytes_per_step(edge, f, g)` for f bytes forward and g bytes backward in each micro-batch, or
 ///   `bytes_per_step(edge, wire, shape of a micro-batch)`.
-/// Shapes: `ticks` counts every computation as one and messages as none; `bubble` is a fraction of ranks times
-///   ticks. Up to 8192 actions and 64 stages; larger ones come from `make_schedule`.
-/// Refusals: fewer micro-batches than the policy needs; a placement that does not name one rank for every stage,
-///   leaves one out or is none that the policy runs on; a larger table; a table that cannot run, with the step
-///   and the cycle.
+/// Shapes: `ticks` counts every computation as one and messages as none; `bubble` is the idle fraction of ranks
+///   times ticks. Up to 8192 actions and 64 stages; larger ones come from `make_schedule`.
+/// Refusals: no stage or no micro-batch; a placement that does not name one rank for every stage, leaves a rank
+///   out or does not suit the policy; a larger table; a table that cannot run, with the step and the cycle.
 /// Source: GPipe (Huang et al., 2019), PipeDream-flush (Narayanan et al., 2021).
 /// Example: examples/040-schedules
 template <Policy P, int Stages, int MicroBatches, class Where = OneStagePerRank>
@@ -56,7 +54,7 @@ class Schedule {
   }();
   static constexpr bool small = actions <= detail::most_actions && Stages <= detail::most_stages;
   static constexpr bool fits = sizes_ok && size_ok && ranks_ok && suits_ok && small;
-  // After a refusal the rest is about one stage on one rank, so that it adds no error of its own.
+  // After a refusal the rest describes one stage on one rank, so that it adds no error of its own.
   static constexpr auto map = fits ? named : decltype(named){};
 
  public:
@@ -78,7 +76,7 @@ class Schedule {
   static constexpr Size n{fits ? Stages : 1, fits ? MicroBatches : 1, ranks};
   static constexpr std::span<const int> placed() { return std::span<const int>(map).first(n.stages); }
 
-  /// A rank's row is a constant of its own, so that no single evaluation is long.
+  /// Each rank's row is a constant of its own, so that no single evaluation is long.
   template <int R>
   static constexpr auto stored = [] {
     constexpr std::size_t size = [] {

@@ -28,7 +28,7 @@ struct Simulation {
 
 namespace detail {
 
-/// Runs a table in simulated time, as the executor would: see `simulate`.
+/// Runs a table in simulated time, as the executor would; see `simulate`.
 class Simulator {
  public:
   Simulator(const ScheduleTable& table, const Costs& costs)
@@ -83,13 +83,13 @@ class Simulator {
   }
 
  private:
-  /// A computation or transfer, and the one whose end let it begin.
+  /// A computation or transfer; `cause` is the one whose end let it begin.
   struct Node {
     Action action;
     double begin;
     int cause;
   };
-  /// A moment, and the node that it comes from.
+  /// A point in time, and the node that determines it.
   struct Moment {
     double time = 0;
     int cause = -1;
@@ -108,7 +108,7 @@ class Simulator {
   };
   struct Rank {
     std::size_t at = 0;
-    bool begun = false;  ///< the action at `at`, whose payload then waits for a buffer
+    bool begun = false;  ///< whether the action at `at` has begun; its payload may then wait for a buffer
     Moment now;
     double busy = 0;
   };
@@ -117,7 +117,7 @@ class Simulator {
   Channel& channel(int edge, bool gradient) {
     return channels_[2 * static_cast<std::size_t>(edge) + (gradient ? 1 : 0)];
   }
-  /// That of a Send or SendGrad.
+  /// The channel of a Send or SendGrad.
   Channel& sends(const Action& a) {
     return a.op == Op::Send ? channel(a.stage, false) : channel(a.stage - 1, true);
   }
@@ -192,7 +192,7 @@ class Simulator {
     return true;
   }
 
-  /// Transfers that can begin: the payload is handed over, the link is free, and so is a buffer at the other end.
+  /// Begins the transfers that can: payload handed over, link free, and a buffer free at the other end.
   void transfer(Channel& c) {
     for (std::size_t n = c.arrived.size(); n < c.handed.size(); ++n) {
       if (n >= depth_ && c.taken.size() <= n - depth_) return;
@@ -234,8 +234,9 @@ class Simulator {
 /// One step of a schedule in simulated time.
 ///
 /// Law: ranks run their rows as the executor does. A payload is handed to its link as soon as its computation is
-///   over and those before it in the row are handed, at latest at its place in the row; a link carries one payload of an edge and direction at a time, in
-///   order, the latency not counted; `costs.buffers` payloads may be between a send and its receive on either side.
+///   over and those before it in the row are handed over, at the latest at its place in the row; a link carries one
+///   payload of an edge and direction at a time, in order, the latency not counted; `costs.buffers` payloads may be
+///   between a send and its receive on either side.
 /// Bytes: `costs.bytes`, from the wires.
 /// Shapes: seconds. Coding is not counted: add it to the stages where it matters.
 /// Errors: `Error` for costs that do not fit, and for a table that needs more in flight than `costs.buffers`.

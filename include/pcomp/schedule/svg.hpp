@@ -7,7 +7,7 @@
 namespace pcomp {
 
 /// A Gantt chart of a trace as SVG: ranks as lanes, computations numbered by micro-batch, messages as thin arrows,
-/// what is idle hatched.
+/// idle time hatched.
 ///
 /// Law: one rectangle for every computation, one arrow for every message, all to scale.
 /// Shapes: `width` in pixels; `seconds` is the time shown, 0 for the trace's own, so that charts can be compared.

@@ -9,9 +9,9 @@
 
 namespace pcomp {
 
-/// The text chart for where this program prints: as wide as the terminal and in colour where there is one.
+/// The text chart for standard output: as wide as the terminal and in colour, where there is one.
 ///
-/// Law: without a terminal on standard output, with NO_COLOR set or TERM=dumb, no colour.
+/// Law: no colour without a terminal, with a non-empty NO_COLOR, or with TERM unset or dumb.
 /// Example: examples/040-schedules
 inline TextChart terminal_chart() {
   TextChart chart;

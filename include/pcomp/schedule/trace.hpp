@@ -10,8 +10,8 @@ struct TextChart;
 
 /// One operation as it took place, on its rank's thread.
 ///
-/// Shapes: a computation from begin to end; a receive from when the rank stood at it to when it had the payload;
-///   a send from when the payload was ready to when it was on its way, both often of no length.
+/// Shapes: a computation from begin to end; a receive from when the rank reached it to when it had the payload; a
+///   send from when the payload was ready to when it was on its way. Both often have no length.
 struct Interval {
   Op op = Op::Forward;
   int stage = 0;
@@ -19,7 +19,7 @@ struct Interval {
   double begin = 0, end = 0;
 };
 
-/// One step of every rank: planned in ticks, simulated or measured in seconds. What charts are drawn of.
+/// One step of every rank: planned in ticks, simulated or measured in seconds. What charts draw.
 ///
 /// Law: the intervals of one rank ascend and do not overlap.
 /// Example: examples/040-schedules
@@ -45,7 +45,7 @@ struct Trace {
   bool loops() const { return static_cast<int>(ranks.size()) < stages; }
 };
 
-/// "F3", or "F1.3" of stage 1 where ranks hold several.
+/// "F3", or "F1.3" for stage 1 where ranks hold several.
 inline std::string label(const Interval& i, bool with_stage) {
   std::string text = i.op == Op::Forward ? "F" : i.op == Op::Backward ? "B" : "W";
   if (with_stage) text += std::to_string(i.stage) + '.';
@@ -63,7 +63,7 @@ inline std::string describe(const char* policy, Size n) {
   return text;
 }
 
-/// A table as a trace of ticks, each message at its computation; a template, so that a program which draws nothing
+/// A table as a trace in ticks, each message at its computation; a template, so that a program that draws nothing
 /// does not pay for it.
 template <class T>
 T trace_of(const char* policy, Rows rows, Size n, std::span<const int> rank_of, Passes passes) {

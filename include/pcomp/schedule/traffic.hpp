@@ -12,8 +12,8 @@ struct EdgeBytes {
 
 /// The payloads of a wire for a micro-batch of this shape.
 ///
-/// Bytes: wire_bytes and grad_wire_bytes, of <pcomp/wire/bytes.hpp>.
-/// Errors: as those.
+/// Bytes: wire_bytes and grad_wire_bytes, from <pcomp/wire/bytes.hpp>.
+/// Errors: as for those.
 /// Example: examples/040-schedules
 template <class W>
 constexpr EdgeBytes edge_bytes(W wire, const Extents& micro_batch) {

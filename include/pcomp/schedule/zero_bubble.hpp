@@ -3,14 +3,14 @@
 
 namespace pcomp {
 
-/// 1F1B with the backward pass split in two: the gradient of a stage's input goes on at once, those of its
-/// weights fill what would be bubble.
+/// 1F1B with the backward pass split in two: the gradient of a stage's input goes on at once, and those
+/// of its weights fill what would be bubble.
 ///
 /// Law: stage s first runs min(p-s-1, m) forwards, then alternates, with a BackwardWeights after each Backward
 ///   from the s-th on; it keeps at most min(p, m) activations alive, from Forward to BackwardWeights; with equal
 ///   times for all three and m >= p the bubble is p-1 ticks of 3m+p-1.
 /// Source: ZB-H1 of Qi et al., "Zero Bubble Pipeline Parallelism", 2023; the order of operations of PyTorch's
-///   ScheduleInterleavedZeroBubble with one stage a rank.
+///   ScheduleInterleavedZeroBubble with one stage per rank.
 /// Example: docs/schedules.md
 struct ZeroBubble {
   static constexpr const char* name = "zero bubble (ZB-H1)";
@@ -27,7 +27,7 @@ struct ZeroBubble {
   }
 
  private:
-  /// Two ticks apart while no weights come between, then three, and two again when the forwards are over.
+  /// Two ticks apart while no weights come between, then three, and two again once the forwards are over.
   static constexpr std::int64_t input_gradient(std::int64_t s, std::int64_t m, Size n) {
     const std::int64_t p = n.stages, micros = n.micros < n.stages ? n.stages : n.micros;
     if (m <= s) return 2 * p - 1 - s + 2 * m;

@@ -14,7 +14,7 @@ namespace ops {
 ///   samples x elements x 4 bytes, or 2 with Keep = BFloat16, in units of 256 samples (state_bytes); a rank that holds
 ///   both ends keeps one copy. CIFAR-10's 50 000 samples of 8x32x32: 1.6 GB per end.
 /// Shapes: one sample's shape must not change. Samples are told apart by the identities passed to `step`.
-/// Refusals: no lossy codec beside it; a First that is not a wire or has feedback itself; a Keep that is neither Raw nor
+/// Refusals: no lossy codec beside it; a First that is not a wire or has feedback itself; a Keep other than Raw and
 ///   BFloat16; on the gradient of a selection or a Downsample.
 /// Errors: `Error` unless a step has one identity per sample, without duplicates.
 /// Source: AQ-SGD (Wang et al., 2022).

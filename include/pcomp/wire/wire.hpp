@@ -147,8 +147,8 @@ consteval bool wire_is_sound() {
 
 /// What crosses one boundary: `F` on the activations, `G` on the gradients; by default F's coder.
 ///
-/// Law: the gradient is restricted by the adjoint of F's shape and selection, so its bytes need no index
-///   of their own for that; then G codes the result. Coders are straight-through.
+/// Law: the gradient is restricted by the adjoint of F's shape and selection, so its payload does not
+///   repeat F's index; then G codes the result. Coders are straight-through.
 /// Bytes: wire_bytes(F, shape) forward, grad_wire_bytes(wire, shape) backward, both constant expressions.
 /// Refusals: anything that is not a wire; a Downsample or a Sample scope on the gradient of a selection; a rotation
 ///   without a coder; feedback without a lossy codec, or of a kind that does not suit the other codecs.
@@ -208,7 +208,7 @@ constexpr Name chain_name(Chain<Cs...>*) {
 }
 }  // namespace detail
 
-/// "Downsample<2> | TopK<1/10> | Quant<8>"; a Wire with its own gradient adds " / " and its name.
+/// "Downsample<2> | TopK<1/10> | Quant<8>"; a Wire with its own gradient adds " / " and the gradient's name.
 template <AnyWire W>
 constexpr Name name(W) {
   using V = detail::as_wire<W>;
