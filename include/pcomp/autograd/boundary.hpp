@@ -9,7 +9,7 @@
 namespace pcomp {
 namespace detail {
 
-/// What a sender keeps of a payload until the gradient comes: its index block.
+/// What a sender keeps of a payload until the gradient arrives: its index block.
 inline at::Tensor index_block(const at::Tensor& payload, std::size_t bytes) {
   const auto n = static_cast<std::int64_t>(bytes);
   return n == payload.numel() ? payload : payload.narrow(0, 0, n).clone();
@@ -21,7 +21,7 @@ inline void expect_first_gradient() {
         "pcomp: a boundary's gradient has no gradient of its own: call backward without create_graph");
 }
 
-/// Encode and decode in place of both ends of a link; keeps what a real sender keeps, the index block.
+/// Encodes and decodes, standing in for both ends of a link; keeps what a real sender keeps, the index block.
 class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& input,
@@ -61,13 +61,13 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
 /// What the receiver gets when `x` crosses a boundary, as one op of the autograd graph.
 ///
 /// Law: forward is decode(encode(x)), backward is decode_grad(encode_grad(dy)), the same bytes as on a link.
-/// Bytes: nothing is sent; a link would carry wire_bytes(W, x) and grad_wire_bytes(W, x). The graph keeps the
-///   index block alone.
-/// Shapes: 1 to 8 dimensions, at least one element; float, bfloat16 or half, any strides. The result lies as `x`
-///   does, on a GPU contiguous or channels-last, and the gradient in its memory format.
+/// Bytes: nothing is sent; a link would carry wire_bytes(W, x) and grad_wire_bytes(W, x). The graph keeps only
+///   the index block.
+/// Shapes: 1 to 8 dimensions, at least one element; float, bfloat16 or half, any strides. The result is laid out
+///   like `x` (on a GPU contiguous or channels-last), and the gradient has its memory format.
 /// Errors: `Error` for another dtype, device or layout, for a gradient of the gradient, or for a CUDA tensor
-///   where the program has no CUDA kernels of this wire (docs/gpu.md).
-/// Refusals: a wire with feedback, which has a memory: that is a `Boundary` (autograd/boundary_object.hpp).
+///   where the program has no CUDA kernels for this wire (docs/gpu.md).
+/// Refusals: a wire with feedback, which has a memory: make it a `Boundary` (autograd/boundary_object.hpp).
 /// Source: torchgpipe (Kim et al., 2020) for boundaries between stages; compression as in AQ-SGD (Wang et
 ///   al., 2022).
 /// Example: examples/060-boundary

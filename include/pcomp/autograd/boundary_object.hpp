@@ -7,7 +7,7 @@
 namespace pcomp {
 namespace detail {
 
-/// The identities of samples as plain numbers.
+/// Sample identities as plain integers.
 inline std::vector<std::int64_t> identities(const at::Tensor& ids, std::int64_t samples) {
   if (!ids.defined() || ids.dim() != 1 || ids.size(0) != samples || ids.scalar_type() != at::kLong)
     throw Error("pcomp: Delta needs the identities of " + std::to_string(samples) +
@@ -23,14 +23,14 @@ inline std::vector<std::int64_t> identities(const at::Tensor& ids, std::int64_t 
   return all;
 }
 
-/// What a Boundary and the graphs that it was part of hold together.
+/// The state shared by a Boundary and the graphs that it was part of.
 struct BoundaryMemory : torch::CustomClassHolder {
   explicit BoundaryMemory(const BoundaryOps& ops, int number) : ends(ops, number) {}
   FeedbackEnds ends;
   std::uint64_t messages = 0;
 };
 
-/// As BoundaryFunction, over a memory.
+/// BoundaryFunction with a memory.
 class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBoundaryFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& input,
@@ -82,12 +82,12 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
 
 /// A boundary with a memory, as one op of the autograd graph: both ends of a link at once.
 ///
-/// Law: the values and gradients of boundary number `number` of a pipeline, bit for bit, where it is called once for each
+/// Law: the values and gradients of boundary `number` of a pipeline, bit for bit, if called once for each
 ///   micro-batch in the same order, with its place in the batch and the identities of its samples. Without grad mode it
-///   is evaluation: nothing is remembered, Delta sends First, Stochastic adds its noise number 0.
-/// Bytes: nothing is sent; `bytes()` are kept. A graph keeps the memory alive.
-/// Shapes: as `boundary`; of every sample the same where the wire has feedback.
-/// Errors: as `boundary`; for Delta without identities.
+///   evaluates: nothing is remembered, Delta sends First, and Stochastic adds noise number 0.
+/// Bytes: nothing is sent; `bytes()` bytes are kept. A graph keeps the memory alive.
+/// Shapes: as `boundary`; the same for every sample where the wire has feedback.
+/// Errors: as `boundary`, and for Delta without identities.
 /// Example: docs/feedback.md
 class Boundary {
  public:
@@ -104,7 +104,7 @@ class Boundary {
   }
 
   std::int64_t bytes() const { return memory_->ends.forward.bytes() + memory_->ends.gradient.bytes(); }
-  /// Forgets all that is remembered; noise goes on.
+  /// Forgets all that is remembered; the noise sequence goes on.
   void forget() { memory_->ends.forget(); }
 
  private:

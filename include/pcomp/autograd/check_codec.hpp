@@ -14,7 +14,7 @@ namespace detail {
 using Floats = std::vector<float>;
 using Bytes = std::vector<std::byte>;
 
-/// The calls of one wire on vectors of exactly the right size, so that a sanitizer sees every step outside.
+/// One wire's calls on vectors of exactly the right size, so that a sanitizer catches every access out of bounds.
 template <class W>
 struct Bench {
   Extents e;
@@ -69,7 +69,7 @@ inline bool same_values(const Floats& a, const Floats& b) {
                     [](float x, float y) { return x == y || (x != x && y != y); });
 }
 
-/// Calls a kernel's pieces backwards and in odd sizes, as no sane thread pool would.
+/// Runs a kernel's pieces backwards and in odd sizes, as no sane thread pool would.
 struct OddPieces {
   void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
     for (std::int64_t end = n; end > 0; end -= std::min<std::int64_t>(end, 3))
@@ -128,7 +128,7 @@ struct Laws {
         std::to_string(payloads) + " payloads, " + std::to_string(wrong) + " differences");
   }
 
-  /// Finite values are held to the coder's own bound; those beside a NaN or an infinity as well.
+  /// Holds finite values to the coder's own bound, including those next to a NaN or an infinity.
   void bound() {
     double worst = 0, furthest = 0;
     std::size_t beyond = 0, checked = 0;
@@ -191,7 +191,7 @@ struct Laws {
           if (m == 0) same += x[i] == 0.3f;
         }
       }
-      // Of one value over many messages: 0.3 +- sqrt(0.21 / 64), five deviations at most.
+      // Each value's mean over many messages: 0.3 +- sqrt(0.21 / 64), at most five standard deviations off.
       for (std::size_t i = 0; i < x.size(); ++i)
         over_messages =
             std::max(over_messages, std::abs(static_cast<double>(mean[i]) - static_cast<double>(x[i])));
@@ -267,7 +267,7 @@ struct Laws {
     }
   }
 
-  /// With floats for codes the payload is what was rotated.
+  /// With floats as codes, the payload is the rotated tensor.
   void rotation() {
     if constexpr (F::rotates) {
       double error = 0, skew = 0;
@@ -336,10 +336,10 @@ struct Laws {
 
 /// Measures the laws that every codec keeps, on a codec or chain of your own.
 ///
-/// Law: the log is true for each codec of pcomp; a codec that breaks a law is named with what was measured.
+/// Law: the log is true for every codec of pcomp; for one that breaks a law, it lists what was measured.
 /// Shapes: tensors of one to four dimensions, ragged and whole; normal, half-zero, equal, huge, tiny and
-///   non-finite values. A coder may state `bound(x)`, or `bound(x, scale)`, which it is then held to.
-/// Errors: none; a codec that steps outside its arrays is seen by a build with -fsanitize=address,undefined.
+///   non-finite values. A coder may state `bound(x)` or `bound(x, scale)`, and is then held to it.
+/// Errors: none; a build with -fsanitize=address,undefined catches a codec's out-of-bounds accesses.
 /// Source: dlib's test_layer, which checks a user's layer in the same way.
 /// Example: examples/030-your-own-codec
 template <WireExpr C>

@@ -6,7 +6,7 @@
 
 namespace pcomp {
 
-/// What check_codec found: one line for each law, with what was measured.
+/// What check_codec found: one line per law, with what was measured.
 ///
 /// Law: true if and only if every law that applies held.
 /// Shapes: `laws` in the order in which they were tried.

@@ -7,7 +7,7 @@ namespace pcomp::detail {
 
 /// The sender's part of a message: `encode(tensor)` fills the payload, `decode(tensor)` reads it back.
 ///
-/// Law: where the receiver shares the state (`shared`), it is the one to bring an estimate up to date.
+/// Law: where the receiver shares the state (`shared`), an estimate is left for the receiver to update.
 template <class Encode, class Decode>
 void send_with(FeedbackState& state, const Visit& v, const at::Tensor& x, bool shared, Encode&& encode,
                Decode&& decode) {
@@ -22,7 +22,7 @@ void send_with(FeedbackState& state, const Visit& v, const at::Tensor& x, bool s
   state.keep(v, memory == Memory::residual ? given.sub_(came) : came.add_(known));
 }
 
-/// The receiver's: what x is taken to be, into `y`.
+/// The receiver's part: writes the tensor as it reconstructs it into `y`.
 template <class Decode>
 void receive_with(FeedbackState& state, const Visit& v, at::Tensor& y, Decode&& decode) {
   if (state.how().memory == Memory::nothing || state.how().memory == Memory::residual) return decode(y);
@@ -33,7 +33,7 @@ void receive_with(FeedbackState& state, const Visit& v, at::Tensor& y, Decode&& 
   y.copy_(came);
 }
 
-/// A gradient as far as the loss depends on it: through the same mask and windows in floats.
+/// The part of a gradient that the loss depends on: `dy` through the same mask and windows, in floats.
 inline at::Tensor restricted_gradient(const BoundaryOps& w, const at::Tensor& dy, const Extents& shape,
                                       std::span<const std::byte> index) {
   if (!w.linear) return dy;

@@ -19,7 +19,7 @@
 
 namespace pcomp::detail {
 
-/// Whose message it is: the micro-batch's place in the batch, and its samples.
+/// Whose message this is: the micro-batch's place in the batch, and its samples.
 struct Visit {
   int place = 0;
   std::span<const std::int64_t> ids{};
@@ -28,10 +28,10 @@ struct Visit {
 
 /// What one end of a boundary remembers in one direction; where both ends are on one rank they share it.
 ///
-/// Law: `recall` gives what was last kept for the same place or samples, else zeros; the bits do not depend on the memory
-///   format of the tensors.
+/// Law: `recall` returns what was last kept for the same place or samples, else zeros; the bits do not depend on the
+///   tensors' memory format.
 /// Bytes: `bytes()`, and as much again while a checkpoint is written.
-/// Errors: `Error` for samples of another shape than before.
+/// Errors: `Error` for samples of another size than before.
 class FeedbackState {
  public:
   using Named = std::vector<std::pair<std::string, at::Tensor>>;
@@ -45,7 +45,7 @@ class FeedbackState {
     return std::all_of(ids.begin(), ids.end(), [&](std::int64_t id) { return row_.contains(id); });
   }
 
-  /// Contiguous floats of the shape of `like`, on its device.
+  /// Contiguous floats in the shape of `like`, on its device.
   at::Tensor recall(const Visit& v, const at::Tensor& like) const {
     const std::int64_t n = like.size(0), each = like.numel() / n;
     expect(each);
@@ -73,7 +73,7 @@ class FeedbackState {
       const auto p = static_cast<std::size_t>(v.place);
       if (places_.size() <= p) places_.resize(p + 1);
       at::Tensor& place = places_[p];
-      if (place.defined()) place = place.to(finite.device());  // from a file: the host's
+      if (place.defined()) place = place.to(finite.device());  // loaded from a file: on the host
       if (!place.defined() || place.size(0) < n) {
         at::Tensor larger = at::zeros({n, each}, finite.options());
         if (place.defined()) larger.narrow(0, 0, place.size(0)).copy_(place);
@@ -108,7 +108,7 @@ class FeedbackState {
     each_.reset();
   }
 
-  /// As named tensors, and back.
+  /// To named tensors, and back.
   Named save() const {
     Named all;
     for (std::size_t p = 0; p < places_.size(); ++p)
@@ -149,7 +149,7 @@ class FeedbackState {
   Remembers how_;
   std::optional<std::int64_t> each_;  ///< elements of a sample
   std::vector<at::Tensor> places_;    ///< [samples, elements] for each place
-  std::vector<at::Tensor> blocks_;    ///< [kept_together, elements], row by row as samples came
+  std::vector<at::Tensor> blocks_;    ///< [kept_together, elements], a row per sample in order of first visit
   std::unordered_map<std::int64_t, std::int64_t> row_;
 };
 

@@ -39,13 +39,13 @@ inline void expect_dense(const at::Tensor& x) {
                 to_string(extents_of(x)));
 }
 
-/// The tensor as the kernels read it. The CPU's take any strides; on a GPU what is neither row-major nor channels-last
-/// is copied.
+/// The tensor as the kernels read it. Those on the CPU take any strides; on a GPU, a tensor that is neither row-major
+/// nor channels-last is copied.
 inline at::Tensor readable(const at::Tensor& x) {
   return x.is_cuda() ? x.contiguous(x.suggest_memory_format()) : x;
 }
 
-/// A CUDA tensor's current stream and the caching allocator, reached through c10: nothing of CUDA is linked.
+/// A CUDA tensor's current stream and the caching allocator, reached through c10, so that no CUDA library is linked.
 inline Gpu gpu_of(const at::Tensor& x) {
   if (!x.is_cuda()) return {};
   const c10::Stream stream = c10::impl::VirtualGuardImpl(at::kCUDA).getStream(x.device());
@@ -65,7 +65,7 @@ inline Out out(at::Tensor& x) {
   return {x.mutable_data_ptr(), t, extents_of(x), strides_of(x), gpu_of(x)};
 }
 
-/// A tensor to decode into, in a memory format: channels-last for a stage that computes so.
+/// A tensor to decode into, in a given memory format: channels-last for a stage that computes in it.
 inline at::Tensor tensor_of(const Extents& shape, at::ScalarType type,
                             at::MemoryFormat format = at::MemoryFormat::Contiguous,
                             at::Device device = at::kCPU) {

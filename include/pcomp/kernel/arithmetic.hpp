@@ -4,7 +4,7 @@
 #include "../codec/concepts.hpp"
 #include "../codec/float_bits.hpp"
 
-/// What every kernel computes alike, on the CPU and on the GPU: keys of scores, noise, ranges, packed codes.
+/// Arithmetic that all kernels share, on the CPU and on the GPU: score keys, noise, ranges, canonical NaNs.
 namespace pcomp::detail {
 
 /// Selections whose score is the magnitude's bits.
@@ -13,7 +13,7 @@ inline constexpr bool is_magnitude = requires {
   requires S::magnitude;
 };
 
-/// A score as a signed number of the same order.
+/// A score as a signed integer of the same order.
 template <SelectCodec S>
 [[gnu::always_inline]] PCOMP_HD inline std::int32_t as_key(std::uint32_t score) {
   if constexpr (is_magnitude<S>)
@@ -29,7 +29,7 @@ template <SelectCodec S>
   return x ^ (x >> 16);
 }
 
-/// The seed of a block's noise: its scale, which changes with the data, and its place.
+/// The seed of a block's noise, from its scale, which changes with the data, and its position.
 template <class Scale>
 [[gnu::always_inline]] PCOMP_HD inline std::uint32_t noise_seed(const Scale& s, std::int64_t block) {
   std::uint32_t h = static_cast<std::uint32_t>(block) * 0x9e3779b9u + static_cast<std::uint32_t>(block >> 32);
@@ -42,19 +42,19 @@ template <class Scale>
   return static_cast<float>(static_cast<std::int32_t>(mix(seed + j * 0x9e3779b9u) >> 8)) * 0x1p-24f;
 }
 
-/// The range of no values yet, and what joins two.
+/// The empty range, and the union of two.
 inline constexpr Range no_range{float_inf, -float_inf};
 [[gnu::always_inline]] PCOMP_HD inline Range joined(Range a, Range b) {
   return {b.lo < a.lo ? b.lo : a.lo, b.hi > a.hi ? b.hi : a.hi};
 }
-/// A value's range: none where it is not finite.
+/// A value's range: empty if it is not finite.
 [[gnu::always_inline]] PCOMP_HD inline Range range_of(float x) {
   return x >= -float_max && x <= float_max ? Range{x, x} : Range{float_inf, -float_inf};
 }
-/// What a coder is fitted to: {0, 0} where there was no finite value.
+/// The range that a coder is fitted to: {0, 0} if there was no finite value.
 [[gnu::always_inline]] PCOMP_HD inline Range settled(Range r) { return r.lo <= r.hi ? r : Range{}; }
 
-/// A sum's NaN has a sign that depends on the order of its operands; the one that is sent does not.
+/// The sign of a sum's NaN depends on the order of its operands; that of the NaN sent does not.
 [[gnu::always_inline]] PCOMP_HD inline float canonical(float x) { return x == x ? x : float_nan; }
 
 }  // namespace pcomp::detail

@@ -14,14 +14,14 @@ struct Remembers {
   bool any() const { return memory != Memory::nothing || draws; }
 };
 
-/// One wire as a table of plain functions: all that the executor knows of it, so that a new wire costs its
-/// kernels and not another engine.
+/// One wire as a table of functions: all that the executor knows about it, so that a new wire needs its own
+/// kernels but not another engine.
 ///
-/// Law: each function is the free one of the same name, for the wire in `name` without its feedback: of what memory makes
-///   of a tensor they know nothing. Where the tensor is on a GPU, it is that of the program's GpuOps of this name, with
+/// Law: each kernel is the free function of the same name, for the wire `name` without its feedback: it knows nothing
+///   of what memory makes of a tensor. For a tensor on a GPU it is the one in the program's GpuOps of this name, with
 ///   payloads on the device or the host.
 /// Bytes: `bytes`, `grad_bytes` and `index_bytes` of a shape.
-/// Errors: as those functions; for a GPU's tensor where the program has no such GpuOps.
+/// Errors: as those functions; for a tensor on a GPU where the program has no such GpuOps.
 /// Example: examples/100-mobilenetv2-cifar10
 struct BoundaryOps {
   Name name;
@@ -35,7 +35,7 @@ struct BoundaryOps {
                       ParallelFor);
   Remembers forward{}, backward{};
   const BoundaryOps* first = nullptr;   ///< with Delta: the wire of a first visit
-  const BoundaryOps* linear = nullptr;  ///< with ErrorFeedback on a restricted gradient: in floats
+  const BoundaryOps* linear = nullptr;  ///< with ErrorFeedback on a restricted gradient: the wire in floats
 };
 
 namespace detail {
@@ -79,7 +79,7 @@ const BoundaryOps& stateless_ops(W = {}) {
 }
 }  // namespace detail
 
-/// The table of the wire W, one object in a program.
+/// The table of the wire W, one object per program.
 template <AnyWire W>
 const BoundaryOps& boundary_ops(W = {}) {
   using V = detail::as_wire<W>;

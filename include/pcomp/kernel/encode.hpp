@@ -10,9 +10,9 @@ namespace pcomp {
 ///
 /// Law: the bytes depend on wire, shape, values and `x.noise` alone, not on threads, instruction set or compiler.
 /// Bytes: exactly wire_bytes(w, shape), all of them written.
-///   A wire's feedback is left out: `x` is what memory made of the tensor (a Boundary and the pipeline do that).
-/// Shapes: `x` has shape.size() elements, strided or not; `par` says where threads come from, none by default.
-/// Errors: `Error` for another element or byte count, or a shape that the wire does not take.
+///   A wire's feedback is not applied: `x` is what memory made of the tensor (a Boundary and the pipeline do that).
+/// Shapes: `x` has shape.size() elements, strided or not; `par` supplies threads, by default none.
+/// Errors: `Error` for a wrong element or byte count, or a shape that the wire does not take.
 /// Example: examples/020-bytes
 template <AnyWire W>
 void encode(W w, In x, const Extents& shape, std::span<std::byte> payload, ParallelFor par = {}) {
@@ -26,8 +26,8 @@ void encode(W w, In x, const Extents& shape, std::span<std::byte> payload, Paral
 
 /// Reads a forward payload back into a dense tensor: one fused kernel.
 ///
-/// Law: |y - x| is within the coder's bound where x was kept; any payload of the right length is read within
-///   bounds.
+/// Law: |y - x| is within the coder's bound where x was kept; no payload of the right length causes an
+///   out-of-bounds access.
 /// Bytes: wire_bytes(w, shape).
 /// Shapes: `y` has shape.size() elements, each written once.
 /// Errors: as encode.

@@ -6,12 +6,12 @@
 
 namespace pcomp {
 
-/// One wire's CUDA kernels as a table of plain functions, which a unit that nvcc compiles fills in; see
+/// One wire's CUDA kernels as a table of functions, filled in by a translation unit that nvcc compiles; see
 /// kernel/cuda/gpu_ops.cuh and docs/gpu.md.
 ///
-/// Law: the bytes and values of the CPU's BoundaryOps of this name. Payloads may lie in device memory, where all of it
-///   is put on the tensor's stream and nothing waits, or in the host's: then a call waits until they are copied.
-/// Bytes: `workspace` is the scratch of the largest of the four, from the tensor's own allocator.
+/// Law: the bytes and values of the CPU's BoundaryOps of this name. With payloads in device memory a call enqueues all
+///   its work on the tensor's stream and never waits; with payloads in host memory it waits until they are copied.
+/// Bytes: `workspace` is the most scratch that any of the four needs, from the tensor's own allocator.
 /// Errors: as those functions, and what CUDA reports.
 /// Example: docs/gpu.md
 struct GpuOps {
@@ -25,7 +25,7 @@ struct GpuOps {
 
 namespace detail {
 
-/// The tables that this program has; filled before main.
+/// The tables of this program; filled before main.
 struct GpuRegistry {
   std::mutex mutex;
   std::vector<const GpuOps*> all;

@@ -12,7 +12,7 @@ namespace pcomp {
 /// Bytes: exactly grad_wire_bytes(w, shape).
 /// Shapes: `dy` has shape.size() elements; `payload` is the forward payload, or its first index_bytes(w,
 ///   shape) bytes.
-/// Errors: `Error` for another element or byte count.
+/// Errors: `Error` for a wrong element or byte count.
 /// Example: examples/020-bytes
 template <AnyWire W>
 void encode_grad(W w, In dy, const Extents& shape, std::span<const std::byte> payload,
@@ -22,8 +22,8 @@ void encode_grad(W w, In dy, const Extents& shape, std::span<const std::byte> pa
                                                 grad_payload.data(), par, detail::salt_of(dy.noise));
 }
 
-/// Reads a gradient payload back: each value at its place of the forward mask, spread by the adjoint of the
-/// shape codec.
+/// Reads a gradient payload back: each value goes to its place in the forward mask and is spread by the adjoint
+/// of the shape codec.
 ///
 /// Law, Bytes, Errors: as encode_grad.
 /// Shapes: `dx` has shape.size() elements, each written once.

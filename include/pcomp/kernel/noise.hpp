@@ -3,7 +3,7 @@
 
 namespace pcomp {
 
-/// Which noise a `Stochastic` coder adds to one message: a counter, so that any message can be made again.
+/// Which noise a `Stochastic` coder adds to one message: counter-based, so that any message can be reproduced.
 ///
 /// Law: depends on its arguments alone, and is never 0. The receiver needs none of them.
 /// Source: counter-based generators (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011); the mixer
@@ -18,7 +18,7 @@ constexpr std::uint64_t noise_of(std::uint64_t boundary, bool gradient, std::uin
 }
 
 namespace detail {
-/// What tells the noises of two messages apart where scale and place are the same: 0 for 0.
+/// Makes the noise of two messages differ where scale and position are the same; 0 for 0.
 constexpr std::uint32_t salt_of(std::uint64_t noise) {
   return static_cast<std::uint32_t>(noise ^ (noise >> 32));
 }

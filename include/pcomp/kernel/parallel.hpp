@@ -10,9 +10,9 @@ namespace pcomp {
 /// How a kernel asks for threads: a non-owning view of a functor `par(n, grain, body)`.
 ///
 /// Law: the functor calls `body(begin, end)` on ranges that cover [0, n) once each, in any order, on any
-///   threads, and returns when all are done. The bytes do not depend on how it divides.
-/// Shapes: n units of work, at least `grain` of them worth a hand-over. No functor: the calling thread does
-///   it all.
+///   threads, and returns when all are done. The bytes do not depend on how it divides the work.
+/// Shapes: n units of work, `grain` the fewest worth handing to another thread. Without a functor the calling
+///   thread does it all.
 /// Errors: what a body throws must reach the caller.
 /// Example: examples/020-bytes
 class ParallelFor {

@@ -4,11 +4,11 @@
 
 namespace pcomp {
 
-/// The bytes at the front of a forward payload that the gradient calls read: the index block, 0 without a
+/// The size of the index block at the front of a forward payload, which the gradient calls read; 0 without a
 /// selection.
 ///
-/// Law: encode_grad and decode_grad depend on these bytes alone, so a sender keeps nothing else.
-/// Bytes: that of the index block.
+/// Law: encode_grad and decode_grad depend on these bytes alone, so a sender keeps nothing else of the payload.
+/// Bytes: those of the index block.
 /// Shapes: any that the wire takes.
 /// Example: examples/020-bytes
 template <AnyWire W>

@@ -13,7 +13,7 @@ enum class DType { f32, bf16, f16 };
 
 constexpr std::int64_t bytes_of(DType t) { return t == DType::f32 ? 4 : 2; }
 
-/// Where a tensor on a GPU lives: the stream that it is ready on, and where scratch on that stream comes from.
+/// What a kernel needs to know of a GPU tensor: the stream that it is ready on, and an allocator for scratch on it.
 struct Gpu {
   void* stream = nullptr;  ///< a cudaStream_t
   void* (*allocate)(std::size_t) = nullptr;
@@ -30,21 +30,21 @@ inline void expect_strides(const Extents& shape, const Extents& strides) {
 }
 }  // namespace detail
 
-/// A tensor to read, on the CPU if not said otherwise: row-major without gaps, or with a stride for each extent.
+/// A tensor to read, on the CPU unless `gpu` is set: row-major without gaps, or with a stride for each extent.
 /// What is sent is always in the row-major order of the shape.
 ///
 /// Law: the bytes are those of a contiguous copy, which is not made.
 /// Shapes: `count` elements of `dtype`; strides in elements, in any order, also 0; on a GPU those of row-major or
-///   channels-last memory. Of a channels-last tensor of shape {N, C, H, W}: {C * H * W, 1, W * C, C}.
-/// Errors: `Error` where there are more or fewer strides than extents.
+///   channels-last memory. A channels-last tensor of shape {N, C, H, W} has {C * H * W, 1, W * C, C}.
+/// Errors: `Error` for more or fewer strides than extents.
 /// Example: examples/020-bytes
 struct In {
   const void* data = nullptr;
   DType dtype = DType::f32;
   std::int64_t count = 0;
-  Extents shape{}, strides{};  ///< of no dimensions: row-major without gaps
+  Extents shape{}, strides{};  ///< of rank 0: row-major without gaps
   Gpu gpu;
-  std::uint64_t noise = 0;  ///< which noise a Stochastic coder adds, see noise_of; the sender's alone
+  std::uint64_t noise = 0;  ///< which noise a Stochastic coder adds, see noise_of; known to the sender alone
 
   In(std::span<const float> x) : data(x.data()), count(static_cast<std::int64_t>(x.size())) {}
   In(std::span<float> x) : In(std::span<const float>(x)) {}
@@ -79,7 +79,7 @@ struct Out {
 
 namespace detail {
 
-/// Of an In or an Out.
+/// For an In or an Out.
 template <class View>
 void expect_shape(const char* what, const View& x, const Extents& shape) {
   if (x.count != shape.size())

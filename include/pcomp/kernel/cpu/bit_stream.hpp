@@ -19,14 +19,14 @@ PCOMP_INLINE std::uint64_t word_at(const std::byte* block, std::int64_t bytes, s
   return v;
 }
 
-/// A word of a block, and how many ones stand before it.
+/// A word of a block, and how many ones precede it.
 struct WordPlace {
   std::int64_t word, rank;
 };
 
-/// Appends bits to an array that starts as zero and that other threads append to before and after this stretch.
+/// Appends bits to a zeroed array, into which other threads write what comes before and after this stretch.
 ///
-/// Words at its two ends may hold bits of theirs: those are ORed in, all others are stored.
+/// The words at its two ends may hold bits of theirs: those words are ORed in, all others are stored.
 class BitStream {
  public:
   BitStream(std::byte* to, std::int64_t bytes) : to_(to), bytes_(bytes) {}
@@ -37,7 +37,7 @@ class BitStream {
     value_ = 0;
     shared_ = 2;
   }
-  /// The low `length` <= 64 bits of `bits`, which has no others.
+  /// Appends the low `length` <= 64 bits of `bits`, whose other bits are zero.
   PCOMP_INLINE void append(std::uint64_t bits, int length) {
     value_ |= bits << fill_;
     if (fill_ + length >= 64) {
@@ -47,7 +47,7 @@ class BitStream {
     }
     fill_ += length;
   }
-  /// The same for up to 8 at a time, without a branch for each.
+  /// The same for up to 8 at a time, without a branch per item.
   PCOMP_INLINE void append_all(const std::uint64_t* bits, const int* length, int count) {
     std::uint64_t word[9], value = value_;
     int full = 0, fill = fill_;
@@ -66,7 +66,7 @@ class BitStream {
     }
     value_ = value, fill_ = fill;
   }
-  /// From here on words may hold bits of the thread that goes on.
+  /// From here on, words may hold bits of the thread that continues after this stretch.
   void share() { shared_ = 1 << 30; }
   void finish() {
     share();

@@ -6,37 +6,37 @@
 
 namespace pcomp::detail {
 
-/// A segment of at most so many elements is gathered whole instead of sampled.
+/// A segment of at most this many elements is gathered whole instead of sampled.
 inline constexpr std::int64_t gathered_whole = 8 * chunk;
-/// Pieces that are worth another thread, and how many threads then share n elements.
+/// The fewest pieces worth another thread, and how many threads then share n elements.
 inline constexpr std::int64_t sweep_grain = 16;
 inline std::int64_t sweep_writers(std::int64_t n) {
   return std::clamp<std::int64_t>(n / (sweep_grain * chunk), 1, 64);
 }
-/// Elements next to one another that are sampled together, and how many such runs are taken from n elements.
+/// The length of a run of consecutive elements that are sampled together, and how many runs sample n elements.
 inline constexpr std::int64_t sample_run = 16;
 inline std::int64_t sample_runs(std::int64_t n) { return std::clamp<std::int64_t>(n / 512, 128, 4096); }
 
-/// Of these, and of the pieces whose keys the cut is selected from, what is worth another thread.
+/// The fewest runs, and the fewest pieces whose gathered keys hold the cut, that are worth another thread.
 inline constexpr std::int64_t runs_grain = 1024, cut_grain = 512;
 
 /// Half the ranks that a bracket spans among m sampled keys, `share` of which survive.
-/// Neighbours are alike, so a run counts for less than its length: twice the width that 4 sigma would take.
+/// Neighbours are correlated, so a run counts for less than its length: twice the width of 4 sigma.
 inline double half_bracket(std::int64_t m, double share) {
   return 8 * std::sqrt(static_cast<double>(m) * share * (1 - share)) + 8;
 }
-/// The same as a share of all, both sides.
+/// The whole width, as a share of all ranks.
 inline double bracket_width(std::int64_t m, double share) {
   return 2 * half_bracket(m, share) / static_cast<double>(m);
 }
 
-/// Two keys between which the cut almost surely lies, and how many of all lie there.
+/// Two keys between which the cut almost surely lies, and the expected share of all keys there.
 struct Bracket {
   std::int32_t lo, hi;
   double inside;
 };
 
-/// From m sampled keys, `share` of which survive; loses keys and needs room for a vector behind them.
+/// From m sampled keys, `share` of which survive; overwrites them and needs room for a vector past their end.
 inline Bracket bracket_of(std::int32_t* sample, std::int64_t m, double share) {
   constexpr auto least = std::numeric_limits<std::int32_t>::min(),
                  most = std::numeric_limits<std::int32_t>::max();

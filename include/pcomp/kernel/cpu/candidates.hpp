@@ -5,14 +5,14 @@
 
 namespace pcomp::detail {
 
-/// What the sweep that counts has seen above the lower end of its bracket: enough to emit the survivors without
-/// another look at the source.
+/// What the counting sweep saw above the lower end of its bracket: enough to emit the survivors without reading
+/// the source again.
 ///
-/// Law: a value for each one of its piece's masks, in order. Kept where a quarter of the elements or fewer survive,
+/// Law: one value for each set bit of a piece's mask, in order. Kept where at most a quarter of the elements survive,
 ///   so that it stays well below the tensor's own size.
 class Candidates {
  public:
-  /// One piece: `count` values, and a mask word for each 64 elements.
+  /// One piece: `count` values, and a mask word per 64 elements.
   struct Of {
     const float* value;
     const std::uint64_t* mask;
@@ -30,10 +30,10 @@ class Candidates {
     std::fill(count_.begin(), count_.end(), none);
   }
 
-  /// Whether a piece is to be put here, and whether it is here; if not, it is read from the source again.
+  /// Whether pieces are to be put here, and whether this one was; if not, it is read from the source again.
   bool takes() const { return !count_.empty() && !value_.overflown(); }
   bool has(std::int64_t piece) const { return takes() && count_[static_cast<std::size_t>(piece)] != none; }
-  /// What was seen of these pieces is not enough.
+  /// Drops these pieces: what was seen of them is not enough.
   void forget(std::int64_t first, std::int64_t pieces) {
     if (!count_.empty()) std::fill_n(count_.begin() + first, pieces, none);
   }

@@ -4,8 +4,8 @@
 
 namespace pcomp::detail {
 
-/// Reads the values of one payload's coder by rank, rotated back by R; cheap where the ranks ascend. A source and its
-/// own cursor.
+/// Decodes a payload's values by rank, rotated back by R; cheap if the ranks ascend. It is a source and its own
+/// cursor.
 template <CodeCodec C, class R = NoCodec>
 class CodedSource {
  public:
@@ -16,7 +16,7 @@ class CodedSource {
 
   CodedSource cursor(std::int64_t) const { return *this; }
 
-  /// The values of ranks [first, first + count): in place where they were decoded before, else in `buffer`.
+  /// The values of ranks [first, first + count): in place if they are already decoded, else in `buffer`.
   const float* load(std::int64_t first, std::int64_t count, float* buffer) {
     if (first >= held_ && first + count <= held_end_) return held_values_ + (first - held_);
     if (first % pack_block == 0 && count >= window) {  // all of it at once
@@ -36,7 +36,7 @@ class CodedSource {
     PCOMP_SIMD((codes_, scales_, first, count, out), decode_codes<C>);
     if constexpr (has_role<Role::rotate, R>) PCOMP_SIMD((out, count, first, out), rotate<R, true>);
   }
-  /// Through the window of decoded ranks.
+  /// Copies through the window of decoded ranks.
   void copy(std::int64_t first, std::int64_t count, float* out) {
     while (count > 0) {
       if (first < held_ || first >= held_end_) {

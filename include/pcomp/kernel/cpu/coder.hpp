@@ -6,9 +6,9 @@
 
 namespace pcomp::detail {
 
-/// Elements that a kernel holds in the first-level cache at a time; a multiple of every group and pack block.
+/// Elements that a kernel holds in the L1 cache at a time; a multiple of every group and pack block.
 inline constexpr std::int64_t chunk = 2048;
-/// Floats of room behind an array that vectors are stored to.
+/// Floats of padding past the end of an array that vectors are stored to.
 inline constexpr std::int64_t slack = 16;
 
 template <CodeCodec C>

@@ -10,11 +10,11 @@ inline StridedOrder order_of(const Extents& shape, const Extents& strides) {
   return strides.rank() ? StridedOrder(shape, strides) : StridedOrder();
 }
 
-/// A source hands out floats of a range: in place where it can, else through `buffer`. All sources do:
-/// cursor(first)               the reader from which ranges at or after `first` are loaded, ascending
-/// cursor.load(i, n, buffer)   elements [i, i + n), n <= chunk; where not in `buffer`, until the next load
+/// A source hands out ranges of floats: in place where it can, else through `buffer`. All sources have:
+/// cursor(first)               a reader that loads ascending ranges at or after `first`
+/// cursor.load(i, n, buffer)   elements [i, i + n), n <= chunk; if not in `buffer`, valid until the next load
 /// cursor.in_place()           optional: where all elements are and stay, or null
-/// cursor.stretch(i, n)        with it: elements from i on that lie in a row until the next load, n or fewer
+/// cursor.stretch(i, n)        with it: n or fewer contiguous elements from i on, valid until the next load
 struct DenseSource {
   const void* data;
   DType dtype;
@@ -32,7 +32,7 @@ struct DenseSource {
         strided_.emplace<PanelReader<std::uint16_t>>(s.order, data_);
     }
 
-    /// All elements where they are, or null.
+    /// All elements in place, or null.
     const float* in_place() const {
       return dtype_ == DType::f32 && strided_.index() == 0 ? static_cast<const float*>(data_) : nullptr;
     }
@@ -72,10 +72,10 @@ struct DenseSource {
   Cursor cursor(std::int64_t) const { return Cursor(*this); }
 };
 
-/// A sink takes floats for ranges. All sinks do:
+/// A sink takes ranges of floats. All sinks have:
 /// direct(i)                     where elements from i on may be written in place, or null
-/// past_caches()                 whether all of it is too large to be found in a cache again
-/// cursor()                      a writer of some of it; the last of what it took may come at its end
+/// past_caches()                 whether the output is too large to stay in a cache until it is read
+/// cursor()                      a writer of a part of it; its destructor may write the last elements it took
 /// cursor.store(i, n, values)    elements [i, i + n), n <= chunk
 /// cursor.stretch(i, n, each)    room for elements from i on, a multiple of `each` up to n, all to be written; or none
 struct DenseSink {

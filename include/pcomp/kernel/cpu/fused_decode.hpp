@@ -5,7 +5,7 @@
 
 namespace pcomp::detail {
 
-/// Calls f(sink) with a sink that takes what chain E's shape codec left.
+/// Calls then(sink) with a sink that takes what the shape codec of form F left.
 template <class F, Pool mode, class Sink, class Then>
 void with_unshaped(const Sink& sink, const Extents& before, Then&& then) {
   if constexpr (F::shapes)
@@ -25,7 +25,7 @@ auto payload_source(const std::byte* in, const Layout& l) {
     return ranks;
 }
 
-/// Writes [0, n) of a source to a sink, in place where the sink lets it.
+/// Writes [0, n) of a source to a sink, in place where the sink allows it.
 template <class Source, class Sink>
 void copy_all(const Source& source, const Sink& sink, std::int64_t n, const ParallelFor& par) {
   par(ceil_div(n, chunk), 8, [&](std::int64_t b, std::int64_t e) {

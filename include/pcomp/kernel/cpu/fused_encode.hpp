@@ -8,7 +8,7 @@
 
 namespace pcomp::detail {
 
-/// Calls f(source) with the source as chain E's shape codec leaves it.
+/// Calls then(source) with the source as the shape codec of form F leaves it.
 template <class F, Pool mode, class Source, class Then>
 void with_shaped(const Source& source, const Extents& before, Then&& then) {
   if constexpr (F::shapes)
@@ -17,8 +17,8 @@ void with_shaped(const Source& source, const Extents& before, Then&& then) {
     (void)before, then(source);
 }
 
-/// The scale of a coder that shares one over all that is sent; `visit(begin, end, f)` shows f(values, n) the
-/// ranks.
+/// The scale of a coder that shares one over all that is sent; `visit(begin, end, f)` calls f(values, n) over
+/// the ranks.
 template <class T, class Visit>
 typename T::Scale whole_scale(std::int64_t sent, const ParallelFor& par, Visit&& visit) {
   Range all{std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
@@ -33,7 +33,7 @@ typename T::Scale whole_scale(std::int64_t sent, const ParallelFor& par, Visit&&
   return T::fit(settled(all));
 }
 
-/// `take(rank, values, n)`, shown the values as chain E's rotation leaves them; `rank` is a multiple of `chunk`.
+/// `take(rank, values, n)`, called with the values as form F's rotation leaves them; `rank` is a multiple of `chunk`.
 template <class F, class Take>
 auto rotated(Take take) {
   return [take](std::int64_t rank, const float* v, std::int64_t n) {
@@ -47,9 +47,9 @@ auto rotated(Take take) {
   };
 }
 
-/// The fused encoder of chain E: reads the source chunk by chunk, writes index, codes and scales; nothing of
-/// tensor size in between. Sources are read once; twice for a selection over more than `chunk` elements, once
-/// more for PerTensor. `salt` tells one message's noise from another's.
+/// The fused encoder of chain E: reads the source chunk by chunk and writes index, codes and scales, with nothing
+/// of tensor size in between. The source is read once; again for a selection over more than `chunk` elements
+/// that keeps no Candidates, and once more for PerTensor. `salt` tells one message's noise from another's.
 template <WireExpr E, Pool mode, class Source>
 void encode_chain(const Source& plain, const Extents& shape, std::byte* out, const ParallelFor& par,
                   std::uint32_t salt) {
@@ -61,7 +61,7 @@ void encode_chain(const Source& plain, const Extents& shape, std::byte* out, con
   if (l.bytes == 0) return;
   std::byte* const codes = out + l.codes_at;
   std::byte* const scales = out + l.scales_at;
-  // The paddings are part of the bytes, and the index block is ORed into.
+  // Padding is part of the bytes, and the index block is ORed into.
   std::memset(out, 0, static_cast<std::size_t>(l.codes_at));
   const std::int64_t codes_end = l.codes_at + packed_bytes(l.sent, T::bits);
   std::memset(out + codes_end, 0, static_cast<std::size_t>(l.scales_at - codes_end));
@@ -69,7 +69,7 @@ void encode_chain(const Source& plain, const Extents& shape, std::byte* out, con
 
   with_shaped<F, mode>(plain, shape, [&](const auto& source) {
     const auto code_all =
-        [&](auto&& visit) {  // visit(begin, end, f) shows f(rank, values, n) the ranks in order
+        [&](auto&& visit) {  // visit(begin, end, write, f) calls f(rank, values, n) over the ranks in order
           typename T::Scale shared{};
           if constexpr (shares_scale) {
             shared = whole_scale<T>(l.sent, par, [&](std::int64_t b, std::int64_t e, auto&& f) {

@@ -4,8 +4,8 @@
 
 namespace pcomp::detail {
 
-/// Reads positions in order of rank, some hundreds at a time. Whatever the bytes are, every position it gives lies
-/// where it was asked for.
+/// Reads positions in rank order, a few hundred at a time. Whatever the bytes are, every position it returns lies in
+/// the range asked for.
 class IndexReader {
  public:
   IndexReader(const IndexFormat& f, const std::byte* block, std::int64_t n, std::int64_t k)
@@ -28,7 +28,7 @@ class IndexReader {
     while (peek() < p) ++at_;
   }
 
-  /// Goes to rank s, or to the end where there are fewer; what lies between costs little if s is ahead.
+  /// Goes to rank s, or to the end if there are fewer; skipping ahead costs little.
   void seek_rank(std::int64_t s) {
     if (s < rank_) rewind();
     if (s >= rank_ + count_) {
@@ -41,8 +41,8 @@ class IndexReader {
     at_ = std::min(s - rank_, count_);
   }
 
-  /// Up to `most` offsets from `base` of the next positions below `end`; fewer where there are no more. There is room
-  /// for a vector behind them.
+  /// Writes up to `most` offsets from `base` of the next positions below `end`, fewer if there are no more, and
+  /// returns how many. `offset` has room for a vector past them.
   std::int64_t take(std::int64_t base, std::int64_t end, std::int64_t most, std::uint32_t* offset) {
     std::int64_t c = 0;
     while (c < most && peek() < end) {
@@ -55,7 +55,7 @@ class IndexReader {
     return c;
   }
 
-  /// The next position; n where there is none.
+  /// The next position; n if there is none.
   std::int64_t peek() {
     if (at_ == count_) refill();
     return at_ < count_ ? std::int64_t{position_[at_]} : n_;
@@ -68,7 +68,7 @@ class IndexReader {
   void rewind() { word_ = rank_ = at_ = count_ = 0; }
   void go_to(WordPlace p) { word_ = p.word, rank_ = p.rank, at_ = count_ = 0; }
 
-  /// Reads the next positions, if there are any.
+  /// Reads the next positions, if any.
   void refill() {
     rank_ += count_;
     at_ = count_ = 0;
@@ -88,7 +88,7 @@ class IndexReader {
     }
   }
 
-  /// The low bits of ranks [first, first + count) to `low_`, whole blocks at a time.
+  /// Unpacks the low bits of ranks [first, first + count) to `low_`, whole blocks at a time.
   void lows(std::int64_t first, std::int64_t count) {
     for (std::int64_t done = 0; done < count;) {
       const std::int64_t b = (first + done) / pack_block, within = (first + done) % pack_block;

@@ -4,14 +4,14 @@
 
 namespace pcomp::detail {
 
-/// Writes the index block of a stretch of survivors into an array of zeros, into which other threads write the
+/// Writes the index block of a stretch of survivors into a zeroed array, into which other threads write the
 /// stretches before and after.
 ///
-/// The last word that has a survivor is held back until the next one comes: whatever stands behind the last
-/// survivor belongs to another thread.
+/// The last word with a survivor is held back until the next one arrives: whatever follows the last survivor
+/// belongs to another thread.
 class IndexWriter {
  public:
-  /// `rank` is that of the first survivor to come, a multiple of the pack block.
+  /// `rank` is the rank of the first survivor to come, a multiple of the pack block.
   IndexWriter(const IndexFormat& f, std::byte* block, std::int64_t rank)
       : f_(f),
         rank_(rank),
@@ -27,7 +27,7 @@ class IndexWriter {
   IndexWriter(const IndexWriter&) = delete;
   IndexWriter& operator=(const IndexWriter&) = delete;
 
-  /// Which of `bits` positions from `position` on survive; positions ascend from call to call.
+  /// Takes which of `bits` positions from `position` on survive; positions ascend from call to call.
   void mask(std::int64_t position, const std::uint64_t* word, std::int64_t bits) {
     if (f_.kind == IndexFormat::none) return;
     const std::int64_t count = ceil_div(bits, 64);
@@ -54,7 +54,7 @@ class IndexWriter {
                     : PCOMP_SIMD((word, count, position, f_.low_bits, low_word_, low_fill_, low_out_),
                                  append_lows<std::uint32_t>);
   }
-  /// Words from the multiple of 64 `at` on; the first and the last are not zero.
+  /// Adds words from position `at` on, a multiple of 64; the first and the last are not zero.
   void add(std::int64_t at, const std::uint64_t* word, std::int64_t count) {
     if (holds_ && at == held_at_) {
       held_ |= *word++;

@@ -2,7 +2,7 @@
 #include <atomic>
 #include <bit>
 
-/// Small kernel functions, which must vanish into the loops that call them.
+/// For small kernel functions, which must be inlined into the loops that call them.
 #define PCOMP_INLINE [[gnu::always_inline]] inline
 
 namespace pcomp::detail {
@@ -12,7 +12,7 @@ static_assert(std::endian::native == std::endian::little,
 
 enum class Isa { baseline, avx2, avx512 };
 
-/// What the machine has of what Highway's AVX2 and AVX3_DL targets use: Haswell and Zen, Ice Lake and Zen 4 on.
+/// The best the machine supports of Highway's AVX2 (since Haswell and Zen) and AVX3_DL (since Ice Lake and Zen 4).
 inline Isa best_isa() {
 #if defined(__x86_64__)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
@@ -29,7 +29,7 @@ inline Isa best_isa() {
   return Isa::baseline;
 }
 
-/// What kernels use; tests set it lower to compare the bytes.
+/// The instruction set that kernels use; tests lower it to compare the bytes.
 inline std::atomic<Isa>& isa() {
   static std::atomic<Isa> current{best_isa()};
   return current;

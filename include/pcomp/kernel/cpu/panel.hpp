@@ -7,24 +7,24 @@
 
 namespace pcomp::detail {
 
-/// Reads a strided tensor in row-major order: in place where elements lie so, else through a transposed panel
-/// that stays in a cache, else one by one.
+/// Reads a strided tensor in row-major order: in place where it is contiguous, else through a transposed panel
+/// that stays in cache, else one by one.
 ///
-/// Law: only readers that go on where they ended get a panel; a sample here and there would pay for it in vain.
+/// Law: only sequential readers get a panel; for scattered samples it would not pay off.
 template <class T>
 class PanelReader {
  public:
   PanelReader(const StridedOrder& order, const void* data)
       : order_(order), data_(static_cast<const T*>(data)), held_(frame_.take<T>(order.panel_size())) {}
 
-  /// Elements from i on that lie in a row until the next call: n of them, or fewer, perhaps none.
+  /// Contiguous elements from i on, valid until the next call: n of them or fewer, perhaps none.
   std::span<const T> stretch(std::int64_t i, std::int64_t n) {
     if (!order_.has_panels() || (n < worth && !panel_.has(i))) return {};
     if (!panel_.has(i)) fill(i);
     return {held_.data() + (i - panel_.begin), static_cast<std::size_t>(std::min(n, panel_.end - i))};
   }
 
-  /// Elements [i, i + n), n <= chunk: in `room`, or elsewhere until the next call.
+  /// Elements [i, i + n), n <= chunk: in `room`, or elsewhere and valid until the next call.
   const T* load(std::int64_t i, std::int64_t n, T* room) {
     streak_ = i == next_ ? streak_ + n : n;
     next_ = i + n;
@@ -77,7 +77,7 @@ class PanelReader {
   std::int64_t next_ = -1, streak_ = 0;
 };
 
-/// The inverse: takes elements in row-major order, or nearly, and writes a panel as a whole where it has come.
+/// The inverse: takes elements roughly in row-major order, and writes a panel as a whole if all of it has arrived.
 template <class T>
 class PanelWriter {
  public:
@@ -97,7 +97,7 @@ class PanelWriter {
     }
   }
 
-  /// Room for elements from i on, a multiple of `each` up to n, perhaps 0: all of it must be written.
+  /// Room for elements from i on, a multiple of `each` up to n, perhaps 0; the caller must write all of it.
   std::span<T> stretch(std::int64_t i, std::int64_t n, std::int64_t each) {
     if (!order_.has_panels()) return {};
     if (!panel_.has(i)) {
@@ -115,7 +115,7 @@ class PanelWriter {
   };
   static constexpr std::size_t most_runs = 128;
 
-  /// Remembers what has come of the panel.
+  /// Records what has arrived of the panel.
   void note(std::int64_t begin, std::int64_t end) {
     filled_ += end - begin;
     if (runs_ > 0 && run_[runs_ - 1].end == begin) {
@@ -136,7 +136,7 @@ class PanelWriter {
     for (std::size_t r = 0; r < runs_; ++r) write(run_[r].begin, run_[r].end);
     runs_ = 0;
   }
-  /// Whole steps of the panel at once, and what is left at both ends one by one.
+  /// Writes whole steps of the panel at once, and what is left at both ends one by one.
   void write(std::int64_t begin, std::int64_t end) {
     const std::int64_t step = order_.step(), base = panel_.begin;
     const std::int64_t from = base + ceil_div(begin - base, step) * step,

@@ -48,7 +48,7 @@ struct PooledSource {
       float* out = buffer;
       if constexpr (K <= 4 && requires { inner.in_place(); })
         if (shape.is_whole(K)) {
-          const std::int64_t lines = K * shape.w;  // under one line of windows
+          const std::int64_t lines = K * shape.w;  // elements under one line of windows
           while (n > 0) {
             const std::int64_t line = i / shape.ow, wanted = ceil_div(i + n, shape.ow) - line;
             const auto v = inner.stretch(line * lines, wanted * lines);
@@ -73,7 +73,7 @@ struct PooledSource {
       return mode == Pool::mean ? 1.0f / static_cast<float>(rows * columns) : 1.0f;
     }
 
-    /// A row that outlives the next load.
+    /// A row that stays valid past the next load.
     const float* row_of(std::int64_t i, std::int64_t n, float* buffer) {
       const float* v = inner.load(i, n, buffer);
       if constexpr (requires { inner.in_place(); })
@@ -110,7 +110,7 @@ struct PooledSource {
   };
 };
 
-/// Another sink, fed with each value repeated K x K times: the value itself forward, its share for the mean's
+/// Feeds another sink each value K x K times: the value itself forward, its share of the window for the mean's
 /// adjoint.
 template <class Inner, int K, Pool mode>
 struct UnpooledSink {
@@ -155,10 +155,10 @@ struct UnpooledSink {
     }
 
    private:
-    /// As many lines of windows as begin here and find room that lies in a row.
+    /// Writes as many whole lines of windows from here on as get contiguous room.
     void whole_lines(std::int64_t& i, std::int64_t& n, const float*& values) {
       if (!shape_.is_whole(K) || i % shape_.ow != 0) return;
-      const std::int64_t lines = K * shape_.w;  // under one line of windows
+      const std::int64_t lines = K * shape_.w;  // elements under one line of windows
       while (n >= shape_.ow) {
         const auto to = inner_.stretch(i / shape_.ow * lines, n / shape_.ow * lines, lines);
         if (to.empty()) return;

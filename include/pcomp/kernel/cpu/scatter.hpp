@@ -28,7 +28,7 @@ struct GatheredSource {
         if (base != base_) {
           base_ = base;
           values_ = inner_.load(base, std::min(chunk, n_ - base), held_);
-          if (values_ != held_)  // in place: the next chunk on its way
+          if (values_ != held_)  // in place: prefetch the next chunk
             for (std::int64_t line = 0; line < chunk; line += 16) hwy::Prefetch(values_ + chunk + line);
         }
         std::uint32_t at[chunk + slack];
@@ -37,7 +37,7 @@ struct GatheredSource {
         c += got;
       }
       std::fill(buffer + c, buffer + count,
-                0.0f);  // only where the index block holds fewer positions than it should
+                0.0f);  // only if the index block holds fewer positions than it should
       return buffer;
     }
 

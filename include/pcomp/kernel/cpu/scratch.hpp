@@ -7,9 +7,9 @@
 
 namespace pcomp::detail {
 
-/// Memory of the calling thread for the length of one call; a call like the one before allocates nothing.
+/// The calling thread's scratch memory for the duration of one call; a call like the previous one allocates nothing.
 ///
-/// Law: spans live until the frame ends; frames end in the reverse order of their beginnings.
+/// Law: spans live until the frame ends; frames are destroyed in reverse order of construction.
 class Scratch {
  public:
   Scratch() : arena_(mine()), block_(arena_.block), used_(arena_.used) { ++arena_.frames; }
@@ -17,7 +17,7 @@ class Scratch {
   Scratch& operator=(const Scratch&) = delete;
   ~Scratch() {
     arena_.block = block_, arena_.used = used_;
-    if (--arena_.frames == 0 && arena_.blocks.size() > 1) {  // next time one block is enough
+    if (--arena_.frames == 0 && arena_.blocks.size() > 1) {  // one block is enough next time
       std::size_t all = 0;
       for (const Block& b : arena_.blocks) all += b.size;
       arena_.blocks.clear();
@@ -26,7 +26,7 @@ class Scratch {
     }
   }
 
-  /// `count` objects of a plain type, their values whatever was there.
+  /// `count` uninitialised objects of a trivial type.
   template <class T>
   std::span<T> take(std::int64_t count) {
     const std::size_t size = (static_cast<std::size_t>(count) * sizeof(T) + 63) / 64 * 64;

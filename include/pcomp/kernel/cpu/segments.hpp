@@ -3,14 +3,14 @@
 
 namespace pcomp::detail {
 
-/// How a selection's segments are cut into pieces of at most `chunk` elements that are read at a time.
+/// How a selection's segments are cut into pieces of at most `chunk` elements, each read as a whole.
 ///
 /// A piece lies within one segment, or holds whole short ones; so the rank of a short segment's first
 /// survivor is known.
 struct Segments {
-  std::int64_t n, segment;           // elements in all, and of every segment but a shorter last one
-  std::int64_t keep, keep_last;      // survivors of a segment, and of the last where it is shorter
-  std::int64_t pieces_each, pieces;  // of a long segment, and in all
+  std::int64_t n, segment;           // elements in total, and of every segment but a shorter last one
+  std::int64_t keep, keep_last;      // survivors of a segment, and of the last if it is shorter
+  std::int64_t pieces_each, pieces;  // of a long segment, and in total
 
   Segments(std::int64_t elements, std::int64_t each, std::int64_t k, std::int64_t k_last)
       : n(elements), segment(std::max<std::int64_t>(each, 1)), keep(k), keep_last(k_last) {

@@ -3,7 +3,7 @@
 
 namespace pcomp::detail {
 
-/// One selection: every survivor's place among all of them is known before the first is written.
+/// One selection: the rank of every survivor is known before the first is written.
 template <SelectCodec S, class Source>
 class Selection {
  public:
@@ -26,9 +26,9 @@ class Selection {
     }
   }
 
-  /// Shows the survivors of ranks [begin, end), `begin` a multiple of `chunk`:
-  /// mask(position, words, bits)              which of the next positions survive, ascending
-  /// values(rank, values, count)              what they are, in runs of `chunk` but for the last
+  /// Passes on the survivors of ranks [begin, end), `begin` a multiple of `chunk`:
+  /// mask(position, words, bits)              which of `bits` positions from `position` on survive, ascending
+  /// values(rank, values, count)              their values, in runs of `chunk` except for the last
   template <class Mask, class Values>
   void emit(std::int64_t begin, std::int64_t end, Mask&& mask, Values&& values) const {
     if (begin >= end) return;

@@ -7,13 +7,13 @@
 
 namespace pcomp::detail {
 
-/// An array into which several threads put runs of values, each run in one place.
+/// An array into which several threads put runs of values, each run contiguous.
 ///
-/// Law: runs lie where their start says; what does not fit is lost, and `overflown` says so.
+/// Law: a run lies where `put` says; runs that do not fit are lost, and `overflown` says so.
 template <class T>
 class SharedList {
  public:
-  /// Room for `count` values, whatever part of a block each writer leaves unused.
+  /// Room for `count` values, whatever each writer leaves unused of a block.
   void make(Scratch& frame, std::int64_t count, std::int64_t writers) {
     room_ = count + writers * block;
     all_ = frame.take<T>(room_ + slack);
@@ -21,11 +21,11 @@ class SharedList {
   const T* data() const { return all_.data(); }
   bool overflown() const { return used_.load(std::memory_order_relaxed) > room_; }
 
-  /// One thread's way to put runs: it takes a block at a time, as threads that meet for each run wait for each other.
+  /// One thread's writer: reserves a block at a time, as threads that reserved for every run would contend.
   class Writer {
    public:
     explicit Writer(SharedList& list) : list_(&list) {}
-    /// Where the run begins now.
+    /// Puts a run; returns where it begins.
     std::int64_t put(const T* run, std::int64_t count) {
       if (at_ + count > end_) {
         const std::int64_t size = std::max(count, block);

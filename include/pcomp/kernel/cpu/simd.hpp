@@ -31,18 +31,18 @@
   (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #endif
 #endif
-/// What a leaf may use in the target that it is compiled for.
+/// What a leaf may use on the target that it is compiled for.
 #define PCOMP_VBMI2 (HWY_TARGET == HWY_AVX3_DL)
 #define PCOMP_AVX512 (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
 #define PCOMP_BMI2 (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
 
-// Its checks in builds without optimisation would want its library linked.
+// In unoptimised builds Highway's checks would need its library linked.
 #if !defined(HWY_IS_DEBUG_BUILD)
 #define HWY_IS_DEBUG_BUILD 0
 #endif
 
-// leaves-inl.hpp is read once for each instruction set, with the attributes that it needs; Highway's own
-// dispatch would want its library linked, so PCOMP_SIMD chooses.
+// leaves-inl.hpp is included once for each instruction set, with the attributes that it needs; Highway's own
+// dispatch would need its library linked, so PCOMP_SIMD dispatches.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "pcomp/kernel/cpu/leaves-inl.hpp"
 #include <hwy/cache_control.h>
@@ -52,7 +52,7 @@
 #include "leaves-inl.hpp"
 #undef HIGHWAY_HWY_FOREACH_TARGET_H_  // a program may have kernels of its own
 
-/// PCOMP_SIMD((arguments), leaf): calls the leaf that is compiled for the machine that it is on.
+/// PCOMP_SIMD((arguments), leaf): calls the leaf as compiled for the instruction set in isa().
 #if HWY_TARGETS & HWY_AVX3_DL
 #define PCOMP_ON_AVX512(args, ...)   \
   case ::pcomp::detail::Isa::avx512: \

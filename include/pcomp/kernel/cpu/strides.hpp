@@ -6,19 +6,19 @@
 
 namespace pcomp::detail {
 
-/// Where the elements of a strided tensor lie, in the row-major order of its shape.
+/// Where the elements of a strided tensor lie in memory, in the row-major order of its shape.
 ///
-/// A panel is a stretch of that order which lies close together in memory: some steps of the dimension whose
-/// elements are neighbours, with all that is behind each. Of a channels-last tensor: some channels of an image.
+/// A panel is a stretch of that order that lies close together in memory: some steps along the dimension of stride 1,
+/// each with all dimensions behind it. In a channels-last tensor: some channels of an image.
 class StridedOrder {
  public:
-  /// Row-major without gaps, whatever the extents.
+  /// Row-major without gaps, for any extents.
   StridedOrder() = default;
 
   StridedOrder(const Extents& shape, const Extents& strides) {
     for (int d = 0; d < shape.rank(); ++d) {
       if (shape[d] == 1) continue;
-      if (rank_ > 0 && stride(rank_ - 1) == shape[d] * strides[d]) {  // joins the dimension before
+      if (rank_ > 0 && stride(rank_ - 1) == shape[d] * strides[d]) {  // merges into the dimension before
         extent(rank_ - 1) *= shape[d];
         stride(rank_ - 1) = strides[d];
       } else {
@@ -46,14 +46,14 @@ class StridedOrder {
     std::int64_t begin = 0, end = 0;  ///< in row-major order
     bool has(std::int64_t i) const { return i >= begin && i < end; }
   };
-  /// The panel of element i, from where i's step begins.
+  /// The panel of element i, from the beginning of i's step.
   Panel panel_of(std::int64_t i) const {
     const std::int64_t first = i / behind_, step = first % extent(lane_);
     const std::int64_t last = std::min((step / steps_ + 1) * steps_, extent(lane_));
     return {first * behind_, (first + last - step) * behind_};
   }
 
-  /// Shows f(offset in memory, stride, first element, count) the rows of elements [i, i + n).
+  /// Calls f(offset in memory, stride, first element, count) for each row of elements [i, i + n).
   template <class F>
   void for_rows(std::int64_t i, std::int64_t n, F&& f) const {
     const std::int64_t row = extent(rank_ - 1);
@@ -63,8 +63,8 @@ class StridedOrder {
       i += part, n -= part;
     }
   }
-  /// Shows f(offset in memory, stride, first element, count) the rows of a panel's first step. All steps have
-  /// them: each lies one further in memory, and step() elements on.
+  /// Calls f(offset in memory, stride, first element, count) for each row of a panel's first step. All steps have
+  /// these rows, each step one element further in memory and step() further in order.
   template <class F>
   void for_panel_rows(const Panel& p, F&& f) const {
     for_rows(p.begin, behind_, f);
@@ -88,7 +88,7 @@ class StridedOrder {
   }
 
   std::array<std::int64_t, Extents::max_rank> extent_{}, stride_{};
-  int rank_ = 0, lane_ = -1;  // lane_: the dimension whose elements are neighbours, unless it is the last
+  int rank_ = 0, lane_ = -1;  // lane_: the dimension of stride 1, unless it is the last
   std::int64_t behind_ = 1, steps_ = 1;
 };
 

@@ -6,14 +6,14 @@ namespace pcomp::detail {
 
 /// Finds the exact cut of each long segment, and how many survivors each piece has, in one sweep over the input.
 ///
-/// A sample brackets the cut; the sweep counts what is above and gathers the few keys inside; the cut is selected
-/// among those. Survivors are among the candidates that the sweep keeps. Where the sample misled, histograms of the
-/// keys decide, at the price of more sweeps: always exact.
+/// A sample brackets the cut; the sweep counts the keys above the bracket and gathers the few inside, from which the
+/// cut is selected. The survivors are among the candidates that the sweep keeps. Where the sample misled, histograms
+/// of the keys decide, at the cost of more sweeps: the cut is always exact.
 template <SelectCodec S, class Source>
 class ThresholdSearch {
  public:
   struct Piece {
-    std::int32_t above = 0, equal = 0, ties = 0;  // above the cut, at it, and how many of those survive
+    std::int32_t above = 0, equal = 0, ties = 0;  // keys above the cut, at it, and how many of those survive
   };
 
   ThresholdSearch(const Source& source, const Segments& s, const ParallelFor& par, Candidates& kept)
@@ -34,7 +34,7 @@ class ThresholdSearch {
   }
 
  private:
-  /// On several threads: f(all), where all(g) shows g(piece, values, first, n) some pieces of segment s.
+  /// On several threads, calls f(all), where all(g) calls g(piece, values, first, n) for some pieces of segment s.
   template <class F>
   void each_stretch(std::int64_t s, F&& f) const {
     const std::int64_t n = s_.size_of(s), begin = s * s_.segment;
@@ -123,7 +123,7 @@ class ThresholdSearch {
     return {cut, k - over};
   }
 
-  /// How many of a piece's keys lie above a bracket, and those inside; keeps what lies above its lower end.
+  /// Counts a piece's keys above a bracket, gathers those inside, and keeps what lies above its lower end.
   std::array<std::int32_t, 2> see(std::int64_t piece, const float* v, std::int64_t i, std::int64_t n,
                                   const Bracket& b, SharedList<float>::Writer& values,
                                   std::int32_t* in) const {
@@ -138,7 +138,7 @@ class ThresholdSearch {
     return PCOMP_SIMD((v, i, n, b.lo, b.hi, in), split<S>);
   }
 
-  /// Where many keys are equal, the bracket's ends may be the cut: one more sweep counts them.
+  /// With many equal keys an end of the bracket may be the cut: one more sweep counts the keys at both ends.
   Cut at_an_end(std::int64_t s, std::int64_t k, std::int64_t above, std::int64_t in, std::int32_t lo,
                 std::int32_t hi, const std::int32_t* found, Piece* piece) const {
     Scratch frame;
@@ -184,7 +184,7 @@ class ThresholdSearch {
     return bracket_of(sample.data(), runs * run, static_cast<double>(k) / static_cast<double>(n));
   }
 
-  /// The exact way that no input can mislead: the key's bits from the top, one histogram a sweep.
+  /// The fallback that no input can mislead: the cut's bits from the top, one histogram per sweep.
   Cut by_histogram(std::int64_t s, std::int64_t k, Piece* piece) const {
     const auto bits_of = [](std::int32_t key) { return static_cast<std::uint32_t>(key) ^ 0x80000000u; };
     std::uint32_t prefix = 0, known = 0;  // the bits of the cut found so far, and their mask

@@ -36,8 +36,8 @@ inline Sink list_sink(void* data, std::int64_t n) {
 
 /// The workspace of one encoder.
 ///
-/// `derived`: its source is no tensor but pooled or gathered already. What is read several times, or would be pooled
-/// twice, is first written out as a list.
+/// `derived`: its source is not a tensor but already pooled or gathered. A source that is read several times, or would
+/// be pooled twice, is first written out as a list.
 template <WireExpr E>
 struct EncodePlan {
   using F = Form<E>;
@@ -71,13 +71,13 @@ struct EncodePlan {
   std::int64_t zeros_at = 0;
 };
 
-/// Encodes by chain E what `source` gives, a tensor of extents `shape`.
+/// Encodes `source`, a tensor of extents `shape`, with chain E.
 template <WireExpr E>
 void encode_chain(const Queue& q, Source source, const Extents& shape, const EncodePlan<E>& p, std::byte* out,
                   std::byte* workspace, u32 salt) {
   using F = Form<E>;
   using C = typename F::Code;
-  // Rotated in registers, but for a scale that wants all of it first.
+  // Rotated in registers, unless the scale needs all of it first.
   using R = std::conditional_t<EncodePlan<E>::shares_scale, NoCodec, typename F::Rotate>;
   const Layout& l = p.l;
   if (l.sent == 0) return;
@@ -119,7 +119,7 @@ void encode_chain(const Queue& q, Source source, const Extents& shape, const Enc
            Encode::blocks(l.sent));
 }
 
-/// The values of a payload's codes, before a rotation back.
+/// The values of a payload's codes, before they are rotated back.
 template <WireExpr E>
 auto coded(const std::byte* in, const Layout& l) {
   return Coded<typename Form<E>::Code>{bytes_at(in, l.codes_at), bytes_at(in, l.scales_at),
@@ -141,7 +141,7 @@ struct ScatterPlan {
   }
 };
 
-/// Places values by rank at the positions that were read before.
+/// Places values by rank at the positions read before.
 template <CodeCodec C>
 void scatter(const Queue& q, const Coded<C>& values, const Layout& l, const ScatterPlan& p, const Sink& out,
              std::byte* workspace) {
@@ -185,7 +185,7 @@ void decode_chain(const Queue& q, const std::byte* in, const Extents& shape, con
   using Decode = DecodeCodes<C, typename F::Rotate>;
   if constexpr (!F::shapes)
     if (!indexed(l)) return q.launch(Decode{coded<E>(in, l), out}, Decode::blocks(l.sent));
-  // What is read out of order is first rotated back in order.
+  // What will be read out of order is first rotated back in order.
   const auto values = [&] {
     if constexpr (F::rotates) {
       float* const turned = slot<float>(workspace, p.turned);

@@ -3,7 +3,7 @@
 
 namespace pcomp::detail::gpu {
 
-/// Threads of every block of every kernel.
+/// Threads per block, in every kernel.
 inline constexpr int block_threads = 256;
 inline constexpr int block_warps = block_threads / 32;
 
@@ -13,7 +13,7 @@ PCOMP_GPU T warp_sum(T v) {
   return v;
 }
 
-/// The sum over the threads before this one, and over all of them. Every thread of the block calls it.
+/// The sum over the threads before this one, and over all of them. Every thread of the block must call it.
 template <class T>
 PCOMP_GPU T block_scan(T v, T& total) {
   PCOMP_SHARED T sums[block_warps];
@@ -43,11 +43,11 @@ PCOMP_GPU Counts unpacked(u64 v) {
   return {static_cast<u32>(v >> 31) & 0x7fffffffu, static_cast<u32>(v) & 0x7fffffffu};
 }
 
-/// The counts of all tiles before this one, by decoupled look-back (Merrill and Garland, 2016): a tile publishes its own
-/// counts, adds up those of its predecessors until one of them knows its prefix, and publishes its own. Each state is one
-/// word, so no other memory needs an order. Tiles must have been handed out in ascending order by `next_tile`.
+/// The counts of all tiles before this one, by decoupled look-back (Merrill and Garland, 2016): a tile publishes its
+/// counts, adds its predecessors' until one knows its prefix, and publishes its own prefix. A state is one word, so no
+/// other memory needs ordering. Tiles must have been handed out in ascending order by `next_tile`.
 ///
-/// Shapes: `state` starts as zeros; a `first` tile begins a new sum. Every thread of the block calls it.
+/// Shapes: `state` starts as zeros; a `first` tile begins a new sum. Every thread of the block must call it.
 PCOMP_GPU Counts tile_prefix(u64* state, u32 tile, bool first, Counts own) {
   constexpr u64 partial = u64{1} << 62, whole = u64{2} << 62, value = partial - 1;
   PCOMP_SHARED u64 shared;
@@ -56,7 +56,7 @@ PCOMP_GPU Counts tile_prefix(u64* state, u32 tile, bool first, Counts own) {
     if (!first) {
       if (lane() == 0) publish(state + tile, partial | packed(own));
       for (u32 end = tile;; end -= 32) {  // lane i reads tile end - 1 - i
-        u64 seen = whole;                 // before the very first tile there is nothing
+        u64 seen = whole;                 // there is nothing before the very first tile
         if (static_cast<u32>(lane()) < end) {
           const u64* at = state + (end - 1 - static_cast<u32>(lane()));
           do seen = fresh(at);
@@ -89,7 +89,7 @@ PCOMP_GPU u32 next_tile(u32* ticket) {
   return mine;
 }
 
-/// Whether this block is the last of `blocks` to come here; it then sees all that the others wrote before.
+/// Whether this block is the last of `blocks` to arrive here; it then sees all that the others wrote before.
 PCOMP_GPU bool last_to_come(u32* count, u32 blocks) {
   PCOMP_SHARED bool last;
   fence();

@@ -35,7 +35,7 @@ struct Coded {
   }
 };
 
-/// The values of all codes, in order, rotated back by R if that is a rotation: a warp takes four blocks of 128.
+/// Decodes all codes, in order, and rotates back by R if that is a rotation: a warp takes four blocks of 128.
 template <CodeCodec C, class R = NoCodec>
 struct DecodeCodes {
   using T = CoderTraits<C>;
@@ -76,13 +76,13 @@ struct DecodeCodes {
   }
 };
 
-/// The same where each value stands for a window of the output.
+/// Decodes codes of which each stands for a window of the output.
 template <CodeCodec C>
 struct RepeatCodes {
   Coded<C> in;
   Sink out;
   Pooling pool;
-  bool share;  ///< of the mean's adjoint: each element gets its window's value over its size
+  bool share;  ///< for the mean's adjoint: each element gets its window's value divided by its size
 
   static constexpr std::int64_t blocks(std::int64_t n) { return ceil_div(n, 4 * block_threads); }
 
@@ -103,7 +103,7 @@ struct RepeatCodes {
   }
 };
 
-/// A source, rotated by R if that is a rotation, as a plain list of floats, for those who read it several times.
+/// Writes a source, rotated by R if that is a rotation, to a plain list of floats, to be read several times.
 template <class R = NoCodec>
 struct Materialise {
   Source in;

@@ -13,11 +13,11 @@
 
 namespace pcomp::detail::gpu {
 
-/// Runs a kernel's blocks on the CPU, one after the other, each thread as a fiber: so that kernels can be tested, and
+/// Runs a kernel's blocks on the CPU, one after the other, each thread as a fiber, so that kernels can be tested, and
 /// a codec's device code debugged, without a GPU.
 ///
-/// Law: a barrier or an exchange that not all of its threads reach is an error, where a GPU would hang. `order`
-///   changes in which order threads run between two of them; a kernel without races gives the same for all.
+/// Law: a barrier or an exchange that not all of its threads reach is an error, where a GPU would hang. `order` sets
+///   the order in which threads run between two of them; a kernel without races gives the same result for all.
 class Emulator {
  public:
   enum class Order { forward, backward, scattered };
@@ -39,7 +39,7 @@ class Emulator {
   std::int64_t block() const { return block_; }
 
   void sync_block() { wait(State::at_block); }
-  /// Every lane of a warp gives a value; the result holds all of them.
+  /// Every lane of a warp passes a value; the result holds all of them.
   const std::uint64_t* exchange(std::uint64_t value) {
     Warp& w = warps_[static_cast<std::size_t>(now_ / 32)];
     Fiber& f = fibers_[static_cast<std::size_t>(now_)];
@@ -129,7 +129,7 @@ class Emulator {
       if (fibers_[i].state != s) return false;
     return true;
   }
-  /// Lets those that all wait at `s` go on; at a block's barrier, threads that are over do not count.
+  /// Resumes the threads if all of them wait at `s`; at a block's barrier, finished threads do not count.
   bool release(std::size_t begin, std::size_t end, State s) {
     bool any = false;
     for (std::size_t i = begin; i < end; ++i) {

@@ -5,7 +5,7 @@
 
 namespace pcomp::detail::gpu {
 
-/// A float as a signed number of the same order, and back.
+/// A float as a signed integer of the same order, and back.
 PCOMP_GPU int ordered(float x) {
   const int i = bits_as<int>(x);
   return i < 0 ? i ^ 0x7fffffff : i;
@@ -15,16 +15,16 @@ PCOMP_GPU float unordered(int i) { return bits_as<float>(i < 0 ? i ^ 0x7fffffff 
 PCOMP_GPU Range warp_range(Range r) {
   return {unordered(warp_min(ordered(r.lo))), unordered(warp_max(ordered(r.hi)))};
 }
-/// What a coder is fitted to; -0 counts as 0, so that the order of reading does not show.
+/// What a coder is fitted to; -0 counts as 0, so that the result does not depend on the order of reading.
 PCOMP_GPU Range to_fit(Range r) { return settled({r.lo + 0.0f, r.hi + 0.0f}); }
 
-/// The codes of all that is sent, in one pass: a warp takes some blocks of 128, rotates them by R if that is a rotation,
-/// finds the ranges of their groups, fits, codes and packs them in registers.
+/// Encodes all that is sent, in one pass: a warp takes some blocks of 128, rotates them by R if that is a rotation, and
+/// finds their groups' ranges, fits, encodes and packs in registers.
 template <CodeCodec C, class R = NoCodec>
 struct EncodeCodes {
   using T = CoderTraits<C>;
   static constexpr std::int64_t group = T::group();
-  /// Blocks of a warp: as many loads are under way at a time.
+  /// Blocks per warp: as many loads are in flight at a time.
   static constexpr int count = group > 4 * pack_block ? static_cast<int>(group / pack_block) : 4;
   static constexpr int groups = group ? static_cast<int>(count * pack_block / group) : 1;
   static constexpr u32 each = block_warps * count * static_cast<u32>(pack_block);
@@ -108,7 +108,7 @@ struct EncodeCodes {
 /// The range of all finite values, in two words that start as zeros.
 struct FindRange {
   Source in;
-  u32* range;  ///< the complement of the least value and the greatest, as unsigned numbers of the same order
+  u32* range;  ///< the complement of the least value, and the greatest, as unsigned keys of the same order
 
   u32 stride;  ///< four times the threads of all blocks
 

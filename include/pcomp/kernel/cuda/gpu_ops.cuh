@@ -6,7 +6,7 @@
 
 namespace pcomp {
 
-/// The table of the wire W for GPUs, one object in a program.
+/// The table of the wire W for GPUs, one object per program.
 template <AnyWire W>
 const GpuOps& gpu_ops(W = {}) {
   using V = detail::as_wire<W>;
@@ -42,7 +42,7 @@ const GpuOps& gpu_ops(W = {}) {
 }
 
 namespace detail {
-/// Adds the kernels that a boundary of wire W calls: of one with feedback those of the messages, which know no memory.
+/// Adds the kernels that a boundary of wire W calls: with feedback, those of its messages, which have no memory.
 template <AnyWire W>
 bool add_gpu_wire(W) {
   using V = as_wire<W>;
@@ -62,8 +62,8 @@ bool add_gpu_wire(W) {
 }  // namespace detail
 }  // namespace pcomp
 
-/// Gives this program CUDA kernels of the wires named, each a chain or a Wire: at namespace scope, in a unit that nvcc
-/// compiles. Wires of the same spelling in several units are the same table.
+/// Adds CUDA kernels for the given wires, each a chain or a Wire, to this program: at namespace scope, in a unit that
+/// nvcc compiles. Wires of the same spelling in several units share one table.
 #define PCOMP_GPU_KERNELS(...)                                                                          \
   [[maybe_unused]] static const bool PCOMP_GPU_NAME(pcomp_gpu_kernels_, __LINE__) = [](auto... wires) { \
     return (::pcomp::detail::add_gpu_wire(wires) && ...);                                               \

@@ -26,7 +26,7 @@ struct EncodeGradPlan {
   }
 };
 
-/// Pools by sums, gathers by the forward mask, then encodes by the gradient's own chain.
+/// Pools by sums, gathers by the forward mask, then encodes with the gradient's own chain.
 template <class W>
 void encode_restricted(const Queue& q, Source dy, const Extents& shape, const EncodeGradPlan<W>& p,
                        const std::byte* index, std::byte* out, std::byte* workspace, u32 salt) {
@@ -75,7 +75,7 @@ struct DecodeGradPlan {
   }
 };
 
-/// Decodes by the gradient's own chain, places the values by the forward mask, spreads each one's share.
+/// Decodes with the gradient's own chain, places the values by the forward mask, and spreads each one's share.
 template <class W>
 void decode_restricted(const Queue& q, const std::byte* in, const Extents& shape, const DecodeGradPlan<W>& p,
                        const std::byte* index, const Sink& out, std::byte* workspace) {

@@ -4,7 +4,7 @@
 
 namespace pcomp::detail::gpu {
 
-/// Writes the index block of ascending positions into zeros; a warp takes 128 ranks. See wire/index_format.hpp.
+/// Writes the index block of ascending positions into zeroed bytes; a warp takes 128 ranks. See wire/index_format.hpp.
 struct WriteIndex {
   const u32* position;
   u32 sent;
@@ -24,7 +24,7 @@ struct WriteIndex {
         const u64 bit = fano ? static_cast<u64>(position[rank] >> low_bits) + rank : position[rank];
         word = static_cast<u32>(bit / 32), bits = 1u << (bit % 32);
       }
-      // Words ascend with the lanes: the first lane of each collects its bits.
+      // Words ascend with the lanes: the first lane of each word collects its bits.
       for (int d = 1; d < 32; d *= 2) {
         const u32 other = shuffle_down(word, d), more = shuffle_down(bits, d);
         if (lane() + d < 32 && other == word) bits |= more;
@@ -45,10 +45,10 @@ struct WriteIndex {
   }
 };
 
-/// Reads the positions of an index block. Whatever the bytes are, it writes at most `sent` positions of at most n, and
-/// how many there are.
+/// Reads the positions of an index block. Whatever the bytes are, it writes at most `sent` positions, none above n, and
+/// their number.
 struct ReadIndex {
-  static constexpr u32 words = block_threads;  ///< of a block, one a thread
+  static constexpr u32 words = block_threads;  ///< per block, one per thread
 
   const unsigned char *high, *low;
   u32 high_bytes, sent, n;

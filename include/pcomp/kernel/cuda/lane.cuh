@@ -6,10 +6,11 @@
 
 #include "../../core/device.hpp"
 
-/// All that a kernel asks of the machine: who it is, barriers, exchanges within a warp, atomics.
+/// All that a kernel needs from the machine: thread indices, barriers, exchanges within a warp, atomics.
 ///
 /// On a GPU these are intrinsics. Without a CUDA compiler the emulator runs kernels thread by thread, so that tests
-/// run the same kernels. PCOMP_UNROLL stands before loops over arrays that must stay in registers. Exchanges take whole warps: a kernel calls them where all 32 lanes do.
+/// run the same kernels. PCOMP_UNROLL marks loops over arrays that must stay in registers. Exchanges take whole warps:
+/// all 32 lanes must call them.
 #if defined(__CUDACC__)
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
 #error "pcomp: the CUDA kernels need compute capability 8.0 or newer"
@@ -43,11 +44,11 @@ PCOMP_GPU int warp() { return thread() / 32; }
 
 PCOMP_GPU void sync_block() { PCOMP_ON_GPU(__syncthreads(), Emulator::current().sync_block()); }
 PCOMP_GPU void sync_warp() { PCOMP_ON_GPU(__syncwarp(), Emulator::current().exchange(0)); }
-/// What this thread wrote is seen before what it writes next.
+/// Makes what this thread wrote visible before what it writes next.
 PCOMP_GPU void fence() { PCOMP_ON_GPU(__threadfence(), (void)0); }
 
 PCOMP_GPU int ones(u32 x) { return PCOMP_ON_GPU(__popc(x), std::popcount(x)); }
-/// The number of the lowest set bit of x, which has one.
+/// The index of the lowest set bit of x, which is not 0.
 PCOMP_GPU int lowest(u32 x) { return PCOMP_ON_GPU(__ffs(static_cast<int>(x)) - 1, std::countr_zero(x)); }
 // clang-format on
 
@@ -60,7 +61,7 @@ template <class T>
 PCOMP_GPU T shuffle_xor(T v, int mask) {
   return __shfl_xor_sync(whole_warp, v, mask);
 }
-/// The value of the lane `by` below; one's own where there is none.
+/// The value of the lane `by` below; the lane's own if there is none.
 template <class T>
 PCOMP_GPU T shuffle_up(T v, int by) {
   return __shfl_up_sync(whole_warp, v, static_cast<unsigned>(by));
@@ -75,7 +76,7 @@ PCOMP_GPU int warp_max(int v) { return __reduce_max_sync(whole_warp, v); }
 PCOMP_GPU u32 atomic_add(u32* p, u32 v) { return atomicAdd(p, v); }
 PCOMP_GPU void atomic_or(u32* p, u32 v) { atomicOr(p, v); }
 PCOMP_GPU void atomic_max(u32* p, u32 v) { atomicMax(p, v); }
-/// One word that other blocks read and write at the same time.
+/// Writes and reads a word that other blocks use at the same time.
 PCOMP_GPU void publish(u64* p, u64 v) { *static_cast<volatile u64*>(p) = v; }
 template <class T>
 PCOMP_GPU T fresh(const T* p) {
@@ -137,7 +138,7 @@ T fresh(const T* p) {
 }
 #endif
 
-/// A plain value, exchanged word by word.
+/// Shuffles a trivially copyable value, word by word.
 template <class T>
 PCOMP_GPU T shuffle_struct(const T& v, int from) {
   constexpr int words = static_cast<int>((sizeof(T) + 3) / 4);

@@ -79,7 +79,7 @@ PCOMP_GPU void load_full_block(const unsigned char* in, int bits, u32* c) {
   }
 }
 
-/// Writes a block of r codes, of which a warp's lanes hold four each; every lane calls it.
+/// Writes a block of r codes, four per lane of a warp; every lane must call it.
 PCOMP_GPU void store_block(const u32* c, u32 r, int bits, unsigned char* out) {
   if (r == pack_block) return store_full_block(c, bits, out);
   PCOMP_SHARED u32 codes[block_warps][pack_block];

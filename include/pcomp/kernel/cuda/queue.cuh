@@ -15,7 +15,7 @@ inline void expect(cudaError_t e) {
   if (e != cudaSuccess) throw Error(std::string("pcomp: CUDA says: ") + cudaGetErrorString(e));
 }
 
-/// A stream: what is put there runs in order, and nothing here waits for it.
+/// A stream: what is enqueued runs in order, and nothing here waits for it.
 class Queue {
  public:
   explicit Queue(void* stream) : stream_(static_cast<cudaStream_t>(stream)) {}
@@ -36,7 +36,7 @@ class Queue {
 
 #else
 
-/// Without a CUDA compiler: the emulator, at once.
+/// Without a CUDA compiler: runs in the emulator, at once.
 class Queue {
  public:
   explicit Queue(void*) {}

@@ -3,13 +3,13 @@
 
 namespace pcomp::detail::gpu {
 
-/// The key of a rank, 1 the highest, and its rank among those that equal it.
+/// The key of a rank, 1 being the highest, and that rank among the keys that equal it.
 struct Ranked {
   u32 key, rest;
 };
 
-/// In a histogram of 256 * per_thread counts, the bin that holds `rank` counted from the highest bin down, and the rank
-/// within it. Every thread of the block calls it; `count(bin)` reads one.
+/// In a histogram of 256 * per_thread counts, the bin that holds `rank`, counted from the highest bin down, and the
+/// rank within it. Every thread of the block must call it; `count(bin)` reads one count.
 template <int per_thread, class Count>
 PCOMP_GPU Ranked bin_of_rank(u32 rank, Count count) {
   PCOMP_SHARED Ranked found;
@@ -32,7 +32,7 @@ PCOMP_GPU Ranked bin_of_rank(u32 rank, Count count) {
   return r;
 }
 
-/// The key of rank `rank` among n keys, by radix: eight bits a round. Every thread of the block calls it.
+/// The key of rank `rank` among n keys, by radix selection, eight bits a round. Every thread of the block must call it.
 template <class Key>
 PCOMP_GPU Ranked block_rank(u32 n, u32 rank, Key key) {
   PCOMP_SHARED u32 bins[256];

@@ -5,13 +5,13 @@
 
 namespace pcomp::detail::gpu {
 
-// Sums and products that no compiler merges with what comes before or after them.
+// Sums and products that no compiler fuses with the operations around them.
 PCOMP_GPU float sum(float a, float b) { return PCOMP_ON_GPU(__fadd_rn(a, b), a + b); }
 PCOMP_GPU float difference(float a, float b) { return PCOMP_ON_GPU(__fsub_rn(a, b), a - b); }
 PCOMP_GPU float product(float a, float b) { return PCOMP_ON_GPU(__fmul_rn(a, b), a * b); }
 
-/// Elements first + 4 * lane() and the next three of a warp's 128, rotated by R, or back; `end` is behind the last of
-/// all. By whole warps; where R is no rotation, nothing.
+/// Rotates a warp's 128 elements from `first` on by R, or back; a lane holds first + 4 * lane() and the next three, and
+/// `end` is past the last of all. Whole warps must call it; does nothing where R is no rotation.
 template <class R, bool back>
 PCOMP_GPU void rotate(float* v, u32 first, u32 end) {
   if constexpr (has_role<Role::rotate, R>) {

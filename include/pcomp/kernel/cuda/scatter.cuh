@@ -11,7 +11,7 @@ struct FindTiles {
   const u32* position;
   const u32* found;
   u32* starts;
-  u32 count;  ///< tiles, and one more
+  u32 count;  ///< tiles plus one
 
   PCOMP_GPU void operator()() const {
     const u32 t = block() * block_threads + static_cast<u32>(thread());
@@ -29,8 +29,8 @@ struct FindTiles {
   }
 };
 
-/// The values of all codes at their positions, zero elsewhere; every element is written once. Positions that do not
-/// ascend, those of a damaged index, are left out where they would fall into another tile.
+/// Writes the values of all codes at their positions, zero elsewhere; every element once. Positions that do not ascend,
+/// as in a damaged index, are dropped if they fall into another tile.
 template <CodeCodec C>
 struct ScatterCodes {
   Coded<C> in;

@@ -12,21 +12,21 @@ using Scoring = std::conditional_t<is_magnitude<S>, ops::TopK<Ratio<1, 1>, Tenso
 
 /// A selection's segments, each of which keeps its highest keys; ranks of survivors follow from that.
 struct Segments {
-  u32 n, segment;       ///< elements in all, and of every segment but a shorter last one
-  u32 keep, keep_last;  ///< survivors of a segment, and of the last where it is shorter
+  u32 n, segment;       ///< elements in total, and of every segment but a shorter last one
+  u32 keep, keep_last;  ///< survivors of a segment, and of the last if it is shorter
 
   PCOMP_HD u32 count() const { return n / segment + (n % segment > 0); }
   PCOMP_HD u32 size_of(u32 s) const { return n - s * segment < segment ? n - s * segment : segment; }
   PCOMP_HD u32 keep_of(u32 s) const { return n - s * segment < segment ? keep_last : keep; }
 };
 
-/// What survives: positions and values by rank.
+/// The survivors' positions and values, by rank.
 struct Survivors {
   u32* position;
   float* value;
 };
 
-/// Segments that fit into a block's shared memory: selected and compacted by one block each.
+/// Selects and compacts segments that fit into a block's shared memory, one block each.
 template <SelectCodec S>
 struct SelectShort {
   static constexpr u32 most = 8192;

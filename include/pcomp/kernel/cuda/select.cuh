@@ -6,7 +6,7 @@
 
 namespace pcomp::detail::gpu {
 
-/// Places in a workspace, each at a multiple of 256 bytes.
+/// Allocates places in a workspace, each at a multiple of 256 bytes.
 struct Slots {
   std::int64_t bytes = 0;
   constexpr std::int64_t take(std::int64_t size) {
@@ -16,7 +16,7 @@ struct Slots {
   }
 };
 
-/// What a selection needs, from its extents alone.
+/// What a selection needs, which follows from its extents alone.
 struct SelectPlan {
   Segments segments{};
   bool fits_a_block = false, sampled = false;

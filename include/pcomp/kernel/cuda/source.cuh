@@ -6,7 +6,7 @@
 
 namespace pcomp::detail::gpu {
 
-/// Where element i of a row-major tensor stands: there, or in channels-last memory at (sample, pixel, channel).
+/// Where element i in row-major order lies: at i, or in channels-last memory at (sample, pixel, channel).
 struct Place {
   u32 channels = 0, pixels = 0;  ///< 0: row-major
 
@@ -18,7 +18,7 @@ struct Place {
   }
 };
 
-/// How a tensor's last two extents were pooled.
+/// How a tensor's last two extents are pooled.
 struct Pooling {
   u32 factor = 0;  ///< 0: not at all
   u32 h = 0, w = 0, oh = 0, ow = 0;
@@ -52,17 +52,17 @@ struct alignas(8) Half4 {
 PCOMP_GPU float widened(std::uint16_t h, DType t) { return t == DType::bf16 ? from_bf16(h) : from_half(h); }
 PCOMP_GPU std::uint16_t narrowed(float x, DType t) { return t == DType::bf16 ? to_bf16(x) : to_half(x); }
 
-/// The floats that a kernel reads: a tensor, perhaps pooled, perhaps those of a list of positions only.
+/// The floats that a kernel reads: a tensor, perhaps pooled, perhaps only at a list of positions.
 struct Source {
   const void* data = nullptr;
   DType dtype = DType::f32;
   Place place;
   Pooling pool;
-  const u32* at = nullptr;  ///< positions by rank, and how many there are; none: all elements
+  const u32* at = nullptr;  ///< positions by rank, and how many there are; null: all elements
   const u32* found = nullptr;
   u32 limit = 0;       ///< positions below this are read
-  u32 n = 0;           ///< elements after that
-  bool plain = false;  ///< a row-major tensor at a multiple of 16 bytes: four at a time
+  u32 n = 0;           ///< elements after all of that
+  bool plain = false;  ///< a row-major tensor aligned to four elements: read four at a time
 
   PCOMP_GPU float dense(u32 i) const { return stored(place(i)); }
   PCOMP_GPU float stored(u32 i) const {
@@ -85,8 +85,8 @@ struct Source {
     const u32 p = i < *found ? at[i] : limit;  // a damaged index may hold fewer positions than it should
     return p < limit ? pooled(p) : 0.0f;
   }
-  /// Elements i to i + 3; zeros past the end. Kernels ask once whether the source is plain, so that the code for such
-  /// sources, which must run at memory's speed, has no calls in it.
+  /// Elements i to i + 3; zeros past the end. Kernels check once whether the source is plain, so that the code for such
+  /// sources, which must run at memory speed, has no calls in it.
   template <bool plain>
   PCOMP_GPU void four(u32 i, float* v) const {
     if constexpr (!plain) {
@@ -108,7 +108,7 @@ struct Source {
   }
 
  private:
-  /// A call of its own: unrolled into every loop it would be most of the code.
+  /// Not inlined: unrolled into every loop, it would be most of the code.
   PCOMP_GPU_CALL Float4 one_by_one(u32 i) const {
     Float4 f;
     PCOMP_UNROLL

@@ -4,7 +4,7 @@
 
 namespace pcomp::detail::gpu {
 
-/// Device memory for the length of one call, from the tensor's own allocator, which knows the stream.
+/// Device memory for the duration of one call, from the tensor's own allocator, which knows the stream.
 class Scratch {
  public:
   Scratch(const Gpu& gpu, std::size_t size) : gpu_(gpu), size_(size) {
@@ -46,7 +46,7 @@ inline void wait_for(void*) {}
 
 #endif
 
-/// Bytes to read, on the device: where they are, or a copy of the host's, which may change once this is made.
+/// Bytes to read on the device: in place, or a copy of the host's, which may change once this is constructed.
 class DeviceInput {
  public:
   DeviceInput(const Gpu& gpu, std::span<const std::byte> bytes)
@@ -56,7 +56,7 @@ class DeviceInput {
     if (!copied_) return;
     copy_async(copy_.bytes().data(), bytes.data(), bytes.size(), gpu.stream);
     wait_for(
-        gpu.stream);  // pageable memory is mostly staged before the call returns, but that is not promised
+        gpu.stream);  // pageable memory is usually staged before the call returns, but that is not guaranteed
     bytes_ = copy_.bytes();
   }
   std::span<const std::byte> bytes() const { return bytes_; }
@@ -67,7 +67,7 @@ class DeviceInput {
   std::span<const std::byte> bytes_;
 };
 
-/// Bytes to write, likewise; `finish` brings them to the host and waits for them there.
+/// Bytes to write, likewise; `finish` copies them to the host and waits for the copy.
 class DeviceOutput {
  public:
   DeviceOutput(const Gpu& gpu, std::span<std::byte> bytes)

@@ -5,36 +5,36 @@
 
 namespace pcomp::detail::gpu {
 
-/// Elements that a block reads at a time: eight a thread.
+/// Elements that a block reads at a time: eight per thread.
 inline constexpr u32 tile = 8 * block_threads;
 inline constexpr u32 digit_bins = 2048;
 
-/// What is known of one long segment's cut; starts as zeros.
+/// What is known about one long segment's cut; starts as zeros.
 struct Cut {
   u32 lo, hi;         ///< a bracket around it, both ends included
   u32 above, inside;  ///< keys above the bracket, and in it
   u32 key, known;     ///< the bits found so far, and their mask; in the end the cut
   u32 rest;           ///< its rank among the keys that share them; in the end how many equal ones survive
-  u32 done;           ///< blocks of a pass that are through
+  u32 done;           ///< blocks that have finished a pass
 };
 
-/// The cuts of long segments. A sample brackets each cut; one pass over the input counts the keys above and gathers those
-/// inside; three rounds of a radix selection look at these alone. Where the sample misled, they look at the input:
-/// always exact, and nothing waits for the host.
+/// The cuts of long segments. A sample brackets each cut; one pass over the input counts the keys above the bracket and
+/// gathers those inside, and three rounds of radix selection read these alone. Where the sample misled they read the
+/// input: always exact, and nothing waits for the host.
 struct CutSearch {
   Source in;
   Segments segments;
   u32 blocks_each;  ///< blocks of one segment
   Cut* cuts;
-  u32* bins;      ///< digit_bins a segment, zeros between the rounds
-  u32* gathered;  ///< room for `room` keys a segment
+  u32* bins;      ///< digit_bins per segment, zeros between rounds
+  u32* gathered;  ///< room for `room` keys per segment
   u32 room;
   bool sampled;
 
   PCOMP_GPU bool bracketed(const Cut& c, u32 k) const {
     return sampled && c.inside <= room && c.above < k && k <= c.above + c.inside;
   }
-  /// Shows f(key) this block's share of a segment's keys.
+  /// Calls f(key) for this block's share of a segment's keys.
   template <SelectCodec S, bool plain, class F>
   PCOMP_GPU void each_key(u32 s, u32 part, F f) const {
     const u32 first = s * segments.segment, n = segments.size_of(s);
@@ -52,7 +52,7 @@ struct CutSearch {
   }
 };
 
-/// Brackets the cut of each segment by a sample of runs; one block a segment.
+/// Brackets the cut of each segment by a sample of runs; one block per segment.
 template <SelectCodec S>
 struct SampleCut {
   static constexpr u32 run = 16, runs = 512, size = run * runs;
@@ -69,7 +69,7 @@ struct SampleCut {
       keys[i] = S::score(search.in(at), at);
     }
     sync_block();
-    // Neighbours are alike, so a run counts for less than its length: twice the width that 4 sigma would take.
+    // Neighbours are correlated, so a run counts for less than its length: twice the width of 4 sigma.
     const float share = static_cast<float>(k) / static_cast<float>(n),
                 middle = static_cast<float>(size) * share;
     const float half = 8 * sqrtf(middle * (1 - share)) + 8;
@@ -133,8 +133,8 @@ struct GatherInside {
   }
 };
 
-/// One round of the radix selection: counts a digit of the keys that share the bits found so far; the segment's last
-/// block finds the digit of the cut.
+/// One round of radix selection: counts a digit of the keys that share the bits found so far; the segment's last
+/// block to finish finds the cut's digit.
 template <SelectCodec S>
 struct FindDigit {
   CutSearch search;
@@ -207,7 +207,7 @@ struct Compact {
     const u32 ties = k ? cut.rest : 0;
     float v[8];
     bool over[8], tie[8];
-    u64 mine = 0;  // above and equal of each half, 16 bits each
+    u64 mine = 0;  // keys above and at the cut in each half, 16 bits each
     PCOMP_UNROLL
     for (u32 half = 0; half < 2; ++half) {
       const u32 i = within * tile + half * (tile / 2) + 4 * static_cast<u32>(thread());

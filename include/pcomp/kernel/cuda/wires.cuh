@@ -20,7 +20,7 @@ inline bool without_gaps(const Extents& shape, const Extents& strides, int inner
   return fits;
 }
 
-/// Of an In or an Out.
+/// For an In or an Out.
 template <class View>
 Place place_of(const View& x) {
   const Extents& e = x.shape;
@@ -77,7 +77,7 @@ constexpr std::size_t slots_of(const Extents& shape, A... a) {
 /// The same wires on a GPU: the same bytes, from and to device memory.
 namespace cuda {
 
-/// The scratch that each of the four calls below needs at most: device memory, with anything in it.
+/// The most scratch that any of the four calls below needs: device memory, with any contents.
 ///
 /// Law: a constant expression where the shape is one.
 /// Bytes: none for a coder alone; a third of a float tensor for TopK<1/10>, up to twice the tensor for TopK<9/10>, and
@@ -97,12 +97,12 @@ constexpr std::size_t workspace_bytes(W, const Extents& shape) {
   return most;
 }
 
-/// Puts the encoding of a tensor on its stream, `x.gpu.stream`.
+/// Enqueues the encoding of a tensor on its stream, `x.gpu.stream`.
 ///
 /// Law: the bytes of pcomp::encode on the CPU. Nothing waits for the GPU, so a CUDA graph can capture it.
 /// Bytes: exactly wire_bytes(w, shape) in device memory, at a multiple of 16.
 /// Shapes: `x` has shape.size() elements, fewer than 2^31; row-major, or channels-last by its strides.
-/// Errors: `Error` for another element or byte count, other strides, a workspace too small, or what CUDA reports of a launch.
+/// Errors: `Error` for a wrong element or byte count, other strides, too small a workspace, or what CUDA reports.
 /// Example: docs/gpu.md
 template <AnyWire W>
 void encode(W w, const In& x, const Extents& shape, std::span<std::byte> payload,
@@ -118,9 +118,9 @@ void encode(W w, const In& x, const Extents& shape, std::span<std::byte> payload
                             payload.data(), workspace.data(), detail::salt_of(x.noise));
 }
 
-/// Puts the decoding of a payload on the stream of `y`.
+/// Enqueues the decoding of a payload on the stream of `y`.
 ///
-/// Law: the values of pcomp::decode on the CPU; any payload of the right length is read within bounds.
+/// Law: the values of pcomp::decode on the CPU; no payload of the right length causes an out-of-bounds access.
 /// Bytes, Shapes, Errors: as encode.
 /// Example: docs/gpu.md
 template <AnyWire W>
@@ -137,7 +137,7 @@ void decode(W w, std::span<const std::byte> payload, const Extents& shape, const
                             detail::gpu::sink_of(y), workspace.data());
 }
 
-/// Puts the encoding of a gradient on its stream; `payload` is the forward payload or its index block.
+/// Enqueues the encoding of a gradient on its stream; `payload` is the forward payload or its index block.
 ///
 /// Law, Bytes, Shapes, Errors: as pcomp::encode_grad and encode above.
 /// Example: docs/gpu.md
@@ -155,7 +155,7 @@ void encode_grad(W w, const In& dy, const Extents& shape, std::span<const std::b
                                  detail::salt_of(dy.noise));
 }
 
-/// Puts the decoding of a gradient payload on the stream of `dx`.
+/// Enqueues the decoding of a gradient payload on the stream of `dx`.
 ///
 /// Law, Bytes, Shapes, Errors: as pcomp::decode_grad and encode above.
 /// Example: docs/gpu.md

@@ -2,8 +2,8 @@
 namespace pcomp::detail::HWY_NAMESPACE {
 
 #if PCOMP_BMI2
-// maskz forms throughout: g++ 12 takes the plain ones for uninitialised reads (bug 105593).
-/// Whole numbers of 0 to 255 as bytes: the four (two) packs keep to 128-bit lanes, a last shuffle puts them in order.
+// maskz forms throughout: g++ 12 reports uninitialised reads for the plain ones (bug 105593).
+/// Integers from 0 to 255 as bytes: the packs work within the four (two) 128-bit lanes, a last shuffle restores order.
 template <class DI>
 HWY_INLINE void store_bytes(DI di, const hn::Vec<DI>* number, std::uint8_t* to) {
 #if PCOMP_AVX512
@@ -22,7 +22,7 @@ HWY_INLINE void store_bytes(DI di, const hn::Vec<DI>* number, std::uint8_t* to) 
 #endif
 }
 template <class V>
-HWY_INLINE auto to_nearest(V x) {  // of a number that is in range
+HWY_INLINE auto to_nearest(V x) {  // for a number in range
 #if PCOMP_AVX512
   return hn::Vec<hn::RebindToSigned<hn::DFromV<V>>>{_mm512_maskz_cvtps_epi32(0xffff, x.raw)};
 #else
@@ -31,7 +31,7 @@ HWY_INLINE auto to_nearest(V x) {  // of a number that is in range
 }
 #endif
 
-/// Codes as whole floats before they are rounded: of the coders written by hand, the arithmetic of their `encode`.
+/// Codes as floats, before they are converted to integers: for hand-written coders, the arithmetic of their `encode`.
 template <CodeCodec C, class D>
 struct Numbers;
 
@@ -71,7 +71,7 @@ struct Numbers<C, D> {
   }
 };
 
-/// A block of 128 values to codes, one a word; most coders by hand, others as the compiler vectorises them.
+/// Encodes a block of 128 values, one code per word: by hand for most coders, others as the compiler vectorises them.
 template <CodeCodec C>
 HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prepared& p, std::uint32_t seed,
                              CodeWord<C>* code) {
@@ -94,7 +94,7 @@ HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prep
 #endif
     const hn::Rebind<CodeWord<C>, decltype(d)> dc;
     const auto magic = hn::Set(d, 8388608.0f);
-    for (std::int64_t j = 0; j < pack_block; j += lanes) {  // rounded, to even, in the low bits of the float
+    for (std::int64_t j = 0; j < pack_block; j += lanes) {  // rounded to even, in the float's low bits
       const auto bits = hn::And(hn::BitCast(di, hn::Add(number(d, v + j), magic)), hn::Set(di, 0xffff));
       hn::StoreU(hn::DemoteTo(dc, bits), dc, code + j);
     }
@@ -129,7 +129,7 @@ HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits
       return each([&](auto c) HWY_ATTR { return hn::Mul(hn::ConvertTo(d, hn::Sub(c, bias)), s); });
     } else if (p.within) {
       const auto lo = hn::Set(d, p.lo), step = hn::Set(d, p.step);
-      // The product is exact, so fused or not is the same.
+      // The product is exact, so fusing changes nothing.
       return each([&](auto c) HWY_ATTR { return hn::MulAdd(hn::ConvertTo(d, c), step, lo); });
     }
   }
@@ -139,7 +139,7 @@ HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits
     for (std::int64_t j = 0; j < pack_block; ++j) out[j] = T::decode(code[j], p);
 }
 
-/// Codes `count` <= chunk values, ranks [first, first + count) of what is sent; `first` is a multiple of `chunk`.
+/// Encodes `count` <= chunk values, ranks [first, first + count) of what is sent; `first` is a multiple of `chunk`.
 template <CodeCodec C>
 inline void encode_codes(const float* v, std::int64_t count, std::int64_t first, std::byte* codes,
                          std::byte* scales, const typename CoderTraits<C>::Scale* whole, std::uint32_t salt) {
@@ -154,7 +154,7 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
   typename T::Scale scale[chunk / each];
   typename T::Prepared prepared[chunk / each];
   if constexpr (each < chunk || (T::has_scale && T::group() > 0)) {
-    // All ranges, then all scales, then all codes: the groups' long chains of arithmetic overlap.
+    // All ranges, then all scales, then all codes: the groups' long dependency chains overlap.
     const std::int64_t groups = ceil_div(count, each);
     float lo[chunk / each + slack], hi[chunk / each + slack];
     for (std::int64_t g = 0; g < groups; ++g) {
@@ -188,7 +188,7 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
     if constexpr (T::stochastic) seed = noise_seed(scale[b / each], (first + b) / pack_block) ^ salt;
     const std::int64_t r = std::min(count - b, pack_block);
     const float* from = v + b;
-    // The next chunk on its way, while this one is computed.
+    // Prefetch the next chunk while this one is computed.
     for (std::int64_t line = 0; line < pack_block; line += 16) hwy::Prefetch(v + chunk + b + line);
     float rest[pack_block];
     if (r < pack_block) {
@@ -210,7 +210,7 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
   }
 }
 
-/// The values of ranks [first, first + count), where `first` is a multiple of the pack block.
+/// Decodes the values of ranks [first, first + count), where `first` is a multiple of the pack block.
 template <CodeCodec C>
 inline void decode_codes(const std::byte* codes, const std::byte* scales, std::int64_t first,
                          std::int64_t count, float* out) {

@@ -1,4 +1,4 @@
-// Widening and narrowing of the 16-bit float formats.
+// Widening from and narrowing to the 16-bit float formats.
 namespace pcomp::detail::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -32,7 +32,7 @@ inline void narrow_f16(const float* in, std::int64_t n, std::uint16_t* out) {
   for (; i < n; ++i) out[i] = to_half(in[i]);
 }
 
-/// Copies past the caches where vectors are aligned.
+/// Copies with non-temporal stores where vectors are aligned.
 inline void copy_past_caches(const float* in, std::int64_t n, float* out) {
   std::int64_t i = 0;
 #if HWY_TARGET != HWY_SCALAR

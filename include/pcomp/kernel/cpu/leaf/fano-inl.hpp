@@ -1,8 +1,8 @@
-// The high part of Elias-Fano: for each bucket of 2^l positions as many ones as it has survivors, then a zero.
+// The high part of Elias-Fano: for each bucket of 2^l positions, a one per survivor, then a zero.
 namespace pcomp::detail::HWY_NAMESPACE {
 
 #if PCOMP_BMI2
-// The buckets of one byte of mask each: n ones and a zero for a byte of n bits; no byte has all 8.
+// Buckets of one mask byte each: n ones and a zero for a byte with n bits set; no byte has all 8 set.
 HWY_INLINE void append_bytes(std::uint64_t mask, int ones, BitStream& out) {
   constexpr std::uint64_t every = 0x0101010101010101u;
   std::uint64_t n = mask - ((mask >> 1) & (0x55 * every));
@@ -17,7 +17,7 @@ HWY_INLINE void append_bytes(std::uint64_t mask, int ones, BitStream& out) {
 }
 #endif
 
-/// Appends one word of 64 positions whose buckets of 2^low_bits lie within it, or which lies within a bucket.
+/// Appends one word of 64 positions: it holds whole buckets of 2^low_bits, or lies within one.
 HWY_INLINE void append_word(std::uint64_t mask, int low_bits, bool bucket_ends, BitStream& out) {
   if (low_bits >= 6) {
     const int n = static_cast<int>(std::popcount(mask));
@@ -55,7 +55,7 @@ HWY_INLINE void append_word(std::uint64_t mask, int low_bits, bool bucket_ends, 
 }
 
 #if PCOMP_VBMI2
-/// Eight words whose buckets are bytes; false, and nothing appended, where a byte of all ones would need nine bits.
+/// Appends eight words whose buckets are bytes; false, with nothing appended, if one is all ones and needs nine bits.
 HWY_INLINE bool append_eight(const std::uint64_t* mask, BitStream& out) {
   const __m512i all = _mm512_loadu_si512(mask);
   if (_mm512_cmpeq_epi8_mask(all, _mm512_set1_epi8(-1))) return false;
@@ -75,7 +75,7 @@ HWY_INLINE bool append_eight(const std::uint64_t* mask, BitStream& out) {
 }
 #endif
 
-/// Appends `count` words of positions from `position`, a multiple of 64, on; how many survive.
+/// Appends `count` words of positions from `position` on, a multiple of 64; returns how many survive.
 inline std::int64_t append_words(const std::uint64_t* mask, std::int64_t count, std::int64_t position,
                                  int low_bits, BitStream& out) {
   const std::int64_t last = (std::int64_t{1} << low_bits) - 64;
@@ -96,7 +96,7 @@ inline std::int64_t append_words(const std::uint64_t* mask, std::int64_t count, 
   return ones;
 }
 
-/// The low `bits` bits of the positions of a mask's ones, to `low`, with room for 64 behind; how many.
+/// Writes the low `bits` bits of the positions of a mask's ones to `low`, which has room for 64; returns how many.
 template <class Low>
 HWY_INLINE std::int64_t lows_of(std::uint64_t mask, std::uint32_t position, int bits, Low* low) {
   const auto n = static_cast<std::int64_t>(std::popcount(mask));
@@ -110,14 +110,14 @@ HWY_INLINE std::int64_t lows_of(std::uint64_t mask, std::uint32_t position, int 
   }
 #endif
   const std::uint32_t keep = (std::uint32_t{1} << bits) - 1;
-  for (std::int64_t i = 0; i < n; i += 8)  // eight without asking: a branch for each would be mispredicted
+  for (std::int64_t i = 0; i < n; i += 8)  // eight, unconditionally: a branch per bit would be mispredicted
     for (std::int64_t j = 0; j < 8; ++j, mask &= mask - 1)
       low[i + j] = static_cast<Low>((position + static_cast<std::uint32_t>(std::countr_zero(mask))) & keep);
   return n;
 }
 
-/// Adds the low bits of `count` words' positions to the `fill` that are held, packs whole blocks of them to `out` and
-/// moves it on; how many are held.
+/// Appends the low bits of `count` words' positions to the `fill` held ones, packs full blocks to `out`, and advances
+/// it; returns how many are still held.
 template <class Low>
 inline std::int64_t append_lows(const std::uint64_t* mask, std::int64_t count, std::int64_t position,
                                 int bits, Low* held, std::int64_t fill, std::byte*& out) {
@@ -131,13 +131,13 @@ inline std::int64_t append_lows(const std::uint64_t* mask, std::int64_t count, s
   }
   return fill;
 }
-/// The last block, which may be shorter.
+/// Packs the last block, which may be shorter.
 template <class Low>
 inline void finish_lows(const Low* held, std::int64_t fill, int bits, std::byte* out) {
   pack_codes(held, fill, bits, out);
 }
 
-/// The last word from `p` on before which there are at most `rank` ones, not beyond `end`.
+/// The last word from `p` on with at most `rank` ones before it, not beyond `end`.
 inline WordPlace word_of_rank(const std::byte* block, std::int64_t bytes, WordPlace p, std::int64_t rank,
                               std::int64_t end) {
   for (; p.word < end && p.word * 8 < bytes; ++p.word) {
@@ -159,7 +159,7 @@ inline WordPlace word_of_bucket(const std::byte* block, std::int64_t bytes, std:
   return p;
 }
 
-/// Numbers of the ones of a word, counted from `first`, to `out`, which has room for 64; how many.
+/// Writes the indices of a word's ones, counted from `first`, to `out`, which has room for 64; returns how many.
 HWY_INLINE std::int64_t ones_of(std::uint64_t word, std::uint32_t first, std::uint32_t* out) {
   const auto n = static_cast<std::int64_t>(std::popcount(word));
 #if PCOMP_VBMI2
@@ -176,13 +176,13 @@ HWY_INLINE std::int64_t ones_of(std::uint64_t word, std::uint32_t first, std::ui
     part(_mm512_maskz_extracti32x4_epi32(0xf, number, 3), 48);
   }
 #else
-  for (std::int64_t i = 0; i < n; i += 8)  // eight without asking: a branch for each would be mispredicted
+  for (std::int64_t i = 0; i < n; i += 8)  // eight, unconditionally: a branch per bit would be mispredicted
     for (std::int64_t j = 0; j < 8; ++j, word &= word - 1)
       out[i + j] = first + static_cast<std::uint32_t>(std::countr_zero(word));
 #endif
   return n;
 }
-/// The same for the words of a block, until `most` or more are found; `word` is left at the next one.
+/// The same for the words of a block, until `most` or more are found; leaves `word` at the next word.
 inline std::int64_t ones_of_words(const std::byte* block, std::int64_t bytes, std::int64_t& word,
                                   std::int64_t most, std::uint32_t* out) {
   std::int64_t n = 0;
@@ -213,8 +213,8 @@ inline void fano_positions(std::uint32_t* bit, std::int64_t count, std::uint32_t
   }
 }
 
-/// Offsets from `base` of the positions up to the first that is not below `end`; how many. There is room for a vector
-/// behind `count` of both.
+/// Writes the offsets from `base` of the positions up to the first that is not below `end`; returns how many. Both
+/// arrays have room for a vector past `count`.
 inline std::int64_t offsets_below(const std::uint32_t* position, std::int64_t count, std::uint32_t base,
                                   std::uint32_t end, std::uint32_t* offset) {
   std::int64_t i = 0;

@@ -1,7 +1,7 @@
 // The scales of a chunk's groups, a vector at a time.
 namespace pcomp::detail::HWY_NAMESPACE {
 
-/// Coders whose groups are fitted in vectors: an affine one with bfloat16 minimum and step.
+/// Coders whose groups are fitted in vectors: affine ones with a bfloat16 minimum and step.
 template <class C>
 inline constexpr bool fits_in_vectors = false;
 template <class C>
@@ -10,13 +10,13 @@ requires(
     HWY_TARGET != HWY_SCALAR;
 
 #if HWY_TARGET != HWY_SCALAR
-/// All ones where the double is below zero, as floats know it: a demoted number keeps its sign.
+/// All ones where a double is below zero, in lanes of float width: demotion keeps the sign.
 template <class DF, class V>
 HWY_INLINE hn::VFromD<hn::RebindToSigned<DF>> is_negative(DF df, V x) {
   return hn::ShiftRight<31>(hn::BitCast(hn::RebindToSigned<DF>(), hn::DemoteTo(df, x)));
 }
 
-/// C::fit and C::prepare for `groups` ranges, operation by operation; there is room for a vector behind each array.
+/// C::fit and C::prepare for `groups` ranges, operation by operation; each array has room for a vector past its end.
 template <CodeCodec C>
 HWY_INLINE void fit_groups(const float* range_lo, const float* range_hi, std::int64_t groups,
                            std::byte* scales, float* lo_out, float* inverse_out, float* pre_out) {

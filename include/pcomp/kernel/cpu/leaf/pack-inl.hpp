@@ -1,13 +1,13 @@
-// Packing codes into planes, see wire/packing.hpp, and back.
+// Packing codes into planes and back; see wire/packing.hpp.
 namespace pcomp::detail::HWY_NAMESPACE {
 
-// A whole block of 128 bytes, one code each: byte j of a plane of width W holds codes j, j + 16 W, ...
+// A whole block of 128 codes, one per byte: byte j of a plane of width W holds codes j, j + 16 W, ...
 template <int W>
 HWY_INLINE void pack_block_plane(const std::uint8_t* code, int shift, std::uint8_t* out) {
 #if HWY_TARGET != HWY_SCALAR
   constexpr int full = 16 * W;
   const hn::CappedTag<std::uint8_t, full> d;
-  const hn::Repartition<std::uint16_t, decltype(d)> d16;  // bytes have no shifts; the masks stop what crosses
+  const hn::Repartition<std::uint16_t, decltype(d)> d16;  // bytes have no shifts; masks clear what crosses
   const auto lanes = static_cast<int>(hn::Lanes(d));
   const auto mask = hn::Set(d, static_cast<std::uint8_t>((1 << W) - 1));
   for (int j = 0; j < full; j += lanes) {
@@ -150,7 +150,7 @@ HWY_INLINE void unpack_codes(const std::byte* in, std::int64_t r, int bits, Code
   for_planes(bits, r, UnpackFrom<Code>{reinterpret_cast<const std::uint8_t*>(in), r, code});
 }
 
-/// A block of r <= 128 codes, each a 32-bit word.
+/// Unpacks a block of r <= 128 codes to 32-bit words.
 inline void unpack_words(const std::byte* in, std::int64_t r, int bits, std::uint32_t* out) {
   if (bits > 8) return unpack_codes(in, r, bits, out);
   std::uint8_t code[pack_block];

@@ -1,4 +1,4 @@
-// Sums of windows, and values repeated over windows.
+// Sums over windows, and values repeated over windows.
 namespace pcomp::detail::HWY_NAMESPACE {
 
 inline void add_row(const float* in, std::int64_t n, float* sum) {
@@ -15,7 +15,7 @@ inline void sum_columns(const float* column, std::int64_t windows, float weight,
   }
 }
 
-/// The same for K whole rows in place: columns first, top to bottom, so that it agrees with the general way
+/// The same for K whole rows in place: columns first, top to bottom, so that it matches the general path
 /// bit for bit.
 template <int K>
 HWY_INLINE void pool_rows_of(const float* const* row, std::int64_t windows, float weight, float* out) {
@@ -51,7 +51,7 @@ inline void pool_rows(const float* const* row, std::int64_t windows, float weigh
   pool_rows_of<K>(row, windows, weight, out);
 }
 
-/// Windows [i, i + n) of an array of lines that whole windows fill, `width` floats wide.
+/// Pools windows [i, i + n) of an array of lines, each `width` floats wide and filled by whole windows.
 template <int K>
 inline void pool_lines(const float* in, std::int64_t width, std::int64_t i, std::int64_t n, float weight,
                        float* out) {
@@ -65,7 +65,7 @@ inline void pool_lines(const float* in, std::int64_t width, std::int64_t i, std:
   }
 }
 
-/// Each value K times; past the caches, if so wished, where vectors are aligned.
+/// Repeats each value K times; with `past_caches`, by non-temporal stores where vectors are aligned.
 template <int K>
 HWY_INLINE void repeat_columns_of(const float* in, std::int64_t windows, float weight, bool past_caches,
                                   float* out) {

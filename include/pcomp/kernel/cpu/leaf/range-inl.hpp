@@ -1,11 +1,11 @@
 // The range of the finite values.
 namespace pcomp::detail::HWY_NAMESPACE {
 
-// x where it is lower (higher), else the other: also where x is NaN.
+// x where it is lower (higher), else the other, also where x is NaN.
 template <class V>
 HWY_INLINE V lower(V x, V low) {
 #if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
-  return hn::Min(x, low);  // MINPS gives its second operand
+  return hn::Min(x, low);  // MINPS returns its second operand for NaN
 #else
   return hn::IfThenElse(hn::Lt(x, low), x, low);
 #endif
@@ -19,8 +19,8 @@ HWY_INLINE V higher(V x, V high) {
 #endif
 }
 
-/// The range of the finite values among n, lo > hi where there are none; -0 counts as 0, so that the order of
-/// reading does not show.
+/// The range of the finite values among n, lo > hi if there are none; -0 counts as 0, so that the result does not
+/// depend on the order of reading.
 HWY_INLINE Range finite_range_of(const float* v, std::int64_t n) {
   constexpr float inf = std::numeric_limits<float>::infinity(), max = std::numeric_limits<float>::max();
   const hn::ScalableTag<float> d;
@@ -38,7 +38,7 @@ HWY_INLINE Range finite_range_of(const float* v, std::int64_t n) {
     lo = v[i] < lo ? v[i] : lo;
     hi = v[i] > hi ? v[i] : hi;
   }
-  if (lo < -max || hi > max) {  // an infinity took part: once more without
+  if (lo < -max || hi > max) {  // an infinity took part: repeat without
     lo = inf, hi = -inf;
     for (i = 0; i < n; ++i)
       if (v[i] >= -max && v[i] <= max) {

@@ -1,9 +1,9 @@
-// Which key has rank k: selection by compaction.
+// The key of rank k: selection by compaction.
 namespace pcomp::detail::HWY_NAMESPACE {
 
 HWY_INLINE int count_of(std::uint64_t bits) { return static_cast<int>(std::popcount(bits)); }
 
-/// The lowest n bits; all from 64 on.
+/// A mask of the lowest n bits; all of them for n >= 64.
 HWY_INLINE std::uint64_t first_bits(std::int64_t n) {
   return n < 64 ? (std::uint64_t{1} << n) - 1 : ~std::uint64_t{0};
 }
@@ -42,7 +42,7 @@ HWY_INLINE Outside count_outside(const std::int32_t* key, std::int64_t n, std::i
   return {above, below};
 }
 
-/// Keeps, in place, the keys in [lo, hi]; how many. There is room for a vector behind the n.
+/// Keeps the keys in [lo, hi], in place; returns how many. `key` has room for a vector past the n.
 HWY_INLINE std::int64_t keep_between(std::int32_t* key, std::int64_t n, std::int32_t lo, std::int32_t hi) {
   std::int64_t c = 0, i = 0;
 #if HWY_TARGET != HWY_SCALAR
@@ -64,7 +64,7 @@ HWY_INLINE std::int64_t keep_between(std::int32_t* key, std::int64_t n, std::int
   return c;
 }
 
-/// How many of n keys lie above a cut, and how many at it. There is room for a vector behind the keys.
+/// How many of n keys lie above a cut, and how many at it. `key` has room for a vector past the n.
 inline std::array<std::int32_t, 2> count_at(const std::int32_t* key, std::int64_t n, std::int32_t cut) {
   std::int64_t i = 0;
   std::int32_t above = 0, equal = 0;
@@ -84,7 +84,7 @@ inline std::array<std::int32_t, 2> count_at(const std::int32_t* key, std::int64_
   return {above, equal};
 }
 
-/// Sorts 64 keys, the highest first: each goes to the place that the number of those before it says.
+/// Sorts 64 keys, the highest first: a key's place is the number of keys that go before it.
 HWY_INLINE void sort_sample(const std::int32_t* key, std::int32_t* sorted) {
   constexpr int n = 64;
 #if HWY_TARGET != HWY_SCALAR
@@ -94,7 +94,7 @@ HWY_INLINE void sort_sample(const std::int32_t* key, std::int32_t* sorted) {
   for (int i = 0; i < n; i += lanes) {
     const auto x = hn::LoadU(d, key + i), at = hn::Iota(d, i);
     auto place = hn::Zero(d);
-    for (int j = 0; j < n; ++j) {  // of equal ones the first goes first
+    for (int j = 0; j < n; ++j) {  // of equal keys the first goes first
       const auto y = hn::Set(d, key[j]);
       const auto before = hn::Or(hn::Gt(y, x), hn::And(hn::Eq(y, x), hn::Gt(at, hn::Set(d, j))));
       place = hn::IfThenElse(before, hn::Add(place, one), place);
@@ -118,13 +118,13 @@ struct Sorted {
     for (std::int64_t j = 0; j < size; ++j) drawn[j] = all[(n - 1) * j / (size - 1)];
     sort_sample(drawn, key);
   }
-  /// A key that about `k` of n keys exceed, give or take: `by` sampled ranks further on.
+  /// A key that roughly `k` of n keys exceed, `by` sampled ranks further down.
   std::int32_t near(std::int64_t k, std::int64_t n, std::int64_t by) const {
     return key[std::clamp<std::int64_t>(k * size / (n + 1) + by, 0, size - 1)];
   }
 };
 
-/// The k-th highest of n keys, k from 1 to n; loses keys and needs room for a vector behind them.
+/// The k-th highest of n keys, k from 1 to n; overwrites them and needs room for a vector past their end.
 inline std::int32_t nth_highest(std::int32_t* key, std::int64_t n, std::int64_t k) {
   constexpr std::int32_t least = std::numeric_limits<std::int32_t>::min();
   constexpr std::int32_t most = std::numeric_limits<std::int32_t>::max();
@@ -154,8 +154,8 @@ inline std::int32_t nth_highest(std::int32_t* key, std::int64_t n, std::int64_t 
   return sorted[k - 1];
 }
 
-/// The keys of two ranks, k[0] <= k[1]; what lies far from both goes first. `spare` is as long as `key`, which loses its
-/// keys.
+/// The keys of two ranks, k[0] <= k[1]; first drops what lies far from both. `spare` is as long as `key`, which is
+/// overwritten.
 inline std::array<std::int32_t, 2> two_highest(std::int32_t* key, std::int32_t* spare, std::int64_t n,
                                                std::array<std::int64_t, 2> k) {
   if (n > 1024) {

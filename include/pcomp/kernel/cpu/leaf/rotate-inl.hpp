@@ -1,7 +1,7 @@
-// Blocks of elements times the Walsh-Hadamard matrix.
+// Multiplies blocks of elements by the Walsh-Hadamard matrix.
 namespace pcomp::detail::HWY_NAMESPACE {
 
-/// One block: sums and differences of elements 1, 2, 4, ... apart, in this order, then times the scale.
+/// One block: sums and differences of elements 1, 2, 4, ... apart, in this order, then scaled.
 template <int N>
 HWY_INLINE void butterflies(const float* x, float scale, float* out) {
 #if HWY_TARGET != HWY_SCALAR
@@ -11,7 +11,7 @@ HWY_INLINE void butterflies(const float* x, float scale, float* out) {
   constexpr int lanes = hn::MaxLanes(hn::CappedTag<float, 16>()), count = N / lanes;
   V v[count];
   const auto place = hn::Iota(du, 0);
-  // Where bit h of the place is set the sum is of the other and minus this: their difference. Times 1 is exact.
+  // Where bit h of the place is set, the other element minus this one, else their sum. Times +-1 is exact.
   const auto sign = [&](std::uint32_t h) HWY_ATTR {
     const auto off = hn::Eq(hn::And(place, hn::Set(du, h)), hn::Zero(du));
     return hn::BitCast(
@@ -50,8 +50,8 @@ HWY_INLINE void butterflies(const float* x, float scale, float* out) {
 #endif
 }
 
-/// `count` <= chunk elements from `first` on, a multiple of R::block, rotated, or back; `out` may be `in`. Never inlined:
-/// the product is rounded before a coder subtracts from it.
+/// Rotates `count` <= chunk elements, or rotates them back; `first`, their first rank, is a multiple of R::block, and
+/// `out` may be `in`. Never inlined, so that the product is rounded before a coder subtracts from it.
 template <class R, bool back>
 __attribute__((noinline)) void rotate(const float* in, std::int64_t count, std::int64_t first, float* out) {
   constexpr int n = R::block;

@@ -1,8 +1,8 @@
-// Values to their places among zeros.
+// Scatters values among zeros, and gathers them.
 namespace pcomp::detail::HWY_NAMESPACE {
 
-/// n floats, zero but for `count` values at offsets below n. Plain stores clear them: memset may leave the lines in the
-/// second-level cache, where each value would then wait for its line.
+/// Writes n floats, zero except for `count` values at offsets below n. Plain stores clear them: memset may leave the
+/// lines in the L2 cache, and each value would then wait for its line.
 inline void scatter(const float* value, const std::uint32_t* offset, std::int64_t count, std::int64_t n,
                     float* out) {
   std::int64_t i = 0;
@@ -11,7 +11,7 @@ inline void scatter(const float* value, const std::uint32_t* offset, std::int64_
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   for (; i + lanes <= n; i += lanes) {
     hn::StoreU(hn::Zero(d), d, out + i);
-    asm volatile("");  // or the compiler makes it a memset
+    asm volatile("");  // else the compiler makes it a memset
   }
 #endif
   for (; i < n; ++i) out[i] = 0;
@@ -23,7 +23,7 @@ inline void scatter(const float* value, const std::uint32_t* offset, std::int64_
   for (; c < count; ++c) out[offset[c]] = value[c];
 }
 
-/// The values at `count` offsets.
+/// Gathers the values at `count` offsets.
 inline void gather(const float* value, const std::uint32_t* offset, std::int64_t count, float* out) {
   for (std::int64_t c = 0; c < count; ++c) out[c] = value[offset[c]];
 }

@@ -34,7 +34,7 @@ inline void write_keys(const float* v, std::int64_t first, std::int64_t n, std::
   for (; i < n; ++i) key[i] = key_of<S>(v[i], first + i);
 }
 
-/// Counts the keys above a bracket and gathers those in (lo, hi], with room for a vector behind them: both numbers.
+/// Counts keys above a bracket and gathers those in (lo, hi], with room for a vector past them; returns both counts.
 template <SelectCodec S>
 inline std::array<std::int32_t, 2> split(const float* v, std::int64_t first, std::int64_t n, std::int32_t lo,
                                          std::int32_t hi, std::int32_t* inside) {
@@ -63,7 +63,7 @@ inline std::array<std::int32_t, 2> split(const float* v, std::int64_t first, std
   return {above, in};
 }
 
-/// How many of n keys equal two values.
+/// How many of n keys equal each of two values.
 template <SelectCodec S>
 inline std::array<std::int32_t, 2> count_equal(const float* v, std::int64_t first, std::int64_t n,
                                                std::int32_t a, std::int32_t b) {
@@ -76,8 +76,8 @@ inline std::array<std::int32_t, 2> count_equal(const float* v, std::int64_t firs
   return {at_a, at_b};
 }
 
-/// The survivors of n elements: their values and the mask of 64 a word; how many. All above the cut survive, and the
-/// first `ties` that equal it. There is room for a vector behind the values.
+/// Writes the values of the survivors of n elements and their mask, 64 per word; returns how many. All above the cut
+/// survive, and the first `ties` that equal it. `value` has room for a vector past the survivors.
 template <SelectCodec S>
 inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64_t n, std::int32_t cut,
                                   std::int64_t ties, bool all_ties, float* value, std::uint64_t* mask) {
@@ -119,8 +119,8 @@ inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64
   return c;
 }
 
-/// The elements whose magnitude lies above `lo`, and the mask of 64 a word; how many. There is room for a vector behind
-/// the values.
+/// Writes the elements whose magnitude lies above `lo` and their mask, 64 per word; returns how many. `value` has room
+/// for a vector past them.
 HWY_INLINE std::int64_t gather_above(const float* v, std::int64_t n, std::int32_t lo, float* value,
                                      std::uint64_t* mask) {
   std::int64_t c = 0, i = 0;
@@ -155,8 +155,8 @@ HWY_INLINE std::int64_t gather_above(const float* v, std::int64_t n, std::int32_
   return c;
 }
 
-/// One piece of the only sweep: what lies above `lo` with its mask, the keys in (lo, hi], and how many lie above and
-/// inside.
+/// One piece of the only sweep: writes what lies above `lo` with its mask, and the keys in (lo, hi]; returns how many
+/// lie above `lo`, above `hi`, and inside.
 template <SelectCodec S>
 inline std::array<std::int32_t, 3> sweep(const float* v, std::int64_t n, std::int32_t lo, std::int32_t hi,
                                          float* value, std::uint64_t* mask, std::int32_t* inside) {
@@ -180,7 +180,7 @@ inline std::array<std::int32_t, 3> sweep(const float* v, std::int64_t n, std::in
   return {static_cast<std::int32_t>(c), static_cast<std::int32_t>(c - in), static_cast<std::int32_t>(in)};
 }
 
-/// The bits of `bits`, from the lowest, to the places of the ones of `mask`.
+/// Moves the bits of `bits`, from the lowest, to the positions of the ones of `mask`.
 HWY_INLINE std::uint64_t deposit(std::uint64_t bits, std::uint64_t mask) {
 #if PCOMP_BMI2
   return _pdep_u64(bits, mask);
@@ -192,8 +192,8 @@ HWY_INLINE std::uint64_t deposit(std::uint64_t bits, std::uint64_t mask) {
 #endif
 }
 
-/// Those of `count` values that survive, and the mask of them made from the mask of all; how many. All above the cut
-/// survive, and the first `ties` that equal it.
+/// Writes those of `count` values that survive, and their mask, made from the mask of all; returns how many. All above
+/// the cut survive, and the first `ties` that equal it.
 template <SelectCodec S>
 inline std::int64_t narrow(const float* v, std::int64_t count, std::int32_t cut, std::int64_t ties,
                            bool all_ties, const std::uint64_t* mask, std::int64_t words, float* value,
@@ -211,7 +211,7 @@ inline std::int64_t narrow(const float* v, std::int64_t count, std::int32_t cut,
   return c;
 }
 
-/// The same for a short segment, whose k survivors are found here; their bits are ORed in from bit `at` on.
+/// compact_piece for a short segment, whose k survivors are found here; ORs their bits in from bit `at` on.
 template <SelectCodec S>
 inline std::int64_t compact_short(const float* v, std::int64_t first, std::int64_t n, std::int64_t k,
                                   std::int64_t at, float* value, std::uint64_t* mask) {

@@ -1,4 +1,4 @@
-// Rows to columns, through blocks that lie in 128-bit vectors.
+// Transposes rows to columns, in blocks of 128-bit vectors.
 namespace pcomp::detail::HWY_NAMESPACE {
 
 #if HWY_TARGET != HWY_SCALAR
@@ -9,7 +9,7 @@ HWY_INLINE void weave(D d, V& a, V& b) {
   a = low;
 }
 
-/// A block of 128-bit rows. Each round weaves rows that are half as far apart; after all, rows are columns.
+/// Transposes a block of 128-bit rows. Each round interleaves rows half as far apart; in the end rows are columns.
 template <class D>
 HWY_INLINE void transpose_block(D d, const float* in, std::int64_t in_stride, float* out,
                                 std::int64_t stride) {
@@ -35,7 +35,7 @@ HWY_INLINE void transpose_block(D d, const std::uint16_t* in, std::int64_t in_st
 }
 #endif
 
-/// out[c * out_stride + r] = in[r * in_stride + c]; some rows at a time, so that the result comes in whole lines.
+/// out[c * out_stride + r] = in[r * in_stride + c]; some rows at a time, so that output fills whole cache lines.
 template <class T>
 inline void transpose(const T* in, std::int64_t in_stride, std::int64_t rows, std::int64_t columns, T* out,
                       std::int64_t out_stride) {
