@@ -4,11 +4,11 @@
 
 namespace cifar {
 
-/// While it lives, this thread computes on this device as torch.autocast does: convolutions and products in bfloat16.
+/// While alive, makes this thread compute on `device` as torch.autocast does: convolutions and products in bfloat16.
 ///
 /// Law: a weight is cast once for all micro-batches of a step, until `forget_casts`; without gradients none is kept, so
-///   that inference leaves nothing to forget.
-/// Why in the stage and not around the step: a step has backward passes too, which LibTorch wants outside of autocast.
+///   inference leaves nothing to forget.
+/// Why in the stage and not around the step: a step has backward passes too, which LibTorch wants outside autocast.
 class Amp {
  public:
   Amp(bool on, at::Device device);
@@ -21,7 +21,7 @@ class Amp {
   at::ScalarType dtype_{};
 };
 
-/// To be called when weights have changed, before they are used again.
+/// Call it when weights have changed, before they are used again.
 void forget_casts();
 
 }  // namespace cifar

@@ -9,16 +9,16 @@
 
 namespace cifar {
 
-/// Normalised images, batch after batch, in the layout [samples, 3, 32, 32].
+/// A batch of normalised images in the layout [samples, 3, 32, 32].
 struct Batch {
   std::vector<float> x;
-  std::vector<std::int64_t> y, ids;  ///< labels; places in the data set
+  std::vector<std::int64_t> y, ids;  ///< labels; indices in the data set
   int size() const { return static_cast<int>(y.size()); }
 };
 
-/// One pass over the images, prepared on a thread of its own, a few batches ahead.
+/// One pass over the images, prepared on its own thread, a few batches ahead.
 ///
-/// Law: the batches depend on the images and the order alone.
+/// Law: the batches depend only on the images and the order.
 class Batches {
  public:
   Batches(const Images& images, const Normalisation& normalisation, const Order& order);

@@ -7,9 +7,9 @@
 
 namespace cifar {
 
-/// A range that --help does not spell out; the error does.
+/// A range check that --help does not spell out; the error does.
 ///
-/// Why not CLI11's own: that lets NaN through, takes -1 for the largest unsigned number and 010 for 8.
+/// Why not CLI11's own: it lets NaN through, and reads -1 as the largest unsigned number and 010 as 8.
 template <class T>
 CLI::Validator between(T low, T high) {
   return CLI::Validator(

@@ -9,24 +9,24 @@
 
 namespace cifar {
 
-/// How far a run is; weights and momentum are in the engine and the optimiser.
+/// A run's progress; weights and momentum are in the engine and the optimiser.
 struct State {
   std::vector<std::pair<std::string, std::string>> identity;
-  std::string data;              ///< `identity` of its images; empty: saved before that was kept
+  std::string data;              ///< `identity` of its images; empty: saved before that was recorded
   std::vector<Metrics> metrics;  ///< of every finished epoch
   std::int64_t images = 0;       ///< trained on so far
   pcomp::Report traffic;         ///< of this run before it was resumed
 };
 
-/// Writes the whole run into a checkpoint's folder, or leaves the last one there.
+/// Saves the whole run into a checkpoint folder, or leaves the last checkpoint there.
 ///
-/// Law: what `load` and `restore` give back continues as if there had been no break, bit for bit; also on the
-///   other device, with its sums.
-/// Errors: `pcomp::Error` where a file cannot be written; the last checkpoint is unchanged.
+/// Law: after `load` and `restore` the run continues bit for bit as if uninterrupted; on the other device too, with
+///   that device's sums.
+/// Errors: `pcomp::Error` if a file cannot be written; the last checkpoint is unchanged.
 void save(const std::filesystem::path& folder, const State& state, pcomp::Engine& engine,
           const torch::optim::SGD& optimiser);
 
-/// Errors: `pcomp::Error` that names the file if it is missing, damaged or not from this program.
+/// Errors: `pcomp::Error` that names the file if it is missing, damaged or not this program's.
 State load(const std::filesystem::path& folder);
 void restore(const std::filesystem::path& folder, pcomp::Engine& engine, torch::optim::SGD& optimiser);
 

@@ -6,14 +6,14 @@
 
 namespace cifar {
 
-/// Why there is no computing on a GPU, and what to do; empty: there is.
+/// Why the program cannot compute on a GPU, and what to do; empty if it can.
 ///
-/// `kernels`: the program has the wires' kernels and LibTorch's CUDA libraries; `gpus`: what LibTorch sees.
+/// `kernels`: the program has the wires' kernels and LibTorch's CUDA libraries; `gpus`: how many LibTorch sees.
 std::string cuda_trouble(bool kernels, std::size_t gpus);
 
-/// The device that --device names: cpu, or cuda for the first GPU, in one of several processes for its own.
+/// The device that --device names: cpu, or cuda for the first GPU or, with several processes, this process's own.
 ///
-/// Errors: `pcomp::Error` with that trouble.
+/// Errors: `pcomp::Error` with the text of `cuda_trouble`.
 at::Device find_device(const std::string& name, const pcomp::Launch* launch = nullptr);
 
 }  // namespace cifar

@@ -6,25 +6,25 @@
 
 namespace cifar {
 
-/// A batch as the engine takes it: pictures [samples, 3, 32, 32], labels, places in the data set.
+/// A batch as the engine takes it: pictures [samples, 3, 32, 32], labels, indices in the data set.
 struct TensorBatch {
   at::Tensor x, y, ids;
   std::int64_t size() const { return y.size(0); }
 };
 
-/// A whole set in a device's memory, each picture in its black border: 4800 bytes for each image.
+/// A whole set in device memory, each picture with its black border: 4800 bytes per image.
 struct DeviceImages {
   DeviceImages(const Images& images, const Normalisation& normalisation, at::Device device);
 
   at::Tensor pictures;  ///< bytes [images, 40, 40, 3]
   at::Tensor labels;
-  at::Tensor values;  ///< [3 * 256]: what a byte of each channel stands for
+  at::Tensor values;  ///< [3 * 256]: the value of each byte in each channel
 };
 
-/// One pass over the images, cut out, mirrored and normalised where they lie.
+/// One pass over the images, cropped, mirrored and normalised on their device.
 ///
-/// Law: the batches of `Batches` with the same order, bit for bit, channels-last. To the device goes one table of four
-///   numbers an image, from pinned memory to a GPU, and nothing waits for it. `ids` are in the host's memory.
+/// Law: the batches of `Batches` with the same order, bit for bit, channels-last. Only a table of four numbers per
+///   image is sent to the device, to a GPU from pinned memory, and nothing waits for it. `ids` are in host memory.
 class DeviceBatches {
  public:
   DeviceBatches(const DeviceImages& images, const Order& order);
@@ -35,7 +35,7 @@ class DeviceBatches {
   const DeviceImages& images_;
   Order order_;
   std::vector<int> shown_;
-  at::Tensor along_, channel_;  ///< 0 to 31; where the channels' values begin
+  at::Tensor along_, channel_;  ///< 0 to 31; offsets of the channels' values
   int batches_, next_ = 0;
 };
 

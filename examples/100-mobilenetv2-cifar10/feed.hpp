@@ -6,9 +6,9 @@
 
 namespace cifar {
 
-/// One pass over the images as tensors: prepared by a thread of the host or, where the set lies on a device, there.
+/// One pass over the images as tensors: prepared by a host thread or, if the set is on a device, there.
 ///
-/// Law: a batch is valid until the next one is asked for. Without pictures x has their shape and no values.
+/// Law: a batch is valid until the next one is asked for. Without pictures, x has their shape but no values.
 class Feed {
  public:
   /// `there`: the same images on a device, or null.

@@ -6,18 +6,18 @@
 
 namespace cifar {
 
-/// A new folder runs/wire-cut, runs/wire-cut-2, ...: an older run is never written over.
+/// A new folder runs/wire-cut, runs/wire-cut-2, ...: an older run is never overwritten.
 std::filesystem::path new_folder(const Settings& settings);
 
-/// The run in runs/ whose checkpoint is the youngest.
+/// The run in runs/ with the newest checkpoint.
 ///
-/// Errors: `pcomp::Error` where there is none.
+/// Errors: `pcomp::Error` if there is none.
 std::filesystem::path latest_run();
 
-/// Keeps other runs out of a folder while the result lives, at most as long as the process, however that ends. Where the
-/// file system has no locks it keeps out nobody.
+/// Keeps other runs out of a folder while the result lives, at most until the process ends, however it ends. On a file
+/// system without locks it keeps none out.
 ///
-/// Errors: `pcomp::Error` where another run holds it.
+/// Errors: `pcomp::Error` if another run holds it.
 std::shared_ptr<void> hold(const std::filesystem::path& folder);
 
 }  // namespace cifar

@@ -45,7 +45,7 @@ void append(const fs::path& path, Images& images) {
   }
 }
 
-/// Any part of CIFAR-10, so that a lost file is an error and not a reason to draw.
+/// Whether any part of CIFAR-10 is there: a missing file is then an error, not a reason to use drawings.
 bool holds_cifar10(const fs::path& folder) {
   return fs::exists(folder / test_file) || fs::exists(folder / "cifar-10-batches-bin") ||
          std::ranges::any_of(training_files, [&](const char* file) { return fs::exists(folder / file); });

@@ -24,28 +24,28 @@ struct Normalisation {
 };
 Normalisation normalisation(const Images& images);
 
-/// What each byte of each channel stands for: looked up, so that every machine and device has the same floats.
+/// The value of each byte in each channel: a lookup table, so that every machine and device has the same floats.
 using NormalisedValues = std::array<std::array<float, 256>, 3>;
 NormalisedValues normalised_values(const Normalisation& normalisation);
 
 struct DataSet {
   std::string what;  ///< one line for the user
-  std::string kind;  ///< what it is, wherever it lies
+  std::string kind;  ///< what it is, wherever it is stored
   Images train, test;
 };
 
-/// Which images these are, for a checkpoint: kind, numbers and a checksum of every image and label in their order.
+/// Which images these are, for a checkpoint: kind, counts and a checksum of every image and label in order.
 std::string identity(const DataSet& data);
 
 /// Reads CIFAR-10 in its official binary layout, from the folder itself or its cifar-10-batches-bin.
 ///
-/// Errors: `pcomp::Error` that names the file that is missing, truncated, empty or no CIFAR-10 file.
+/// Errors: `pcomp::Error` that names the file that is missing, truncated, empty or not a CIFAR-10 file.
 DataSet read_cifar10(const std::filesystem::path& folder);
 
-/// Ten classes, each a texture within a shape, in any colour, size and place; a stand-in where CIFAR-10 is absent.
+/// Ten classes, each a textured shape of any colour, size and position; a stand-in if CIFAR-10 is absent.
 DataSet synthetic(std::uint64_t seed, int train, int test);
 
-/// What is at `folder` if that is given, else at $PCOMP_CIFAR10, else in data/, else the synthetic set.
+/// The data at `folder` if given, else at $PCOMP_CIFAR10, else in data/, else the synthetic set.
 DataSet find_data(const std::string& folder);
 
 }  // namespace cifar

@@ -3,7 +3,7 @@
 
 namespace cifar {
 
-/// Prints every wire with what it costs at the boundaries where the settings would put it.
+/// Prints every wire with its cost at the boundaries where the settings would put it.
 int list_wires(const Settings& settings);
 
 }  // namespace cifar

@@ -6,15 +6,15 @@
 
 namespace cifar {
 
-/// An epoch's losses, summed where they are and looked at every so many steps: to look is to wait for the device.
+/// An epoch's losses, summed on their device and looked at only every few steps, because a look waits for the device.
 ///
-/// Law: what is not finite makes the sum so, and is seen in the next look.
+/// Law: a loss that is not finite makes the sum not finite, which the next look sees.
 class LossSum {
  public:
-  /// `every`: 1 where a step is over when it returns.
+  /// `every`: steps per look; 1 if a step is complete when it returns.
   explicit LossSum(int every) : every_(every) {}
 
-  /// A step's mean loss of so many images; false if this is looked at and not finite.
+  /// Adds a step's mean loss over `images` images; false if this step looks and the sum is not finite.
   bool add(const at::Tensor& loss, std::int64_t images) {
     const at::Tensor part = loss.detach().to(at::kDouble) * images;
     sum_ = sum_.defined() ? sum_ + part : part;
@@ -31,7 +31,7 @@ class LossSum {
   }
   /// Steps since the last look.
   int unseen() const { return unseen_; }
-  /// Of the images up to the last look.
+  /// The mean over the images up to the last look.
   double mean() const { return mean_; }
   std::int64_t images() const { return images_; }
 

@@ -22,7 +22,7 @@ nn::Conv2d conv(int in, int out, int kernel, int stride = 1, int groups = 1) {
       nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).groups(groups).bias(false));
 }
 
-/// Batch normalisation of one kind or the other; the parameters and their names are alike.
+/// Batch normalisation, usual or deferred; the parameters and their names are the same.
 struct Norm {
   Norm() = default;
   Norm(nn::Module& owner, const std::string& name, int channels, bool deferred) {
@@ -38,7 +38,7 @@ struct Norm {
   pcomp::DeferredBatchNorm2d own_{nullptr};
 };
 
-// Layers are made one statement at a time: each draws its weights from the one generator, in this order.
+// Layers are created one statement at a time: each draws its weights from the one generator, in this order.
 
 struct Stem : nn::Module {
   Stem(const Unit& u, bool deferred) {
@@ -50,7 +50,7 @@ struct Stem : nn::Module {
   Norm bn1;
 };
 
-/// Expand, filter each channel, project; with a shortcut where the stride is 1.
+/// Expand, filter each channel (depthwise), project; with a shortcut if the stride is 1.
 struct Block : nn::Module {
   Block(const Unit& u, bool deferred) : stride(u.stride) {
     const int inner = u.expansion * u.in;
@@ -95,7 +95,7 @@ struct Classifier : nn::Module {
   nn::Linear linear{nullptr};
 };
 
-/// The units of one stage in a row, channels last inside.
+/// The units of one stage in sequence, channels-last inside.
 struct Segment : nn::Module {
   explicit Segment(const Computing& how) : how_(how) {}
   void add(const Unit& u, int row) {
@@ -144,7 +144,7 @@ std::vector<pcomp::StageSpec> stages(double width, const Cut& cut, std::uint64_t
           auto segment = std::make_shared<Segment>(how);
           for (int row = first; row < end; ++row) {
             const int draws =
-                std::min(row, 19);  // bn2 draws nothing: the last two rows share the numbers of one
+                std::min(row, 19);  // bn2 draws nothing, so the last two rows share the seed of row 19
             at::manual_seed(Random(seed, static_cast<std::uint64_t>(draws))());
             segment->add(units[static_cast<std::size_t>(row)], row);
           }

@@ -14,8 +14,8 @@ struct Computing {
 
 /// The modules of each stage of the cut, to be built by the ranks that hold them.
 ///
-/// Law: a unit's initial weights depend on `seed` and on its row alone, neither on the cut nor on `how`; so do the
-///   parameters' names.
+/// Law: a unit's initial weights depend only on `seed` and its row, not on the cut or on `how`; nor do the parameters'
+///   names.
 std::vector<pcomp::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed,
                                      const Computing& how = {});
 

@@ -11,18 +11,18 @@ namespace cifar {
 inline constexpr int classes = 10;
 inline constexpr int rows = 21;  ///< of the table
 
-/// One row of the network; the stem has its activation, the last row pools and classifies.
+/// One row of the network; the stem includes its activation, the last row pools and classifies.
 struct Unit {
   enum Kind { Stem, Block, LastConv, LastNorm, Classifier } kind;
   int in, out;  ///< channels
   int expansion, stride;
-  int size;  ///< height and width of what it returns; 0 for the classes' scores
+  int size;  ///< height and width of its output; 0 for the class scores
 };
 
 /// Rows 0: conv1, bn1; 1 to 17: blocks 0 to 16; 18: conv2; 19: bn2; 20: pooling, linear.
 ///
 /// Shapes: the CIFAR variant, with stride 1 in the stem and in the first two groups of blocks. Width multiplies
-///   channels, rounded to a multiple of 8; the last convolution's 1280 only grow.
+///   channels, rounded to a multiple of 8; the last convolution's 1280 can only grow.
 /// Source: MobileNetV2 (Sandler et al., 2018).
 inline std::vector<Unit> mobilenetv2(double width) {
   const auto channels = [](double wanted) {

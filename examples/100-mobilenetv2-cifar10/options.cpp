@@ -19,7 +19,7 @@ std::string text(double v) {
   return {buffer, std::to_chars(buffer, buffer + sizeof buffer, v).ptr};
 }
 
-/// The name of something that is known, or CLI11's error with the reason.
+/// Accepts the names that `find` knows; for others, CLI11's error gives the reason.
 template <class F>
 CLI::Validator known(F find) {
   return CLI::Validator(
@@ -36,7 +36,7 @@ CLI::Validator known(F find) {
 
 const int most = 1 << 30;
 
-/// Binds every option to a field of `s`; those left out keep what is there.
+/// Binds every option to a field of `s`; an option left out keeps its field.
 void bind(CLI::App& app, Settings& s) {
   const auto option = [&](const char* name, auto& field, const char* help, const char* type,
                           const CLI::Validator& check, bool shown) {
@@ -144,7 +144,7 @@ std::unique_ptr<CLI::App> make_app(Settings& s) {
   return app;
 }
 
-/// Reads the same words twice: first for the recipe, then over what it sets.
+/// Parses the same words twice: first for the recipe, then to override what it sets.
 Settings read(const std::vector<std::string>& words, CLI::App** failed, std::unique_ptr<CLI::App>& app) {
   const std::vector<std::string> backwards(words.rbegin(), words.rend());
   Settings first;
@@ -163,7 +163,7 @@ Settings read(const std::vector<std::string>& words, CLI::App** failed, std::uni
   return s;
 }
 
-/// About words that are no option's: CLI11's own text lists them backwards and suggests nothing.
+/// The error for words that belong to no option: CLI11's own lists them backwards and suggests nothing.
 std::string unknown(const CLI::App& app) {
   std::string word = app.remaining().front();
   if (!word.starts_with("-"))

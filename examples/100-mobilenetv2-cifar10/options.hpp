@@ -6,7 +6,7 @@
 
 namespace cifar {
 
-/// Everything that decides the numbers of a run, and where it is kept.
+/// Everything that determines the results of a run, and where it is kept.
 struct Settings {
   // The run: what a checkpoint records.
   std::string wire = "thin", cut = "edge", recipe = "quick", schedule = "gpipe", amp = "off";
@@ -25,7 +25,7 @@ struct Settings {
 /// What a recipe sets, unless an option says otherwise.
 Settings recipe(const std::string& name);
 
-/// Reads the command line; where --help or a mistake ends the program, `exit` says with which code.
+/// The parsed command line; if --help or a mistake ends the program, `exit` is its exit code.
 struct Parsed {
   Settings settings;
   bool go_on = true;
@@ -36,9 +36,9 @@ Parsed parse(int argc, const char* const* argv);
 /// The options that define a run with their values as text: `resumed` reads them back.
 std::vector<std::pair<std::string, std::string>> identity(const Settings& settings);
 
-/// The settings of a saved run, with folder, data, device and threads as now.
+/// The settings of a saved run, with the current folder, data, trace, device, threads and timeout.
 ///
-/// Errors: `pcomp::Error` where an option of the command line contradicts what was saved.
+/// Errors: `pcomp::Error` if a command-line option contradicts what was saved.
 Settings resumed(const Settings& now, const std::vector<std::pair<std::string, std::string>>& saved);
 
 }  // namespace cifar

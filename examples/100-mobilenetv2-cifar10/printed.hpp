@@ -8,11 +8,11 @@
 /// What a run says on the terminal.
 namespace cifar {
 
-/// Before its first epoch; `done` are those of a run that goes on.
+/// Before its first epoch; `done`: the epochs that a resumed run has behind it.
 void print_beginning(const Summary& run, const pcomp::ScheduleTable& schedule, std::int64_t parameters,
                      const std::string& folder, int done);
 
-/// After each epoch; `sent` since the last one's line.
+/// After each epoch; `sent`: bytes since the last epoch's line.
 void print_epoch(const Settings& settings, const Metrics& epoch, double sent);
 
 /// After its last epoch: accuracy, and the bytes of every boundary.

@@ -9,12 +9,12 @@ namespace cifar {
 std::string bytes_text(double bytes);
 std::string time_text(double seconds);
 
-/// The line of an epoch: a bar that is drawn anew on a terminal; elsewhere a plain line now and then.
+/// An epoch's progress: a bar redrawn in place on a terminal; elsewhere a plain line now and then.
 class Progress {
  public:
   Progress(std::string label, std::int64_t images, double seconds_between_lines = 30);
   void update(std::int64_t images_done, double loss, double bytes_sent);
-  /// Ends the line; a terminal keeps nothing of the bar.
+  /// Erases the bar from a terminal; elsewhere does nothing.
   void finish();
   double seconds() const;
 

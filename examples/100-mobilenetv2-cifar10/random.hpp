@@ -3,7 +3,7 @@
 
 namespace cifar {
 
-/// Random numbers that depend on their key alone, so that any image of any epoch can be made again.
+/// Random numbers that depend only on their key, so that any image of any epoch can be made again.
 ///
 /// Source: SplitMix64 (Steele, Lea and Flood, 2014).
 class Random {

@@ -7,7 +7,7 @@
 
 namespace cifar {
 
-/// How many letters must be put in, left out or replaced to make b of a.
+/// How many letters must be inserted, deleted or replaced to turn a into b.
 inline std::size_t edits(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -22,7 +22,7 @@ inline std::size_t edits(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-/// The name that a word with a slip was probably meant to be; `names` must not be empty.
+/// The name that a misspelt word was probably meant to be; `names` must not be empty.
 inline std::string most_similar(std::string_view word, const std::vector<std::string>& names) {
   return *std::min_element(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
     return edits(a, word) < edits(b, word);

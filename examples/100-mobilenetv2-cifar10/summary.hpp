@@ -20,8 +20,8 @@ struct Summary {
   double seconds = 0;  ///< of the epochs, without tests
 };
 
-/// One JSON object. The bytes of each boundary are exact, so that an image's share and bits per element (raw counts
-/// four bytes for each) follow.
+/// One JSON object. The bytes of each boundary are exact, so that bytes per image and bits per element (raw counts four
+/// bytes per element) follow.
 std::string to_json(const Summary& s);
 
 }  // namespace cifar

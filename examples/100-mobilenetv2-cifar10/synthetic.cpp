@@ -23,7 +23,7 @@ bool inside(int shape, float x, float y) {
   }
 }
 
-/// Class c: shape c / 2, filled with stripes or with a chessboard.
+/// Class c: shape c / 2, filled with stripes or a checkerboard.
 void draw(std::uint8_t* image, int c, Random random) {
   float ground[3], ink[3][2];
   for (int k = 0; k < 3; ++k) ground[k] = random.between(40, 215);

@@ -40,7 +40,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What the boundaries carry in an epoch, counted from 1. Those without the chosen wire lose nothing.
+/// The boundaries' wires in an epoch, counted from 1. Those without the chosen wire lose nothing.
 std::vector<const pcomp::BoundaryOps*> wires_of(const Settings& s, const Cut& cut, int epoch) {
   std::vector<const pcomp::BoundaryOps*> all(static_cast<std::size_t>(cut.stages()) - 1,
                                              find_wire(s.amp == "off" ? "raw" : "bfloat16").ops);
@@ -71,10 +71,10 @@ pcomp::World world_of(const Settings& s) {
   return world;
 }
 
-/// On a GPU the loop runs ahead of it by so many steps at most.
+/// How many steps at most the loop runs ahead of a GPU.
 constexpr int steps_ahead = 16;
 
-/// Of logits in bfloat16 too, which autocast would take in floats.
+/// Also for bfloat16 logits, for which autocast would use floats.
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& classes) {
   return pcomp::cross_entropy(logits.to(at::kFloat), classes);
 }
@@ -149,14 +149,14 @@ class Run {
   }
 
  private:
-  /// The one text that is not empty, of all ranks.
+  /// The one text of all ranks that is not empty.
   std::string agree_on(const std::string& text) {
     for (const std::string& t : engine_.exchange("folder of the run", text))
       if (!t.empty()) return t;
     return text;
   }
 
-  /// A run has the same images on all its ranks and from its first epoch to its last.
+  /// A run must have the same images on all ranks, from its first epoch to its last.
   void check_images() {
     const std::string own = identity(data_);
     const auto all = engine_.exchange("images", own);
@@ -172,7 +172,7 @@ class Run {
                               : "name the folder of its images with --data"));
   }
 
-  /// Where the run is new. One that goes on has been held since before its checkpoint was read.
+  /// For a new run. A resumed one has held its folder since before its checkpoint was read.
   void take_folder() {
     std::string error;
     if (prints_) try {
@@ -185,7 +185,7 @@ class Run {
     if (error = agree_on(error); !error.empty()) throw pcomp::Error(error);
   }
 
-  /// A signal that reaches every rank ends some of them before the others.
+  /// A signal that reaches every rank ends some before others.
   bool train_epoch_or_stop(int epoch) {
     try {
       return train_epoch(epoch);
@@ -218,7 +218,7 @@ class Run {
     return bytes;
   }
 
-  /// False if a signal came: the epoch is then as if it had not begun.
+  /// False if a signal came: the epoch then counts as not begun.
   bool train_epoch(int epoch) {
     if (auto wires = wires_of(settings_, cut_, epoch); wires != wires_)
       engine_.rewire(wires_ = std::move(wires));
@@ -277,7 +277,7 @@ class Run {
     return true;
   }
 
-  /// The share of test images that are classified right, through the same wires.
+  /// The share of test images classified correctly, through the same wires.
   std::optional<double> test() {
     engine_.eval();
     Order order;
@@ -295,7 +295,7 @@ class Run {
     return static_cast<double>(right.item<std::int64_t>()) / tested();
   }
 
-  /// `unseen`: so many steps up to this one were not looked at before.
+  /// `unseen`: how many steps up to this one were not looked at before.
   [[noreturn]] void not_finite(std::int64_t step, int unseen) const {
     const std::string which =
         unseen == 1 ? "step " + std::to_string(step)
@@ -335,7 +335,7 @@ class Run {
     }
     if (!prints_) return;
     const Summary end = summary(traffic);
-    // Again: a kill may have come between the last checkpoint and its line.
+    // Again: a kill may have come between the last checkpoint and its row.
     pcomp::write_whole(folder_ / "metrics.csv", to_csv(state_.metrics));
     pcomp::write_whole(folder_ / "run.json", to_json(end));
     print_result(end);
@@ -372,7 +372,7 @@ int train(Settings settings) {
   State state;
   std::shared_ptr<void> held;
   fs::path folder = settings.out;
-  // A launcher that starts all ranks anew after a fault means: go on.
+  // If a launcher restarts all ranks after a fault, the run resumes.
   if (world.launch() && world.launch()->attempt > 0 && !settings.resume) {
     if (folder.empty()) folder = latest_run();
     settings.resume = fs::exists(folder / "checkpoint" / "manifest");

@@ -3,7 +3,7 @@
 
 namespace cifar {
 
-/// Calls f(name, wire) for all that --wire chooses from: wires.cpp makes their tables, wires.cu their kernels for a GPU.
+/// Calls f(name, wire) for every choice of --wire: wires.cpp makes their tables, wires.cu their GPU kernels.
 template <class F>
 void for_each_wire(F&& f) {
   using namespace pcomp;

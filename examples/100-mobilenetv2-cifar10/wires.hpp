@@ -13,14 +13,14 @@ struct NamedWire {
   const pcomp::BoundaryOps* ops;
 };
 
-/// What --wire chooses from.
+/// The choices of --wire.
 const std::vector<NamedWire>& wires();
-/// Errors: `pcomp::Error` for an unknown name, with the most similar one.
+/// Errors: `pcomp::Error` for an unknown name, suggesting the most similar one.
 const NamedWire& find_wire(std::string_view name);
-/// Of NAME, or of NAME+NAME+...: one for each compressed boundary.
+/// The wires of NAME, or of NAME+NAME+... with one for each compressed boundary.
 std::vector<NamedWire> find_wires(std::string_view names);
-/// What the compressed boundaries of a cut carry, in their order.
-/// Errors: `pcomp::Error` where there are neither one nor as many names.
+/// The wires of a cut's compressed boundaries, in order.
+/// Errors: `pcomp::Error` if there is neither one name nor one per boundary.
 std::vector<NamedWire> wires_at(std::string_view names, const Cut& cut);
 /// Their codecs in one line.
 std::string chains(const std::vector<NamedWire>& wires);

@@ -38,7 +38,7 @@ struct Settings {
   }
 };
 
-/// What `--check` found: seconds of a step.
+/// What `--check` found, in seconds per step.
 struct Checked {
   plan::Candidate candidate;
   double predicted, measured;
@@ -131,7 +131,7 @@ void print_line(const char* mark, const plan::Candidate& c) {
 constexpr const char* header =
     "     ms a step   bubble    kB a step   of raw  wire             schedule     micro  stages\n";
 
-/// The median of a few steps of this candidate as it is.
+/// The median of a few measured steps of this candidate, in seconds.
 double run(const pcomp::World& world, const Settings& s, const plan::Candidate& c) {
   cifar::Cut cut{"", "", c.first, {}, {}};
   pcomp::Engine engine(
@@ -179,7 +179,7 @@ std::vector<Checked> check(const pcomp::World& world, const Settings& s, const p
   return all;
 }
 
-/// What can be told before minutes of measuring.
+/// Refuses what is known to be wrong before minutes of measuring.
 void refuse_mistakes(const Settings& s, bool saves) {
   for (const std::string& name : s.effort.wires) cifar::find_wire(name);
   for (const std::string& name : s.schedules) plan::table_of(name, 1, 1);
@@ -193,8 +193,8 @@ void refuse_mistakes(const Settings& s, bool saves) {
     throw pcomp::Error("--save " + s.save + ": it cannot be written: " + std::strerror(errno));
 }
 
-/// What was measured before, for the network and the choices that are asked for: these become the file's where no
-/// option says them.
+/// What was measured before, for the requested network and choices; those that no option gives are taken from the
+/// file.
 plan::Machine read_measured(Settings& s) {
   std::ifstream file(s.from);
   if (!file) throw pcomp::Error("--from " + s.from + ": there is no such file");
@@ -209,7 +209,7 @@ plan::Machine read_measured(Settings& s) {
         throw pcomp::Error("--from " + s.from + ": " + std::to_string(blocks.size()) + " blocks with " +
                            std::to_string(micros) + " micro-batches, but the network has " +
                            std::to_string(cifar::rows) + " rows: measure them anew");
-  /// `asked` is one of these, or becomes all of them.
+  /// `asked` must be among these, or becomes all of them.
   const auto choose = [&](const char* option, auto& asked, const auto& measured) {
     std::ostringstream known;
     std::remove_cvref_t<decltype(asked)> all;
@@ -297,7 +297,7 @@ int plan_for(Settings s) {
     plan::Machine own;
     if (!links) {
       own = plan::measure(s.effort, s.alone ? 1 : ranks);
-    } else {  // each alone in its turn, then all at once
+    } else {  // each rank alone in turn, then all at once
       for (int r = 0; r < ranks; ++r) {
         if (r == world.rank()) own = plan::measure(s.effort, 1);
         links->exchange("turn of rank " + std::to_string(r), "");

@@ -97,7 +97,7 @@ std::vector<BlockCost> blocks(Chain& chain, const at::Tensor& x, int times) {
   return costs;
 }
 
-/// For each element, on a tensor of a middle size.
+/// Seconds per element, on a medium-sized tensor.
 WireCost wire(const pcomp::BoundaryOps& w, int times) {
   using namespace pcomp::detail;
   const at::Tensor x = at::randn({16, 32, 16, 16});
@@ -118,7 +118,7 @@ WireCost wire(const pcomp::BoundaryOps& w, int times) {
 }  // namespace
 
 Machine measure(const Effort& effort, int at_once) {
-  std::vector<std::unique_ptr<Chain>> chains;  // one after the other: one generator makes the weights
+  std::vector<std::unique_ptr<Chain>> chains;  // one after the other: one generator draws the weights
   for (int t = 0; t < at_once; ++t) chains.push_back(std::make_unique<Chain>(effort.width));
   Machine first;
   first.width = effort.width, first.batch = effort.batch;
@@ -172,7 +172,7 @@ pcomp::Link measure_link(pcomp::Links& links, int rank) {
   for (int i = 0; i < 11; ++i)
     if (const double t = round_trip(1); i > 0) small.push_back(t);
   const double empty = median(small);
-  // Twice as many bytes until they take a quarter of a second or 64 MB: both ranks must come to the same number.
+  // Doubles the size until it takes a quarter of a second or reaches 64 MB: both ranks must stop at the same size.
   double taken = 0;
   std::size_t size = 1 << 14;
   for (;; size *= 2) {

@@ -5,7 +5,7 @@
 
 namespace plan {
 
-/// How to measure: medians of `times` runs after one that is thrown away.
+/// How to measure: medians of `times` runs after one that is discarded.
 struct Effort {
   double width = 1;
   int batch = 64, ranks = 2, times = 5;
@@ -13,12 +13,12 @@ struct Effort {
   std::vector<std::string> wires;
 };
 
-/// Every block's times with one thread, forward through the network and backward through it: alone, and crowded while
-/// other threads do the same, so many in all: ranks of one machine share its memory and caches. With `at_once` 1
-/// nothing is crowded.
+/// Every block's times with one thread, forward and backward through the network: alone, and crowded, with `at_once`
+/// threads in all doing the same, because ranks on one machine share its memory and caches. With `at_once` 1 nothing
+/// is crowded.
 Machine measure(const Effort& effort, int at_once);
 
-/// Between ranks 0 and 1, each in a process of its own: both call it.
+/// Measures the link between ranks 0 and 1, each in its own process; both call it.
 pcomp::Link measure_link(pcomp::Links& links, int rank);
 
 }  // namespace plan

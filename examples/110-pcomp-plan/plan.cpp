@@ -29,7 +29,7 @@ void each_cut(int blocks, int stages, std::vector<int>& first, std::vector<std::
   }
 }
 
-/// No step is shorter: the busiest rank's or link's work.
+/// A lower bound on a step's time: the work of the busiest rank or link.
 double bound(const pcomp::Costs& costs, int micros) {
   double most = 0;
   for (const pcomp::StageCost& s : costs.stages) most = std::max(most, s.forward + s.backward + s.weights);
@@ -47,7 +47,7 @@ std::string write(const Machine& machine) {
   std::ostringstream text;
   text.precision(9);
   if (machine.batch > 0) {
-    char width[32];  // whole, so that it is the same when it is read
+    char width[32];  // in full, so that it reads back unchanged
     *std::to_chars(width, width + sizeof width - 1, machine.width).ptr = '\0';
     text << "network " << width << ' ' << machine.batch << '\n';
   }

@@ -7,31 +7,31 @@
 #include <string>
 #include <vector>
 
-/// Which cut, wire, schedule and number of micro-batches: from what the blocks cost. No torch here.
+/// Chooses cut, wire, schedule and number of micro-batches from what the blocks cost. No torch here.
 namespace plan {
 
-/// Seconds of one block for one micro-batch. A backward pass that is split takes `inputs` and `weights`.
+/// Seconds of one block for one micro-batch. A split backward pass takes `inputs` and `weights`.
 struct BlockCost {
   double forward = 0, backward = 0, inputs = 0, weights = 0;
 };
 
-/// Seconds that a wire takes for each element of the tensor.
+/// Seconds that a wire takes per element of the tensor.
 struct WireCost {
   double encode = 0, decode = 0, encode_grad = 0, decode_grad = 0;
 };
 
-/// What one machine was measured at.
+/// The measurements of one machine.
 struct Machine {
-  double width = 0;  ///< of the network; 0: not known, as in files of before it was kept
+  double width = 0;  ///< of the network; 0: unknown, as in files from before it was kept
   int batch = 0;     ///< likewise
-  /// By the number of micro-batches, a block each: alone, and while the other ranks of this machine compute too.
+  /// By number of micro-batches, an entry per block: alone, and while this machine's other ranks compute too.
   std::map<int, std::vector<BlockCost>> blocks, crowded;
   std::map<std::string, WireCost> wires;
 };
 
 /// A line for each entry; `read` is the inverse.
 ///
-/// Errors: `pcomp::Error` for a line that is none of them.
+/// Errors: `pcomp::Error` for any other line.
 std::string write(const Machine& machine);
 Machine read(const std::string& text);
 
@@ -42,13 +42,13 @@ struct Wire {
 
 /// What there is to choose from.
 struct Choices {
-  std::vector<Machine> machines;       ///< one for each rank: a stage is on the rank of its number
+  std::vector<Machine> machines;       ///< one per rank; stage s is on rank s
   std::vector<Wire> wires;             ///< as measured on every machine
   std::vector<std::string> schedules;  ///< gpipe, 1f1b, zero-bubble
   std::vector<int> micro_batches;      ///< as measured on every machine
   int batch = 64;
   pcomp::Link link;
-  std::function<pcomp::Extents(int block, int samples)> activation;  ///< what a block puts out
+  std::function<pcomp::Extents(int block, int samples)> activation;  ///< a block's output
   int shortlist =
       40;  ///< cuts that are simulated for each wire and number of micro-batches, best bounds first
 };
@@ -59,23 +59,23 @@ struct Candidate {
   int micro_batches = 1;
   double seconds = 0;  ///< of one step, by `pcomp::simulate`
   double bubble = 0;
-  std::int64_t bytes = 0;  ///< that cross all boundaries in one step
+  std::int64_t bytes = 0;  ///< over all boundaries in one step
   std::int64_t raw_bytes = 0;
 };
 
 pcomp::ScheduleTable table_of(const std::string& schedule, int stages, int micro_batches);
 
-/// The costs of a candidate's stages and links, as `pcomp::simulate` takes them; `crowd` says for each stage which share
-/// of its time the other ranks compute too, nothing: 0.
+/// The costs of a candidate's stages and links, as `pcomp::simulate` takes them; `crowd`: for each stage, the share of
+/// its time in which the other ranks compute too (empty: 0).
 pcomp::Costs costs_of(const Choices& choices, const Candidate& candidate,
                       const std::vector<double>& crowd = {});
 
-/// One step of a candidate: simulated, then again with the stages as crowded as the first time shows them.
+/// Simulates one step of a candidate, then again with the stages as crowded as the first run shows.
 pcomp::Simulation predict(const Choices& choices, const Candidate& candidate);
 
-/// Every candidate, fastest first; equal ones in the order of cut, wire, schedule and micro-batches given.
+/// Every candidate, fastest first; ties in the given order of micro-batches, then wire, schedule and cut.
 ///
-/// Law: where there are no more cuts than `shortlist`, the first is the fastest of all combinations.
+/// Law: if there are no more cuts than `shortlist`, the first is the fastest of all combinations.
 /// Errors: `pcomp::Error` for fewer blocks than ranks and for choices that were not measured.
 std::vector<Candidate> rank(const Choices& choices);
 

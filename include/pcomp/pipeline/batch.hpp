@@ -6,7 +6,7 @@
 
 namespace pcomp {
 
-/// The loss of one micro-batch: a mean over its samples, of (output of the last stage, target).
+/// The loss of one micro-batch, a mean over its samples, from (output of the last stage, target).
 using Loss = std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>;
 
 namespace detail {
@@ -15,15 +15,15 @@ namespace detail {
 struct Batch {
   std::vector<MicroBatch> parts;
   at::Tensor x, y;
-  const Loss* loss = nullptr;           ///< none: inference
-  std::vector<Activation> activations;  ///< behind every stage
-  std::vector<std::int64_t> ids{};      ///< of the samples; none: they were not given
-  int frozen = 0;                       ///< the first stages, which only run forward
+  const Loss* loss = nullptr;           ///< null: inference
+  std::vector<Activation> activations;  ///< of every stage
+  std::vector<std::int64_t> ids{};      ///< of the samples; empty: not given
+  int frozen = 0;                       ///< how many first stages only run forward
 
-  /// Whether this stage has a backward pass, and the boundary behind it gradients.
+  /// Whether this stage has a backward pass, and so the boundary after it carries gradients.
   bool trains(int stage) const { return loss && stage >= frozen; }
 
-  /// What stage `stage` puts out for micro-batch `micro`.
+  /// The output shape of `stage` for micro-batch `micro`.
   Extents shape(int stage, int micro) const {
     return activations[static_cast<std::size_t>(stage)].of(parts[static_cast<std::size_t>(micro)].count);
   }

@@ -3,10 +3,10 @@
 
 namespace pcomp {
 
-/// What a module derives from, beside torch::nn::Module, to be told that all micro-batches of a batch went through it.
+/// A second base for a module, beside torch::nn::Module, that is told when all micro-batches of a batch have passed it.
 ///
-/// Law: the pipeline calls it once after each step and inference, on the calling thread, when every rank of this process is
-///   done; `whole` is false where the step failed, and after inference: what was gathered is then to be forgotten.
+/// Law: the pipeline calls it once after each step and inference, on the calling thread, when every rank of this
+///   process is done; `whole` is false after a failed step and after inference: discard what was gathered.
 /// Example: include/pcomp/pipeline/deferred_batch_norm.hpp
 struct BatchEnd {
   virtual void batch_over(bool whole) = 0;

@@ -8,7 +8,7 @@
 
 namespace pcomp::detail {
 
-/// Bytes, and where they lie.
+/// Bytes, and the device they are on.
 struct Placed {
   std::span<std::byte> bytes;
   at::Device device = at::kCPU;
@@ -21,8 +21,8 @@ inline at::Tensor tensor_over(const Placed& p) {
 
 /// Storage for payloads on one device, the host at first.
 ///
-/// Law: it grows to the largest and stays, so a step after the first allocates nothing here. On a GPU it belongs to the
-///   stream that was current when it grew.
+/// Law: grows to the largest payload and stays there, so a step after the first allocates nothing here. On a GPU it
+///   belongs to the stream that was current when it grew.
 class ByteStore {
  public:
   Placed sized(std::size_t size, at::Device device) {

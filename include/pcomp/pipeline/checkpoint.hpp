@@ -17,7 +17,7 @@ inline const Remembers& remembers(const BoundaryOps& w, bool gradient) {
   return gradient ? w.backward : w.forward;
 }
 
-/// Calls f(edge, gradient, stage of the sender, stage of the receiver) for each direction in which a boundary remembers.
+/// Calls f(edge, gradient, sender's stage, receiver's stage) for each direction in which a boundary has state.
 template <class F>
 void for_each_memory(const Engine& engine, F&& f) {
   for (int e = 0; e < static_cast<int>(engine.wires().size()); ++e)
@@ -77,17 +77,17 @@ inline void set_stage_tensors(torch::nn::Module* module, torch::optim::Optimizer
 
 }  // namespace detail
 
-/// Saves a run: of each stage the parameters, buffers, optimiser state and LibTorch's random state, of each boundary
-/// with feedback or chance what it remembers, and what the program adds.
+/// Saves a run: each stage's parameters, buffers, optimiser state and LibTorch random state, the state of each boundary
+/// with feedback or random numbers, and what the program adds.
 ///
-/// Law: after `load_checkpoint`, training goes on bit for bit as if there had been no break, under any placement of the
-///   same stages. Where stages draw random numbers (dropout): under the same placement, if each rank is a process or
-///   there is but one, and on the CPU, as a GPU's generator is not saved. The last checkpoint stays whole until the new
-///   one is.
-/// Processes: all call it with the same manifest and see the same folder; each writes its own stages, that of stage 0
-///   also `run` and the manifest.
-/// Bytes: a file for each stage and for each direction of a boundary that remembers, and one for `run`.
-/// Errors: `Error` where any process cannot save; the last checkpoint is unchanged.
+/// Law: after `load_checkpoint`, training continues bit for bit as if uninterrupted, under any placement of the same
+///   stages. If stages draw random numbers (dropout): under the same placement, if each rank is a process or there is
+///   only one, and on the CPU, as a GPU's generator is not saved. The last checkpoint stays intact until the new one is
+///   complete.
+/// Processes: all call it with the same manifest and see the same folder; each writes its own stages, and that of
+///   stage 0 also `run` and the manifest.
+/// Bytes: a file for each stage and for each direction of a boundary with state, and one for `run`.
+/// Errors: `Error` if any process cannot save; the last checkpoint is unchanged.
 /// Example: examples/100-mobilenetv2-cifar10
 inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engine& engine,
                             const torch::optim::Optimizer& optimizer, const NamedTensors& run) {
@@ -125,15 +125,15 @@ inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engin
   folder.save(std::move(what), parts, mine, together);
 }
 
-/// What `save_checkpoint` was given for the run.
+/// What `save_checkpoint` was given as `run`.
 inline NamedTensors load_run(const CheckpointFolder& folder, const Manifest& m) {
   return unpack_tensors(folder.read(m, "run"), "the run's file of the checkpoint");
 }
 
-/// Puts a saved run back into an engine and its optimiser.
+/// Restores a saved run into an engine and its optimiser.
 ///
-/// Errors: `Error` for a network that does not fit, by the first tensor that does not; for a boundary that remembers
-///   over another wire than was saved; for another optimiser; for damaged files. Part of the network may then have
+/// Errors: `Error` for a network that does not fit, naming the first tensor that does not; for a boundary with state
+///   whose wire is not the saved one; for another optimiser; for damaged files. Part of the network may then have
 ///   changed.
 inline void load_checkpoint(const CheckpointFolder& folder, const Manifest& m, Engine& engine,
                             torch::optim::Optimizer& optimizer) {
@@ -154,7 +154,7 @@ inline void load_checkpoint(const CheckpointFolder& folder, const Manifest& m, E
     detail::set_stage_tensors(engine.module(s).get(), optimizer,
                               unpack_tensors(folder.read(m, detail::stage_part(s)), where), where);
   }
-  // What the receiver has is what the sender knows of it, so one file is for both.
+  // The receiver's state equals the sender's copy of it, so one file serves both.
   detail::for_each_memory(engine, [&](int edge, bool gradient, int sender, int receiver) {
     if (!engine.here(sender) && !engine.here(receiver)) return;
     const std::string where = "boundary " + std::to_string(edge) + " of the checkpoint";

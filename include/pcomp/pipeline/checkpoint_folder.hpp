@@ -7,22 +7,22 @@
 
 namespace pcomp {
 
-/// How the processes of a run save and load together; one process alone needs nothing more than this.
+/// How the processes of a run save and load together; the defaults suit a single process.
 struct Together {
   /// Exactly one process writes the manifest.
   bool writes_manifest = true;
-  /// Every process calls it at the same points with what went wrong there, or nothing, and waits for the others;
-  /// all get the same answer: one of the reasons, or nothing.
+  /// Every process calls it at the same points with its own error, or nothing, and waits for the others; all get the
+  /// same answer: one of the errors, or nothing.
   std::function<std::string(const std::string&)> agree = [](const std::string& error) { return error; };
 };
 
 /// A folder with one checkpoint: a file for each part and, written last, the manifest that names them.
 ///
-/// Law: at every moment the folder holds the last checkpoint whole, whatever crashes, fills up or is killed: new files
-///   stand beside the old ones until the new manifest is in place. Each process writes its own parts alone.
-/// Bytes: between two saves one checkpoint, during a save two.
-/// Errors: `Error` that names the file: the same on every process where a save fails anywhere; a file that is missing,
-///   of another length or with another checksum than the manifest says.
+/// Law: at every moment the folder holds the last checkpoint intact, whatever crashes, fills up or is killed: new files
+///   are kept beside the old ones until the new manifest is in place. Each process writes only its own parts.
+/// Bytes: one checkpoint between saves, two during a save.
+/// Errors: `Error` that names the file: the same on every process if a save fails anywhere; for a file that is missing
+///   or whose length or checksum is not the manifest's.
 /// Example: docs/checkpoints.md
 class CheckpointFolder {
  public:
@@ -50,7 +50,7 @@ class CheckpointFolder {
     throw Error("pcomp: " + folder_.string() + ": the manifest names no file for " + std::string(part));
   }
 
-  /// Writes `mine`, by part; `parts` are those of all processes.
+  /// Writes `mine`, keyed by part; `parts` are those of all processes.
   void save(Manifest m, const std::vector<std::string>& parts, const std::map<std::string, std::string>& mine,
             const Together& together = {}) const {
     std::vector<std::filesystem::path> written;
@@ -116,7 +116,7 @@ class CheckpointFolder {
     return bytes;
   }
 
-  /// Files of these parts that older saves left; where one cannot be removed it does no harm.
+  /// Removes files of these parts that older saves left; one that cannot be removed does no harm.
   void remove_older(const Manifest& m) const {
     std::error_code none;
     std::vector<std::filesystem::path> old;

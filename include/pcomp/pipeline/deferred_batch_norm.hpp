@@ -11,14 +11,14 @@ namespace pcomp {
 
 /// BatchNorm2d whose running statistics are those of whole batches, not of micro-batches.
 ///
-/// Law: what it puts out in training, and so the gradients, are those of BatchNorm2d bit for bit: each micro-batch is
-///   normalised by its own mean and variance, as the next ones are not there yet. `infer` changes no statistics.
-///   Running mean and variance (unbiased) are updated once a batch, from all its elements: for the same inputs as
-///   BatchNorm2d would over the undivided batch, up to the rounding of the sum, also where micro-batches differ
-///   in size. Inputs are the same in front of the network's first normalisation only: behind it they were
-///   normalised by micro-batch, and a full-batch run differs.
+/// Law: its outputs in training, and so the gradients, are those of BatchNorm2d bit for bit: each micro-batch is
+///   normalised by its own mean and variance, as later ones have not arrived yet. `infer` changes no statistics.
+///   Running mean and variance (unbiased) are updated once per batch, from all its elements: for the same inputs, as
+///   BatchNorm2d would over the undivided batch, up to the rounding of the sum, even if micro-batches differ in
+///   size. Inputs are the same only up to the network's first normalisation: after it they were normalised by
+///   micro-batch, and a full-batch run differs.
 /// Shapes: as BatchNorm2d. In a pipeline the engine says when a batch is over; elsewhere call `batch_over(true)`. The
-///   names of parameters and buffers are BatchNorm2d's, so checkpoints of the two fit each other.
+///   names of parameters and buffers are BatchNorm2d's, so checkpoints of the two are interchangeable.
 /// Errors: `Error` for options without running statistics.
 /// Source: DeferredBatchNorm of torchgpipe (Kim et al., 2020), whose running variance is the biased one.
 /// Example: examples/100-mobilenetv2-cifar10, --deferred-batch-norm
@@ -54,7 +54,7 @@ class DeferredBatchNorm2dImpl : public torch::nn::BatchNorm2dImpl, public BatchE
   }
 
  private:
-  /// Mean and squared deviations of two sets from those of each (Chan et al., 1979).
+  /// Merges the mean and squared deviations of two sets (Chan et al., 1979).
   void add(double n, const at::Tensor& mean, const at::Tensor& variance) {
     const at::AutoGradMode no_grad(false);
     const at::Tensor squares = variance * (n - 1);
@@ -69,7 +69,7 @@ class DeferredBatchNorm2dImpl : public torch::nn::BatchNorm2dImpl, public BatchE
     count_ = all;
   }
 
-  double count_ = 0;  ///< elements of a channel so far
+  double count_ = 0;  ///< elements per channel so far
   at::Tensor mean_, squares_;
 };
 TORCH_MODULE(DeferredBatchNorm2d);

@@ -11,7 +11,7 @@
 
 namespace pcomp::detail {
 
-/// The order of one GPU's streams, through c10: nothing of CUDA is included or linked.
+/// The order of one GPU's streams, through c10: includes and links nothing of CUDA.
 class DeviceOrder final : public StreamOrder {
  public:
   explicit DeviceOrder(at::Device device)
@@ -47,7 +47,7 @@ class DeviceOrder final : public StreamOrder {
   c10::Stream copies_;
 };
 
-/// What makes the order of a device, and null for one that has no streams; tests put an emulated device in its place.
+/// Makes the order of a device, or null for one without streams; tests substitute an emulated device.
 using OrderMaker = std::function<std::shared_ptr<StreamOrder>(at::Device)>;
 inline OrderMaker& order_maker() {
   static OrderMaker make = [](at::Device d) -> std::shared_ptr<StreamOrder> {

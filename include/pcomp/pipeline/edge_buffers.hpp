@@ -9,20 +9,20 @@
 
 namespace pcomp::detail {
 
-/// What one edge and direction is joined to: a link to another rank, and the device that its stage here computes on.
+/// What one edge and direction connects: a link to another rank, and the device of its stage on this rank.
 struct EdgeEnd {
   Transport* link = nullptr;
   int peer = 0, edge = 0;
   bool gradient = false;
   at::Device device = at::kCPU;
-  StreamOrder* order = nullptr;  ///< of the device; null where payloads pass through the host
+  StreamOrder* order = nullptr;  ///< of the device; null if payloads pass through the host
 
-  /// On a device payloads stay there, where the link can take them from it.
+  /// Payloads stay on the device if the link can move them from there, else in host memory.
   at::Device memory() const { return order ? device : at::Device(at::kCPU); }
   Message message(int micro) const { return {edge, micro, gradient}; }
 };
 
-/// The two buffers of one edge and direction: one is on the link while the other is read or written.
+/// The two buffers of one edge and direction: one is in flight while the other is read or written.
 class EdgeBuffers {
  public:
   static constexpr std::size_t depth = 2;
@@ -51,7 +51,7 @@ class EdgeBuffers {
   std::array<Slot, depth> slots_;
 };
 
-/// Receives of one edge and direction, posted up to two ahead in the order of the row.
+/// Receives of one edge and direction, posted up to two ahead, in row order.
 class Inbox : EdgeBuffers {
  public:
   struct Expected {
@@ -65,12 +65,12 @@ class Inbox : EdgeBuffers {
     posted_ = taken_ = 0;
   }
   void expect(int micro, std::size_t size) { expected_.push_back({micro, size}); }
-  /// Posts what there is a buffer for, as far as `may(micro)` allows.
+  /// Posts receives while there is a buffer and `may(micro)` allows it.
   template <class May>
   void listen(May may) {
     while (posted_ < expected_.size() && posted_ < taken_ + depth && may(expected_[posted_].micro)) post();
   }
-  /// The next payload, which stays until `release`.
+  /// The next payload, valid until `release`.
   Placed take() {
     if (posted_ == taken_) post();
     Slot& s = slot(taken_);
@@ -92,7 +92,7 @@ class Inbox : EdgeBuffers {
   std::size_t posted_ = 0, taken_ = 0;
 };
 
-/// Sends of one edge and direction: a buffer is written again once its send is over.
+/// Sends of one edge and direction: a buffer is reused once its send is complete.
 class Outbox : EdgeBuffers {
  public:
   void begin(const EdgeEnd& end) {

@@ -21,21 +21,20 @@ namespace pcomp {
 /// A pipeline whose stages, wires and schedule are known at run time: what `train` builds, without its types.
 ///
 /// Law: loss, gradients and running statistics equal those of a sequential loop over the same micro-batches and
-///   `boundary`, bit for bit with one thread a rank; they depend neither on the placement nor on whether ranks are
-///   threads or processes. Stages that draw random numbers (dropout) are the exception: ranks that are threads race for
-///   LibTorch's one generator and give other results each time; processes, or one rank, repeat their own with one seed.
-///   Each stage is built from a seed of its own, made from LibTorch's current one and its number; the generator is then
-///   as before.
-/// Processes: every rank calls the constructor, `step` and `infer` alike, in the same order; only stage 0's rank
-///   reads the values of x, only the last stage's those of y, the others their shapes. Loss and outputs come back
-///   on every rank. `parameters`, `module`, `train`, `report` and `trace` concern this process's ranks alone.
+///   `boundary`, bit for bit with one thread per rank, whatever the placement and whether ranks are threads or
+///   processes. The exception is stages that draw random numbers (dropout): ranks that are threads race for LibTorch's
+///   one generator, so results vary between runs; processes, or one rank, reproduce theirs with one seed. Each stage is
+///   built with its own seed, made from LibTorch's current one and its number; the generator is then restored.
+/// Processes: every rank calls the constructor, `step` and `infer` in the same order; only stage 0's rank reads the
+///   values of x, only the last stage's those of y, the others only shapes. Every rank gets the loss and outputs.
+///   `parameters`, `module`, `train`, `report` and `trace` cover only this process's ranks.
 /// Bytes: `report()`.
-/// Shapes: `stages.size() == schedule.stages`, and one wire fewer. The first dimension of every tensor is the
-///   batch; what follows it is learnt from one sample for each new input shape, and again under another
-///   autocast; the dtypes behind stages must then stay. Stage 0 may change x in place, as in a loop.
-/// Links: `join` says how the ranks reach each other, for whoever brings a link of his own.
-/// Errors: `Error` for sizes that do not fit; during a step one `Error` that names rank, stage, micro-batch and
-///   operation, after which the next step may be tried; between processes the pipeline is then over.
+/// Shapes: `stages.size() == schedule.stages`, and one wire fewer. The first dimension of every tensor is the batch;
+///   the rest is learnt from one sample per new input shape, and again when autocast changes; the dtypes of stage
+///   outputs must then not change. Stage 0 may change x in place, as in a loop.
+/// Links: `join` says how the ranks reach each other, for callers with a custom link.
+/// Errors: `Error` for sizes that do not fit; during a step, one `Error` that names rank, stage, micro-batch and
+///   operation, after which another step may be tried; between processes the pipeline is then over.
 /// Source: GPipe (Huang et al., 2019); torchgpipe (Kim et al., 2020).
 /// Example: examples/100-mobilenetv2-cifar10
 class Engine {
@@ -77,7 +76,7 @@ class Engine {
   /// Whether the rank of this stage is in this process.
   bool here(int stage) const { return find(stage) != nullptr; }
 
-  /// The modules' parameters in the order of the stages, of those in this process.
+  /// The parameters of this process's modules, in stage order.
   std::vector<at::Tensor> parameters() const {
     std::vector<at::Tensor> all;
     for (int s = 0; s < schedule_.stages; ++s)
@@ -85,14 +84,14 @@ class Engine {
         for (const at::Tensor& p : m->parameters()) all.push_back(p);
     return all;
   }
-  /// The module of a stage, or null for one that is a plain function or in another process.
+  /// A stage's module, or null if it is a plain function or in another process.
   std::shared_ptr<torch::nn::Module> module(int stage) const {
     const StageModule* held = find(stage);
     return held ? held->module : nullptr;
   }
   const ScheduleTable& schedule() const { return schedule_; }
   const std::vector<const BoundaryOps*>& wires() const { return wires_; }
-  /// The wires' ends on the rank of a stage, or null in another process; for checkpoints.
+  /// The wire ends on a stage's rank, or null in another process; for checkpoints.
   detail::WireEnds* ends_at(int stage) {
     detail::Rank* rank = ranks_.find(schedule_.rank_of(stage));
     return rank ? &rank->executor.ends() : nullptr;
@@ -104,11 +103,11 @@ class Engine {
   }
   void eval() { train(false); }
 
-  /// One batch forward and backward: gradients accumulate in the parameters; returns the batch's mean loss.
+  /// One batch forward and backward: accumulates gradients in the parameters, returns the batch's mean loss.
   ///
   /// `ids` are the samples' identities in the data set, which wires with Delta need; stage 0's rank reads them.
   ///
-  /// Errors: `Error` for fewer samples than micro-batches, or when x and y differ in samples; for Delta without ids.
+  /// Errors: `Error` for fewer samples than micro-batches, x and y of different batch sizes, or Delta without ids.
   at::Tensor step(const at::Tensor& x, const at::Tensor& y, const Loss& loss, const at::Tensor& ids = {}) {
     detail::expect_batch(x);
     detail::expect_targets(y, x);
@@ -131,12 +130,12 @@ class Engine {
     ++steps_;
     predict(batch, &BoundaryReport::forward, &detail::WireEnds::bytes, 0);
     predict(batch, &BoundaryReport::gradient, &detail::WireEnds::grad_bytes, 1, batch.frozen);
-    at::Tensor loss_sum = losses[0];  // one after the other, as a loop would
+    at::Tensor loss_sum = losses[0];  // in order, as a loop would
     for (std::size_t m = 1; m < losses.size(); ++m) loss_sum = loss_sum + losses[m];
     return loss_sum;
   }
 
-  /// The last stage's output for a batch, with compression on and without gradients, in the stages' present mode.
+  /// The last stage's output for a batch, with compression and without gradients, in the stages' current mode.
   at::Tensor infer(const at::Tensor& x) {
     detail::expect_batch(x);
     const at::AutoGradMode grad(false);
@@ -158,9 +157,9 @@ class Engine {
     return at::cat(outputs);
   }
 
-  /// Other wires from the next step on, raw ones for a warm-up say; all ranks call it alike, between the same steps.
+  /// Sets other wires from the next step on, e.g. raw ones for a warm-up; all ranks call it between the same steps.
   ///
-  /// Errors: `Error` for another number of wires, or where the processes differ.
+  /// Errors: `Error` for another number of wires, or if the processes differ.
   void rewire(std::vector<const BoundaryOps*> wires) {
     if (wires.size() != wires_.size())
       throw Error("pcomp: " + std::to_string(wires_.size() + 1) + " stages take " +
@@ -171,25 +170,25 @@ class Engine {
     for (auto& rank : ranks_) rank->executor.ends().rewire(wires_);
   }
 
-  /// Trains no more the first `stages` stages from the next step on, 0: all again; all ranks call it alike, between the
-  /// same steps. Frozen stages run forward alone, without a graph, and no gradient is sent to them; their parameters keep
-  /// the gradients they have, and batch normalisation its mode.
+  /// Freezes the first `stages` stages from the next step on (0: none); all ranks call it between the same steps.
+  /// Frozen stages only run forward, without a graph, and no gradient is sent to them; their parameters keep the
+  /// gradients they have, and batch normalisation its mode.
   ///
-  /// Errors: `Error` where no stage is left to train, or where the processes differ.
+  /// Errors: `Error` if no stage is left to train, or if the processes differ.
   void freeze(int stages) {
     ScheduleTable less = whole_.freeze(stages);
     agree("number of frozen stages", less, wires_);
     schedule_ = std::move(less);
   }
 
-  /// Whether the steps from here on are measured operation by operation; off at first, and cheap.
+  /// Whether to time later steps operation by operation; off at first, and cheap.
   void record(bool on = true) { recording_ = on; }
-  /// The last step that was recorded, in seconds since its begin.
+  /// The last recorded step, in seconds since it began.
   const Trace& trace() const { return trace_; }
   /// When that step began here, by this machine's steady clock.
   detail::Stopwatch::Clock::time_point trace_origin() const { return trace_origin_; }
 
-  /// The texts of all processes, in the order of their ranks; every process calls it. With threads: the one.
+  /// The texts of all processes in rank order; every process calls it. With threads: the one text.
   std::vector<std::string> exchange(const std::string& about, const std::string& text) {
     return links_->exchange(about, text);
   }
@@ -234,7 +233,7 @@ class Engine {
     return rank ? &rank->executor.stage(stage) : nullptr;
   }
 
-  /// The ranks compare what they are before anything else crosses a link.
+  /// The ranks compare their configurations before anything else crosses a link.
   void meet(const World& world) {
     if (!world.processes()) return;
     Fingerprint::expect_alike(links_->exchange("description of the pipeline",
@@ -261,7 +260,7 @@ class Engine {
           links_->exchange(about, detail::fingerprint(table, wires, table.ranks).text()));
   }
 
-  /// While an exception is handled: ends the other processes too, which wait for this one.
+  /// Called while handling an exception: ends the other processes too, which wait for this one.
   [[noreturn]] void unbuilt(const std::string& why) const {
     if (links_->elsewhere().empty()) throw;
     const detail::Rank& own = **ranks_.begin();
@@ -269,7 +268,7 @@ class Engine {
     throw Error(own.link.aborted());
   }
 
-  /// A tensor of another GPU than its stage's comes from there on the caller's stream, which the rank's does not know.
+  /// Moves a tensor from another GPU to its stage's on the caller's stream: the rank's is not ordered with that GPU.
   at::Tensor brought(const at::Tensor& t, int stage) const {
     const StageModule* held = find(stage);
     return t.defined() && !t.is_cpu() && held && held->device != t.device() ? t.to(held->device) : t;
@@ -292,7 +291,7 @@ class Engine {
         rank.executor.run(table.row(r), batch, rank.link, links_->elsewhere());
       });
     } catch (...) {
-      if (links_->elsewhere().empty()) ranks_.drain();  // a message of a lost process never ends
+      if (links_->elsewhere().empty()) ranks_.drain();  // a lost process's message never completes
       ranks_.take_back();
       throw;
     }
@@ -300,7 +299,7 @@ class Engine {
     return (last ? last : ranks_.begin()->get())->executor.results();
   }
 
-  /// The shape behind every stage; the ranks agree on each new shape of a batch before its first payload.
+  /// Learns every stage's output shape; the ranks agree on each new batch shape before its first payload.
   void learn(detail::Batch& batch) {
     std::vector<const StageModule*> all;
     for (int s = 0; s < schedule_.stages; ++s) all.push_back(find(s));
@@ -324,7 +323,7 @@ class Engine {
               {0, 0, static_cast<std::int64_t>((ends->*size)(e, m)), 4 * batch.shape(e, m).size()};
   }
 
-  ScheduleTable whole_, schedule_;  ///< as given, and less what frozen stages do not do
+  ScheduleTable whole_, schedule_;  ///< as given, and without what frozen stages skip
   std::unique_ptr<ScheduleTable> inference_;
   std::vector<const BoundaryOps*> wires_;
   std::vector<BoundaryReport> edges_;
@@ -335,7 +334,7 @@ class Engine {
   Trace trace_;
   detail::Stopwatch::Clock::time_point trace_origin_;
   detail::Ranks ranks_;
-  std::unique_ptr<Links> links_;  // destroyed first: nothing may arrive in a buffer that is gone
+  std::unique_ptr<Links> links_;  // destroyed first: nothing may arrive in a freed buffer
 };
 
 }  // namespace pcomp

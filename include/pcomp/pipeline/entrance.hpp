@@ -3,7 +3,7 @@
 
 namespace pcomp::detail {
 
-/// Where a received activation enters a stage's graph: the backward pass leaves its gradient in a slot.
+/// Where a received activation enters a stage's graph; the backward pass stores its gradient in a slot.
 ///
 /// Why not a leaf: a stage may begin with an in-place operation, which autograd refuses on a leaf.
 class Entrance : public torch::autograd::Function<Entrance> {

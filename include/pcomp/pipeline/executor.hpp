@@ -15,8 +15,8 @@ namespace pcomp::detail {
 /// Runs one rank's row of a schedule over its stages and the wires between them.
 ///
 /// Law: the same payloads, in the same order, as a sequential loop over `boundary` with these micro-batches;
-///   gradients accumulate over ascending micro-batches. An edge within the rank has no message, but passes
-///   its wire all the same, so results do not depend on the placement.
+///   gradients accumulate in ascending micro-batch order. An edge within the rank has no message but still passes
+///   its wire, so results do not depend on the placement.
 /// Errors: one `Error` that names rank, stage, micro-batch and operation; every other rank ends with it.
 class Executor {
  public:
@@ -26,7 +26,7 @@ class Executor {
         ends_(wires),
         results_(static_cast<int>(rank_of_.size()) - 1, rank_of_.back() == rank) {}
 
-  /// In the order of the stages.
+  /// Called in stage order.
   void build(int stage, const StageSpec& spec) {
     Held& s = stages_[stage];
     s.module = spec.build();
@@ -45,10 +45,10 @@ class Executor {
   WireEnds& ends() { return ends_; }
   Stopwatch& stopwatch() { return timed_; }
   const Stopwatch& stopwatch() const { return timed_; }
-  /// Of the last step: the weighted loss or, in inference, the output of every micro-batch.
+  /// Every micro-batch's weighted loss in the last step or, in inference, its output.
   std::vector<at::Tensor> results() { return results_.take(); }
 
-  /// `elsewhere`: the ranks of other processes, which want the results too.
+  /// `elsewhere`: the ranks of other processes, which get the results too.
   void run(std::span<const Action> row, const Batch& batch, Transport& link,
            const std::vector<int>& elsewhere) {
     batch_ = &batch;
@@ -87,22 +87,22 @@ class Executor {
     Inbox received, received_grad;
     Outbox sent, sent_grad;
     EarlySends early, early_grad;
-    int before = -1, behind = -1;       ///< the nearest stages of this rank, or -1
-    std::vector<char> gone, gone_grad;  ///< of each micro-batch: whether its payload was posted
+    int before = -1, behind = -1;       ///< this rank's previous and next stage, or -1
+    std::vector<char> gone, gone_grad;  ///< per micro-batch: whether its payload was posted
   };
 
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
   bool last(int stage) const { return at(stage) + 1 == rank_of_.size(); }
   bool local(int edge) const { return rank_of_[at(edge)] == rank_of_[at(edge) + 1]; }
   Live& live(int stage, int micro) { return stages_.at(stage).live[at(micro)]; }
-  /// Autograd counts in-place changes of all views together, and would take those of one micro-batch for another's.
+  /// All views share one autograd version counter: an in-place change to one micro-batch would count for the others.
   static at::Tensor part_of(const at::Tensor& all, const MicroBatch& m) {
     const at::Tensor part = all.narrow(0, m.first, m.count);
     return part.requires_grad() ? part : at::Tensor(part.variable_data());
   }
 
-  /// Posts every receive whose bytes wait for nothing that this rank is still to send. Earlier ones could wait on a GPU
-  /// for what the same GPU has not been given yet, and some calls wait for all that runs there.
+  /// Posts every receive whose bytes do not depend on anything this rank has yet to send. Posted earlier, one could
+  /// wait on a GPU for work not yet enqueued on that GPU, and some calls wait for everything that runs there.
   void listen() {
     for (auto& [stage, s] : stages_) {
       s.received.listen([&, &s = s](int m) { return s.before < 0 || stages_.at(s.before).gone[at(m)]; });
@@ -148,8 +148,8 @@ class Executor {
     results_.begin(*batch_, *link_, away ? owner : -1, elsewhere);
   }
 
-  /// A send is posted as soon as its computation is over, those before it in the row are posted and a buffer is free,
-  /// at or before its place: that place is where a rendezvous would have it, and no later one can hang.
+  /// A send is posted once its payload can be made, those before it in the row are posted and a buffer is free: at or
+  /// before its place in the row. A rendezvous would send it at that place, so posting it no later cannot hang.
   void act(const Action& a) {
     switch (a.op) {
       case Op::Recv:
@@ -297,7 +297,7 @@ class Executor {
 
   int rank_;
   std::vector<int> rank_of_;
-  RankStreams streams_;  ///< before what is in their memory
+  RankStreams streams_;  ///< outlives what is in their memory
   WireEnds ends_;
   Results results_;
   std::map<int, Held> stages_;

@@ -10,7 +10,7 @@
 
 namespace pcomp::detail {
 
-/// What a pipeline is, for its ranks to compare when they meet.
+/// Describes a pipeline, for its ranks to compare when they meet.
 inline Fingerprint fingerprint(const ScheduleTable& schedule, const std::vector<const BoundaryOps*>& wires,
                                int world_size) {
   Fingerprint f;
@@ -24,7 +24,7 @@ inline Fingerprint fingerprint(const ScheduleTable& schedule, const std::vector<
   std::string placement;
   for (int r : schedule.rank_map()) placement += (placement.empty() ? "" : " ") + std::to_string(r);
   f.add("placement", placement);
-  std::uint64_t rows = 0xcbf29ce484222325u;  // FNV-1a: a policy of the same name may be another one
+  std::uint64_t rows = 0xcbf29ce484222325u;  // FNV-1a: policies of the same name may differ
   for (int r = 0; r < schedule.ranks; ++r)
     for (const Action& a : schedule.row(r))
       for (int part : {static_cast<int>(a.op), a.stage, a.micro})
@@ -42,7 +42,7 @@ inline std::string text_of(const Extents& shape, at::ScalarType dtype) {
   return std::string(c10::toString(dtype)) + " " + to_string(shape);
 }
 
-/// What a batch of a new shape is, on the link too.
+/// Describes a batch of a new shape, including its bytes on the link.
 inline Fingerprint fingerprint(const Batch& batch, const std::vector<const BoundaryOps*>& wires) {
   Fingerprint f;
   f.add("step", batch.loss ? "training" : "inference");

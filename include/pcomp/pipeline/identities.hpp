@@ -9,8 +9,8 @@ namespace pcomp::detail {
 
 /// The identities of a batch's samples on every rank: those that stage 0's rank was given.
 ///
-/// Why not each rank's own: payloads of first visits have another size, and Gloo ends a process that gets more than it
-/// expects. Between processes that costs a question to the store each step.
+/// Why not each rank's own: payloads of first visits differ in size, and Gloo ends a process that receives more than it
+/// expects. Between processes this costs an exchange through the store each step.
 /// Errors: as `identities`, on every rank.
 inline std::vector<std::int64_t> agreed_identities(const at::Tensor& ids, std::int64_t samples, int owner,
                                                    Links& links) {

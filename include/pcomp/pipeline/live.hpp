@@ -8,11 +8,11 @@
 
 namespace pcomp::detail {
 
-/// What lives in one stage between the forward and the backward pass of one micro-batch.
+/// What a stage keeps of one micro-batch between its forward and backward passes.
 struct Live {
-  at::Tensor input, output;                         ///< graph ends of the stage
+  at::Tensor input, output;                         ///< the ends of the stage's graph
   at::Tensor input_grad, output_grad;               ///< set by the backward pass, and by the next stage
-  std::shared_ptr<torch::autograd::Node> entrance;  ///< of the input, where the backward pass is split
+  std::shared_ptr<torch::autograd::Node> entrance;  ///< the input's node, for a split backward pass
   SplitBackward split;
   ByteStore index_in, index_out;  ///< of the forward payloads, on the stage's device
 

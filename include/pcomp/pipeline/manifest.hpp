@@ -12,11 +12,11 @@
 
 namespace pcomp {
 
-/// What a checkpoint holds: the text file `manifest` of its folder, and the last that a save writes.
+/// What a checkpoint holds: the text file `manifest` in its folder, which a save writes last.
 ///
 /// Law: `parse_manifest(to_text(m))` is m; a text that was cut short or changed anywhere is refused.
-/// Errors: `Error` that names the file and says what was expected; names and notes hold no line end, parts and file
-///   names no space or slash.
+/// Errors: `Error` that names the file and says what was expected; names and notes must not contain a line break, parts
+///   and file names neither a space nor a slash.
 /// Example: docs/checkpoints.md
 struct Manifest {
   struct File {
@@ -29,7 +29,7 @@ struct Manifest {
 
   std::int64_t epoch = 0, step = 0;
   int stages = 0;
-  std::string schedule;                                    ///< for readers: it may differ on resuming
+  std::string schedule;                                    ///< informational: may differ on resuming
   std::vector<std::string> wires;                          ///< one for each boundary
   std::vector<std::pair<std::string, std::string>> notes;  ///< the program's own, key and value
   std::int64_t generation = 0;                             ///< counts the saves into this folder
@@ -70,7 +70,7 @@ inline std::string to_text(const Manifest& m) {
 
 namespace detail {
 
-/// Takes a manifest's text apart, line by line.
+/// Parses a manifest's text line by line.
 class ManifestReader {
  public:
   ManifestReader(std::string_view text, std::string where) : where_(std::move(where)), rest_(text) {}

@@ -9,7 +9,7 @@
 namespace pcomp {
 namespace detail {
 
-/// Calls `use` with the name and the value of each entry: a tensor or a number of steps.
+/// Calls `use` with the name and the value of each entry: a tensor or a step count.
 template <class State, class Use>
 void each_entry(State& s, const Use& use) {
   if constexpr (std::is_same_v<std::remove_const_t<State>, torch::optim::SGDParamState>) {
@@ -55,12 +55,12 @@ void with_state_type(const torch::optim::Optimizer& optimizer, const Use& use) {
 
 }  // namespace detail
 
-/// What an optimiser remembers of one parameter between steps, as named tensors; nothing before its first step.
+/// An optimiser's state for one parameter, as named tensors; empty before its first step.
 ///
-/// Law: `set_optimizer_state` of what this gives continues bit for bit, on the parameter's device. Options, such as the
-///   learning rate, are not part of it.
-/// Errors: `Error` for another optimiser than SGD, Adam and AdamW, and for what another one saved; Adam and AdamW take
-///   each other's.
+/// Law: after `set_optimizer_state` with this, training continues bit for bit, on the parameter's device. Options, such
+///   as the learning rate, are not part of it.
+/// Errors: `Error` for optimisers other than SGD, Adam and AdamW, and for state that a different one saved; Adam and
+///   AdamW accept each other's.
 /// Example: docs/checkpoints.md
 inline NamedTensors optimizer_state(const torch::optim::Optimizer& optimizer, const at::Tensor& parameter) {
   NamedTensors all;

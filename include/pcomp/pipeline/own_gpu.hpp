@@ -5,7 +5,7 @@
 
 namespace pcomp::detail {
 
-/// In a process for each rank: its GPU becomes the current one of this thread, so that at::kCUDA without a number means it.
+/// With a process per rank: makes the rank's GPU current on this thread, so that at::kCUDA without a number means it.
 inline void take_own_gpu(const World& world) {
   if (!world.launch() || !c10::impl::hasDeviceGuardImpl(at::kCUDA)) return;
   const c10::impl::VirtualGuardImpl cuda(at::kCUDA);

@@ -9,7 +9,7 @@ namespace pcomp {
 
 /// One stage of a pipeline: its module's type, and the wire to the next stage; the last has none.
 ///
-/// Refusals: a second parameter that is no wire.
+/// Refusals: a second parameter that is not a wire.
 /// Example: examples/050-first-program
 template <class Module, class W = void>
 struct Stage {
@@ -58,12 +58,11 @@ constexpr bool makes() {
 
 }  // namespace detail
 
-/// A network cut into stages, with the wire that each sends over: a type, from which kernels, sizes and schedules
-/// follow.
+/// A network cut into stages, with the wire that each sends over, as a type that fixes kernels, sizes and schedules.
 ///
-/// Law: the callables of the constructor are called once each, on the rank that holds the stage.
+/// Law: the constructor's callables are called once each, on the rank that holds the stage.
 /// Shapes: `size` stages, `size - 1` wires.
-/// Refusals: no stage, something that is no Stage, a wire on the last stage, a missing wire between stages; a
+/// Refusals: no stage, something that is not a Stage, a wire on the last stage, a missing wire between stages; a
 ///   constructor without one callable for each stage.
 /// Source: torchgpipe (Kim et al., 2020) for a network as a sequence of stages.
 /// Example: examples/050-first-program
@@ -82,7 +81,7 @@ class Pipeline {
   template <Policy P, int MicroBatches, class Where = OneStagePerRank>
   using Plan = Schedule<P, size, MicroBatches, Where>;
 
-  /// Bytes in one step of a plan over the boundary behind stage `edge`, where a micro-batch has this shape.
+  /// Bytes per step of a plan over the boundary after stage `edge`, for micro-batches of this shape.
   template <class Plan>
   static constexpr std::int64_t bytes_per_step(int edge, const Extents& micro_batch) {
     std::int64_t bytes = Plan::messages(edge);
@@ -127,7 +126,7 @@ class Pipeline {
 ///
 /// Law: as `Engine`, which it returns.
 /// Refusals: a plan for another number of stages.
-/// Errors: `Error` where a stage cannot be built.
+/// Errors: `Error` if a stage cannot be built.
 /// Example: examples/050-first-program
 template <class Plan, class... Stages>
 Engine train(const World& world, const Pipeline<Stages...>& net) {

@@ -7,7 +7,7 @@
 
 namespace pcomp::detail {
 
-/// What a stage puts out for one sample: its shape, whose first dimension is the batch, its dtype and how it lies.
+/// A stage's output for one sample: its shape, whose first dimension is the batch, its dtype and memory format.
 struct Activation {
   Extents sample;
   at::ScalarType dtype = at::kFloat;
@@ -19,7 +19,7 @@ struct Activation {
   friend bool operator==(const Activation&, const Activation&) = default;
 };
 
-/// What autocast does on this thread: with it stages put out other dtypes.
+/// The autocast state of this thread, which changes the dtypes of stage outputs.
 inline std::string autocast() {
   std::string all;
   for (at::DeviceType device : {at::kCPU, at::kCUDA})
@@ -29,7 +29,7 @@ inline std::string autocast() {
   return all;
 }
 
-/// Puts a module into evaluation mode, and every submodule back into its own.
+/// Puts a module into evaluation mode, then every submodule back into its own mode.
 class EvalMode {
  public:
   explicit EvalMode(torch::nn::Module* m) {
@@ -47,7 +47,7 @@ class EvalMode {
   std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>> modes_;
 };
 
-/// Sends one sample through a stage to learn the shape behind it; touches no state of the stage.
+/// Sends one sample through a stage to learn its output shape; leaves the stage's state alone.
 inline at::Tensor probe(const StageModule& stage, int number, bool last, at::Tensor x) {
   const at::AutoGradMode no_grad(false);
   const EvalMode eval(stage.module.get());

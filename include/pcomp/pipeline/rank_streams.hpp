@@ -6,13 +6,13 @@
 
 namespace pcomp::detail {
 
-/// One rank's own stream on every GPU that its stages compute on, so that ranks which are threads overlap on one.
+/// One rank's own stream on every GPU that its stages compute on, so that ranks that are threads overlap on one GPU.
 ///
-/// Law: what the rank does between `enter` and `leave` starts behind what the caller's current streams were given before
-///   `fork`, and what they are given after `join` starts behind it. Nothing waits. Without a GPU nothing is done.
+/// Law: the rank's work between `enter` and `leave` starts after what was enqueued on the caller's current streams
+///   before `fork`; what they get after `join` starts after it. None of these waits. Without a GPU nothing is done.
 class RankStreams {
  public:
-  /// On the rank's thread: a stage computes there from now on, behind what this thread has given the device.
+  /// On the rank's thread: a stage computes on `d` from now on, after what this thread has enqueued there.
   StreamOrder* add(at::Device d) {
     auto [found, is_new] = devices_.try_emplace(d);
     Device& device = found->second;
@@ -45,7 +45,7 @@ class RankStreams {
       if (d.left) d.order->await(d.left);
     });
   }
-  /// After a failed step: nothing reads or writes a buffer any more.
+  /// After a failed step: waits until nothing reads or writes a buffer any more.
   void drain() {
     for_each([](Device& d) { d.order->drain(); });
   }

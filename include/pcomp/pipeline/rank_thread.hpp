@@ -6,7 +6,7 @@
 
 namespace pcomp::detail {
 
-/// A thread that lives as long as its rank, so that what torch keeps per thread stays warm.
+/// A thread that lives as long as its rank, so that torch's per-thread state stays warm.
 class RankThread {
  public:
   RankThread() : thread_([this] { loop(); }) {}
@@ -21,7 +21,7 @@ class RankThread {
     thread_.join();
   }
 
-  /// Hands over one task, which must not throw; the one before must have been waited for.
+  /// Hands over one task, which must not throw; the previous one must have been waited for.
   void start(std::function<void()> task) {
     {
       std::lock_guard lock(mutex_);

@@ -8,7 +8,7 @@
 
 namespace pcomp::detail {
 
-/// One rank of this process: what it runs, over which link, on a thread and streams of its own.
+/// One rank of this process: what it runs and over which link, on its own thread and streams.
 struct Rank {
   Rank(int r, const std::vector<int>& rank_of, const std::vector<const BoundaryOps*>& wires, Transport& to)
       : executor(r, rank_of, wires), link(to) {}
@@ -18,7 +18,7 @@ struct Rank {
   RankThread thread;
 };
 
-/// The ranks of this process, which do everything at the same time.
+/// The ranks of this process, which run concurrently.
 class Ranks {
  public:
   void add(int r, const std::vector<int>& rank_of, const std::vector<const BoundaryOps*>& wires,
@@ -27,7 +27,7 @@ class Ranks {
   }
   auto begin() const { return all_.begin(); }
   auto end() const { return all_.end(); }
-  /// Null for one of another process.
+  /// Null for a rank in another process.
   Rank* find(int rank) const {
     for (const auto& r : all_)
       if (r->executor.rank() == rank) return r.get();
@@ -35,7 +35,7 @@ class Ranks {
   }
 
   /// Runs `task` on every rank's own thread, in the caller's grad mode and autocast state, and waits for all; on GPUs
-  /// it starts behind the caller's current streams, and they go on behind it.
+  /// it is ordered after the earlier and before the later work on the caller's current streams.
   template <class F>
   void on_every(F&& task) const {
     const at::ThreadLocalState state;
@@ -59,7 +59,7 @@ class Ranks {
     for (const auto& rank : all_) rank->executor.streams().join();
   }
 
-  /// One stage after the other: LibTorch has one generator for all threads, and each stage a seed of its own.
+  /// Builds one stage at a time: LibTorch has one generator for all threads, and each stage its own seed.
   void build(const std::vector<StageSpec>& stages, const std::vector<int>& rank_of) const {
     at::Generator generator = at::detail::getDefaultCPUGenerator();
     const std::uint64_t seed = generator.current_seed();
@@ -76,14 +76,14 @@ class Ranks {
   void over(bool whole) const {
     for (const auto& rank : all_) rank->executor.ends().over(whole);
   }
-  /// What the reports count after `mark` can be taken back.
+  /// `take_back` undoes what the reports counted since `mark`.
   void mark() const {
     for (const auto& rank : all_) rank->executor.ends().mark(), rank->executor.stopwatch().mark();
   }
   void take_back() const {
     for (const auto& rank : all_) rank->executor.ends().take_back(), rank->executor.stopwatch().take_back();
   }
-  /// After a failed step: the GPUs have done all that they were given.
+  /// After a failed step: waits until the GPUs have finished all work enqueued on them.
   void drain() const {
     for (const auto& rank : all_) rank->executor.streams().drain();
   }

@@ -26,27 +26,27 @@ struct Traffic {
 /// One boundary of a pipeline, measured.
 struct BoundaryReport {
   int edge = 0;
-  int from_rank = 0, to_rank = 0;  ///< equal: coded, but no message
+  int from_rank = 0, to_rank = 0;  ///< equal: encoded, but no message
   std::string wire;
   Traffic forward, gradient;  ///< of training steps
   Traffic inference;          ///< of infer
-  std::int64_t state = 0;     ///< bytes that its ends keep for their feedback
+  std::int64_t state = 0;     ///< bytes that its ends keep for feedback
 };
 
 /// Where one rank's time in training steps went, in seconds of its own thread.
 struct RankReport {
   double compute = 0, encode = 0, decode = 0;  ///< on an edge within the rank both count as encode
-  double wait = 0;                             ///< for payloads to come
-  double send = 0;                             ///< posting them, and for a buffer that is still on the link
+  double wait = 0;                             ///< for payloads to arrive
+  double send = 0;                             ///< posting sends, and waiting for a buffer still in flight
   double steps = 0;                            ///< from begin to end
 
   double busy() const { return compute + encode + decode; }
-  /// The share of the steps in which this rank does nothing of its own.
+  /// The share of the steps' time in which this rank does no work of its own.
   double bubble() const { return steps > 0 ? 1 - busy() / steps : 0; }
   std::array<double*, 6> counters() { return {&compute, &encode, &decode, &wait, &send, &steps}; }
 };
 
-/// What one stage cost in training steps, in seconds; its payloads are in it, on either side.
+/// What one stage cost in training steps, in seconds, including the coding of its payloads on either side.
 struct StageReport {
   StageCost sum;
   std::int64_t micros = 0;
@@ -58,25 +58,25 @@ struct StageReport {
 
 /// What a pipeline sent and where its time went since it was built.
 ///
-/// Law: for every boundary and direction `bytes == predicted`; a step that failed counts as none. `step.seconds` is what
-///   `simulate` gives for the measured costs of the stages over links that cost nothing: what is above it is the links' or
-///   the machine's.
-/// Bytes: per direction beside the prediction and beside raw.
+/// Law: for every boundary and direction `bytes == predicted`; failed steps do not count. `step.seconds` is what
+///   `simulate` predicts from the measured stage costs over links that cost nothing: any excess is due to the links or
+///   the machine.
+/// Bytes: per direction, beside the prediction and the raw size.
 /// Example: examples/050-first-program
 struct Report {
   std::int64_t steps = 0;
   std::vector<BoundaryReport> boundaries;
   std::vector<RankReport> ranks;
   std::vector<StageReport> stages;
-  Simulation step;  ///< predicted; of 0 seconds before the first step
+  Simulation step;  ///< predicted; 0 seconds before the first step
 
-  /// Seconds of one measured step: those of the slowest rank.
+  /// Measured seconds per step, of the slowest rank.
   double seconds() const {
     double slowest = 0;
     for (const RankReport& r : ranks) slowest = std::max(slowest, r.steps);
     return steps > 0 ? slowest / static_cast<double>(steps) : 0;
   }
-  /// What rank `r` sent in training steps.
+  /// Bytes that rank `r` sent in training steps.
   std::int64_t bytes(int r) const {
     std::int64_t sum = 0;
     for (const BoundaryReport& b : boundaries)
@@ -84,10 +84,10 @@ struct Report {
         sum += (b.from_rank == r ? b.forward.bytes : 0) + (b.to_rank == r ? b.gradient.bytes : 0);
     return sum;
   }
-  /// Simulates one step from what the stages cost.
+  /// Simulates one step from the measured stage costs.
   void predict(const ScheduleTable& schedule, std::vector<Link> links = {}) {
     if (steps == 0 || std::int64_t{schedule.stages} * schedule.micros > 10000)
-      return;  // too long to do in passing
+      return;  // too slow to do in passing
     Costs costs;
     for (const StageReport& s : stages) costs.stages.push_back(s.each());
     if (!links.empty())
@@ -98,7 +98,7 @@ struct Report {
     step = simulate(schedule, costs);
   }
 
-  /// The bytes alone, which are the same on every machine.
+  /// Only the bytes, which are the same on every machine.
   void print_traffic(std::ostream& out) const {
     out << "boundary  ranks  direction   messages         bytes     predicted           raw   of raw  wire\n";
     for (const BoundaryReport& b : boundaries) {

@@ -13,11 +13,11 @@
 
 namespace pcomp::detail {
 
-/// What the last stage made of each micro-batch, its weighted loss or its output, on every rank.
+/// The last stage's result for each micro-batch, its weighted loss or its output, on every rank.
 ///
-/// Law: sent as soon as the last one is there, so that nobody waits for the end of the last stage's row.
-/// Bytes: to each rank of another process 8 for each micro-batch and 8 more, or in inference the outputs as they
-///   are; they are part of no boundary and of no report.
+/// Law: sent as soon as the last one is there, so that no rank waits for the end of the last stage's row.
+/// Bytes: to each rank of another process, 8 per micro-batch plus 8 or, in inference, the outputs as they are; counted
+///   for no boundary and in no report.
 class Results {
  public:
   explicit Results(int last_stage, bool owner) : stage_(last_stage), owner_(owner) {}
@@ -36,7 +36,7 @@ class Results {
     buffer_.resize(size());
     if (listening_) ticket_ = link.receive(from, {stage_, 0, false}, buffer_);
   }
-  /// `order`: of the device that makes it, or null.
+  /// `order`: of the device that computes `value`, or null.
   void set(int micro, at::Tensor value, StreamOrder* order) {
     values_[static_cast<std::size_t>(micro)] = std::move(value);
     if (--missing_ || !to_ || to_->empty()) return;
@@ -44,7 +44,7 @@ class Results {
     pack();
     for (int rank : *to_) sends_.push_back(link_->send(rank, {stage_, 0, false}, buffer_));
   }
-  /// Waits until what this process sends is there, as it may end after this, and for what another one sends.
+  /// Waits for this process's sends to complete, as it may exit afterwards, and for the results of another one.
   void receive() {
     finish();
     if (!listening_) return;
@@ -53,7 +53,7 @@ class Results {
     unpack();
   }
   std::vector<at::Tensor> take() { return std::move(values_); }
-  /// After a failed step: what was posted is not waited for.
+  /// After a failed step: drops what was posted without waiting for it.
   void forget() {
     sends_.clear();
     listening_ = false;

@@ -7,7 +7,7 @@
 
 namespace pcomp::detail {
 
-/// Leaves LibTorch's generators of the CPU and of the stages' GPUs as they were; `stages` may hold nulls.
+/// Restores LibTorch's generators of the CPU and of the stages' GPUs when destroyed; `stages` may hold nulls.
 class SameRandom {
  public:
   explicit SameRandom(const std::vector<const StageModule*>& stages = {}) {

@@ -9,17 +9,17 @@
 
 namespace pcomp::detail {
 
-/// The shape and dtype behind every stage for each shape of a sample, learnt once, and anew where autocast changes.
+/// The output shape and dtype of every stage for each sample shape, learnt once, and again when autocast changes.
 ///
-/// Law: a stage in another process tells its shape, and its failure; the next one is asked with zeros of that shape.
-///   The batch and the random numbers stay as they were, whatever the stages do.
+/// Law: a stage in another process reports its shape or failure; the next one is probed with zeros of that shape. The
+///   batch and the random generators stay as they were, whatever the stages do.
 class Shapes {
  public:
   /// `stages`: null for those in other processes.
   const std::vector<Activation>& of(const at::Tensor& x, const std::vector<const StageModule*>& stages,
                                     const std::vector<int>& rank_of, Links& links) {
     std::pair key(autocast(), Activation::of_sample(x));
-    // Of x only the shape is alike in every process: there the first memory format of a shape holds.
+    // Across processes x need only have the same shape: there the first memory format of a shape holds.
     if (!links.elsewhere().empty()) key.second.format = at::MemoryFormat::Contiguous;
     for (const auto& [known, shapes] : known_)
       if (known == key) return shapes;

@@ -7,22 +7,22 @@
 
 namespace pcomp::detail {
 
-/// One micro-batch's backward pass through one stage in two halves, over the one graph that the forward saved.
+/// One micro-batch's backward pass through one stage in two halves, over the one graph that its forward pass saved.
 ///
-/// The first half runs the nodes on a way from the output to the input, for the gradient of the input alone, and
-/// keeps what arrives at those of them that also lead to parameters. Then it cuts the ways to the input, so that
-/// the second half starts at those nodes and runs nothing of the first again but them, each for its parameters.
+/// The first half runs the nodes on the paths from the output to the input, for the gradient of the input alone, and
+/// keeps the gradients that arrive at those which also lead to parameters. It then cuts the paths to the input, so that
+/// the second half starts at those nodes and reruns only them, each for its parameters.
 ///
 /// Law: input and parameters get the gradients of one backward pass, bit for bit: one engine run sums and
-///   accumulates them in the same order. Tensor hooks run once. Where a node cannot leave out a part of its
-///   work (a custom Function), it does all of it twice.
+///   accumulates them in the same order. Tensor hooks run once. A node that cannot skip part of its work (a custom
+///   Function) does all of it twice.
 /// Source: the split of torch.distributed.pipelining; Qi et al., "Zero Bubble Pipeline Parallelism", 2023.
 class SplitBackward {
   using Node = torch::autograd::Node;
   using Edge = torch::autograd::Edge;
 
  public:
-  /// The gradient that arrives at node `entrance`, undefined where none does; `entrance` null: all is for later.
+  /// The gradient that arrives at node `entrance`, undefined if none does; null `entrance`: leaves all to `weights`.
   at::Tensor inputs(const at::Tensor& output, const at::Tensor& output_grad, Node* entrance) {
     const Edge root = torch::autograd::impl::gradient_edge(output);
     const at::Tensor grad = output_grad.defined() ? output_grad : at::ones_like(output);
@@ -38,7 +38,7 @@ class SplitBackward {
     at::Tensor input = run({root}, {grad}, true, {Edge(entrance->getptr(), 0)}).at(0);
     for (const auto& [node, way] : ways_)
       if (way && node != entrance && !leads_elsewhere(*node)) node->release_variables();
-    for (Kept& k : kept) take(k);  // after that a node of a way may be gone
+    for (Kept& k : kept) take(k);  // after this a node on a path may be gone
     ways_.clear();
     return input;
   }
@@ -69,7 +69,7 @@ class SplitBackward {
                                                                  outputs.empty(), outputs);
   }
 
-  /// Which nodes behind `root` lead to `entrance`; whether the root does.
+  /// Finds which nodes behind `root` lead to `entrance`; returns whether the root does.
   bool find_ways(Node* root, Node* entrance) {
     ways_ = {{entrance, true}};
     std::vector<std::pair<Node*, std::size_t>> path{{root, 0}};
@@ -95,7 +95,7 @@ class SplitBackward {
     return false;
   }
 
-  /// What arrived becomes a root of the second half; hooks have run, ways to the input are no longer needed.
+  /// Makes what arrived roots of the second half; hooks have run, and paths to the input are no longer needed.
   void take(Kept& k) {
     Node& node = *k.node;
     node.pre_hooks().pop_back();

@@ -36,7 +36,7 @@ concept HasCall = requires(M& m, const at::Tensor& x) {
   { m(x) } -> std::convertible_to<at::Tensor>;
 };
 
-/// Of the first parameter or, without one, buffer; without either the CPU.
+/// The device of the first parameter or, without one, of the first buffer; without either, the CPU.
 inline at::Device device_of(const torch::nn::Module& m) {
   for (const auto& tensors : {m.parameters(), m.buffers()})
     if (!tensors.empty()) return tensors.front().device();
@@ -59,7 +59,7 @@ StageModule stage_module(std::shared_ptr<M> m) {
   return stage;
 }
 
-/// What a shared pointer, a torch::nn::ModuleHolder or a plain object holds.
+/// The module type in a shared pointer, a torch::nn::ModuleHolder or a plain object, and a shared pointer to it.
 template <class T>
 struct Held {
   using type = T;
@@ -82,13 +82,13 @@ struct Held<T> {
 
 }  // namespace detail
 
-/// Names a stage by the callable that builds it.
+/// Describes a stage by the callable that builds it.
 ///
-/// Law: `build` is called once, on the rank that holds the stage. The stage computes where its parameters are by then,
-///   or its buffers if it has none, else on the CPU: what it is given is brought there.
+/// Law: `build` is called once, on the rank that holds the stage. The stage computes on the device where its parameters
+///   are then or, without any, its buffers, else on the CPU; its inputs are moved there.
 /// Shapes: the callable returns a module, a shared_ptr or holder of one, or any object with forward(Tensor) or
 ///   operator()(Tensor) that returns a Tensor whose first dimension is still the batch.
-/// Refusals: something without such a function.
+/// Refusals: anything without such a function.
 /// Example: examples/100-mobilenetv2-cifar10
 template <std::invocable F>
 StageSpec stage_spec(F build, std::string name = "stage") {

@@ -9,13 +9,13 @@
 
 namespace pcomp::detail {
 
-/// Where one rank's time goes: in sums by kind and by stage, and, where a lane of a trace is given, operation by
-/// operation. Steps without a backward pass leave the sums alone.
+/// Where one rank's time goes: in sums by kind and by stage and, if a trace's lane is given, operation by operation.
+/// Steps without a backward pass leave the sums alone.
 class Stopwatch {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// What is timed from here on is also written to `lane`, in seconds since `origin`; null: it is not.
+  /// From here on also writes each timing to `lane`, in seconds since `origin`; null: does not.
   void record(std::vector<Interval>* lane, Clock::time_point origin) {
     lane_ = lane;
     origin_ = origin;
@@ -36,7 +36,7 @@ class Stopwatch {
     if (lane_) note(a, start, stop);
   }
 
-  /// What is added after `mark` can be taken back.
+  /// `take_back` undoes what was added since `mark`.
   void mark() { marked_ = {times_, stages_}; }
   void take_back() { std::tie(times_, stages_) = marked_; }
 
@@ -50,7 +50,7 @@ class Stopwatch {
   void add(double RankReport::*what, Clock::time_point start, Clock::time_point stop) {
     if (training_) times_.*what += between(start, stop);
   }
-  /// A stage's forward pass costs what its payload costs too, on either side.
+  /// The cost of a stage's pass includes the coding of its payloads, on either side.
   void charge(double RankReport::*what, const Action& a, Clock::time_point start, Clock::time_point stop) {
     if (!training_) return;
     const auto s = static_cast<std::size_t>(a.stage);

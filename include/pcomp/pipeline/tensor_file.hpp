@@ -11,25 +11,25 @@
 
 namespace pcomp {
 
-/// Tensors by name, in an order.
+/// Named tensors, in order.
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-/// Tensors as the bytes of a file that Python reads: `torch.load(file, weights_only=True)` gives a dict of them.
+/// Packs tensors into the bytes of a file that Python reads: `torch.load(file, weights_only=True)` returns a dict.
 ///
 /// Law: `unpack_tensors(pack_tensors(t))` has the same names in the same order, and tensors with the same bits, dtypes
-///   and strides, in the host's memory: a file may go on on another kind of machine.
-/// Bytes: those of the tensors, and a few hundred for each.
-/// Errors: `Error` that names a tensor which is undefined.
+///   and strides, in host memory: a run may resume on another kind of machine.
+/// Bytes: those of the tensors, plus a few hundred for each.
+/// Errors: `Error` that names an undefined tensor.
 /// Example: docs/checkpoints.md
 inline std::string pack_tensors(const NamedTensors& tensors) {
   c10::Dict<std::string, at::Tensor> all;
   for (const auto& [name, tensor] : tensors) {
     if (!tensor.defined()) throw Error("pcomp: a file takes tensors, but '" + name + "' is undefined");
     at::Tensor t = tensor.detach().cpu();
-    if (t.storage().nbytes() != t.nbytes()) t = t.clone();  // a view would take its whole storage along
+    if (t.storage().nbytes() != t.nbytes()) t = t.clone();  // a view would save its whole storage
     all.insert(name, t);
   }
-  // As torch::pickle_save, but without the types of TorchScript, which weights_only refuses.
+  // As torch::pickle_save, but without TorchScript types, which weights_only refuses.
   std::string index, bytes;
   torch::jit::Pickler pickler([&](const char* data, std::size_t n) { index.append(data, n); }, nullptr,
                               nullptr, nullptr, nullptr, false);
@@ -50,7 +50,7 @@ inline std::string pack_tensors(const NamedTensors& tensors) {
   return bytes;
 }
 
-/// Errors: `Error` that begins with `where` for bytes that are no such file.
+/// Errors: `Error` that begins with `where` if the bytes are not such a file.
 inline NamedTensors unpack_tensors(std::string_view bytes, const std::string& where) {
   NamedTensors tensors;
   try {
@@ -63,7 +63,7 @@ inline NamedTensors unpack_tensors(std::string_view bytes, const std::string& wh
   return tensors;
 }
 
-/// Errors: `Error` that begins with `where` if there is none of this name.
+/// Errors: `Error` that begins with `where` if no tensor has this name.
 inline const at::Tensor& find_tensor(const NamedTensors& all, std::string_view name,
                                      const std::string& where) {
   for (const auto& [n, tensor] : all)

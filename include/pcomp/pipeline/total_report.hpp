@@ -6,7 +6,7 @@
 
 namespace pcomp {
 
-/// The counters of a report in one order, for writing and for reading.
+/// The counters of a boundary's report in a fixed order, for writing and reading.
 inline std::array<std::int64_t*, 12> counters(BoundaryReport& b) {
   std::array<std::int64_t*, 12> all{};
   std::size_t n = 0;
@@ -16,7 +16,7 @@ inline std::array<std::int64_t*, 12> counters(BoundaryReport& b) {
 }
 
 namespace detail {
-/// Every number of seconds in a report, in one order.
+/// Every time in a report, in a fixed order.
 inline std::vector<double*> seconds_of(Report& r) {
   std::vector<double*> all;
   for (RankReport& k : r.ranks)

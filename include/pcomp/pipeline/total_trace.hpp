@@ -8,8 +8,8 @@ namespace pcomp {
 
 /// The last recorded step of all ranks, on every rank.
 ///
-/// Law: processes of one machine are on one time axis; those of several machines, whose clocks nobody compares, each
-///   begin at 0.
+/// Law: processes on one machine share one time axis; on several machines, whose clocks nobody compares, each begins
+///   at 0.
 /// Processes: all call it, after a step that all recorded. With threads it is `engine.trace()`.
 /// Example: examples/100-mobilenetv2-cifar10
 inline Trace total_trace(Engine& engine) {

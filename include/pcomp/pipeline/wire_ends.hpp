@@ -11,10 +11,10 @@
 
 namespace pcomp::detail {
 
-/// The two ends of every wire on one rank: tensors of a micro-batch in and out of payloads, both ways.
+/// The ends of every wire on one rank: they turn a micro-batch's tensors into payloads and back, in both directions.
 ///
-/// Law: a tensor arrives in the memory format in which it departed, as from `boundary`. What a wire remembers changes in
-///   training alone, and only when a message leaves or arrives; a step that fails makes all ends forget.
+/// Law: a tensor arrives in the memory format in which it departed, as from `boundary`. A wire's state changes only in
+///   training, and only when a message leaves or arrives; a failed step clears it at all ends.
 /// Bytes: counted for each boundary where a payload leaves.
 class WireEnds {
  public:
@@ -23,7 +23,7 @@ class WireEnds {
     rewire(wires);
   }
 
-  /// Boundaries whose wire changes begin with an empty memory.
+  /// Boundaries whose wire changes start with empty state.
   void rewire(const std::vector<const BoundaryOps*>& wires) {
     for (std::size_t e = 0; e < wires.size(); ++e)
       if (!edges_[e].wire || &edges_[e].wire->ops() != wires[e])
@@ -51,7 +51,7 @@ class WireEnds {
   std::size_t grad_bytes(int edge, int micro) const {
     return wire(edge, micro).grad_bytes(batch_->shape(edge, micro));
   }
-  /// What this rank's ends of a boundary keep in memory.
+  /// Bytes that this rank's ends of a boundary keep in memory.
   std::int64_t state(int edge) const {
     return edges_[at(edge)].wire->forward.bytes() + edges_[at(edge)].wire->gradient.bytes();
   }
@@ -70,11 +70,11 @@ class WireEnds {
   const Traffic& forward(int edge) const { return traffic_[at(edge)].forward; }
   const Traffic& gradient(int edge) const { return traffic_[at(edge)].gradient; }
   const Traffic& inference(int edge) const { return traffic_[at(edge)].inference; }
-  /// What is counted after `mark` can be taken back.
+  /// `take_back` undoes what was counted since `mark`.
   void mark() { marked_ = traffic_; }
   void take_back() { traffic_ = marked_; }
 
-  /// Output of the stage before `edge` -> payload. The sender keeps the index block alone.
+  /// Output of the stage before `edge` -> payload. The sender keeps only the index block.
   void depart(int edge, int micro, Live& v, const Placed& payload, bool both_here = false) {
     const BoundaryOps& w = wire(edge, micro);
     expect_dense(v.output);
@@ -92,7 +92,7 @@ class WireEnds {
       v.output = at::Tensor();
   }
 
-  /// Payload -> input of the stage behind `edge`.
+  /// Payload -> input of the stage after `edge`.
   void arrive(int edge, int micro, Live& v, const Placed& payload) {
     const BoundaryOps& w = wire(edge, micro);
     const Extents s = batch_->shape(edge, micro);
@@ -113,7 +113,7 @@ class WireEnds {
     v.entrance = v.input.grad_fn();
   }
 
-  /// Gradient of the input of the stage behind `edge` -> gradient payload.
+  /// Gradient of the input of the stage after `edge` -> gradient payload.
   void depart_grad(int edge, int micro, Live& v, const Placed& payload, bool both_here = false) {
     const Extents s = batch_->shape(edge, micro);
     const at::Tensor dy = v.input_grad.defined() ? readable(v.input_grad) : no_gradient(edge, s);
@@ -147,7 +147,7 @@ class WireEnds {
 
  private:
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
-  /// One boundary: what it remembers, the messages of all steps before this one, and whose visit is the first.
+  /// One boundary: its state, the messages of all earlier steps, and which micro-batches are first visits.
   struct Edge {
     std::optional<FeedbackEnds> wire;
     std::uint64_t messages = 0;
@@ -177,7 +177,7 @@ class WireEnds {
     const Activation& a = batch_->activations[at(edge)];
     return tensor_of(s, a.dtype, at::MemoryFormat::Contiguous, device_behind(edge)).zero_();
   }
-  /// On the device that both stages compute on, if they do.
+  /// On the device that both stages compute on, if they share one; else on the host.
   Placed local(int edge, std::size_t size) {
     const at::Device before = devices_[at(edge)], behind = device_behind(edge);
     const bool together = before == behind && !before.is_cpu();

@@ -14,7 +14,7 @@ namespace pcomp {
 
 /// Writes a file whole or not at all: a crash, a full disk or a kill at any point leaves the old one as it was.
 ///
-/// Law: after return the new bytes are on the disk under `path`; after `Error` nothing there has changed.
+/// Law: on return the new bytes are on disk under `path`; after `Error` nothing there has changed.
 /// Errors: `Error` that names the file, what failed and why.
 /// Example: examples/100-mobilenetv2-cifar10
 inline void write_whole(const std::filesystem::path& path, std::string_view bytes) {

@@ -11,12 +11,12 @@
 
 #include "../core/error.hpp"
 
-/// Which address of this machine to listen on. Bytes travel through c10d alone.
+/// Chooses the address of this machine to listen on. All bytes travel through c10d.
 namespace pcomp::detail {
 
 using Addresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
 
-/// Errors: `Error` for a name that nobody knows.
+/// Errors: `Error` for a name that cannot be resolved.
 inline Addresses resolve(const std::string& host, int port, int type) {
   addrinfo hints{}, *found = nullptr;
   hints.ai_socktype = type;
@@ -25,9 +25,9 @@ inline Addresses resolve(const std::string& host, int port, int type) {
   return {found, &freeaddrinfo};
 }
 
-/// A listening socket on this one address of this machine.
+/// Opens a listening socket on one address of this machine.
 ///
-/// Errors: `Error` for a port in use, or an address that is not this machine's.
+/// Errors: `Error` if the port is in use or the address is not this machine's.
 inline int listen_on(const std::string& host, int port) {
   const Addresses all = resolve(host, port, SOCK_STREAM);
   int error = 0;
@@ -50,7 +50,7 @@ inline int listen_on(const std::string& host, int port) {
   throw Error("pcomp: rank 0 cannot keep the store at " + where + ": " + std::strerror(error));
 }
 
-/// The address of this machine from which packets to `host` leave.
+/// The address of this machine from which packets to `host` are sent.
 inline std::string address_towards(const std::string& host) {
   const Addresses all = resolve(host, 9, SOCK_DGRAM);
   for (const addrinfo* a = all.get(); a; a = a->ai_next) {
@@ -59,7 +59,7 @@ inline std::string address_towards(const std::string& host) {
     sockaddr_storage own{};
     socklen_t size = sizeof own;
     char text[NI_MAXHOST];
-    const bool ok = ::connect(s, a->ai_addr, a->ai_addrlen) == 0 &&  // of a datagram socket: sends nothing
+    const bool ok = ::connect(s, a->ai_addr, a->ai_addrlen) == 0 &&  // a datagram socket: sends nothing
                     ::getsockname(s, reinterpret_cast<sockaddr*>(&own), &size) == 0 &&
                     ::getnameinfo(reinterpret_cast<sockaddr*>(&own), size, text, sizeof text, nullptr, 0,
                                   NI_NUMERICHOST) == 0;

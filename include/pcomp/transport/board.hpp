@@ -16,11 +16,11 @@ using StoreValue = std::vector<std::uint8_t>;
 inline StoreValue value_of(const std::string& text) { return {text.begin(), text.end()}; }
 inline std::string text_of(const StoreValue& bytes) { return {bytes.begin(), bytes.end()}; }
 
-/// The store where the processes of one run meet: c10d's, which rank 0 keeps unless the launcher does.
+/// The c10d store where the processes of one run meet, hosted by rank 0 unless the launcher hosts it.
 ///
 /// Law: no call takes longer than its limit, whatever the store's process does.
-/// Errors: `Error` for a port in use, a store that does not answer, two processes of one rank, a second Board of one
-///   process.
+/// Errors: `Error` for a port in use, a store that does not answer, two processes with the same rank, or a second Board
+///   in one process.
 class Board {
  public:
   using Limit = std::chrono::milliseconds;
@@ -63,7 +63,7 @@ class Board {
   Board(const Board&) = delete;
   Board& operator=(const Board&) = delete;
 
-  /// Whoever keeps the store stays until the others are done with it.
+  /// The process that hosts the store stays until the others are done with it.
   ~Board() {
     if (!store_ || lost) return;
     try {
@@ -79,13 +79,13 @@ class Board {
       }
     } catch (const std::exception&) {
       if (keeps_store() && !lost)
-        std::this_thread::sleep_for(Limit(1000));  // the others still ask for the reason
+        std::this_thread::sleep_for(Limit(1000));  // the others are still asking for the reason
     }
   }
 
-  /// The texts that all ranks put under this name; `about` says in errors what they are.
+  /// Publishes `text` under `name` and returns the texts of all ranks; `about` says in errors what they are.
   ///
-  /// Errors: `Error` that names the ranks which have not come within the limit; `enough()` ends the wait.
+  /// Errors: `Error` that names the ranks still missing at the limit; `enough()` ends the wait early.
   template <class Enough>
   std::vector<std::string> exchange(const std::string& name, const std::string& about,
                                     const std::string& text, Limit limit, Enough enough) {
@@ -95,7 +95,7 @@ class Board {
     };
     const auto found = std::make_shared<Found>();
     for (int r = 0; r < launch_.size; ++r) found->keys.push_back(prefix() + name + "/" + std::to_string(r));
-    // Whoever has all texts of this exchange knows that all have those of the one before.
+    // A rank that has all texts of this exchange knows that every rank has those of the previous one.
     const std::string spent = std::exchange(last_, found->keys[static_cast<std::size_t>(launch_.rank)]);
     const bool done = ask(
         [s = store_, found, text, limit, spent, rank = launch_.rank] {
@@ -122,7 +122,7 @@ class Board {
     throw Error("pcomp: rank " + std::to_string(launch_.rank) + ": " + silent());
   }
 
-  /// A connection of its own to the same store.
+  /// A separate connection to the same store.
   Store connect(Limit limit) {
     const auto made = std::make_shared<Store>();
     if (!ask([s = store_, made] { *made = s->clone(); }, limit, never))
@@ -130,7 +130,7 @@ class Board {
     return *made;
   }
 
-  /// Keys of this attempt begin so: a launcher's store outlives the ranks that it starts anew.
+  /// The prefix of this attempt's keys: a launcher's store outlives the ranks that it restarts.
   std::string prefix() const { return "pcomp/" + std::to_string(launch_.attempt) + "/"; }
   const Launch& launch() const { return launch_; }
   std::string keeper() const { return launch_.agent_store ? launch_.by : "rank 0"; }
@@ -144,8 +144,8 @@ class Board {
     return text;
   }
 
-  std::atomic<bool> failed = false;  ///< not everybody will come to say goodbye
-  std::atomic<bool> lost = false;    ///< the store is not to be asked any more
+  std::atomic<bool> failed = false;  ///< not every rank will sign off
+  std::atomic<bool> lost = false;    ///< the store must no longer be asked
 
  private:
   static bool never() { return false; }
@@ -153,7 +153,7 @@ class Board {
     static std::atomic<bool> once = false;
     return once;
   }
-  /// As the courier's run, but c10d's long texts become one line.
+  /// As `Courier::run`, but cuts c10d's long error texts to one line.
   template <class F, class Enough>
   bool ask(F task, Limit limit, Enough enough) {
     try {
@@ -175,7 +175,7 @@ class Board {
 
   Launch launch_;
   Store store_;
-  std::string last_;  ///< this process's key of the last exchange
+  std::string last_;  ///< this process's key in the last exchange
   Courier courier_;
   Limit patience_{std::chrono::minutes(10)};
 };

@@ -12,7 +12,7 @@ namespace pcomp {
 /// The links of one rank whose peers are other processes.
 class Processes final : public Links {
  public:
-  /// Errors: `Error` where the ranks do not find each other.
+  /// Errors: `Error` if the ranks do not find each other.
   Processes(const World& world, std::vector<int> rank_of)
       : timeout_(world.timeout),
         here_{world.rank()},
@@ -53,7 +53,7 @@ class Processes final : public Links {
       if (link_) link_->expect_no_abort();
       return texts;
     } catch (const Error&) {
-      if (link_) link_->expect_no_abort();  // a peer's reason comes before a wait that it ended
+      if (link_) link_->expect_no_abort();  // a peer's reason takes precedence over the wait that it ended
       throw;
     }
   }
@@ -78,7 +78,7 @@ class Processes final : public Links {
 };
 #endif
 
-/// The links of a pipeline whose stages are on these ranks: threads of this process, or this process's rank among others.
+/// The links of a pipeline with its stages on these ranks: between threads, or from this process's rank to the others.
 ///
 /// Errors: as `World` and `Processes`.
 /// Example: docs/several-machines.md
@@ -89,7 +89,7 @@ inline std::unique_ptr<Links> connect(const World& world, int ranks, const std::
   return std::make_unique<Threads>(ranks, static_cast<int>(rank_of.size()) - 1, world.timeout);
 }
 
-/// How a pipeline gets its links: as `connect`, or as whoever brings a link of his own says.
+/// How a pipeline gets its links: `connect`, or the function of a caller who brings a custom link.
 using Connect =
     std::function<std::unique_ptr<Links>(const World&, int ranks, const std::vector<int>& rank_of)>;
 

@@ -10,9 +10,9 @@
 
 namespace pcomp::detail {
 
-/// Runs calls that may never return, one at a time, on a thread of its own: their caller waits as long as it likes.
+/// Runs calls that may never return, one at a time, on its own thread, so that the caller can stop waiting for them.
 ///
-/// Law: a call that is given up keeps running and must own all that it touches; every later one is given up too.
+/// Law: an abandoned call keeps running and must own all that it touches; until it returns, later ones are refused.
 class Courier {
  public:
   Courier() : thread_([s = state_] { loop(*s); }) {}
@@ -27,7 +27,7 @@ class Courier {
     ended ? thread_.join() : thread_.detach();
   }
 
-  /// False where `limit` passed, or `enough()` became true, before the call returned; what it throws comes out here.
+  /// False if `limit` passed, or `enough()` became true, before the call returned; rethrows what the call throws.
   template <class F, class Enough>
   bool run(F task, std::chrono::milliseconds limit, Enough enough) {
     const auto end = std::chrono::steady_clock::now() + limit;

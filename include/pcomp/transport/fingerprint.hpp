@@ -15,7 +15,7 @@ namespace pcomp {
 /// Example: docs/several-machines.md
 class Fingerprint {
  public:
-  /// A value may be of any text without line breaks.
+  /// A value may be any text without line breaks.
   void add(std::string name, std::string value) { lines_.emplace_back(std::move(name), std::move(value)); }
 
   std::string text() const {
@@ -24,7 +24,7 @@ class Fingerprint {
     return all;
   }
 
-  /// `texts`: of every rank, in their order.
+  /// `texts`: one of every rank, in rank order.
   static void expect_alike(const std::vector<std::string>& texts) {
     std::string differing;
     std::size_t other = 0;

@@ -11,8 +11,8 @@ namespace pcomp {
 
 /// The link between processes over TCP: LibTorch's Gloo, in host memory.
 ///
-/// Law: as `Transport`; a send is a rendezvous. Activations and gradients have connections of their own.
-/// Errors: `Error` where the ranks cannot connect to each other within the time limit.
+/// Law: as `Transport`; a send is a rendezvous. Activations and gradients use separate connections.
+/// Errors: `Error` if the ranks cannot connect to each other within the time limit.
 /// Source: Gloo, and ProcessGroupGloo of LibTorch.
 /// Example: docs/several-machines.md
 class Gloo : public GroupLink {
@@ -31,7 +31,7 @@ class Gloo : public GroupLink {
       if (courier_.run(
               [=, prefix = board.prefix() + name] {
                 auto options = c10d::ProcessGroupGloo::Options::create(timeout);
-                options->threads = 1;  // of collectives, which nobody calls
+                options->threads = 1;  // for collectives, which nobody calls
                 options->devices = {named ? c10d::ProcessGroupGloo::createDeviceForInterface(address)
                                           : c10d::ProcessGroupGloo::createDeviceForHostname(address)};
                 for (int g = 0; g < 2; ++g)

@@ -10,11 +10,11 @@
 
 namespace pcomp {
 
-/// One rank's end over c10d process groups, whichever backend they have.
+/// One rank's end of the links over c10d process groups, whatever their backend.
 ///
-/// Law: as `Transport`. A message is the bytes alone, the boundary its tag.
-/// Bytes: from the caller's buffer and into it; tensors over those buffers are made once for each.
-/// Errors: `Error` that says which peer is lost or silent. After one the groups are of no use any more.
+/// Law: as `Transport`. A message is the bytes alone; the boundary is its tag.
+/// Bytes: sent from and received into the caller's buffers; the tensor over a buffer is made once.
+/// Errors: `Error` that says which peer is lost or silent. After one the groups are unusable.
 /// Source: c10d of LibTorch (ProcessGroupGloo, ProcessGroupNCCL).
 /// Example: docs/several-machines.md
 class GroupLink : public Transport {
@@ -28,7 +28,7 @@ class GroupLink : public Transport {
   ~GroupLink() override = default;
 
   void wait(Ticket t) final {
-    expect_no_abort();  // an interrupt that comes later finds the post and ends its wait
+    expect_no_abort();  // a later interrupt finds the post and ends its wait
     Post& p = posts_[static_cast<std::size_t>(t)];
     std::string why;
     bool done = false;
@@ -53,7 +53,7 @@ class GroupLink : public Transport {
     const auto end = std::chrono::steady_clock::now() + timeout_;
     for (;;) {
       forget_what_is_over();
-      expect_no_abort();  // what an interrupt ends looks complete
+      expect_no_abort();  // a message that an interrupt ended looks complete
       if (under_way_.empty()) return;
       if (std::chrono::steady_clock::now() > end) throw Error(blame(under_way_.front().peer, "timed out"));
       std::this_thread::sleep_for(std::chrono::microseconds(20));
@@ -66,7 +66,7 @@ class GroupLink : public Transport {
     }
   }
   std::string aborted() const final { return watch_->reason(); }
-  /// Throws where a rank has aborted or the store is lost.
+  /// Throws if a rank has aborted or the store is lost.
   void expect_no_abort() const {
     if (const std::string reason = watch_->reason(); !reason.empty()) throw Error(reason);
     if (const std::string lost = watch_->lost(); !lost.empty()) throw Error(lost);
@@ -75,7 +75,7 @@ class GroupLink : public Transport {
   bool store_is_lost() const { return !watch_->lost().empty(); }
 
  protected:
-  /// A group, which of its ranks the peer is, and whether its tensors are a device's.
+  /// A group, the peer's rank in it, and whether its tensors are in device memory.
   struct Way {
     c10d::Backend* group = nullptr;
     int peer = 0;
@@ -91,20 +91,20 @@ class GroupLink : public Transport {
     Way way;
   };
   virtual Way way(const Message&, int peer) = 0;
-  /// A flat byte tensor for a post, over its memory where that can be.
+  /// A flat byte tensor for a post, over its memory if possible.
   virtual at::Tensor tensor(const Post&) = 0;
-  /// Where the tensor is a copy: fills it.
+  /// Fills the tensor if it is a copy.
   virtual void before_send(const Post&) {}
-  /// Waits until the bytes are there or gone, those on a device with the current stream; false where `interrupt` came.
+  /// Waits until the bytes have arrived or left; for device memory the current stream waits. False if interrupted.
   virtual bool finish(Post&) = 0;
-  /// Ends the wait for a message, on the watch's thread.
+  /// Ends the wait for a message; called on the watch's thread.
   virtual void end(const Way&, c10d::Work& work) {
     try {
       work.abort();
     } catch (const std::exception&) {
     }
   }
-  /// To be called first in the destructor of the derived class: nothing touches a buffer any more.
+  /// Must be called first in the derived class's destructor: after it nothing touches a buffer.
   void close() {
     watch_.reset();
     posts_.clear();
@@ -113,7 +113,7 @@ class GroupLink : public Transport {
 
  private:
   using Work = c10::intrusive_ptr<c10d::Work>;
-  /// What streams alone wait for.
+  /// A message that only streams wait for, not the host.
   struct UnderWay {
     Work work;
     int peer;
@@ -148,7 +148,7 @@ class GroupLink : public Transport {
     return t;
   }
 
-  /// A free post, if possible one that had this buffer before: its tensor is there.
+  /// A free post, if possible one that had this buffer before, to reuse its tensor.
   Ticket place(std::byte* data, std::size_t size, bool sends, bool on_device, const Way& way) {
     auto found = std::find_if(free_.begin(), free_.end(), [&](Ticket t) {
       const Post& p = posts_[static_cast<std::size_t>(t)];
@@ -179,7 +179,7 @@ class GroupLink : public Transport {
     for (UnderWay& u : under_way_) end(u.way, *u.work);
   }
 
-  /// Of the messages that streams wait for, not the host. Each is asked once: it may fail between two questions.
+  /// Drops the finished messages in `under_way_`. Each is queried once: it may fail between two queries.
   void forget_what_is_over() {
     std::lock_guard lock(mutex_);
     std::exception_ptr error;
@@ -201,7 +201,7 @@ class GroupLink : public Transport {
 
   std::string blame(int peer, const std::string& why) {
     const std::string who = "rank " + std::to_string(peer);
-    silence_ = why.find("imed out") != std::string::npos;  // Gloo tells it by its text alone
+    silence_ = why.find("imed out") != std::string::npos;  // Gloo reports it in its text alone
     if (silence_) return "waited " + std::to_string(timeout_.count()) + " ms for " + who + ", the time limit";
     return who + " is lost: " +
            detail::Board::first_line(
@@ -209,12 +209,12 @@ class GroupLink : public Transport {
   }
 
   std::chrono::milliseconds timeout_;
-  std::mutex mutex_;  ///< of the lists and of every `work`
+  std::mutex mutex_;  ///< guards the lists and every `work`
   std::deque<Post> posts_;
   std::vector<UnderWay> under_way_;
   std::vector<Ticket> free_;
   std::vector<at::Tensor> tensors_;
-  bool silence_ = false;  ///< the last failure was a time limit
+  bool silence_ = false;  ///< the last failure was a timeout
   std::optional<detail::Watch> watch_;
 };
 

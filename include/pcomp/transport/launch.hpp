@@ -9,9 +9,9 @@
 
 namespace pcomp {
 
-/// What a launcher told this process: which of how many it is, and where they meet.
+/// What the launcher told this process: its rank, how many processes there are, and where they meet.
 ///
-/// Errors: `Error` for variables that are missing, no numbers or out of range.
+/// Errors: `Error` for variables that are missing, not numbers or out of range.
 /// Example: docs/several-machines.md
 struct Launch {
   std::string by;  ///< torchrun, mpirun, srun
@@ -20,10 +20,10 @@ struct Launch {
   int local_rank = -1;  ///< which of them this one is; -1: not known
   std::string host = "127.0.0.1";
   int port = 29500;
-  int attempt = 0;           ///< how often the launcher has started all ranks anew
-  bool agent_store = false;  ///< the launcher keeps the store; else rank 0 does
+  int attempt = 0;           ///< how often the launcher has restarted all ranks
+  bool agent_store = false;  ///< the launcher hosts the store; else rank 0 does
 
-  /// Reads the environment; nothing where there is one process alone.
+  /// Reads the environment; nothing if there is a single process.
   static std::optional<Launch> from_env() {
     struct Names {
       const char *by, *rank, *size, *local, *local_rank;
@@ -36,7 +36,7 @@ struct Launch {
                                {"srun", "SLURM_PROCID", slurm, "SLURM_NTASKS_PER_NODE", "SLURM_LOCALID"}};
     for (const Names& names : known) {
       if (!std::getenv(names.size)) continue;
-      // In a job's script, but not started by srun: the job's tasks are not this program's.
+      // Inside a job script but not started by srun: the job's tasks are not this program's.
       if (std::getenv("SLURM_JOB_ID") && !std::getenv("SLURM_STEP_NUM_TASKS") && names.size == slurm)
         continue;
       Launch l;
@@ -67,7 +67,7 @@ struct Launch {
     return std::nullopt;
   }
 
-  /// Which of a machine's `devices` this process takes.
+  /// Which of the machine's `devices` this process uses.
   int device(int devices) const { return (local_rank < 0 ? rank : local_rank) % devices; }
   /// "127.0.0.1:29500".
   std::string where() const { return host + ":" + std::to_string(port); }

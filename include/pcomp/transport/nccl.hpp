@@ -21,18 +21,18 @@ namespace pcomp {
 
 /// The link between processes with a GPU each: LibTorch's NCCL for what crosses boundaries, Gloo for the rest.
 ///
-/// Law: as `Transport`. A communicator for each boundary and direction: of one communicator's messages only the first
-///   in line moves, and receives are posted early. All are made at once, by every rank in the order of the boundaries:
-///   whoever makes one waits for the other end, so that two ends which begin with different ones would wait for ever.
-/// Bytes: those in device memory travel on NCCL's own streams, behind and before the caller's, while that computes on;
-///   those in host memory go through a device buffer, and the host waits.
-/// Errors: `Error` where a rank has no GPU or shares one, or the other end of a boundary does not come within the time
+/// Law: as `Transport`. Each boundary and direction has its own communicator: within one, only the oldest message
+///   moves, and receives are posted early. Every rank creates all of them up front, in the order of the boundaries:
+///   creating one waits for the other end, so two ends that began with different ones would deadlock.
+/// Bytes: device memory travels on NCCL's own streams, ordered after and before the caller's work, while the caller's
+///   stream keeps computing; host memory goes through a device buffer, and the host waits.
+/// Errors: `Error` if a rank has no GPU or shares one, or the other end of a boundary does not come within the time
 ///   limit; then as `GroupLink`.
 /// Source: NCCL, and ProcessGroupNCCL of LibTorch.
 /// Example: docs/several-machines.md
 class Nccl final : public Gloo {
  public:
-  /// `rank_of`: of each stage. This rank's GPU is the one that `Launch::device` says.
+  /// `rank_of`: the rank of each stage. This rank's GPU is the one that `Launch::device` picks.
   Nccl(detail::Board& board, const std::string& name, const std::string& interface,
        std::chrono::milliseconds timeout, const std::vector<int>& rank_of)
       : Gloo(board, name, interface, timeout), rank_(board.launch().rank) {
@@ -55,7 +55,7 @@ class Nccl final : public Gloo {
                  rank_ == from ? to : from);
     }
   }
-  /// In the same order on every rank, as its beginning.
+  /// Ends in the same order on every rank, as it began.
   ~Nccl() override {
     const bool whole = !is_over();
     close();
@@ -69,14 +69,14 @@ class Nccl final : public Gloo {
  private:
   using Group = c10::intrusive_ptr<c10d::ProcessGroupNCCL>;
 
-  /// LibTorch's watchdog would end the process where a message fails, a minute after it has told the store.
+  /// LibTorch's watchdog would otherwise end the process when a message fails, a minute after telling the store.
   static void leave_failures_to_us() {
     for (const char* name : {"TORCH_NCCL_ASYNC_ERROR_HANDLING", "TORCH_NCCL_DUMP_ON_TIMEOUT",
                              "TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "TORCH_NCCL_ENABLE_MONITORING"})
       ::setenv(name, "0", 0);
   }
 
-  /// The communicator of two ranks, of which the lesser one is its number 0.
+  /// The communicator of two ranks, in which the lower one is rank 0.
   Group meet(const std::string& prefix, const detail::Store& store, int peer) {
     const auto made = std::make_shared<Group>();
     std::string why = "it has not come";
@@ -85,7 +85,7 @@ class Nccl final : public Gloo {
               [=, most = limit(), device = device_, mine = rank_ < peer ? 0 : 1] {
                 const c10::cuda::CUDAGuard guard(device);
                 auto options = c10d::ProcessGroupNCCL::Options::create();
-                // At its own limit it ends the process: ours comes first.
+                // At its own limit the group ends the process: ours comes first.
                 options->timeout = most + std::chrono::minutes(1);
                 auto group = c10::make_intrusive<c10d::ProcessGroupNCCL>(
                     c10::make_intrusive<c10d::PrefixStore>(prefix, store), mine, 2, options);
@@ -107,7 +107,7 @@ class Nccl final : public Gloo {
     return *made;
   }
 
-  /// What no boundary carries, the results, is the host's.
+  /// What crosses no boundary (the results) goes through the host.
   Way way(const Message& m, int peer) override {
     const auto found = groups_.find({m.edge, m.gradient});
     if (found == groups_.end()) return Gloo::way(m, peer);
@@ -127,7 +127,7 @@ class Nccl final : public Gloo {
   void before_send(const Post& p) override {
     if (p.way.of_device && !p.on_device) p.tensor.copy_(Gloo::tensor(p));
   }
-  /// Its wait only orders streams, which is all for device memory; for the host's the caller wants the bytes.
+  /// NCCL's wait only orders streams, which is enough for device memory; in host memory the caller needs the bytes.
   bool finish(Post& p) override {
     if (!p.way.of_device) return Gloo::finish(p);
     if (p.on_device) return p.work->wait();
@@ -142,7 +142,7 @@ class Nccl final : public Gloo {
     return true;
   }
 
-  /// A message that is aborted by itself counts as a failure of the whole group, which its watchdog acts on.
+  /// Aborting a single message would count as a failure of the whole group, on which its watchdog acts.
   void end(const Way& way, c10d::Work& work) override {
     if (!way.of_device) return Gloo::end(way, work);
     if (!over_.insert(way.group).second) return;

@@ -14,10 +14,10 @@ namespace pcomp {
 
 /// The links between ranks that are threads of one process.
 ///
-/// Law: a rendezvous, as on a network: a send ends when its receive has the bytes. One mailbox per edge and
-///   direction, each first in first out; nothing is allocated once every mailbox has been as full as it gets.
-/// Bytes: copied once, from the sender's buffer into the receiver's; where one of them is in device memory, on a stream
-///   of that device's own, between what both ranks' streams have to do before and after.
+/// Law: a rendezvous, as on a network: a send completes when its receive has the bytes. One FIFO mailbox per edge and
+///   direction; nothing is allocated once every mailbox has been as full as it gets.
+/// Bytes: copied once, from the sender's buffer into the receiver's; if either is in device memory, on a separate
+///   stream of that device, ordered after the earlier and before the later work on both ranks' streams.
 /// Errors: as `Transport`; `timeout` is the limit of one wait.
 /// Example: docs/architecture.md
 class Threads final : public Links {
@@ -59,7 +59,7 @@ class Threads final : public Links {
   Transport& link(int rank) override { return ends_.at(static_cast<std::size_t>(rank)); }
   std::vector<std::string> exchange(const std::string&, const std::string& text) override { return {text}; }
 
-  /// Forgets every post and an abort. No rank may be inside a call.
+  /// Clears every post and any abort. No rank may be inside a call.
   void begin() override {
     for (Mailbox& box : boxes_) {
       box.sends.clear();
@@ -77,9 +77,9 @@ class Threads final : public Links {
     StreamOrder::Place place;
     std::size_t size;
     int rank, peer;
-    StreamOrder::Mark ready;  ///< of a place on a device: its bytes may be read, or written
+    StreamOrder::Mark ready;  ///< on a device: passed once the bytes may be read or written
   };
-  /// The copy of one match that a device makes, until both ranks have it behind them.
+  /// The device's copy for one match, kept until both ranks have waited for it.
   struct Copy {
     std::int64_t number;
     StreamOrder* device;
@@ -88,7 +88,7 @@ class Threads final : public Links {
     StreamOrder *of_sender, *of_receiver;
     int waits = 2;
   };
-  /// Matches are made in order, so how many were made says which tickets are done.
+  /// Posts are matched in order, so the number of matches says which tickets are done.
   struct Mailbox {
     std::mutex mutex;
     std::condition_variable changed;
@@ -143,7 +143,7 @@ class Threads final : public Links {
                 " ms for its peer over boundary " + std::to_string(t % count / 2) + ", the time limit");
   }
 
-  /// What the device is still to copy: the rank's stream waits, or the host for memory of its own.
+  /// Waits for a copy that the device has yet to make: on the rank's stream or, for host memory, on the host.
   void wait_for_copy(Mailbox& box, std::int64_t n, int rank, std::unique_lock<std::mutex>& lock) {
     const auto found =
         std::find_if(box.copies.begin(), box.copies.end(), [&](const Copy& c) { return c.number == n; });

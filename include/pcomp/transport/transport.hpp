@@ -10,7 +10,7 @@
 
 namespace pcomp {
 
-/// Which message: the payload of one micro-batch over the boundary between stage `edge` and the next.
+/// Identifies a message: the payload of one micro-batch over the boundary between stage `edge` and the next.
 struct Message {
   int edge = 0;
   int micro = 0;
@@ -26,19 +26,19 @@ inline std::string to_string(const Message& m) {
 
 /// One rank's end of the links to the others: asynchronous send and receive of bytes.
 ///
-/// Law: on one edge and direction messages arrive in the order in which they were sent. A send may be a
-///   rendezvous, one that ends only when its receive is posted, so receives are posted early. Nothing but the
-///   bytes of the payload travels. Bytes in device memory, those with an `order`, are read or written behind what the
-///   caller's current stream was given before the post; what it is given after the wait finds them there or free. The
-///   host does not wait for them.
-/// Bytes: the two sizes must be equal; both sides know them beforehand.
+/// Law: on one edge and direction, messages arrive in the order in which they were sent. A send may be a rendezvous,
+///   which completes only when its receive is posted, so receives are posted early. Only the bytes of the payload
+///   travel. Bytes in device memory (those with an `order`) are read or written after the work enqueued on the
+///   caller's current stream before the post; work enqueued there after the wait finds them received or free for
+///   reuse. The host does not wait for them.
+/// Bytes: both sides must give the same size, which they know beforehand.
 /// Shapes: the bytes belong to the transport from the post until its wait returns.
-/// Errors: a wait throws `Error` when its time limit passes, sizes or order differ, or a rank has aborted;
-///   after that only abort and destruction are of use.
+/// Errors: a wait throws `Error` when its time limit passes, sizes or order differ, or a rank has aborted; after
+///   that, only `abort` and destruction are of use.
 /// Example: docs/architecture.md
 class Transport {
  public:
-  /// A post that is to be waited for, once.
+  /// A post, to be waited for exactly once.
   using Ticket = std::int64_t;
 
   virtual ~Transport() = default;
@@ -49,15 +49,15 @@ class Transport {
     return post_receive(from, m, bytes, order);
   }
   virtual void wait(Ticket) = 0;
-  /// Whether posts may be of device memory.
+  /// Whether posts may refer to device memory.
   virtual bool moves_device_memory() const { return false; }
-  /// Returns when no device memory is under way any more; within the time limit of one wait.
+  /// Waits until no device memory is in flight, at most the time limit of one wait.
   virtual void settle() {}
   /// The time limit of one wait.
   virtual std::chrono::milliseconds limit() const { return std::chrono::minutes(10); }
-  /// Ends every wait of every rank with this reason; the first one holds.
+  /// Ends every wait of every rank with this reason; the first reason wins.
   virtual void abort(const std::string& reason) noexcept = 0;
-  /// The reason of an abort, or nothing.
+  /// The reason for the abort, or nothing.
   virtual std::string aborted() const = 0;
 
  private:

@@ -3,13 +3,13 @@
 
 namespace pcomp::detail {
 
-/// Gives the reason of a failure to every rank, and learns of theirs: through the store, asked ten times a second.
+/// Tells every rank the reason for a failure, and learns theirs, through the store, polled ten times a second.
 ///
-/// Law: of all reasons the first that reaches the store holds, for every rank. Where a peer was silent too long,
-///   a roll call comes first: the reason ends with the ranks that do not answer it.
+/// Law: the first reason to reach the store wins, for every rank. If a peer was silent for too long, a roll call
+///   comes first: the reason ends with the ranks that do not answer it.
 class Watch {
  public:
-  /// `wake` is called once, when there is a reason or the store is lost, on a thread of the watch.
+  /// `wake` is called once, when there is a reason or the store is lost, on the watch's thread.
   Watch(Board& board, const std::string& name, Board::Limit limit, std::function<void()> wake)
       : state_(std::make_shared<State>()) {
     state_->store = board.connect(limit);
@@ -32,18 +32,18 @@ class Watch {
     ended ? thread_.join() : thread_.detach();
   }
 
-  /// What some rank gave as reason; nothing while all goes well.
+  /// The reason that some rank gave; empty while all is well.
   std::string reason() const {
     std::lock_guard lock(state_->mutex);
     return state_->reason;
   }
-  /// What became of the store, if it does not answer any more.
+  /// What happened to the store, if it no longer answers.
   std::string lost() const {
     std::lock_guard lock(state_->mutex);
     return state_->lost || state_->silent ? state_->keeper + (state_->lost ? " is lost" : " does not answer")
                                           : "";
   }
-  /// Gives a reason, after a roll call or at once, and waits a little until the store says which one holds.
+  /// Gives a reason, at once or after a roll call, and waits briefly for the store to say which one won.
   void give(const std::string& reason, bool roll_call) {
     std::unique_lock lock(state_->mutex);
     if (!state_->reason.empty()) return;
@@ -55,7 +55,7 @@ class Watch {
     const bool answers =
         state_->changed.wait_for(lock, std::chrono::seconds(1), [&] { return settled() || state_->heard; });
     const auto trip = std::chrono::steady_clock::now() - asked;
-    if (answers)  // a roll call asks once for each rank
+    if (answers)  // a roll call asks once per rank
       state_->changed.wait_for(lock, std::chrono::seconds(2) + state_->launch.size * trip, settled);
     else
       state_->silent = true;
@@ -75,7 +75,7 @@ class Watch {
     std::string here(int rank) const { return key + "/here" + std::to_string(rank); }
   };
 
-  /// The value under the key: nothing, "?r" where rank r calls the roll, or "!reason".
+  /// The value under the key: nothing, "?r" while rank r calls the roll, or "!reason".
   static void loop(State& s) {
     bool answered = false;
     std::unique_lock lock(s.mutex);

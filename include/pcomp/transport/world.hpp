@@ -10,7 +10,7 @@ namespace pcomp {
 
 namespace detail {
 class Board;
-/// What all pipelines of one process share: the store where its ranks meet, once somebody needs it.
+/// What all pipelines of one process share: the store where the ranks meet, once it is needed.
 struct Meeting {
   std::shared_ptr<Board> board;
   int pipelines = 0;
@@ -22,16 +22,16 @@ enum class LinkKind { Gloo, Nccl };
 
 /// Where the ranks of a pipeline live.
 ///
-/// Law: under torchrun, mpirun or srun each rank is a process; alone, every rank is a thread of this process, as
-///   many as the schedule has. The program is the same. Between processes all pipelines of one are built on one World
-///   or copies of it.
-/// Errors: `Error` when a launcher started several processes and this build has no transport between them, or for
-///   an environment that contradicts itself. Nothing is connected before a pipeline is built.
+/// Law: under torchrun, mpirun or srun each rank is a process; in a single process, every rank of the schedule is a
+///   thread. The program is the same. With several processes, all pipelines of each must be built on one World or
+///   copies of it.
+/// Errors: `Error` if a launcher started several processes and this build has no transport between them, or for an
+///   environment that contradicts itself. Nothing is connected before a pipeline is built.
 /// Example: examples/050-first-program
 class World {
  public:
   /// Reads what torchrun (RANK, WORLD_SIZE), mpirun (OMPI_COMM_WORLD_*, PMI_*) and srun (SLURM_*) set, and
-  /// MASTER_ADDR and MASTER_PORT; alone: threads.
+  /// MASTER_ADDR and MASTER_PORT; in a single process: threads.
   static World from_env() {
     World world;
     world.launch_ = Launch::from_env();
@@ -47,12 +47,12 @@ class World {
   static World threads() { return World(); }
 
   bool processes() const { return launch_.has_value(); }
-  /// Of this process, for programs that print once: the rank, or 0 where the ranks are threads.
+  /// This process's rank, or 0 if the ranks are threads; for programs that print once.
   int rank() const { return launch_ ? launch_->rank : 0; }
   int size() const { return launch_ ? launch_->size : 1; }
   const Launch* launch() const { return launch_ ? &*launch_ : nullptr; }
 
-  /// The limit of one wait for a peer; a stage that computes longer than this looks like a dead one.
+  /// The time limit of one wait for a peer; a stage that computes for longer looks dead.
   std::chrono::milliseconds timeout = std::chrono::minutes(10);
   /// Intra-op threads of each rank; 0: the cores divided by the ranks on this machine, at least 1.
   int threads_per_rank = 0;
@@ -61,7 +61,7 @@ class World {
   std::string interface = from_environment("PCOMP_INTERFACE", "GLOO_SOCKET_IFNAME");
   LinkKind link = LinkKind::Gloo;
 
-  /// For the pipelines that are built on this world.
+  /// For the pipelines built on this world.
   detail::Meeting& meeting() const { return *meeting_; }
 
  private:
