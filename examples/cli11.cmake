@@ -1,11 +1,11 @@
-# CLI11::CLI11 for the programs with options. An imported target is known in its folder alone, so each includes this.
+# CLI11::CLI11 for the programs with options. Imported targets are visible only in their folder, so each includes this.
 if(NOT TARGET CLI11::CLI11)
   find_package(CLI11 CONFIG QUIET)
 endif()
 find_path(CLI11_INCLUDE_DIR CLI/CLI.hpp)
 mark_as_advanced(CLI11_INCLUDE_DIR)
 if(TARGET CLI11::CLI11)
-elseif(CLI11_INCLUDE_DIR)  # headers alone, as ./dev gpu-pack gathers them
+elseif(CLI11_INCLUDE_DIR)  # only the headers, as ./dev gpu-pack gathers them
   add_library(CLI11::CLI11 INTERFACE IMPORTED)
   target_include_directories(CLI11::CLI11 INTERFACE ${CLI11_INCLUDE_DIR})
 else()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""format.py CLANG_FORMAT [--check]: formats this project's C++ with clang-format 14, or only checks it."""
+"""format.py CLANG_FORMAT [--check]: formats this project's C++ with clang-format 14, or only checks its format."""
 import pathlib
 import subprocess
 import sys

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Checks the headers: includes point only downwards, none is above 16 KB, each begins with #pragma once."""
+"""Checks the headers: includes point only downwards, none exceeds 16 KB, all but -inl ones begin with #pragma once."""
 import pathlib
 import re
 import sys
 import tempfile
 
 LAYER = {"core": 0, "codec": 1, "schedule": 1, "wire": 2, "kernel": 3, "transport": 3, "autograd": 4, "pipeline": 5}
-# Layers that stand beside each other do not know each other.
+# Layers that stand beside each other must not include each other.
 APART = {("schedule", "codec"), ("codec", "schedule"), ("transport", "kernel"), ("kernel", "transport"),
          ("transport", "codec"), ("transport", "wire"), ("wire", "schedule"), ("kernel", "schedule")}
 LIMIT = 16 * 1024
 HANA_USER = "pipeline/pipeline.hpp"
-# Of the lower layers these alone know LibTorch: the transports over its process groups.
+# The only headers below autograd that may include LibTorch: the transports over its process groups.
 C10D = {f"transport/{name}.hpp" for name in ("board", "watch", "group_link", "gloo", "nccl", "connect")}
 
 
@@ -24,7 +24,7 @@ def mistakes(include):
         sizes.append(len(text.encode()))
         if sizes[-1] > LIMIT:
             found.append(f"{name}: {sizes[-1]} bytes, more than {LIMIT}: split it by idea")
-        if name.endswith("-inl.hpp"):  # read several times, by one header
+        if name.endswith("-inl.hpp"):  # included several times, through one header
             if "#pragma once" in text:
                 found.append(f"{name}: is read once for each instruction set, so it has no #pragma once")
         elif not text.startswith("#pragma once"):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""pictures.py PROGRAM DOCS: the pictures in DOCS are those that example 040 draws now; its SVG and JSON are sound."""
+"""pictures.py PROGRAM DOCS: example 040 still draws the pictures in DOCS, and its SVG and JSON are sound."""
 import json
 import pathlib
 import subprocess

@@ -13,8 +13,8 @@ static_assert((thin | Raw) == thin);                        // Raw is the identi
 static_assert(TopK<Ratio<10, 100>> == TopK<Ratio<1, 10>>);  // fractions are reduced
 static_assert(sizeof(thin) == 1);                           // an empty value: the type is the wire
 
-// Two codecs of one role are refused: one compiler error, whose first line gives the reason. It stays a question
-// that code can ask.
+// Two codecs of one role are refused, with one compiler error whose first line gives the reason. Code can also ask
+// whether two codecs join.
 template <class A, class B>
 constexpr bool join(A a, B b) {
   return requires { a | b; };

@@ -1,4 +1,4 @@
-// What crosses a boundary, without LibTorch: sizes as constants, and the kernels that write and read the bytes.
+// What crosses a boundary, without LibTorch: its size as a constant, and the kernels that write and read the bytes.
 #include <algorithm>
 #include <iomanip>
 #include <iostream>
@@ -29,7 +29,7 @@ void show(const char* what, std::span<const float> values) {
   std::cout << '\n';
 }
 
-/// One activation and one gradient over a wire, as two devices would do it.
+/// Sends one activation and one gradient over a wire, as two devices would.
 template <AnyWire W>
 void send(W wire, const Extents& shape, std::span<const float> x, std::span<const float> dy) {
   std::vector<float> y(x.size()), dx(x.size());
@@ -40,7 +40,7 @@ void send(W wire, const Extents& shape, std::span<const float> x, std::span<cons
   decode(wire, payload, shape, std::span(y));
   show("y", y);
 
-  // Back again: both sides still have the payload's index block, and that is all that they keep.
+  // And back: both sides still have the payload's index block, which is all that they keep of it.
   const auto index = std::span<const std::byte>(payload).first(index_bytes(wire, shape));
   std::vector<std::byte> grad_payload(grad_wire_bytes(wire, shape));
   encode_grad(wire, dy, shape, index, grad_payload);
@@ -48,7 +48,7 @@ void send(W wire, const Extents& shape, std::span<const float> x, std::span<cons
   show("dx", dx);
 }
 
-/// Where a kernel gets its threads: any functor like this. `grain` is the least work worth a thread.
+/// Where a kernel gets its threads: any functor like this. Its second argument is the least work worth a thread.
 struct TwoThreads {
   void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
     std::jthread other([&] { body(n / 2, n); });
@@ -79,7 +79,7 @@ int main() {
   const std::vector<float> dy{1, 2, 3, 4, 5, 6, 7, 8};
   show("x", x);
   show("dy", dy);
-  const Extents shape{2, 4};  // known at run time alone
+  const Extents shape{2, 4};  // known only at run time
   send(Raw, shape, x, dy);
   send(Quant<2>, shape, x, dy);
   send(TopK<Ratio<1, 4>>, shape, x, dy);

@@ -1,4 +1,4 @@
-// A compressor of your own: ten lines, then it is fused, sized and checked like the built-in ones.
+// A compressor of your own: ten lines, and it is fused, sized and checked like the built-in ones.
 #include <iostream>
 #include <pcomp/autograd/check_codec.hpp>
 #include <pcomp/cpu.hpp>
@@ -22,7 +22,7 @@ struct PowerOfTwo : pcomp::Composable {
 
 int main() {
   using namespace pcomp;
-  // It composes, in any order, and its wires have constant sizes.
+  // It composes in any order, and its wires have constant sizes.
   constexpr auto wire = PowerOfTwo{} | TopK<Ratio<1, 10>> | Downsample<2>;
   static_assert(wire == (Downsample<2> | PowerOfTwo{} | TopK<Ratio<1, 10>>));
   using Act = Shape<64, 32, 32, 32>;
@@ -30,7 +30,7 @@ int main() {
   std::cout << name(wire).view() << ": " << wire_bytes(wire, Act{}) << " bytes where raw takes "
             << wire_bytes(Raw, Act{}) << "\n\n";
 
-  // One fused kernel for the whole chain, the same that the built-in codecs use.
+  // One fused kernel for the whole chain, the same as for the built-in codecs.
   const Extents shape{2, 4};
   const std::vector<float> x{0.9f, -0.26f, 0.03f, 0.001f, -1.7f, 0.5f, -0.01f, 0.126f};
   std::vector<std::byte> payload(wire_bytes(PowerOfTwo{}, shape));

@@ -16,12 +16,12 @@ struct Patient {
   }
 };
 
-// Proved where it is written down: without deadlock for every placement, and at which price.
+// Proved where it is written down: no deadlock under either placement, and how many activations rank 0 keeps.
 using Plan = Schedule<Patient, 4, 8>;
 static_assert(Plan::deadlock_free && Plan::peak_live[0] == 7);
 static_assert(Schedule<Patient, 5, 8, Placement<0, 1, 2, 3, 0>>::deadlock_free);
 
-/// A clock that breaks its law: a stage's backward before the one that gives its gradient.
+/// A clock that breaks its law: a stage's backward comes before the one that gives it its gradient.
 struct Wrong : Patient {
   static constexpr const char* name = "wrong";
   static constexpr std::int64_t tick(Op op, int stage, int micro, Size n) {
@@ -41,7 +41,7 @@ int main() {
   std::cout << "over 400 Mbit/s and 2 ms: 1F1B " << 1e3 * usual << " ms, patient " << 1e3 * patient
             << " ms\n";
 
-  // What a compiler refuses of a constant, `make_schedule` throws.
+  // What the compiler refuses in a constant, `make_schedule` throws as an error.
   try {
     make_schedule(Wrong{}, 3, 4);
   } catch (const Error& e) {

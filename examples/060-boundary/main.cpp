@@ -10,8 +10,8 @@
 using namespace pcomp;
 namespace nn = torch::nn;
 
-/// A model with one op more than usual: both passes cross W as they would cross a link. It is to give back what
-/// it was given, so its error says what got through.
+/// A model with one op more than usual: both passes cross W as they would cross a link. It learns to return its input,
+/// so its error shows how much got through.
 template <AnyWire W>
 struct Net : nn::Module {
   nn::Linear first = register_module("first", nn::Linear(32, 64));
@@ -26,7 +26,7 @@ struct Net : nn::Module {
 
 template <AnyWire W>
 void study(W wire) {
-  torch::manual_seed(1);  // for every wire the same weights and data
+  torch::manual_seed(1);  // the same weights and data for every wire
   Net<W> net;
   torch::optim::SGD opt(net.parameters(), torch::optim::SGDOptions(0.5).momentum(0.9));
   double error = 0;

@@ -1,4 +1,4 @@
-# Configures, builds and runs project/ with pcomp found in the given WAY, in a folder emptied first.
+# Configures, builds and runs project/ in an emptied folder, with pcomp found in the given WAY.
 set(work ${BUILD}/consume/${WAY})
 file(REMOVE_RECURSE ${work})
 function(run)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""compile.py LOG COMMAND...: runs a compiler; what it says goes into LOG, or to the screen where it fails."""
+"""compile.py LOG COMMAND...: runs a compiler and writes its output to LOG or, if it fails, to the screen."""
 import subprocess
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""ptxas.py BOUNDS LOG...: holds what `ptxas -v` says of every kernel against the bounds; ptxas.py BOUNDS --self-test."""
+"""ptxas.py BOUNDS LOG...: checks `ptxas -v`'s figures for every kernel against bounds; ptxas.py BOUNDS --self-test."""
 import collections
 import re
 import sys
@@ -25,7 +25,7 @@ def read_bounds(path):
 
 
 def found(log):
-    """For each kernel and generation: how many instances, the most registers and the most bytes spilled."""
+    """For each kernel and generation: the number of instances, the most registers and the most bytes spilled."""
     most = collections.defaultdict(lambda: [0, 0, 0])
     for mangled, arch, _, stores, loads, registers in ENTRY.findall(log):
         entry = most[kernel_of(mangled), int(arch)]

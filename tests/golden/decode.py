@@ -14,7 +14,7 @@ import zlib
 
 
 def f32(x):
-    """Rounds to float, the arithmetic of the wire."""
+    """Rounds to float, the type in which the wire computes."""
     try:
         return struct.unpack("<f", struct.pack("<f", x))[0]
     except OverflowError:
@@ -38,7 +38,7 @@ def packed_bytes(n, bits):
 
 
 def unpack(data, n, bits):
-    """Codes in blocks of 128, each a plane for every set bit of `bits`, the widest first."""
+    """Codes in blocks of 128; a block has one plane for each set bit of `bits`, the widest first."""
     codes, at = [], 0
     for begin in range(0, n, 128):
         r = min(128, n - begin)
@@ -57,7 +57,7 @@ def unpack(data, n, bits):
 
 
 def index_format(n, k):
-    """(kind, low bits, bytes of bitmap or high part, offset of the low part, bytes)"""
+    """(kind, low bits, bytes of the bitmap or high part, offset of the low part, bytes in all)"""
     if k in (0, n):
         return None, 0, 0, 0, 0
     best = ("bitmap", 0, -(-n // 8), 0, -(-n // 8))
@@ -153,7 +153,7 @@ class Chain:
         return n // segment * (segment * num // den) + n % segment * num // den
 
     def decode(self, data, e):
-        """The shaped elements, and the positions that were sent."""
+        """Returns the shaped elements and the positions that were sent."""
         shaped = self.shaped(e)
         n, k = size(shaped), self.sent(shaped)
         at, codes_at = (positions(data, n, k)) if self.top else (list(range(n)), 0)
@@ -173,7 +173,7 @@ class Chain:
         return out, at
 
     def rotated_back(self, x):
-        """Each whole block times the Walsh-Hadamard matrix, scaled, and its signs flipped back."""
+        """Multiplies each whole block by the Walsh-Hadamard matrix, scales it, and flips its signs back."""
         b, scale = self.block, f32(self.block ** -0.5) if self.block else 0
         for begin in range(0, len(x) - b + 1 if b else 0, b or 1):
             h = 1
@@ -206,7 +206,7 @@ def crc(values):
 
 
 def decode(name, e, forward, backward=None):
-    """The tensor of a forward payload, or of a gradient payload beside it."""
+    """The tensor of a forward payload or, if there is one beside it, of the gradient payload."""
     f_text, _, g_text = name.partition(" / ")
     f = Chain(f_text)
     y, kept = f.decode(forward, e)
@@ -235,7 +235,7 @@ def golden(path):
 
 
 def tensor(text, n):
-    """Values in order, or those that are not zero as index:value."""
+    """Reads all values in order, or the nonzero ones as index:value."""
     if ":" not in text:
         return [float(v) for v in text.split()]
     dense = [0.0] * n
@@ -250,7 +250,7 @@ def document(path):
     for block in re.findall(r"^```\n(.*?)^```", open(path).read(), re.M | re.S):
         lines = block.splitlines()
         if lines[0].count(" | ") < 2:
-            continue  # a picture
+            continue  # a picture, not an example
         name, shape, _ = lines[0].rsplit(" | ", 2)
         e, forward = shape_of(shape), bytes.fromhex(lines[1])
         assert decode(name, e, forward) == tensor(lines[2], size(e)), f"the example of {name}"

@@ -1,4 +1,4 @@
-// boundary on CUDA tensors: the values and gradients of the same call on the CPU.
+// boundary on CUDA tensors gives the values and gradients of the same call on the CPU.
 #include <ATen/ops/equal.h>
 #include <ATen/ops/randn.h>
 #include <torch/torch.h>

@@ -1,4 +1,4 @@
-// A pipeline with stages on the GPU: loss, outputs and gradients of the same pipeline on the CPU.
+// A pipeline with stages on the GPU gives the loss, outputs and gradients of the same pipeline on the CPU.
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <c10/cuda/CUDAGuard.h>
@@ -16,7 +16,7 @@ using namespace pcomp;
 
 namespace {
 
-/// A factor for each channel: the same bits on every device, but for the sum in its gradient.
+/// A factor for each channel: the same bits on every device, except for the sum in its gradient.
 struct Scale : torch::nn::Module {
   explicit Scale(float by) { factor = register_parameter("factor", torch::full({6, 1, 1}, by)); }
   at::Tensor forward(const at::Tensor& x) { return x * factor; }

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""reject.py COMPILER FILE FLAGS...: case 0 of FILE compiles; each other case is refused, and says why.
+"""reject.py COMPILER FILE FLAGS...: case 0 of FILE compiles; every other case is refused with an error that says why.
 
-A case is a block `#if CASE == n  // regex && another`. The first error must match the regex: on the error's own line with
-g++, there or in a note with clang++ (which prints the reason of a deleted function in the note). The other regex,
-if there is one, matches anywhere in what the compiler says. With g++ there is exactly one error.
+A case is a block `#if CASE == n  // regex && another`. The regex must match the first error: on the error's own line
+with g++; there or in the note under it with clang++, which puts the reason for a deleted function into the note. The
+other regex, if there is one, may match anywhere in the compiler's output. With g++ there must be exactly one error.
 """
 import re
 import subprocess
@@ -30,7 +30,7 @@ for case in range(len(cases) + 1):
         failed.append(f"case {case} compiles, but must be refused with: {cases[case]}")
         continue
     said = lines[errors[0]]
-    if clang:  # and the note right under it, with the source line that it shows
+    if clang:  # also the note that follows, with the source line that it shows
         note = next((i for i in range(errors[0], len(lines)) if "note: " in lines[i]), errors[0])
         said += "\n" + "\n".join(lines[note:note + 2])
     first, _, anywhere = cases[case].partition(" && ")

@@ -7,7 +7,7 @@ static_assert(Fine::deadlock_free);
 static_assert(Schedule<ZeroBubble, 16, 64>::deadlock_free);
 #endif
 
-/// A policy that is wrong: a stage's backward before the one that gives its gradient.
+/// A wrong policy: a stage's backward comes before the one that gives it its gradient.
 struct Backwards : GPipe {
   static constexpr std::int64_t tick(Op op, int stage, int micro, Size n) {
     return op == Op::Forward ? GPipe::tick(op, stage, micro, n) : 100 + stage + micro;

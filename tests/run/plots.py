@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""plots.py RESULTS: every picture of the smoke study can be drawn, and a change of the results makes it stale."""
+"""plots.py RESULTS: every picture of the smoke study can be drawn, and a change in the results makes it stale."""
 import os
 import pathlib
 import subprocess
@@ -27,7 +27,7 @@ def plot(*words, code=0, recipe="smoke", environment=None, limit=100):
 
 
 def changed(folder, name, change):
-    """The CSV with its lines after `change`, which has the heading and the others."""
+    """Rewrites a CSV: its heading stays, and `change` turns the other lines into new ones."""
     head, *lines = (folder / f"{name}.csv").read_text().splitlines(keepends=True)
     (folder / f"{name}.csv").write_text(head + "".join(change(lines)))
 
@@ -41,7 +41,7 @@ with tempfile.TemporaryDirectory() as base:
     document.write_text("".join(f"<!-- table {name} -->\n<!-- end -->\n" for name in names))
     document.write_text(document.read_text() + "<!-- table families of seed -->\n<!-- end -->\n")
     where = ("--results", str(copy), "--out", base, "--document", str(document))
-    # A Python may be chosen by a script, and by its name alone; it is asked once.
+    # The chosen Python may be a script, and may be given by its name alone; each drawing starts it once.
     (pathlib.Path(base) / "bin").mkdir()
     script = pathlib.Path(base) / "bin" / "plot-python"
     script.write_text(f'#!/bin/sh\necho "$@" >>{base}/asked\nexec {program} "$@"\n')
@@ -63,12 +63,12 @@ with tempfile.TemporaryDirectory() as base:
         sys.exit(f"a table of another recipe has runs that it did not train\n{document.read_text()}")
     plot("--check", *where)
     plot("--check", *where[:4], "--document", "")
-    # Tables that name no recipe are quick's in docs/study.md, whatever is drawn.
+    # In docs/study.md, tables that name no recipe are quick's, whatever recipe is drawn.
     plot("--check", recipe="seed")
     said = plot("--check", *where[:4], code=1)
     if "has no quick.csv" not in said or "name another --document" not in said:
         sys.exit(f"docs/study.md would get the tables of another study\n{said}")
-    # At a second cut, where raw did not run: it is held against raw at the first.
+    # Runs at a second cut, where raw did not run, are compared with raw at the first.
     for name in ("smoke", "smoke-epochs"):
         lines = (copy / f"{name}.csv").read_text().splitlines(keepends=True)
         moved = [line.replace("-edge-", "-cloud-").replace(",edge,", ",cloud,") for line in lines if line.startswith("topk10-quant8")]
@@ -82,7 +82,7 @@ with tempfile.TemporaryDirectory() as base:
     lost = {line.split("|")[6].strip() for line in document.read_text().splitlines() if line.startswith(("| `edge`", "| `cloud`"))}
     if len(lost) != 1 or lost == {""}:
         sys.exit(f"the same accuracy at two cuts is not as far from raw\n{document.read_text()}")
-    # The same runs as if something had been added to their wire, at twice the epochs for one that must not be compared.
+    # The same runs as if something had been added to their wire; one more, at twice the epochs, must not be compared.
     for name in ("smoke", "smoke-epochs"):
         lines = (copy / f"{name}.csv").read_text().splitlines(keepends=True)
         added = [line.replace("topk10-quant8-edge", "ef-topk10-quant8-edge").replace(",topk10-quant8,edge", ",ef-topk10-quant8,edge")
@@ -91,7 +91,7 @@ with tempfile.TemporaryDirectory() as base:
                                                                                            ",ef21-topk10-quant8,edge,smoke,1,--epochs 4,")
                   for line in added if "-s1" in line]
         (copy / f"{name}.csv").write_text("".join([*lines, *added, *longer]))
-    # A run whose epochs were lost is drawn without them; where all were, there is no picture of them.
+    # A run whose epochs were lost is drawn without them; if all were lost, there is no picture of them.
     lost = "topk10-quant8-edge-smoke-s1,"
     changed(copy, "smoke-epochs", lambda lines: [line for line in lines if not line.startswith(lost)])
     plot(*where)
@@ -104,7 +104,7 @@ with tempfile.TemporaryDirectory() as base:
     gains = [line for line in document.read_text().splitlines() if line.startswith("| `topk10-quant8` |") and "`ef" in line]
     if len(gains) != 1 or "| error feedback | `ef-topk10-quant8` |" not in gains[0] or "| +0.00 ± 0.00 |" not in gains[0]:
         sys.exit(f"what feedback gains over the same accuracy is not nothing, or is not told alone\n{gains}")
-    # The same options are one setting, however they are spelled, and stand beside raw of the same.
+    # The same options are one setting, however they are spelled, and are compared with raw under the same options.
     other = pathlib.Path(base) / "spelled"
     other.mkdir()
     for file in results.glob("*.csv"):
@@ -117,7 +117,7 @@ with tempfile.TemporaryDirectory() as base:
     found = [(g.wire, len(g.rows), study.beside(g) is not None and len(study.beside(g).rows)) for g in study.groups if g.options]
     if sorted(found) != [("raw", 2, 2), ("topk10-quant8", 2, 2)]:
         sys.exit(f"options in another spelling are other settings: {found}")
-    # Drawings beside CIFAR-10 are refused.
+    # Runs on drawings beside runs on CIFAR-10 are refused.
     changed(other, "smoke", lambda lines: [lines[0].replace(",drawings,", ",CIFAR-10,"), *lines[1:]])
     said = plot("--results", str(other), *where[2:], code=1)
     if "expected runs on the same images, got CIFAR-10 and drawings" not in said or "Traceback" in said:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""./dev slow-link: mistakes are one error, and nothing stays behind after an interrupt or a kill; skips where not root."""
+"""./dev slow-link: a mistake is one error, and an interrupt or a kill leaves nothing behind; skipped unless root."""
 import os
 import pathlib
 import signal
@@ -36,7 +36,7 @@ if os.geteuid() != 0 or subprocess.run(["ip", "netns", "add", "pcomp-test"], cap
     sys.exit(77)
 subprocess.run(["ip", "netns", "delete", "pcomp-test"], check=True)
 
-if len(sys.argv) > 2:  # with the bench's program: interrupted, and killed
+if len(sys.argv) > 2:  # with the bench's program: interrupt it, and kill it
     for how in (signal.SIGINT, signal.SIGKILL):
         job = subprocess.Popen([*command, "--width", "0.05", "--rounds", "10000", "--wires", "thin"], env=env,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -48,7 +48,7 @@ if len(sys.argv) > 2:  # with the bench's program: interrupted, and killed
         time.sleep(2)
         job.send_signal(how)
         job.wait(60)
-        if how == signal.SIGKILL:  # the next run removes what is left
+        if how == signal.SIGKILL:  # the next run removes what was left behind
             expect(len(namespaces()) == 2, f"{namespaces()}")
             done = subprocess.run([*command, "--width", "0.05", "--rounds", "1", "--wires", "thin"], env=env,
                                   capture_output=True, text=True)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""study.py PROGRAM FOLDER: ./dev study on the smoke recipe, undisturbed and stopped and killed at every turn; ./dev data.
+"""study.py PROGRAM FOLDER: ./dev data; ./dev study on the smoke recipe, undisturbed, stopped and killed at every turn.
 
 Leaves the undisturbed results in FOLDER/results for study.plots.
 """
@@ -24,7 +24,7 @@ program, base = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).r
 NAMES = [f"{wire}-edge-smoke-s{seed}" for seed in (1, 2) for wire in ("raw", "topk10-quant8")]
 shutil.rmtree(base, ignore_errors=True)
 base.mkdir(parents=True)
-# Drawings, not somebody's CIFAR-10: `data/` is looked for in the current folder.
+# Trains on drawings, not on somebody's CIFAR-10: `data/` is looked for in the current folder.
 environment = {k: v for k, v in os.environ.items() if k != "PCOMP_CIFAR10"} | {"PCOMP_BUILD": str(program.parents[2])}
 
 
@@ -34,7 +34,7 @@ def expect(ok, what):
 
 
 def refused(kind, what, *needed):
-    """What `what` says when it refuses, which has every text of `needed`."""
+    """Checks that `what` raises `kind`, with every text of `needed` in its message."""
     try:
         what()
     except kind as e:
@@ -43,7 +43,7 @@ def refused(kind, what, *needed):
     sys.exit(f"{needed}: nothing was refused")
 
 
-# What is published can be run again: the program knows every wire of the results, and a list has every line.
+# Published results can be reproduced: the program knows every wire in them, and every run is in some list.
 known = {line.split()[0] for line in lists.Program(str(program)).wires().splitlines() if line.strip()}
 published = results.Results(ROOT / "docs" / "study" / "results")
 listed = {job.key for file in lists.HERE.glob("*.txt") for job in lists.read(file)[1]}
@@ -53,7 +53,7 @@ for recipe in ("quick", "seed"):
         job = lists.Job(run["wire"], run["cut"], recipe, int(run["seed"]), tuple(run["options"].split()))
         expect(published.has(job) and job.name == run["run"], f"{run['run']}: its name is not that of its settings: {job.name}")
         expect(job.key in listed, f"{run['run']}: no list has it")
-# A list has the raw runs that families, which has the whole recipe's, does not.
+# A list has the raw runs that its runs with options need; families has only the whole recipe's.
 for name in ("cuts", "head", "board"):
     jobs = [job for job in lists.read(lists.find(name))[1] if job.options]
     raw = {(job.seed, job.options) for job in jobs if job.wire == "raw"}
@@ -64,22 +64,22 @@ expect(lists.canonical("--lr=0.10 --deferred-batch-norm --epochs 2") == "--defer
        lists.canonical("--epochs 2.0 --lr 1e-1 --deferred-batch-norm"), "canonical options")
 expect(lists.canonical("--epochs 2") != lists.canonical("--raw-epochs 2"), "other options are other runs")
 
-# A line that lacks columns is named.
+# A line with too few or too many columns is named.
 broken = base / "broken.csv"
 for lines, got in (("a,b\n1,2\n3\n", "1"), ("a,b\n1,2\n<<<<<<< HEAD\n", "1"), ("a,b\n1,2\n3,4,5\n", "3")):
     broken.write_text(lines)
     refused(results.BadResults, lambda: results.read_csv(broken), f"broken.csv:3: expected 2 columns, got {got}")
 
-# The last words of a run that failed say why.
+# The last words of a failed run say why it failed.
 for said, why in (("data  x\n--wire: there is no wire 'foo'\nRun with --help for more information.\n", "--wire: there is no wire 'foo'"),
                   ("mobilenetv2-cifar10: no memory\nframe #0: f() + 0x1 (0x2 in g)\n#1 main\n\n", "mobilenetv2-cifar10: no memory"),
                   ("terminate called\n  what():  no memory\nframe #0: f()\n", "what():  no memory"),
                   ("epoch 1/2  loss 1\n", "epoch 1/2  loss 1"), ("", "it said nothing")):
     expect(study_runs.last_words(said) == why, f"{study_runs.last_words(said)}, not {why}")
 
-# A run that went on elsewhere has both: neither processor's own.
+# A run that went on elsewhere names both processors: it belongs to neither alone.
 crossed = study_runs.Run(lists.Job("raw", "edge", "smoke", 1), base / "crossed")
-for processor, threads in (("A", 9), ("B", 1), ("C", 1), ("B", 2)):  # that of A left nothing to go on with
+for processor, threads in (("A", 9), ("B", 1), ("C", 1), ("B", 2)):  # A left nothing to resume from
     expect(crossed.take(), "a run of its own")
     crossed.start("/bin/true", threads, None, {"commit": "c" + processor, "at_once": 2, "hardware": processor, "data": "drawings"})
     crossed.process.wait()
@@ -91,7 +91,7 @@ expect(crossed.notes() == {"hardware": "B + C", "threads": "1 + 2", "at_once": 2
        f"{crossed.notes()}")
 
 
-# ./dev data fetches what is not there whole, and leaves nothing else; without a network: curl and md5sum are ours.
+# ./dev data fetches what is missing or incomplete, and leaves nothing else. No network: curl and md5sum are stand-ins.
 data, tools = base / "data", base / "tools"
 (tools / "cifar").mkdir(parents=True)
 NAMES_OF_DATA = [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]
@@ -148,7 +148,7 @@ def words_of(process):
 
 
 def processes():
-    """Of the program, that were started for this test."""
+    """The processes of the program that were started for this test."""
     return [int(p.name) for p in pathlib.Path("/proc").glob("[0-9]*")
             if (words := words_of(p.name))[0] == str(program) and set(words) & set(NAMES)]
 
@@ -168,7 +168,7 @@ def wait_for(what, seconds=600):
 
 
 def comparable(folder):
-    """All that must not depend on what happened to a run on its way."""
+    """The results, without what may depend on what happened to a run on its way."""
     done = results.Results(folder)
     drop = ("seconds", "images_per_second", "peak_mb", "commit", "at_once")
     return [{k: v for k, v in r.items() if k not in drop} for r in done.runs("smoke") + done.epochs("smoke")]
@@ -182,7 +182,7 @@ expect(whole[0]["forward_bits"] == "32" and whole[0]["nominal_forward"] == "1", 
 expect(whole[2]["nominal_forward"] == "0.025" and 1.34 < float(whole[2]["forward_bits"]) < 1.37, f"{whole[2]}")
 told = json.loads((base / "whole" / "runs" / NAMES[1] / "run.json").read_text())
 first, second = (b for b in told["boundaries"] if b["compressed"])
-first["wire"] = "Quant<8>"  # a boundary counts by its elements
+first["wire"] = "Quant<8>"  # boundaries are weighted by their elements
 row = results.row(lists.Job("quant8+topk10-quant8", "edge", "smoke", 1), told, {"threads": 1, "hardware": "", "commits": []})
 share = first["forward"]["raw"] / (first["forward"]["raw"] + second["forward"]["raw"])
 expect(abs(float(row["nominal_forward"]) - 0.25 * share - 0.025 * (1 - share)) < 1e-6, f"{row}")
@@ -192,7 +192,7 @@ machine = done.runs("smoke")[0]["hardware"], 3
 times = [done.seconds(lists.Job("raw", "edge", "smoke", 9, words), 2, machine) for words in ((), ("--epochs", "6"), ("--lr", "1"))]
 expect(times[0] > 0 and abs(times[1] / times[0] - 3) < 1e-6, f"smoke has 2 epochs, 6 should take three times as long: {times}")
 expect(times[2] is None, "how long another setting takes is not known")
-# Two at once were as many as kept the machine busy: one alone is no faster, six share what it gives.
+# `full` runs at once keep the machine busy: fewer are no faster, more share what it gives.
 job = lists.Job("raw", "edge", "smoke", 9)
 times = [done.seconds(job, jobs, (machine[0], full)) / done.seconds(job, 2, (machine[0], full))
          for jobs, full in ((1, 2), (6, 2), (6, 3), (1, 1))]
@@ -204,12 +204,12 @@ expect("images: drawings" in text.splitlines()[0], f"what is trained on is not t
 
 
 def again(where):
-    """A new study whose runs are finished: their folders are those of the whole one."""
+    """A new study whose runs are already finished: it gets copies of the undisturbed study's run folders."""
     shutil.copytree(base / "whole" / "runs", base / where / "runs")
     return base / where / "runs"
 
 
-# What one run has in its folder is wrong: it is named, the others are taken in.
+# A run with something wrong in its folder is named, and the others are taken in.
 where = again("wrong")
 for name, change in ((NAMES[0], lambda told: [b.update(compressed=False) for b in told["boundaries"]]),
                      (NAMES[1], lambda told: told.update(boundaries=3))):
@@ -235,7 +235,7 @@ refused(results.BadResults, lambda: results.Results(where).add(study_runs.Run(li
         "expected runs on the same images, got CIFAR-10 and drawings")
 expect(len(results.Results(where).runs("smoke")) == 3, "what was refused is there")
 
-# Killed between the two files: the run is not in the results, and is taken in by the next start.
+# Killed between writing the two files: the run does not count as taken in, and the next start takes it in.
 again("killed")
 
 
@@ -256,12 +256,12 @@ expect(not killed_results.has(job), "a run without its epochs counts as taken in
 study("killed", "smoke")
 expect(comparable(base / "killed" / "results") == whole, "a run that was killed while it was taken in has other results")
 
-# A run is stopped (SIGSTOP) at the moment that matters, so that no machine is too fast for this.
+# A run is stopped (SIGSTOP) at the moment that matters, so that no machine is too fast for these tests.
 where = base / "disturbed" / "runs"
 
 
 def freeze(name, moment):
-    """The process of a run, stopped as soon as the file `moment` is in its folder."""
+    """Stops the process of a run as soon as the file `moment` is in its folder, and returns the process."""
     process = wait_for(lambda: [p for p in processes() if name in words_of(p)])[0]
     wait_for((where / name / moment).exists)
     os.kill(process, signal.SIGSTOP)
@@ -285,13 +285,13 @@ expect(runner.returncode == 130 and "go on with: ./dev study smoke --jobs 1" in 
 expect(not processes(), "Ctrl-C leaves runs behind")
 expect("1 stopped, 3 to come" in study("disturbed", "smoke", "--status"), "--status")
 
-# The runner is killed in the second run: the run ends by itself.
+# The runner is killed during the second run, which ends by itself.
 runner = begin("disturbed", "smoke", "--jobs", "1")
 wait_for((where / NAMES[1] / "checkpoint" / "manifest").exists)
 runner.kill()
 runner.communicate()
 wait_for(lambda: not processes())
-# The second run is somebody else's for a while, the third is killed: it is named, the others go on.
+# Somebody else holds the second run for a while, and the third is killed: that one is named, the others go on.
 lock = os.open(where / NAMES[1] / "lock", os.O_RDWR)
 fcntl.flock(lock, fcntl.LOCK_EX)
 runner = begin("disturbed", "smoke", "--jobs", "1")
@@ -308,7 +308,7 @@ expect([r.returncode for r in both] == [0, 0], "\n".join(said))
 expect(sum(f"{NAMES[2]}" in s and "goes on behind epoch 1" in s for s in said) == 1, "\n".join(said))
 expect(comparable(base / "disturbed" / "results") == whole, "disturbed runs end with other results")
 
-# A run that cannot be: named with its last line, and the one beside it is done.
+# A run that cannot work is named with its last line, and --status remembers that it failed.
 bad = base / "bad.txt"
 bad.write_text("# a mistake that only the run itself finds\nraw edge smoke 1 --images 3\n")
 said = study("whole", str(bad), code=1)
@@ -325,7 +325,7 @@ for line, reason in (("raw whole smoke 1", "--cut whole: expected a cut with a b
     said = study("whole", str(bad), code=2)
     expect(reason in said and "Traceback" not in said, f"{line}: '{reason}' was not said, but\n{said}")
 
-said = study("whole", "famlies", "--only-parse", code=2)  # what ./dev asks before it builds
+said = study("whole", "famlies", "--only-parse", code=2)  # what ./dev runs before it builds
 expect("there is no list 'famlies'" in said, said)
 
 # A run that was started by hand, with a program that wrote no run.json.
@@ -339,7 +339,7 @@ one = results.Results(base / "imported" / "results").runs("smoke")
 ours = next(r for r in whole if r["run"] == NAMES[1] and "codec" in r)
 different = [k for k in ours if one[0][k] != ours[k] and k not in ("version",)]
 expect(len(one) == 1 and not different, f"taken in by hand, these differ: {different}")
-# With options, which a list may spell as it likes; taken in again it replaces itself.
+# A run with options, which a list may spell in any way; taken in again, it replaces itself.
 told = json.loads((base / "whole" / "runs" / NAMES[1] / "run.json").read_text())
 told["settings"] |= {"lr": 0.2, "batch": 64}
 shutil.copytree(base / "whole" / "runs" / NAMES[1], base / "other")

@@ -2,7 +2,7 @@
 
 #include "../run/cpu/catch.hpp"
 
-// No `using namespace pcomp` in this first part: | and == are found by their arguments.
+// No `using namespace pcomp` in this first part: | and == are found through their arguments.
 constexpr bool test_lookup() {
   constexpr auto w = pcomp::Quant<8> | pcomp::TopK<pcomp::Ratio<1, 10>>;
   return w == (pcomp::TopK<pcomp::Ratio<1, 10>> | pcomp::Quant<8>);
@@ -39,14 +39,14 @@ template <const auto& A, const auto& B>
 constexpr bool joins = Joins<std::remove_cvref_t<decltype(A)>, std::remove_cvref_t<decltype(B)>>;
 constexpr auto chain = q | t;
 
-/// A refusal stays a question that code can ask.
+/// Code can ask whether two codecs join.
 constexpr bool test_refusals() {
   return joins<q, t> && joins<chain, d> && !joins<q, q> && !joins<q, Half> && !joins<chain, t> &&
          !joins<chain, chain> && !Joins<int, ops::Half> && !joins<ErrorFeedback, EF21> &&
          joins<EF21, chain> && !joins<Hadamard<32>, Hadamard<64>>;
 }
 
-/// A wire is known by its name, so a long one is whole.
+/// A wire is identified by its name, so even a long name must be complete.
 constexpr bool test_long_name() {
   constexpr auto f = Downsample<2> | TopK<Ratio<1, 10>, Block<65536>> | Hadamard<64, RandomSigns> |
                      Quant<8, Group<1024>, Stochastic>;
@@ -69,7 +69,7 @@ constexpr bool test_names() {
          name(Delta<q | t> | q) == "Delta<TopK<1/10> | Quant<8>> | Quant<8>";
 }
 
-/// The name is all that a user's codec and a chain of them have in common with ours; each is an empty value.
+/// Codecs, chains and wires are empty values.
 constexpr bool test_empty() {
   return std::is_empty_v<std::remove_const_t<decltype(q | t | d)>> && std::is_empty_v<Wire<q, t>> &&
          sizeof(q) == 1;

@@ -15,7 +15,7 @@ constexpr bool test_rates() {
          20 * wire_bytes(TopK<Ratio<1, 10>> | Quant<8>, Act{}) <= raw && 20 * wire_bytes(thin, Act{}) < raw;
 }
 
-/// Bits per element of the table in the README.
+/// Bits per element, as in the README's table.
 constexpr double bits(auto w) {
   return 8.0 * static_cast<double>(wire_bytes(w, Act{})) / static_cast<double>(raw / 4);
 }
@@ -26,7 +26,7 @@ constexpr bool test_bits() {
          bits(thin) < 0.37;
 }
 
-/// What each block takes, by hand: 1000 elements.
+/// The size of each block for 1000 elements, calculated by hand.
 constexpr bool test_blocks() {
   constexpr Extents e{1000};
   return wire_bytes(Quant<8>, e) == 1008 + 8 * 4               // 1000 codes, aligned; 8 groups
@@ -38,7 +38,7 @@ constexpr bool test_blocks() {
          && wire_bytes(Quant<8>, Extents{0}) == 0;
 }
 
-/// The gradient carries no index and only what the forward mask kept.
+/// The gradient carries no index, and only the elements that the forward mask kept.
 constexpr bool test_gradient() {
   constexpr Extents e{8, 16, 16};
   constexpr std::size_t n = 2048, kept = 204;
@@ -62,10 +62,10 @@ constexpr bool test_monotone() {
          wire_bytes(Downsample<1>, e) == wire_bytes(Raw, e);
 }
 
-/// Feedback changes what is coded, not how much is sent; its memory is 4 bytes an element, or 2.
+/// Feedback changes what is coded, not how much is sent; its memory takes 4 bytes per element, or 2.
 constexpr bool test_feedback() {
   constexpr Extents sample{1, 8, 32, 32}, e{4, 8, 32, 32};
-  constexpr std::int64_t n = 8 * 32 * 32, kept = 50176;  // 50 000 in units of 256
+  constexpr std::int64_t n = 8 * 32 * 32, kept = 50176;  // 50 000, rounded up to a multiple of 256
   return wire_bytes(EF21 | thin, e) == wire_bytes(thin, e) &&
          wire_bytes(Delta<> | Quant<4>, e) == wire_bytes(Quant<4>, e) &&
          grad_wire_bytes(ErrorFeedback | Quant<4>, e) == wire_bytes(Quant<4>, e) &&

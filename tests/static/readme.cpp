@@ -22,7 +22,7 @@ std::string trimmed(std::string s) {
   return begin == std::string::npos ? "" : s.substr(begin, end - begin + 1);
 }
 
-/// A wire as the README spells it, and its first cells there.
+/// The first cells of a wire's row in the README's table, beginning with the wire as the README spells it.
 template <AnyWire W>
 std::string row(std::string spelling, W w) {
   using Act = Shape<64, 32, 32, 32>;
@@ -64,7 +64,7 @@ TEST_CASE("the README's table of codecs is what wire_bytes says", "[readme]") {
   REQUIRE(end != std::string::npos);
   std::istringstream table(readme.substr(begin, end - begin));
   std::string line;
-  std::getline(table, line), std::getline(table, line);  // the head
+  std::getline(table, line), std::getline(table, line);  // the table's head
   for (const std::string& expected : rows) {
     REQUIRE(std::getline(table, line));
     CHECK(line.substr(0, expected.size()) == expected);
@@ -96,7 +96,7 @@ TEST_CASE("the README's and the picture's schedule is the one that runs", "[read
     for (std::string cell; cells >> cell;) lanes += cell + ' ';
     at = end;
   }
-  // In the picture a lane is a group: an idle rectangle, or one with its text after it, for each cell.
+  // In the picture a lane is a group, and a cell is an idle rectangle or a rectangle followed by its text.
   std::string shown;
   for (std::size_t at = 0; (at = picture.find("<g class=\"lane\">", at)) != std::string::npos;) {
     const auto end = picture.find("</g>", at);

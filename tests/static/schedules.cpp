@@ -64,7 +64,7 @@ constexpr bool test_bytes() {
          edge_bytes(Wire<thin>{}, Micro{}) == EdgeBytes{forward, gradient};
 }
 
-/// A table of the wrong order, as constants: rank 0 asks for a gradient before it sends what leads to it.
+/// A table in the wrong order, as constants: rank 0 waits for a gradient before it sends what leads to it.
 constexpr bool test_proof() {
   constexpr Action first[] = {
       {Op::Forward, 0, 0}, {Op::RecvGrad, 0, 0}, {Op::Send, 0, 0}, {Op::Backward, 0, 0}};

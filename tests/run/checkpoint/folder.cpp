@@ -44,14 +44,14 @@ Manifest filled() {
 
 const std::vector<std::string> parts{"stage-0", "stage-1", "run"};
 
-/// Three parts whose every byte is the number of the save.
+/// Three parts: in each, every byte after the part's name is the number of the save.
 std::map<std::string, std::string> bytes_of(int save, std::size_t size = 50000) {
   std::map<std::string, std::string> all;
   for (const std::string& part : parts) all[part] = part + std::string(size, static_cast<char>(save));
   return all;
 }
 
-/// The save that a folder holds, or what is wrong with it.
+/// What is wrong with a folder that should hold this save, or "nothing".
 std::string content(const CheckpointFolder& folder, int save, std::size_t size = 50000) {
   return thrown([&] {
     const Manifest m = folder.manifest();
@@ -142,7 +142,7 @@ TEST_CASE("A save that fails is one error and leaves the last checkpoint whole")
   const CheckpointFolder folder(base.path / "run");
   folder.save(filled(), parts, bytes_of(1));
   SECTION("a full disk") {
-    // No file may grow above 60 kB, as if there were no more room: in turn for a part and for the manifest.
+    // No file may grow above a limit, as if there were no more room: 60 kB stops a part, 100 bytes the manifest.
     signal(SIGXFSZ, SIG_IGN);
     rlimit before{};
     getrlimit(RLIMIT_FSIZE, &before);
@@ -199,7 +199,7 @@ TEST_CASE("A save that is killed anywhere leaves the old checkpoint or the new o
   const std::chrono::duration<double, std::micro> three = std::chrono::steady_clock::now() - start;
   std::mt19937 random(1);
   int saves = 0, killed = 0;
-  // As many more rounds as a busy machine needs until some saves have ended before their kill.
+  // A busy machine gets as many more rounds as it needs until some saves have ended before their kill.
   for (int round = 0; round < 60 || (saves < 5 && round < 5000); ++round) {
     int begun[2];
     REQUIRE(pipe(begun) == 0);

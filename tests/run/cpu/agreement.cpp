@@ -12,14 +12,14 @@ namespace {
 
 using namespace pcomp;
 
-/// Values with everything that a codec may stumble over: ties, zeros of both signs, subnormals, huge ones, non-finite.
+/// Values with everything that may trip a codec: ties, zeros of both signs, subnormals, huge and non-finite ones.
 std::vector<float> values(const Extents& e, int kind, unsigned seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
   std::vector<float> x(static_cast<std::size_t>(e.size()));
   for (float& v : x) {
     v = normal(random);
-    if (kind == 1) v = v > 0 ? v : 0;                                          // after a ReLU: half zeros
+    if (kind == 1) v = v > 0 ? v : 0;                                          // after a ReLU: half are zero
     if (kind == 2) v = std::round(v * 2) / 2;                                  // ties everywhere
     if (kind == 3) v = std::ldexp(v, static_cast<int>(random() % 260) - 140);  // every magnitude
     if (kind == 4 && random() % 50 == 0) {
@@ -132,7 +132,7 @@ TEST_CASE("a signalling NaN of 16 bits is a quiet one on every instruction set",
 }
 
 TEST_CASE("a selection that its sample misleads is still exact", "[wire]") {
-  // The large values lie where no sample run looks: blocks between the runs.
+  // The large values lie where no run of the sample looks: in blocks between the runs.
   const Extents e{1, 1 << 18};
   std::vector<float> x(static_cast<std::size_t>(e.size()));
   std::mt19937 random(5);
@@ -147,7 +147,7 @@ TEST_CASE("a selection that its sample misleads is still exact", "[wire]") {
 }
 
 TEST_CASE("a selection's segments may be found in different ways", "[wire]") {
-  // By a bracket, and the last, shorter one by sorting or by a bracket of its own; one of ties alone.
+  // Full segments by a bracket; the last, shorter one by sorting or by a bracket of its own; one segment is all ties.
   const auto w = TopK<Ratio<1, 10>, Block<32768>> | Quant<8>;
   for (const std::int64_t n : {75000, 2 * 32768 + 3, 3 * 32768 - 7}) {
     const Extents e{n};

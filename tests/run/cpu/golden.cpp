@@ -9,8 +9,8 @@
 #include "wires.hpp"
 
 /// tests/golden/wires.txt holds, for each wire: name; shape; forward payload; CRC-32 of the decoded floats; gradient
-/// payload; CRC-32 of the decoded gradient. tests/golden/decode.py reads the same file. Set PCOMP_WRITE_GOLDEN to write
-/// it anew, after a change of the format that docs/wire-format.md says.
+/// payload; CRC-32 of the decoded gradient. tests/golden/decode.py reads the same file. After a change of the format
+/// that docs/wire-format.md describes, set PCOMP_WRITE_GOLDEN to write the file anew.
 namespace {
 
 using namespace pcomp;
@@ -122,7 +122,7 @@ TEST_CASE("the examples of docs/wire-format.md are what is sent", "[wire]") {
     const auto second = lines.at(0).rfind(" | ");
     if (second == std::string::npos || second == 0) continue;
     const auto first = lines[0].rfind(" | ", second - 1);
-    if (first == std::string::npos) continue;  // a picture
+    if (first == std::string::npos) continue;  // a picture, not an example
     const std::string wire = lines[0].substr(0, first),
                       shape = lines[0].substr(first + 3, second - first - 3);
     const Extents e = shape == "3x4" ? Extents{3, 4} : Extents{std::stoll(shape)};

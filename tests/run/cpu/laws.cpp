@@ -12,14 +12,14 @@ struct Coder : Composable {
   static constexpr Role role = Role::code;
   static constexpr int bits = 8;
 };
-/// A coder that promises more than it keeps.
+/// A coder that states a tighter bound than it keeps.
 struct TooProud : Coder {
   static constexpr Name name = "TooProud";
   static constexpr std::uint32_t encode(float x) { return x > 0 ? 1 : 0; }
   static constexpr float decode(std::uint32_t c) { return c ? 1.0f : -1.0f; }
   static constexpr double bound(double) { return 0.5; }
 };
-/// A coder whose second call sees another world.
+/// A coder whose result depends on how often it was called.
 struct Forgetful : Coder {
   static constexpr Name name = "Forgetful";
   static std::uint32_t encode(float) {
@@ -37,7 +37,7 @@ struct Moody : Coder {
     return calls += 1;
   }
 };
-/// A range fitted to the least value alone: the others fall outside.
+/// A coder that fits its range to the least value alone, so that the others fall outside.
 struct HalfBlind : Coder {
   static constexpr Name name = "HalfBlind";
   static constexpr std::int64_t group = 128;
@@ -52,7 +52,7 @@ struct HalfBlind : Coder {
   static constexpr double bound(double, const Scale& s) { return static_cast<double>(s.step); }
 };
 
-/// Mean square of the error of a message, of that of the values.
+/// The mean square of a message's error, relative to that of the values.
 template <class W>
 double error_of(W w, const std::vector<float>& x) {
   const Extents e{static_cast<std::int64_t>(x.size())};

@@ -7,7 +7,7 @@
 #include "catch.hpp"
 #include "wires.hpp"
 
-/// Built a second time with -fsanitize=address,undefined, where every array ends where it must.
+/// Built a second time with -fsanitize=address,undefined; no array is longer than it has to be.
 namespace {
 
 using namespace pcomp;
@@ -18,7 +18,7 @@ std::span<T> exactly(std::unique_ptr<T[]>& owner, std::size_t n) {
   return {owner.get(), n};
 }
 
-/// As many parts as a kernel allows.
+/// Divides the work into as many parts as a kernel allows.
 struct Parts {
   void operator()(std::int64_t n, std::int64_t grain, ParallelFor::Body body) const {
     for (std::int64_t i = 0; i < n; i += grain) body(i, std::min(n, i + grain));
@@ -36,7 +36,7 @@ void decodes_noise(W w, const Extents& e, unsigned seed) {
   const auto index = exactly(index_owner, index_bytes(w, e));
   const auto y = exactly(y_owner, n), again = exactly(again_owner, n);
   const auto noise = [&](std::span<std::byte> bytes) {
-    // One bits at three densities: an index block with too few, about the right number, and too many positions.
+    // Set bits at three densities: index blocks with too few positions, about the right number, and too many.
     const auto density = static_cast<unsigned>(random() % 3);
     for (std::byte& b : bytes) {
       const auto r = static_cast<unsigned>(random());
@@ -58,7 +58,7 @@ void decodes_noise(W w, const Extents& e, unsigned seed) {
   CHECK(std::memcmp(y.data(), again.data(), y.size_bytes()) == 0);
   k.decode(forward, e, again, Parts{});
   k.decode_grad(grad, e, index, again, Parts{});
-  // A sender whose kept index block was damaged still writes a whole payload, from what it can reach.
+  // A sender whose kept index block was damaged still writes a whole payload from what it can reach.
   k.encode_grad(std::span<const float>(y), e, index, grad, {});
   const std::vector<std::byte> whole(grad.begin(), grad.end());
   k.encode_grad(std::span<const float>(y), e, index, grad, Parts{});

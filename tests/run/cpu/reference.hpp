@@ -8,7 +8,7 @@
 #include <pcomp/core.hpp>
 #include <vector>
 
-/// The wire, written a second time after docs/wire-format.md: slow, plain, with sorts and temporaries.
+/// A second implementation of the wire, written from docs/wire-format.md: slow and plain, with sorts and temporaries.
 namespace reference {
 
 using pcomp::Extents;
@@ -17,7 +17,7 @@ using Bytes = std::vector<std::byte>;
 
 inline void align(Bytes& b) { b.resize((b.size() + 15) / 16 * 16); }
 
-/// Codes in blocks of 128, one plane for each set bit of `bits`, the widest first.
+/// Packs codes in blocks of 128, with one plane for each set bit of `bits`, the widest first.
 inline void pack(const std::vector<std::uint32_t>& code, int bits, Bytes& out) {
   for (std::size_t b = 0; b < code.size(); b += 128) {
     const std::size_t r = std::min<std::size_t>(128, code.size() - b);
@@ -101,7 +101,7 @@ inline Floats repeated(const Floats& y, const Extents& e, int k, bool share) {
   return x;
 }
 
-/// Positions that survive: a stable sort by magnitude in every segment.
+/// The positions that survive, by a stable sort by magnitude in every segment.
 inline std::vector<std::int64_t> survivors(const Floats& x, std::int64_t segment, auto keep) {
   std::vector<std::int64_t> all;
   const auto n = static_cast<std::int64_t>(x.size());
@@ -170,7 +170,7 @@ void code(const Floats& v, Bytes& out, Floats& decoded, std::uint32_t salt) {
   out.insert(out.end(), scales.begin(), scales.end());
 }
 
-/// Every whole block of R times the Walsh-Hadamard matrix, in the order of additions that the document gives.
+/// Multiplies every whole block by R's Walsh-Hadamard matrix, adding in the order that the document gives.
 template <class R>
 Floats rotated(Floats x, bool back) {
   constexpr std::size_t n = R::block;

@@ -10,14 +10,14 @@ namespace {
 
 using namespace pcomp;
 
-/// Where a tensor's elements may lie.
+/// A way in which a tensor's elements may lie in memory.
 struct Layout {
   const char* name;
   Extents (*strides)(const Extents&);
   bool repeats = false;
 };
 
-/// Strides in the order of dimensions `order`, innermost first, each extent padded by `gap`.
+/// Strides for dimensions in the order `order`, innermost first, where each extent is padded by `gap`.
 Extents strides_of(const Extents& e, const std::vector<int>& order, std::int64_t first = 1,
                    std::int64_t gap = 0) {
   Extents s = e;
@@ -78,7 +78,7 @@ struct Threads {
   }
 };
 
-/// The bits of x in that type: floats, or a 16-bit type's.
+/// Values of that type: floats, or the bits of a 16-bit type.
 template <class T>
 std::vector<T> bits(const Extents& e, DType type, unsigned salt) {
   std::vector<T> x(static_cast<std::size_t>(e.size()));
@@ -92,7 +92,7 @@ std::vector<T> bits(const Extents& e, DType type, unsigned salt) {
   return x;
 }
 
-/// Every wire, both ways, of a tensor in that layout and of its contiguous copy.
+/// Compares a tensor in that layout with its contiguous copy, over every wire and both ways.
 template <class T>
 void equal_bytes(const Extents& e, const Layout& l, DType type, ParallelFor par) {
   const Extents strides = l.strides(e);

@@ -3,7 +3,7 @@
 #include <tuple>
 #include <utility>
 
-/// The wires that every law is tested on: each codec with each of its options, and chains of each pair of roles.
+/// The wires on which every law is tested: each codec with each of its options, and chains of each pair of roles.
 inline constexpr auto all_wires = [] {
   using namespace pcomp;
   return std::tuple{Raw,
@@ -59,7 +59,7 @@ inline constexpr auto all_wires = [] {
                     Wire<TopK<Ratio<1, 2>>, Hadamard<64> | Quant<3, PerTensor, Stochastic>>{}};
 }();
 
-/// Shows f the wires number part, part + parts, ...
+/// Calls f with the wires number part, part + parts, ...
 template <std::size_t part, std::size_t parts, class F>
 void for_each_wire_of(F&& f) {
   constexpr std::size_t count = std::tuple_size_v<std::remove_const_t<decltype(all_wires)>>;

@@ -1,4 +1,4 @@
-// The CUDA kernels beside the CPU's: on a GPU, or emulated thread by thread, the same source.
+// Compares the CUDA kernels with the CPU's: on a GPU or, from the same source, emulated thread by thread.
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -50,13 +50,13 @@ bool same(const Floats& a, const Floats& b) {
   return a.size() == b.size();
 }
 
-/// With the noise of a Stochastic coder; the golden bytes have that of number 0.
+/// Adds the noise for a Stochastic coder; the golden bytes were made with noise 0.
 In with_noise(In x, std::uint64_t noise = noise_of(3, true, 77)) {
   x.noise = noise;
   return x;
 }
 
-/// All four calls on the GPU.
+/// What all four calls give on the GPU.
 struct Sent {
   std::vector<std::byte> payload, grad;
   Floats y, dx;
@@ -177,7 +177,7 @@ TEST_CASE("bfloat16, half and channels-last tensors are read and written in plac
   const Extents row_major{650, 130, 13, 1}, channels_innermost{650, 1, 65, 5};
   const auto n = static_cast<std::size_t>(e.size());
   const Floats x = values(e, normal, 3);
-  const auto place = [&](std::size_t i) {  // of element i in channels-last memory
+  const auto place = [&](std::size_t i) {  // where element i lies in channels-last memory
     return (i / 650 * 130 + i % 130) * 5 + i / 130 % 5;
   };
   for (const DType t : {DType::f32, DType::bf16, DType::f16})
@@ -237,7 +237,7 @@ TEST_CASE("a CUDA graph replays all four calls: nothing in them waits for the GP
       ops->encode_grad(in, e, p.all(), g.all());
       ops->decode_grad(g.all(), e, p.all(), out);
     };
-    all_four();  // kernels are loaded when they first run, which no capture likes
+    all_four();  // kernels are loaded when they first run, which must not happen in a capture
     const auto replay = device::captured(all_four);
     for (const unsigned seed : {1u, 2u}) {
       const Floats values_now = values(e, normal, seed);
@@ -287,7 +287,7 @@ TEST_CASE("any bytes of the right length decode within bounds", "[cuda]") {
       const BoundaryOps& k = cpu_kernels(*ops);
       INFO(ops->name.view() << " on " << to_string(e) << ", seed " << seed);
       const auto noise = [&](std::size_t size) {
-        // One bits at three densities: an index block with too few, about the right number, and too many positions.
+        // Set bits at three densities: index blocks with too few positions, about the right number, and too many.
         std::vector<std::byte> bytes(size);
         for (std::byte& b : bytes) {
           const auto r = static_cast<unsigned>(random());
@@ -363,7 +363,7 @@ TEST_CASE("what the kernels cannot take is one clear error", "[cuda]") {
   CHECK_THROWS_WITH(
       ops.decode(p.all().first(64), image, Out(x.data(), DType::f32, image, gap, device::gpu())),
       Catch::Contains("not the strides 32x1x32x3 of 1x2x1x8"));
-  CHECK_NOTHROW(ops.decode(p.all().first(64), image,  // strides of extents that are 1 say nothing
+  CHECK_NOTHROW(ops.decode(p.all().first(64), image,  // strides of extents of 1 do not matter
                            Out(x.data(), DType::f32, image, {7, 1, 7, 2}, device::gpu())));
   CHECK_THROWS_WITH(ops.encode(In(x.data(), DType::f32, std::int64_t{1} << 31, device::gpu()),
                                Extents{1 << 16, 1 << 15}, std::span(p.all().data(), std::size_t{1} << 33)),

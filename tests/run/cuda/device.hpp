@@ -3,24 +3,24 @@
 #include <memory>
 #include <pcomp/kernel/gpu_ops.hpp>
 
-/// Device memory, on a GPU or, where the kernels are emulated, on the CPU.
+/// Device memory: on a GPU or, where the kernels are emulated, on the CPU.
 namespace device {
 
 bool emulated();
 pcomp::Gpu gpu();
 void* allocate(std::size_t n);
 void release(void* p);
-void copy(void* to, const void* from, std::size_t n);  ///< either way; waits
+void copy(void* to, const void* from, std::size_t n);  ///< in either direction; waits
 void wait();
-/// Captures what f puts on the stream as a CUDA graph, which no call that waits survives; the result replays it once.
-/// Without a GPU: f itself.
+/// Captures what f puts on the stream as a CUDA graph, and fails if a call in it waits; the result replays it once.
+/// Without a GPU, the result is f itself.
 std::function<void()> captured(const std::function<void()>& f);
-/// What CUDA has to say since the last time; empty: nothing.
+/// The error that CUDA has to report since the last call; empty if there is none.
 std::string trouble();
 /// The kernels of every wire of for_each_wire.
 const std::vector<const pcomp::GpuOps*>& kernels();
 
-/// An array in device memory, exactly as long as said, with a canary behind it.
+/// An array in device memory of exactly the given length, with a canary behind it.
 class Bytes {
  public:
   explicit Bytes(std::size_t n) : size_(n), begin_(static_cast<std::byte*>(allocate(n + canary))) {

@@ -1,4 +1,4 @@
-// What only the emulator can show: kernels without races give the same in every order of their threads.
+// What only the emulator can show: kernels without races give the same result in every order of their threads.
 #include <pcomp/kernel/cuda/queue.cuh>
 
 #include "../cpu/catch.hpp"
@@ -9,7 +9,7 @@ namespace {
 
 using namespace pcomp::detail::gpu;
 
-/// Reads a neighbour's word with or without waiting for it.
+/// Reads a neighbour's word, with or without waiting for it.
 struct Neighbour {
   u32* out;
   bool waits;

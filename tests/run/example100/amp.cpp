@@ -20,7 +20,7 @@ at::Tensor loss_of(const at::Tensor& logits, const at::Tensor& classes) {
   return pcomp::cross_entropy(logits.to(at::kFloat), classes);
 }
 
-/// A step of a plain loop under autocast, which casts anew at each use.
+/// A step of a plain loop under autocast, which casts anew for each use.
 at::Tensor plain_step(const std::vector<pcomp::StageModule>& all, const at::Tensor& x, const at::Tensor& y,
                       int micros) {
   using namespace at::autocast;
@@ -46,7 +46,7 @@ TEST_CASE("With --amp a pipeline computes what autocast does in a plain loop, st
   at::set_num_threads(1);
   pcomp::World world = pcomp::World::threads();
   world.threads_per_rank = 1;
-  // `bfloat16` sends what the stages computed as it is.
+  // The wire `bfloat16` sends what the stages computed unchanged.
   for (const auto& [name, wire] : {std::pair{"edge", "raw"}, {"edge", "bfloat16"}, {"whole", "raw"}}) {
     const Cut& cut = find_cut(name);
     const int micros = cut.stages() == 1 ? 1 : 4;
@@ -65,7 +65,7 @@ TEST_CASE("With --amp a pipeline computes what autocast does in a plain loop, st
     torch::optim::SGD sgd(engine.parameters(), 0.1), plain_sgd(weights, 0.1);
     at::manual_seed(1);
     const at::Tensor x = at::randn({16, 3, 32, 32}), y = at::randint(10, {16});
-    // The engine learns the shapes within the first step; the later ones would use old weights if a cast were kept.
+    // The engine learns the shapes during the first step; later steps would use old weights if a cast were kept.
     for (int step = 0; step < 3; ++step) {
       sgd.zero_grad();
       plain_sgd.zero_grad();

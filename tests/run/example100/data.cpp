@@ -31,7 +31,7 @@ struct Folder {
 
 constexpr int records = 10000, record = 3073;
 
-/// A file of the official layout in which every byte of image i is i mod 251 and the class i mod 10.
+/// A file in the official layout, in which every byte of image i is i mod 251 and its class is i mod 10.
 void write_batch(const fs::path& path, int count = records, int bad = -1, int cut = 0) {
   std::string bytes(static_cast<std::size_t>(count) * record, '\0');
   for (int i = 0; i < count; ++i) {
@@ -161,7 +161,7 @@ TEST_CASE("Batches depend on seed and epoch alone and show every image once") {
   order.limit = 100, order.least = 1;
   CHECK(pass(order).back().size() == 36);
 
-  // Without augmentation: the images as they are, in order, with mean 0 and deviation 1.
+  // Without augmentation: the images unchanged and in order, with mean 0 and deviation 1.
   order = {};
   order.augment = false, order.batch = 250;
   const auto plain = pass(order);
@@ -175,7 +175,7 @@ TEST_CASE("Batches depend on seed and epoch alone and show every image once") {
       (static_cast<float>(set.train.image(13)[1024 + 77]) / 255 - n.mean[1]) / n.deviation[1];
   CHECK(plain[0].x[13 * 3072 + 1024 + 77] == Approx(expected).margin(1e-5));
 
-  // A pass that is given up half-way ends its thread.
+  // A pass that is abandoned half-way ends its thread.
   order.batch = 1;
   Batches given_up(set.train, n, order);
   Batch first;
@@ -283,7 +283,7 @@ TEST_CASE("Options: recipes, what overrides them, and what a saved run does not 
            }),
            "--wire raw: the run to resume has --wire quant4");
 
-  // The device may change, what decides the numbers may not; runs from before --amp are without it.
+  // The device may change; what determines the numbers may not. Runs from before --amp existed are without it.
   const auto amp = identity(read({"--amp", "bf16"}).settings);
   CHECK(resumed(read({"--resume", "--device", "cuda"}).settings, amp).device == "cuda");
   CHECK(resumed(read({"--resume"}).settings, amp).amp == "bf16");
@@ -293,7 +293,7 @@ TEST_CASE("Options: recipes, what overrides them, and what a saved run does not 
            }),
            "--amp off: the run to resume has --amp bf16");
 
-  // No number that is none, and none that is read as another.
+  // What is not a number is refused, and so is what would be read as another number.
   const auto refuses = [&](const char* option, std::vector<const char*> values) {
     for (const char* value : values) {
       INFO(option << ' ' << value);
@@ -306,7 +306,7 @@ TEST_CASE("Options: recipes, what overrides them, and what a saved run does not 
   refuses("--epochs", {"0", "-1", "010", "99999999999"});
   CHECK(read({"--seed", "18446744073709551615"}).settings.seed == 18446744073709551615u);
 
-  // One stage has no boundary, so no wire.
+  // One stage has no boundary, and so no wire.
   CHECK(read({"--cut", "whole"}).settings.wire == "raw");
   CHECK(read({"--cut", "two"}).settings.wire == "thin");
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A run goes on with the images it began with, wherever they lie, and with no others."""
+"""A run goes on with the images it began with, wherever they are, and with no others."""
 import os
 import pathlib
 import shutil
@@ -30,7 +30,7 @@ with tempfile.TemporaryDirectory() as base:
     (base / "black").mkdir()
     for name in ("test_batch.bin", *(f"data_batch_{b}.bin" for b in range(1, 6))):
         with open(base / "black" / name, "wb") as file:
-            file.truncate(30730000)  # of class 0
+            file.truncate(30730000)  # black images of class 0
 
     job = subprocess.Popen([program, *options, "--data", "black", "--out", "run"], cwd=base, env=environment,
                            stdout=subprocess.PIPE, text=True)
@@ -41,7 +41,7 @@ with tempfile.TemporaryDirectory() as base:
             job.send_signal(signal.SIGINT)
     expect(job.wait() == 130 and "go on with: --out run --resume --data black\n" in seen, seen)
 
-    # Of before the images were kept: it goes on.
+    # A run from before the images were recorded goes on.
     shutil.copytree(base / "run", base / "older")
     manifest = base / "older" / "checkpoint" / "manifest"
     lines = manifest.read_text().splitlines(True)

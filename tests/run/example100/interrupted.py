@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the main job as a user would: to the end, interrupted, killed and resumed, with mistakes."""
+"""Runs the main job as a user would: to the end, interrupted, killed, resumed, and with mistakes."""
 import pathlib
 import signal
 import subprocess
@@ -33,7 +33,7 @@ def stop_after_first_epoch(folder, how):
 
 
 def tensors(folder):
-    """Checksums of what a checkpoint holds, by file and name."""
+    """Checksums of the data in a checkpoint, by file and name."""
     found = {}
     for part in (pathlib.Path(folder) / "checkpoint").glob("*.pt"):
         with zipfile.ZipFile(part) as file:
@@ -66,16 +66,16 @@ with tempfile.TemporaryDirectory() as base:
         expect(results(folder) == results(whole), f"{results(folder)}\n{results(whole)}")
         one, other = tensors(folder), tensors(whole)
         different = [name for name in one.keys() | other.keys() if one.get(name) != other.get(name)]
-        expect(len(other) > 400 and len(different) <= 1, f"differ: {different}")  # the metrics have seconds in them
+        expect(len(other) > 400 and len(different) <= 1, f"differ: {different}")  # the metrics contain times
 
-    # A kill between the last checkpoint and metrics.csv: the finished run has the line again.
+    # A kill between the last checkpoint and metrics.csv: resuming the finished run writes the line again.
     table = pathlib.Path(killed) / "metrics.csv"
     complete = table.read_text()
     table.write_text("".join(complete.splitlines(True)[:-1]))
     run("--out", killed, "--resume")
     expect(table.read_text() == complete, f"a line is lost:\n{table.read_text()}")
 
-    # Two runs of one folder: one trains, the other says so.
+    # Two runs in one folder: one trains, and the other says that the folder is taken.
     both = str(pathlib.Path(base) / "both")
     smoke = [program, "--recipe", "smoke", "--threads", "1", "--out", both]
     jobs = [subprocess.Popen(smoke, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Python reads a checkpoint of the main job with torch.load alone: names, shapes and values; skips without torch."""
+"""Reads a checkpoint of the main job with torch.load alone: names, shapes and values; skipped without torch."""
 import pathlib
 import subprocess
 import sys

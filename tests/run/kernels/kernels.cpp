@@ -2,7 +2,7 @@
 
 #include "../cpu/wires.hpp"
 
-/// Compiled twice, each with every other wire, so that two compilers share the work.
+/// This file is compiled twice, each time with every other wire, so that two compilers share the work.
 template <int part>
 std::vector<const pcomp::BoundaryOps*> every_other();
 

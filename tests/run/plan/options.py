@@ -30,7 +30,7 @@ def plan(*words):
 
 
 def same(a, b):
-    """The same candidates in whatever order: a file has 9 digits, which may change that of equal ones."""
+    """Whether the candidates are the same in any order: a file keeps 9 digits, which may reorder equal ones."""
     a, b = (sorted((c["cut"], c["schedule"], c["micro_batches"], c["bytes"]) for c in one["candidates"]) for one in (a, b))
     return a == b
 
@@ -39,7 +39,7 @@ def found(of, what):
     return {candidate[what] for candidate in of["candidates"]}
 
 
-# Choices: those that are asked for, as far as they were measured.
+# Choices: the ones asked for, as long as they were measured.
 whole = plan("--from", measured, "--rate", "10mbit")
 expect(len(found(whole, "wire")) == 6 and found(whole, "micro_batches") == {2, 4, 8, 16}, "not all that was measured")
 part = plan("--from", measured, "--rate", "10mbit", "--wires", "quant8", "--micro-batches", 16)
@@ -50,7 +50,7 @@ refused("--from", measured, "--micro-batches", "2,3", because="no measurements o
 for option in ("--check", "--times", "--save"):
     refused("--from", measured, option, 1, because=f"{option} measures here")
 
-# The network is the file's.
+# The network is the one that the file names.
 expect(plan("--from", measured, "--width", 0.25, "--batch", 64) == plan("--from", measured), "the file's own values")
 refused("--from", measured, "--width", 1, because="was measured with --width 0.25, not 1")
 refused("--from", measured, "--batch", 7, because="was measured with --batch 64, not 7")
@@ -63,7 +63,7 @@ expect(slow["link"] == {"bytes_per_second": None, "latency": 0.02}, slow["link"]
 expect("over links of unlimited rate, 20 ms" in run("--from", measured, "--latency", "20ms"), "the latency is not told")
 refused("--rate", "0mbit", because="expected more than nothing")
 
-# Mistakes are told before anything is measured.
+# Mistakes are reported before anything is measured.
 refused("--wires", "quant9", because="there is no wire 'quant9'")
 refused("--schedules", "pipe", because="there is no schedule 'pipe'")
 refused("--save", "/nonexistent/x", because="--save /nonexistent/x: it cannot be written: No such file")
@@ -71,7 +71,7 @@ refused("--batch", 2, "--micro-batches", "2,8", because="--batch 2 cannot be cut
 for option in ("--width", "--tolerance"):
     refused(option, "nan", because=f"{option}: expected a number from", code=105)
 
-# What is measured is kept with its network; a number of micro-batches that nobody asked for fits the batch.
+# Measurements are saved with their network; without --micro-batches, the numbers suit the batch.
 with tempfile.TemporaryDirectory() as base:
     file, old = pathlib.Path(base) / "measured", pathlib.Path(base) / "old"
     file.write_text("what was measured before\n")
@@ -81,7 +81,7 @@ with tempfile.TemporaryDirectory() as base:
     expect(here["checks"][0]["candidate"] == here["recommended"], here)
     expect(file.read_text().startswith("network 0.05 3\n"), file.read_text()[:100])
     expect(same(plan("--from", file), here), "another plan from the file")
-    # Of before the network was kept: the options say it.
+    # A file from before the network was saved: the options name it.
     old.write_text("".join(file.read_text().splitlines(True)[1:]))
     expect(same(plan("--from", old, "--width", 0.05, "--batch", 3), here), "an older file")
     old.write_text("")

@@ -16,7 +16,7 @@ plan::Wire wire(const char* name, double share) {
           }};
 }
 
-/// Six blocks whose cost and activation fall, on two equal machines.
+/// Six blocks whose costs rise and whose activations shrink from one to the next, on two equal machines.
 plan::Choices choices(double bandwidth) {
   plan::Choices c;
   plan::Machine m;
@@ -106,7 +106,7 @@ TEST_CASE("Where ranks crowd each other, a stage costs more for as long as the o
   const Simulation crowded = plan::predict(c, even);
   CHECK(crowded.seconds > 1.4 * alone);
   CHECK(crowded.seconds < 2 * alone);
-  // Twice, once both are wholly crowded; by the share of the overlap else.
+  // A stage that is always crowded costs twice as much; otherwise its costs grow by the share of the overlap.
   const Costs half = plan::costs_of(c, even, {0.5, 0});
   CHECK(half.stages[0].forward == Approx(1.5 * plan::costs_of(c, even).stages[0].forward));
   CHECK(half.stages[1].forward == Approx(plan::costs_of(c, even).stages[1].forward));
@@ -118,7 +118,7 @@ TEST_CASE("Where ranks crowd each other, a stage costs more for as long as the o
 TEST_CASE("More ranks than two: the shortlist finds what all cuts would") {
   plan::Choices c = choices(2e6);
   c.machines.push_back(c.machines[0]);
-  c.machines[2].blocks[2][5].forward = 0.3;  // a slow machine
+  c.machines[2].blocks[2][5].forward = 0.3;  // a machine that is slow at the last block
   const auto all = plan::rank(c);
   CHECK(all.size() == 10 * 3 * 3 * 2);
   c.shortlist = 4;

@@ -28,13 +28,13 @@ parser.add_argument("--drill", help="test-ranks: damaged payloads too")
 args = parser.parse_args()
 dice = random.Random(args.seed)
 print(f"seed {args.seed}", flush=True)
-MARGIN = 6  # seconds for a roll call and the way out of a busy process
+MARGIN = 6  # seconds for a roll call and for a busy process to exit
 STEP = re.compile(r"pcomp: rank \d+, stage \d+, micro-batch \d+, \w+: ")
 count = dict.fromkeys(("killed", "stopped", "hangs", "checkpoints lost or torn", "wrong ends", "silent errors",
                        "in a step", "at a start or a save", "runs"), 0)
 
 
-limit, seconds, delays = {}, {}, []  # of each cut: the ranks' time limit, an undisturbed run; how soon the others end
+limit, seconds, delays = {}, {}, []  # by cut: the ranks' time limit, an undisturbed run; how soon the others end
 
 
 def start(folder, cut, attempt, **how):
@@ -43,7 +43,7 @@ def start(folder, cut, attempt, **how):
 
 
 def checkpoint(folder, before):
-    """The epoch that is kept; never an earlier one than before."""
+    """The epoch of the checkpoint that is there now, which must not be earlier than `before`."""
     try:
         now = manifest(folder)
     except (ValueError, OSError) as torn:
@@ -56,7 +56,7 @@ def checkpoint(folder, before):
 
 
 def harm(ranks, how, cut):
-    """One rank is killed or stopped; the others have to end by themselves, also those that were still starting."""
+    """Kills or stops one rank; the others must end by themselves, even if they were still starting."""
     victim = dice.randrange(len(ranks.processes))
     ranks[victim].send_signal(how)
     begin = time.monotonic()
@@ -92,7 +92,7 @@ def judge(victim, done, over, killed, took):
 
 
 def until_it_ends(base, cut, whole, times):
-    """One run with up to `times` faults; returns how many there were."""
+    """Takes one run to its end with up to `times` faults; returns how many there were."""
     folder, attempt, kept = str(pathlib.Path(base) / f"{cut}{count['runs']}"), 0, None
     count["runs"] += 1
     while True:
@@ -122,7 +122,7 @@ def until_it_ends(base, cut, whole, times):
 
 
 def no_space(base, cut, whole):
-    """A rank may write no file above 100 kB from its second epoch on: an error everywhere, the first epoch stays."""
+    """No rank may write a file above 100 kB from the second epoch on: all end with an error, the first epoch stays."""
     folder = str(pathlib.Path(base) / "no-space")
     ranks = start(folder, cut, 0)
     for line in ranks[0].stdout:
@@ -134,7 +134,7 @@ def no_space(base, cut, whole):
     kept = checkpoint(folder, 1)
     before = weights(folder)
     small = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    ranks = start(folder, cut, 1, preexec_fn=small, restore_signals=False)  # Python ignores SIGXFSZ: an error instead
+    ranks = start(folder, cut, 1, preexec_fn=small, restore_signals=False)  # Python ignores SIGXFSZ, so writes fail
     for rank, (code, _, err) in ranks.wait(60).items():
         expect(code == 1 and "cannot save" in err and "File too large" in err, f"rank {rank}, no space: {code} {err}")
     if checkpoint(folder, kept) != 1 or weights(folder) != before:

@@ -1,4 +1,4 @@
-"""The main job, small, and what its folder holds."""
+"""The options of a small main job, and what its folder holds."""
 import pathlib
 import re
 import zipfile
@@ -10,7 +10,7 @@ RANKS = {"two": 2, "edge": 4, "cloud": 4}
 
 
 def manifest(folder):
-    """The checkpoint's manifest as (epoch, files), or None; a torn or lost file is a ValueError."""
+    """The checkpoint's manifest as (epoch, files), or None; a torn file is a ValueError, a lost one an OSError."""
     path = pathlib.Path(folder) / "checkpoint" / "manifest"
     if not path.exists():
         return None

@@ -19,7 +19,7 @@ def free_port():
 
 
 class Ranks:
-    """N processes of a program; `options` are each rank's own, or the same for all."""
+    """The processes of a program, one for each rank: `options` are the same for all, `each` lists each rank's own."""
 
     def __init__(self, program, size, *options, each=None, by="torchrun", port=None, env=None, only=None, **popen):
         port = port or free_port()
@@ -38,7 +38,7 @@ class Ranks:
         return self.processes[rank]
 
     def wait(self, limit=60):
-        """(code, stdout, stderr) of each rank; a rank that does not end within the limit is a hang."""
+        """Returns (code, stdout, stderr) of each rank; a rank that does not end within the limit counts as a hang."""
         end = time.monotonic() + limit
         done, hung = {}, []
         for rank, p in self.processes.items():
@@ -55,7 +55,7 @@ class Ranks:
 
 
 def listening(pid):
-    """The addresses on which a process listens, as the kernel's hexadecimal."""
+    """The addresses on which a process listens, in the kernel's hexadecimal form."""
     inodes = set()
     for fd in os.listdir(f"/proc/{pid}/fd"):
         try:

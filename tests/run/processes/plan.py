@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""pcomp-plan under a launcher: the ranks measure themselves in turn, two also their link; rank 0 alone tells the plan."""
+"""pcomp-plan under a launcher: ranks measure themselves in turn, two also their link; only rank 0 prints the plan."""
 import json
 import pathlib
 import subprocess
@@ -20,7 +20,7 @@ for size in (2, 3):
     link = plan["link"]
     expect(link["bytes_per_second"] > 0 if size == 2 else link is None, f"{size} processes: the link is {link}")
 
-# Measurements that are of another network are refused.
+# Measurements of another network are refused.
 with tempfile.TemporaryDirectory() as base:
     file = pathlib.Path(base) / "measured"
     subprocess.run([sys.argv[1], *OPTIONS, "--ranks", "2", "--save", str(file)], check=True, stdout=subprocess.DEVNULL)

@@ -1,5 +1,5 @@
-// One rank, or all of them as threads, or the sequential loop: prints losses and checksums for the scripts beside
-// this file, which start it in several processes, compare what came and do them harm.
+// Runs one rank, or all of them as threads, or the sequential loop, and prints losses and checksums. The scripts beside
+// this file start it in several processes, compare what they print, and make them fail.
 #include <cstdio>
 #include <cstring>
 #include <map>
@@ -16,7 +16,7 @@ using Settings = std::map<std::string, std::string>;
 
 constexpr auto chain = Quant<8> | TopK<Ratio<1, 4>>;
 
-/// Some bytes of a payload, flipped on the way.
+/// A copy of a payload with some of its bits flipped.
 std::vector<std::byte> flipped(std::span<const std::byte> payload) {
   static thread_local std::mt19937 random(1);
   std::vector<std::byte> bytes(payload.begin(), payload.end());
@@ -92,7 +92,7 @@ struct Data {
   torch::Tensor x, y, ids;
   explicit Data(std::int64_t n, bool one_shape = true) {
     torch::manual_seed(7);
-    const bool odd = n % 2 && !one_shape;  // another shape, channels last
+    const bool odd = n % 2 && !one_shape;  // another shape, and channels-last
     x = torch::randn({n, 3, 9, odd ? 8 : 7})
             .contiguous(odd ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
     y = torch::randint(10, {n});
@@ -100,8 +100,8 @@ struct Data {
   }
 };
 
-/// Three steps and one inference, with an optimiser between; batches of two sizes and, where the wires have no memory,
-/// of two shapes and memory formats.
+/// Three steps, each followed by an optimiser step, and one inference. The batches have two sizes and, where the wires
+/// have no memory, two shapes and memory formats.
 template <class Step, class Infer>
 void train(const std::string& name, const std::vector<at::Tensor>& parameters, Step step, Infer infer) {
   std::optional<torch::optim::SGD> sgd;
@@ -129,7 +129,7 @@ World world(const Settings& s) {
   return w;
 }
 
-/// Every schedule, placement and wire that suits this number of ranks; all of them where ranks are threads.
+/// Every combination of schedule, placement and wire that suits this number of ranks; all where ranks are threads.
 void same(const Settings& given) {
   const bool sequential = given.at("mode") == "sequential";
   const World w = world(given);
@@ -177,7 +177,7 @@ void same(const Settings& given) {
       }
 }
 
-/// Steps until it is stopped or has done them all.
+/// Runs steps until it has done them all or is stopped.
 void drill(const Settings& s) {
   std::vector<StageSpec> stages = net::stages();
   if (s.count("unbuilt"))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Processes, threads and the sequential loop: the same losses, outputs, gradients and weights, to the last bit."""
+"""Processes, threads and the sequential loop give the same losses, outputs, gradients and weights, to the last bit."""
 import subprocess
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What goes wrong before the first step: one clear error on every rank, soon."""
+"""Whatever goes wrong before the first step is one clear error on every rank, and soon."""
 import socket
 import subprocess
 import sys
@@ -12,7 +12,7 @@ show = "--show" in sys.argv
 
 
 def check(what, ranks, *parts, limit=15, seconds=8, alike=False):
-    """Every rank ends with an error; each of the parts is in all of them."""
+    """Checks that every rank ends with an error that contains all of `parts`."""
     done = ranks.wait(limit)
     for rank, (code, _, err) in done.items():
         if show and rank == list(done)[0]:
@@ -27,7 +27,7 @@ def check(what, ranks, *parts, limit=15, seconds=8, alike=False):
 
 
 def differ(what, options, *parts, all_of=()):
-    """Rank 1 is started with other options than ranks 0 and 2."""
+    """Starts rank 1 with other options than ranks 0 and 2."""
     each = [["placement=01210", *all_of]] * 3
     each[1] = each[1] + options
     check(what, Ranks(program, 3, "mode=drill", "timeout=20000", each=each), "the ranks do not agree: rank 1 differs from rank 0",
@@ -41,7 +41,7 @@ differ("other micro-batches", ["micros=3"], "* micro-batches")
 differ("other frozen stages", ["freeze=2"], "* frozen stages", "* rows", "  wire 0", all_of=["freeze=1"])
 differ("another batch", ["batch=12"], "* batch", "Float 8x3x9x7", "Float 12x3x9x7", "* boundary 0", "bytes, back")
 
-# Those that wait for a time limit wait together.
+# The cases that wait for a time limit run at the same time.
 port, deaf = free_port(), socket.socket()
 deaf.bind(("127.0.0.1", 0))
 deaf.listen()

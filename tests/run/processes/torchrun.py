@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The main job under the real torchrun: twice a rank is killed, and torchrun starts all of them anew.
+"""The main job under the real torchrun: a rank is killed twice, and each time torchrun starts all ranks anew.
 
-The run goes on from its last checkpoint by itself and ends with the weights of one that nobody disturbed. Skips where
-no Python can run torch.distributed.run: give one as $PCOMP_PYTHON.
+The run goes on from its last checkpoint by itself and ends with the weights of an undisturbed run. Skipped if no
+Python is found that can run torch.distributed.run; $PCOMP_PYTHON may name one.
 """
 import os
 import pathlib

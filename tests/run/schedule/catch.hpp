@@ -1,7 +1,7 @@
 #pragma once
 #include "../cpu/catch.hpp"
 
-/// What a call throws as a pcomp::Error, or "nothing".
+/// The text of the exception that a call throws, or "nothing".
 template <class F>
 std::string thrown(F&& f) {
   try {

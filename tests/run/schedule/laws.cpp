@@ -10,7 +10,7 @@ namespace {
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
-/// Where each operation stands in its rank's row: [op][stage][micro], -1 where it does not.
+/// Where each operation stands in its rank's row: [op][stage][micro], -1 if it is not there.
 struct Places {
   explicit Places(const ScheduleTable& t) : table(t), place(at(7 * t.stages * t.micros), -1) {
     for (int r = 0; r < t.ranks; ++r) {
@@ -30,7 +30,7 @@ struct Places {
   bool broken = false;
 };
 
-/// The first law that a table breaks, or nothing.
+/// The first law that a table breaks, or an empty text.
 std::string broken_law(const ScheduleTable& t, bool weights) {
   const Places p(t);
   if (p.broken) return "an operation comes twice or on a wrong rank";
@@ -55,7 +55,7 @@ std::string broken_law(const ScheduleTable& t, bool weights) {
            {Op::Recv, Op::Forward, Op::Send, Op::RecvGrad, Op::Backward, Op::SendGrad, Op::BackwardWeights})
         if (p.of(op, s, m) >= 0 && p.of(op, s, m) < p.of(op, s, m - 1)) return "ascending micro-batches";
     }
-    // Both ends ascend, so sends match receives in order.
+    // Micro-batches ascend at both ends, so sends match receives in order.
   }
   return "";
 }
@@ -74,7 +74,7 @@ std::vector<RankMap> placements(int stages) {
 
 template <class P>
 void check(P policy, int stages, int micros, const RankMap& where) {
-  const ScheduleTable t = make_schedule(policy, stages, micros, where);  // throws where the proof fails
+  const ScheduleTable t = make_schedule(policy, stages, micros, where);  // throws if the proof fails
   const std::string broken = broken_law(t, splits_backward<P>);
   if (!broken.empty()) FAIL(t.policy << ' ' << stages << 'x' << micros << ": " << broken);
 }
@@ -96,7 +96,7 @@ TEST_CASE("The laws hold for 1 to 16 stages, 1 to 64 micro-batches, every policy
 }
 
 namespace {
-/// Its rows are those of the whole table less what frozen stages do not do.
+/// Checks that a frozen table has the rows of the whole one, less what frozen stages do not do.
 void check_frozen(const ScheduleTable& whole, int first) {
   const ScheduleTable t = whole.freeze(first);
   INFO(t.policy << ' ' << t.stages << 'x' << t.micros << ", " << first << " frozen");

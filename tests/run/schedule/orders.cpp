@@ -5,7 +5,7 @@
 
 using namespace pcomp;
 
-// The orders as published, each written out as a loop over what a rank does, and no clock.
+// The published orders, each written out as a loop over what a rank does, without a clock.
 
 namespace {
 
@@ -18,7 +18,7 @@ Order computations(std::span<const Action> row) {
   return order;
 }
 
-/// DeepSpeed's, Megatron's and PipeDream-flush's: forwards to warm up, then one forward and one backward.
+/// The order of DeepSpeed, Megatron and PipeDream-flush: forwards to warm up, then one forward and one backward.
 Order one_f_one_b(int ranks, int micros, int rank) {
   Order order;
   const int warm_up = std::min(ranks - rank - 1, micros);
@@ -31,7 +31,7 @@ Order one_f_one_b(int ranks, int micros, int rank) {
   return order;
 }
 
-/// Megatron-LM's schedule table and its warm-up, for micro-batches in groups of as many as there are ranks.
+/// Megatron-LM's schedule table and warm-up, for micro-batches in groups as large as the number of ranks.
 Order megatron_interleaved(int ranks, int chunks, int micros, int rank) {
   Order forward, backward, order;
   for (int first = 0; first < micros; first += ranks)
@@ -51,7 +51,7 @@ Order megatron_interleaved(int ranks, int chunks, int micros, int rank) {
   return order;
 }
 
-/// PyTorch's ScheduleInterleavedZeroBubble with one stage a rank: weights from the rank-th backward on.
+/// PyTorch's ScheduleInterleavedZeroBubble with one stage per rank: weights from the rank-th backward on.
 Order zero_bubble(int ranks, int micros, int rank) {
   Order order;
   const int warm_up = std::min(ranks - rank - 1, micros);

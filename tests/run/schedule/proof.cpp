@@ -12,8 +12,8 @@ using Table = std::vector<std::vector<Action>>;
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
-/// Tries every interleaving of the ranks of a small table, in the plainest way: a state is how far each rank is.
-/// What has been done, and what is on each edge, is read off the rows again for every state.
+/// Tries every interleaving of the ranks of a small table, in the plainest way: a state is how far each rank has come.
+/// What has been done, and what is on each edge, is read off the rows anew for every state.
 class Explorer {
  public:
   Explorer(const Table& t, std::vector<int> r, int stage_count, int micro_count, bool back, bool split, int k)
@@ -55,7 +55,7 @@ class Explorer {
     return s;
   }
 
-  /// Whether an action may ever be done in this state; waiting for a peer is another matter.
+  /// Whether an action may be done in this state, apart from having to wait for a peer.
   bool legal(const State& s, std::size_t r, const Action& a) const {
     if (a.stage < 0 || a.stage >= stages || a.micro < 0 || a.micro >= micros) return false;
     if (at(ranks[at(a.stage)]) != r || s.done.count({a.op, a.stage, a.micro})) return false;
@@ -82,7 +82,7 @@ class Explorer {
     }
   }
 
-  /// Whether every way on from here ends well.
+  /// Whether every continuation from here ends well.
   bool visit(const std::vector<std::size_t>& position) {
     if (!seen.insert(position).second) return true;
     const State s = read(position);
@@ -239,7 +239,7 @@ TEST_CASE("Sends that cross deadlock under a rendezvous, run with one in flight,
             ScheduleTable("mine", {2, micros}, {true, false}, {0, 1}, crossing());
           }) == "pcomp: this schedule needs more micro-batches: at least 1, not " + std::to_string(micros));
 
-  Table late = crossing();  // all of the second micro-batch after its send is missing
+  Table late = crossing();  // everything of the second micro-batch after its send is missing
   late[1].resize(4);
   late[0].resize(6);
   CHECK(thrown([&] { make(late, 1); }).find("an operation is missing: Forward of stage 1, micro-batch 1") !=

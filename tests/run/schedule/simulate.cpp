@@ -13,8 +13,8 @@ namespace {
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
-/// The same machines as events in the order of time: each rank and each link is woken when something that it may
-/// wait for happens, looks at the world as it is now, and does what it can.
+/// The same machines, driven by events in order of time: each rank and each link is woken when something happens that
+/// it may be waiting for, looks at the state of things at that time, and does what it can.
 class Events {
  public:
   Events(const ScheduleTable& t, const Costs& c)

@@ -40,7 +40,7 @@ struct Run {
   Run(const RankMap& where, const typename Optimiser::Options& options)
       : engine(net::one_thread_each(), net::stages(), wires(), make_schedule(OneFOneB{}, 5, 4, where)),
         optimiser(engine.parameters(), options.value) {}
-  /// The batch comes from LibTorch's generator: a resumed run draws the same ones.
+  /// Batches come from LibTorch's generator, so a resumed run draws the same ones.
   void train(int steps) {
     for (int i = 0; i < steps; ++i) {
       optimiser.zero_grad();
@@ -78,7 +78,7 @@ void check_resumed(const RankMap& before, const RankMap& after) {
   whole.train(2);
 
   Run<Optimiser> resumed(after, {});
-  resumed.train(1);  // something else, so that all of it has to be put back
+  resumed.train(1);  // something different, so that everything has to be put back
   load_checkpoint(folder, folder.manifest(), resumed.engine, resumed.optimiser);
   CHECK(torch::equal(find_tensor(load_run(folder, folder.manifest()), "mine", ""), at::arange(3)));
   resumed.train(2);

@@ -1,4 +1,4 @@
-// A pipeline whose payloads stay in device memory: the device is emulated, and what links copy there comes late.
+// A pipeline whose payloads stay in device memory: the device is emulated, and the links' copies on it are late.
 #include <pcomp/core.hpp>
 #include <pcomp/pipeline/engine.hpp>
 #include <pcomp/schedule/one_f_one_b.hpp>
@@ -13,7 +13,7 @@ using namespace pcomp;
 
 namespace {
 
-/// A device whose kernels are over when they were called, as the CPU's are; only copies take their time.
+/// A device whose kernels are finished when their call returns, as the CPU's are; only copies take longer.
 class EagerDevice final : public EmulatedDevice {
  public:
   explicit EagerDevice(bool careless)
@@ -26,7 +26,7 @@ class EagerDevice final : public EmulatedDevice {
   bool careless_;
 };
 
-/// The CPU is such a device for the pipelines that are built meanwhile.
+/// While this exists, the CPU is such a device for every pipeline that is built.
 class Emulate {
  public:
   explicit Emulate(bool careless) : device_(std::make_shared<EagerDevice>(careless)) {
@@ -42,7 +42,7 @@ class Emulate {
   std::shared_ptr<EagerDevice> device_;
 };
 
-/// Two steps, and what is inferred behind them.
+/// The losses and gradients of two steps, and the outputs of an inference after them.
 std::vector<torch::Tensor> outcome(const ScheduleTable& table, const std::vector<const BoundaryOps*>& wires,
                                    Emulate* device = nullptr) {
   Engine engine(net::one_thread_each(), net::stages(), wires, table);
@@ -54,7 +54,7 @@ std::vector<torch::Tensor> outcome(const ScheduleTable& table, const std::vector
   for (const torch::Tensor& p : engine.parameters()) all.push_back(p.grad().clone());
   engine.eval();
   all.push_back(engine.infer(x));
-  if (device) device->drain();  // a careless one may be writing still
+  if (device) device->drain();  // a careless one may still be writing
   return all;
 }
 

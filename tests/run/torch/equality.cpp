@@ -21,7 +21,7 @@ struct Data {
   }
 };
 
-/// Two steps with an optimiser between, so that weights, statistics and gradients all had their chance to differ.
+/// Two steps with an optimiser step in between, so that weights, statistics and gradients all have a chance to differ.
 template <class Net>
 torch::Tensor two_steps(Net&& step, const std::vector<torch::Tensor>& parameters, at::MemoryFormat format) {
   const Data a(10, 9, 7, 5, format), b(11, 9, 7, 6, format);
@@ -114,7 +114,7 @@ TEST_CASE("A pipeline equals the sequential loop under every schedule and placem
 
 namespace {
 
-/// Does its work whatever is asked of it, as a custom Function does.
+/// Computes every gradient, whichever are asked for, as a custom Function does.
 struct Scale : torch::autograd::Function<Scale> {
   static torch::Tensor forward(torch::autograd::AutogradContext* ctx, const torch::Tensor& x,
                                const torch::Tensor& w) {
@@ -128,9 +128,9 @@ struct Scale : torch::autograd::Function<Scale> {
   }
 };
 
-/// What is hard to split: a weight that is used three times, one that is computed, an in-place operation on the
-/// input and on a view, a skip connection, a parameter that is added, a tensor hook that changes its gradient, a
-/// retained gradient, a parameter that nothing reaches.
+/// What is hard to split: a weight that is used three times, another that is computed, an in-place operation on the
+/// input and one on a view, a skip connection, a parameter that is added, a tensor hook that changes its gradient, a
+/// retained gradient, a parameter that is never used.
 struct Knot : torch::nn::Module {
   explicit Knot(std::uint64_t seed, int* hook_calls) : calls(hook_calls) {
     torch::manual_seed(seed);
@@ -182,7 +182,7 @@ TEST_CASE("A split backward equals a whole one where it is hard to split") {
     for (const torch::Tensor& p : engine.parameters()) r.all.push_back(p.grad());
     return r;
   };
-  // Hooks run on the ranks' threads: one rank, so that counting them is no race.
+  // Hooks run on the ranks' threads; there is one rank, so that counting them is not a race.
   const Result whole = run(make_schedule(OneFOneB{}, 3, 4, {0, 0, 0}));
   const Result split = run(make_schedule(ZeroBubble{}, 3, 4, {0, 0, 0}));
   CHECK(net::differing(whole.all, split.all) == 0);
@@ -191,8 +191,8 @@ TEST_CASE("A split backward equals a whole one where it is hard to split") {
 }
 
 namespace {
-/// Every forward of stage 0 long before its consumer: more payloads than there are buffers are ready before their
-/// places in the row, and the receiver first wants something else.
+/// Runs every forward of stage 0 long before its consumer: more payloads than there are buffers are ready before their
+/// places in the row, and the receiver wants something else first.
 struct Eager {
   static constexpr const char* name = "eager";
   static constexpr bool backward = true;
@@ -384,7 +384,7 @@ struct InPlace : torch::nn::Module {
   torch::nn::Linear linear{nullptr};
 };
 
-/// Changes the targets too.
+/// A loss that changes the targets too.
 torch::Tensor shifted_error(const torch::Tensor& o, torch::Tensor target) {
   return torch::mse_loss(o, target.add_(1));
 }

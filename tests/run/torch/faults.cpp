@@ -26,7 +26,7 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-/// Throws when armed, forward or backward.
+/// When armed, throws in the forward or the backward pass.
 struct Bomb {
   enum When { never, forward_pass, backward_pass };
   std::shared_ptr<When> when = std::make_shared<When>(never);
@@ -196,7 +196,7 @@ TEST_CASE("Wires and stages that do not fit the schedule are refused") {
             "2 stages needs as many stages and one wire fewer, not 1 stages and 0 wires"));
   CHECK(has(thrown([&] { Engine(world, {stage}, {}, make_schedule(ForwardOnly{}, 1, 2)); }),
             "training needs a schedule with backward passes"));
-  std::vector<std::vector<Action>> rows(2);  // all is sent before anything is received
+  std::vector<std::vector<Action>> rows(2);  // rank 0 sends everything before it receives anything
   for (int m = 0; m < 8; ++m) {
     rows[0].push_back({Op::Forward, 0, m});
     rows[0].push_back({Op::Send, 0, m});

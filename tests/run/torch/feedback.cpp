@@ -18,7 +18,7 @@ std::string thrown(const std::function<void()>& f) {
   return "nothing";
 }
 
-/// Every kind of feedback, both ways, with selections, rotation, chance and storage in bfloat16.
+/// Every kind of feedback, both ways, with selections, rotation, stochastic rounding and storage in bfloat16.
 const std::vector<Wires>& wire_sets() {
   static const std::vector<Wires> all{
       {&boundary_ops(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
@@ -35,8 +35,8 @@ const std::vector<Wires>& wire_sets() {
 struct Batch {
   at::Tensor x, y, ids;
 };
-/// Two passes over 21 samples in batches of 10 and 11, the second in another order and with one new sample; and once
-/// more.
+/// Three passes in batches of 10 and 11: the first over 21 samples in order, the others in random order over 21 out
+/// of 22, the same samples and a new one.
 std::vector<Batch> batches() {
   torch::manual_seed(5);
   const at::Tensor x = torch::randn({22, 3, 9, 7}), y = torch::randint(10, {22});
@@ -117,7 +117,7 @@ TEST_CASE("Feedback in a pipeline equals the sequential loop to the last bit, wh
           CHECK(b.inference.bytes == b.inference.predicted);
           kept += b.state;
         }
-        if (table.ranks == 5) CHECK(kept > expected.bytes);  // an estimate at each end
+        if (table.ranks == 5) CHECK(kept > expected.bytes);  // each end keeps an estimate
         if (table.ranks == 2) CHECK(kept < 2 * expected.bytes);
       }
   }
@@ -155,7 +155,7 @@ TEST_CASE("ErrorFeedback: what came and the last residual add up to what was to 
     // The residual stays bounded, so the mean of many messages is x.
     CHECK((sum_of(b, x, 1000) / 1000 - x).abs().max().item<float>() < 0.08f);
   }
-  CHECK((boundary<Quant<1>>(x) - x).abs().max().item<float>() > 0.5f);  // without, every one is as far off
+  CHECK((boundary<Quant<1>>(x) - x).abs().max().item<float>() > 0.5f);  // without it, each is this far off
   Boundary b(boundary_ops(ErrorFeedback | TopK<Ratio<1, 10>>));
   const at::Tensor first = b(x).detach(), second = b(torch::zeros_like(x)).detach();
   CHECK(torch::equal(first + second, torch::where(second == 0, first, x)));
@@ -184,7 +184,7 @@ TEST_CASE("ErrorFeedback on gradients: through the mask of the activations, all 
   }
   CHECK((sum / 100 - exact).abs().max().item<float>() < 0.03f);
 
-  // Windows: what the loss depends on is the sum of each.
+  // With Downsample, the loss depends on the sum of each window.
   at::Tensor image = torch::randn({2, 1, 4, 4}).requires_grad_();
   const at::Tensor d = torch::randn({2, 1, 4, 4});
   Boundary pooled(boundary_ops(Wire<Downsample<2>, ErrorFeedback | Quant<2>>{})),
@@ -201,16 +201,16 @@ TEST_CASE("EF21: the estimate goes to a tensor that stays") {
   Boundary b(boundary_ops(EF21 | TopK<Ratio<1, 10>>));
   for (int i = 1; i < 10; ++i) {
     const at::Tensor y = b(x).detach();
-    CHECK((y == x).sum().item<int>() == 24 * i);  // each message is exact where it is
+    CHECK((y == x).sum().item<int>() == 24 * i);  // each message is exact in the elements that it sends
   }
   CHECK(torch::equal(b(x), x));
-  // Without grad mode the same wire is evaluated: x itself, and nothing is remembered.
+  // Without grad mode the wire is evaluated: it codes x itself, and nothing is remembered.
   {
     const torch::NoGradGuard none;
     CHECK((b(x) != 0).sum().item<int>() == 24);
   }
   CHECK(torch::equal(b(x), x));
-  // Another place in the batch begins anew; a smaller batch keeps its samples' places.
+  // Another micro-batch begins anew; the samples of a smaller one keep their places.
   CHECK((b(x, 1) == x).sum().item<int>() == 24);
   CHECK(torch::equal(b(x.narrow(0, 0, 2)), x.narrow(0, 0, 2)));
   CHECK(thrown([&] {
@@ -235,7 +235,7 @@ TEST_CASE("Delta: a first visit whole, then the change alone") {
     }
   }
   CHECK((direct - x).abs().max().item<float>() > 0.3f);
-  // One new sample: its micro-batch goes whole.
+  // With one new sample, its micro-batch is sent whole.
   const at::Tensor more = torch::tensor({11, 7, 3, 100, 42, 6}, at::kLong);
   CHECK(torch::equal(b(x, 0, more), x));
   CHECK(b.bytes() == 256 * 64 * 4);
@@ -255,7 +255,7 @@ TEST_CASE("Stochastic rounding draws anew for every message, the same numbers ea
   CHECK_FALSE(torch::equal(other(x), first));
   CHECK_FALSE(torch::equal(a(x), first));
   CHECK((sum_of(a, x, 400) / 400 - x).abs().max().item<float>() <
-        0.05f);  // a step is 1/3, its deviation 1/120 at most
+        0.05f);  // a step is 1/3, and the mean's deviation at most 1/120
   const torch::NoGradGuard none;
   CHECK(torch::equal(a(x), boundary(wire, x)));
 }
@@ -293,7 +293,8 @@ TEST_CASE("After a step that failed all ends forget, and so agree") {
   };
   CHECK_THROWS_AS(loss_of(broken, all[0], fails), Error);
   for (const BoundaryReport& b : broken.report().boundaries) CHECK(b.state == 0);
-  // From here on as a new one whose weights are the same: statistics differ, so compare without them.
+  // From here on it behaves as a new one with the same weights. Its statistics have moved on, so they are copied, and
+  // both engines use them as they are, in evaluation mode.
   broken.eval();
   Engine fresh(net::one_thread_each(), net::stages(), wires, table);
   for (int s = 0; s < 5; ++s)

@@ -4,8 +4,8 @@
 #include <pcomp/autograd/boundary_object.hpp>
 #include <pcomp/pipeline/pipeline.hpp>
 
-/// A small network in five stages with what real ones have: an in-place operation first, batch normalisation,
-/// a stride, a plain function, a linear layer.
+/// A small network in five stages with what real ones have: an in-place operation at the start of a stage, batch
+/// normalisation, a stride, a plain function, a linear layer.
 namespace net {
 
 using at::Tensor;
@@ -55,7 +55,7 @@ inline std::vector<pcomp::StageSpec> stages() {
           pcomp::stage_spec([] { return Head(); })};
 }
 
-/// The plain sequential loop that a pipeline must equal: the same boundaries, the same micro-batches.
+/// The plain sequential loop that a pipeline must equal, with the same boundaries and the same micro-batches.
 struct Sequential {
   explicit Sequential(const std::vector<const pcomp::BoundaryOps*>& wires) {
     for (std::size_t e = 0; e < wires.size(); ++e) boundaries.emplace_back(*wires[e], static_cast<int>(e));

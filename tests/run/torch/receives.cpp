@@ -1,4 +1,4 @@
-// When the executor posts its receives: a link is asked for what the other side can have, and not for more.
+// When the executor posts its receives: once their bytes need nothing that this rank has yet to send, not before.
 #include <deque>
 #include <map>
 #include <optional>
@@ -16,7 +16,7 @@ using namespace pcomp;
 
 namespace {
 
-/// Threads' links that write down every post of every rank.
+/// The links of Threads, which record every post of every rank.
 class Watched final : public Links {
  public:
   struct Post {
@@ -65,7 +65,7 @@ class Watched final : public Links {
   std::deque<End> ends_;
 };
 
-/// A link to another process that ends a send when it is waited for.
+/// A link to another process on which a send ends when it is waited for.
 class Remote final : public Transport {
  public:
   std::size_t posted = 0, waited = 0;
@@ -80,7 +80,7 @@ class Remote final : public Transport {
   Ticket post_receive(int, const Message&, std::span<std::byte>, StreamOrder*) override { return 0; }
 };
 
-/// What must have been sent by this rank before the bytes of `m` can exist: of all that they come from, the last.
+/// What this rank must have sent before the bytes of `m` can exist: of everything they depend on, the last message.
 std::optional<Message> needs(const Message& m, int rank, const std::vector<int>& rank_of) {
   const int stages = static_cast<int>(rank_of.size());
   const auto own = [&](int stage) { return rank_of[static_cast<std::size_t>(stage)] == rank; };
@@ -115,7 +115,7 @@ TEST_CASE("a receive is posted once nothing that this rank still has to send is 
         INFO("rank " << rank << (sends ? " sends " : " receives ") << to_string(m));
         if (sends) {
           sent.insert({m.edge, m.micro, m.gradient});
-          // Of what comes to the same stage in the same direction, the next one is asked for already.
+          // Counts where the next message to the same stage in the same direction has already been asked for.
           ahead += asked.count({m.gradient ? m.edge + 1 : m.edge - 1, m.micro + 1, m.gradient});
           continue;
         }

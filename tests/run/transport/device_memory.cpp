@@ -1,4 +1,5 @@
-// Threads moves device memory between what the ranks' streams do before and after, and the host never waits for it.
+// Threads copies device memory after the earlier and before the later work on the ranks' streams; the host waits for
+// the copy only where a rank's own buffer is in host memory.
 #include <catch2/catch.hpp>
 #include <pcomp/transport/threads.hpp>
 
@@ -11,13 +12,13 @@ namespace {
 constexpr int messages = 120;
 constexpr std::size_t size = 1000, depth = 2;
 
-/// How a rank works on its buffers: on its stream, or itself where there is none.
+/// How a rank works on its buffers: on its stream or, if it has none, directly.
 struct Worker {
   EmulatedDevice* device;
   void operator()(std::function<void()> work) const { device ? device->give(std::move(work)) : work(); }
 };
 
-/// Rank 0 writes each message over the one before the last, as an Outbox does; rank 1 counts the bytes that are wrong.
+/// Rank 0 writes each message over the last but one, as an Outbox does; rank 1 counts the wrong bytes.
 int wrong_bytes(EmulatedDevice* from, EmulatedDevice* to) {
   Threads links(2, 1, std::chrono::seconds(20));
   links.begin();

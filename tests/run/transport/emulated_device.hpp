@@ -11,10 +11,10 @@
 #include <random>
 #include <thread>
 
-/// A device whose streams are threads: each does what it was given in its order, when it likes.
+/// A device whose streams are threads: each does its work in the order given, at times of its own choosing.
 class EmulatedDevice : public pcomp::StreamOrder {
  public:
-  /// `careless`: nothing waits for a mark, as where a link forgets one. `late`: each copy begins so much later.
+  /// `careless`: nothing waits for a mark, as if a link had forgotten to. `late`: how much later each copy begins.
   explicit EmulatedDevice(bool careless = false, std::chrono::microseconds late = {})
       : careless_(careless), late_(late) {}
   ~EmulatedDevice() override { drain(); }

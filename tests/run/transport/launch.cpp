@@ -1,4 +1,4 @@
-// What a launcher's variables say, and which GPU of its machine a process takes.
+// What a launcher's variables mean, and which GPU of its machine a process takes.
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <map>
@@ -10,7 +10,7 @@ using pcomp::Launch;
 
 namespace {
 
-/// These variables and no other launcher's, until it goes.
+/// While it exists, these variables are set and those of any other launcher are not.
 class Environment {
  public:
   explicit Environment(const std::map<std::string, std::string>& variables) {
@@ -58,7 +58,7 @@ TEST_CASE("every launcher says which process of its machine this one is, and tha
     CHECK(launch->local_size == 4);
     CHECK(launch->local_rank == 1);
     CHECK(launch->device(4) == 1);
-    CHECK(launch->device(1) == 0);  // a launcher that shows each process its own GPU alone
+    CHECK(launch->device(1) == 0);  // the launcher shows each process only its own GPU
   }
 }
 
