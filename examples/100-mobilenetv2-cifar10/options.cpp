@@ -47,28 +47,32 @@ void bind(CLI::App& app, Settings& s) {
   const auto any = CLI::Validator([](std::string&) { return std::string(); }, "");
 
   std::string group = "What crosses the boundaries";
-  option("--wire", s.wire, "of the compressed boundaries, see --list-wires; or one for each: NAME+NAME",
-         "NAME", known([](const std::string& n) { find_wires(n); }), true)
+  option("--wire", s.wire,
+         "wire of the compressed boundaries (--list-wires shows all), or one for each: NAME+NAME", "NAME",
+         known([](const std::string& n) { find_wires(n); }), true)
       ->group(group);
   option("--cut", s.cut,
          "edge, cloud, edge-cloud, cloud-edge, head, narrow: five stages; board, two: two stages; "
          "whole: one",
          "NAME", known([](const std::string& n) { find_cut(n); }), true)
       ->group(group);
-  option("--raw-epochs", s.raw_epochs, "all wires raw in the first so many epochs", "N", between(0, most),
+  option("--raw-epochs", s.raw_epochs, "send everything raw for the first N epochs", "N", between(0, most),
          true)
       ->group(group);
-  app.add_flag("--list-wires", s.list_wires, "show every wire with its bits per element at this cut, and end")
+  app.add_flag("--list-wires", s.list_wires,
+               "show every wire with its bits per element at this cut, and exit")
       ->group(group);
 
-  group = "Training (the first line sets the others)";
+  group = "Training (the recipe sets the others)";
   option("--recipe", s.recipe, "smoke: seconds; quick: minutes on two cores; seed: the published study's",
          "NAME", CLI::IsMember({"smoke", "quick", "seed"}).description(""), true)
       ->group(group);
   option("--epochs", s.epochs, "passes over the images", "N", between(1, most), false)->group(group);
-  option("--width", s.width, "multiplies the channels", "X", between(0.05, 4.0), false)->group(group);
-  option("--batch", s.batch, "images in a step", "N", between(1, most), false)->group(group);
-  option("--micro-batches", s.micro_batches, "parts of a batch in the pipeline", "N", between(1, most), false)
+  option("--width", s.width, "multiplies the number of channels", "X", between(0.05, 4.0), false)
+      ->group(group);
+  option("--batch", s.batch, "images per step", "N", between(1, most), false)->group(group);
+  option("--micro-batches", s.micro_batches, "parts that the pipeline splits a batch into", "N",
+         between(1, most), false)
       ->group(group);
   option("--lr", s.lr, "learning rate after the warm-up; from there a cosine to 0", "X", between(1e-9, 1e3),
          false)
@@ -76,34 +80,34 @@ void bind(CLI::App& app, Settings& s) {
   option("--warmup", s.warmup, "epochs of linear warm-up, at most a fifth of all", "N", between(0, most),
          false)
       ->group(group);
-  option("--momentum", s.momentum, "of SGD", "X", between(0.0, 0.9999), false)->group(group);
-  option("--weight-decay", s.weight_decay, "of SGD", "X", between(0.0, 1.0), false)->group(group);
+  option("--momentum", s.momentum, "momentum of SGD", "X", between(0.0, 0.9999), false)->group(group);
+  option("--weight-decay", s.weight_decay, "weight decay of SGD", "X", between(0.0, 1.0), false)
+      ->group(group);
   option("--schedule", s.schedule, "gpipe, 1f1b or zero-bubble", "NAME",
          CLI::IsMember({"gpipe", "1f1b", "zero-bubble"}).description(""), true)
       ->group(group);
   app.add_flag("--deferred-batch-norm", s.deferred_batch_norm,
                "running statistics of whole batches, not of micro-batches")
       ->group(group);
-  option("--amp", s.amp, "bf16: convolutions and products in bfloat16, as torch.autocast does; off", "NAME",
-         CLI::IsMember({"off", "bf16"}).description(""), true)
+  option("--amp", s.amp, "bf16: convolutions and matrix products in bfloat16, as in torch.autocast; off",
+         "NAME", CLI::IsMember({"off", "bf16"}).description(""), true)
       ->group(group);
-  option("--seed", s.seed, "of weights, order and augmentation", "N",
+  option("--seed", s.seed, "of weights, order of images and augmentation", "N",
          between(std::uint64_t{0}, std::numeric_limits<std::uint64_t>::max()), true)
       ->group(group);
-  option("--images", s.images, "train on the first so many images; 0: all", "N", between(0, most), true)
+  option("--images", s.images, "train on the first N images; 0: all", "N", between(0, most), true)
       ->group(group);
-  option("--test-images", s.test_images, "test on the first so many images; 0: all", "N", between(0, most),
-         true)
+  option("--test-images", s.test_images, "test on the first N images; 0: all", "N", between(0, most), true)
       ->group(group);
 
   group = "Where it computes";
   option("--device", s.device, "cpu, or cuda: all stages and the data on the first GPU, or a rank's own",
          "NAME", CLI::IsMember({"cpu", "cuda"}).description(""), true)
       ->group(group);
-  option("--link", s.link, "of ranks that are processes: gloo, or nccl between GPUs", "NAME",
+  option("--link", s.link, "between ranks that are processes: gloo, or nccl between GPUs", "NAME",
          CLI::IsMember({"gloo", "nccl"}).description(""), true)
       ->group(group);
-  option("--threads", s.threads, "of each rank; 0: the cores divided by the ranks", "N", between(0, 4096),
+  option("--threads", s.threads, "compute threads per rank; 0: cores divided by ranks", "N", between(0, 4096),
          true)
       ->group(group);
 
@@ -111,15 +115,15 @@ void bind(CLI::App& app, Settings& s) {
   option("--data", s.data, "CIFAR-10's binary files [$PCOMP_CIFAR10, else data/, else drawings]", "DIR", any,
          false)
       ->group(group);
-  option("--out", s.out, "where the run is kept [a new folder in runs/; with --resume the latest]", "DIR",
-         any, false)
+  option("--out", s.out, "folder of the run [a new one in runs/; with --resume the latest]", "DIR", any,
+         false)
       ->group(group);
-  app.add_flag("--resume", s.resume, "go on after the last whole epoch, with the run's own settings")
+  app.add_flag("--resume", s.resume, "continue after the last complete epoch, with the run's own settings")
       ->group(group);
-  option("--trace", s.trace, "the last step, operation by operation, for https://ui.perfetto.dev", "FILE",
-         any, false)
+  option("--trace", s.trace, "write the last step, operation by operation, for https://ui.perfetto.dev",
+         "FILE", any, false)
       ->group(group);
-  option("--timeout", s.timeout, "seconds that a rank waits for another", "N", between(1, most), true)
+  option("--timeout", s.timeout, "seconds that a rank waits for a peer", "N", between(1, most), true)
       ->group(group);
 }
 
@@ -139,7 +143,7 @@ std::unique_ptr<CLI::App> make_app(Settings& s) {
   app->footer("recipe   width  epochs  batch  micro-batches   lr  warmup  momentum  weight-decay  images\n" +
               recipe_line("smoke") + recipe_line("quick") + recipe_line("seed"));
   app->get_formatter()->column_width(28);
-  app->set_help_flag("-h,--help", "this text, and end")->group("Data and results");
+  app->set_help_flag("-h,--help", "show this text and exit")->group("Data and results");
   bind(*app, s);
   return app;
 }

@@ -354,40 +354,41 @@ int main(int argc, char** argv) {
   CLI::App app("Measures MobileNetV2 block by block and recommends cut, wire, schedule and micro-batches.",
                "pcomp-plan");
   app.get_formatter()->column_width(30);
-  app.add_option("--width", s.effort.width, "of the network")
+  app.add_option("--width", s.effort.width, "width of the network")
       ->check(cifar::between(0.05, 4.0))
       ->capture_default_str();
-  app.add_option("--batch", s.effort.batch, "images in a step")
+  app.add_option("--batch", s.effort.batch, "images per step")
       ->check(cifar::between(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--ranks", s.effort.ranks, "stages, each on a rank; under a launcher its processes")
+  app.add_option("--ranks", s.effort.ranks, "stages, one per rank [the launcher's processes]")
       ->check(cifar::between(1, 8))
       ->capture_default_str();
-  app.add_option("--rate", s.rate, "of each link, such as 100mbit [measured between two processes]");
-  app.add_option("--latency", s.latency, "of each link, such as 20ms");
-  app.add_option("--wires", s.effort.wires, "to choose from")->delimiter(',')->capture_default_str();
-  app.add_option("--schedules", s.schedules, "to choose from")->delimiter(',')->capture_default_str();
-  app.add_option("--micro-batches", s.effort.micro_batches, "to choose from")
+  app.add_option("--rate", s.rate, "rate of each link, such as 100mbit [measured between two processes]");
+  app.add_option("--latency", s.latency, "latency of each link, such as 20ms");
+  app.add_option("--wires", s.effort.wires, "wires to choose from")->delimiter(',')->capture_default_str();
+  app.add_option("--schedules", s.schedules, "schedules to choose from")
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--micro-batches", s.effort.micro_batches, "numbers of micro-batches to choose from")
       ->delimiter(',')
       ->check(cifar::between(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--tolerance", s.tolerance, "percent of a step that a wire may cost if it compresses less")
+  app.add_option("--tolerance", s.tolerance, "percent of a step that a wire which compresses less may cost")
       ->check(cifar::between(0.0, 100.0))
       ->capture_default_str();
-  app.add_option("--times", s.effort.times, "runs of which the median is taken")
+  app.add_option("--times", s.effort.times, "runs, of which the median counts")
       ->check(cifar::between(1, 1000))
       ->capture_default_str();
   app.add_flag("--alone", s.alone, "measure as if each rank had a machine of its own");
-  app.add_option("--save", s.save, "write what was measured")->type_name("FILE");
-  app.add_option("--from", s.from, "plan with what was measured before, for its width and batch")
+  app.add_option("--save", s.save, "write the measurements")->type_name("FILE");
+  app.add_option("--from", s.from, "plan with saved measurements, for their width and batch")
       ->type_name("FILE");
-  app.add_option("--check", s.check,
-                 "run so many candidates, from fastest to slowest, beside their predictions")
+  app.add_option("--check", s.check, "run N candidates and show them beside their predictions")
       ->check(cifar::between(0, 1000));
-  app.add_option("--top", s.top, "lines of the table")
+  app.add_option("--top", s.top, "candidates to list")
       ->check(cifar::between(1, 1 << 20))
       ->capture_default_str();
-  app.add_flag("--json", s.json, "the table as JSON");
+  app.add_flag("--json", s.json, "print JSON");
   CLI11_PARSE(app, argc, argv);
   for (const CLI::Option* option : app.get_options())
     if (option->count()) s.given.push_back("--" + option->get_lnames().front());
