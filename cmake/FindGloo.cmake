@@ -1,4 +1,4 @@
-# Gloo's headers: Gloo::headers, with the definitions that show them to c10d's own. Gloo itself is compiled into LibTorch.
+# Gloo's headers: Gloo::headers, with the definitions that enable Gloo in c10d's headers. LibTorch contains Gloo itself.
 find_path(Gloo_INCLUDE_DIR gloo/transport/device.h)
 mark_as_advanced(Gloo_INCLUDE_DIR)
 include(FindPackageHandleStandardArgs)

@@ -1,4 +1,4 @@
-# Google Highway's headers: Highway::headers. pcomp chooses the instruction set itself, so no library is linked.
+# Google Highway's headers: Highway::headers. pcomp dispatches on the instruction set itself, so no library is linked.
 find_path(Highway_INCLUDE_DIR hwy/highway.h)
 mark_as_advanced(Highway_INCLUDE_DIR)
 if(Highway_INCLUDE_DIR)

@@ -1,10 +1,10 @@
-# LibTorch's libraries: LibTorch::cpu links libtorch_cpu and libc10 alone; LibTorch::cuda, where LibTorch has CUDA, adds
+# LibTorch's libraries: LibTorch::cpu links only libtorch_cpu and libc10; LibTorch::cuda, if LibTorch has CUDA, adds
 # libtorch_cuda and libc10_cuda.
 #
-# Why not find_package(Torch): the wheel's own package file wants a CUDA toolkit wherever the wheel was built
-# with one, and fails in that toolkit's detection.
+# Why not find_package(Torch): if the wheel was built with CUDA, its own package file requires a CUDA toolkit, and
+# fails while detecting it.
 #
-# Looked for in LibTorch_ROOT, CMAKE_PREFIX_PATH (a LibTorch folder or torch.utils.cmake_prefix_path), and the
+# Searched for in LibTorch_ROOT, CMAKE_PREFIX_PATH (a LibTorch folder or torch.utils.cmake_prefix_path), and the
 # torch that `python3` would import.
 set(hints)
 foreach(prefix ${CMAKE_PREFIX_PATH})
@@ -53,14 +53,14 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
     INTERFACE_INCLUDE_DIRECTORIES "${LibTorch_INCLUDE_DIR};${LibTorch_INCLUDE_DIR}/torch/csrc/api/include"
     INTERFACE_COMPILE_FEATURES cxx_std_20
     INTERFACE_LINK_LIBRARIES LibTorch::c10)
-  # Operators register themselves when the library loads, so it must stay even where no symbol is used.
+  # Operators register themselves when the library loads, so it must stay linked even if none of its symbols is used.
   set_target_properties(LibTorch::cpu PROPERTIES INTERFACE_LINK_OPTIONS "LINKER:--no-as-needed")
 endif()
 
 if(LibTorch_FOUND AND LibTorch_CUDA_LIBRARY AND LibTorch_C10_CUDA_LIBRARY AND NOT TARGET LibTorch::cuda)
   add_library(LibTorch::cuda INTERFACE IMPORTED)
   cmake_path(GET LibTorch_CUDA_LIBRARY PARENT_PATH libraries)
-  # It registers itself too. Its own libraries find theirs when they are loaded, not when a program is linked.
+  # It registers operators too. The libraries' own dependencies are resolved when they are loaded, not at link time.
   set_target_properties(LibTorch::cuda PROPERTIES
     INTERFACE_LINK_LIBRARIES "LibTorch::cpu;${LibTorch_C10_CUDA_LIBRARY};-Wl,--no-as-needed;${LibTorch_CUDA_LIBRARY}"
     INTERFACE_LINK_OPTIONS "LINKER:-rpath,${libraries};LINKER:--allow-shlib-undefined")

@@ -1,4 +1,4 @@
-# NCCL and CUDA for c10d's process group: Nccl::headers shows it, Nccl::torch links LibTorch's CUDA libraries too.
+# NCCL and CUDA for c10d's process group: Nccl::headers enables it, Nccl::torch also links LibTorch's CUDA libraries.
 find_package(CUDAToolkit QUIET)
 find_path(Nccl_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
 cmake_path(GET LibTorch_CPU_LIBRARY PARENT_PATH torch_libraries)

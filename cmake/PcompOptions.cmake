@@ -1,4 +1,4 @@
-# Settings of this project's own examples and tests; nobody who uses pcomp gets them.
+# Settings for this project's own examples, benches and tests; users of pcomp do not inherit them.
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
 endif()
@@ -12,10 +12,10 @@ add_library(pcomp_warnings INTERFACE)
 target_compile_options(pcomp_warnings INTERFACE -Wall -Wextra -Wconversion -Wshadow -Wpedantic
                                                 $<$<BOOL:${PCOMP_WERROR}>:-Werror>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  target_compile_options(pcomp_warnings INTERFACE -Wno-restrict)  # false alarms of g++ 12, its bug 105651
+  target_compile_options(pcomp_warnings INTERFACE -Wno-restrict)  # false positives in g++ 12: GCC bug 105651
 endif()
 
-# A program of this project: pcomp_program(name core|pcomp sources...)
+# Adds one of this project's programs: pcomp_program(name core|pcomp sources...)
 function(pcomp_program name library)
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE pcomp_${library} pcomp_warnings)

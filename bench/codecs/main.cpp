@@ -1,4 +1,4 @@
-// Each wire's four kernels beside memcpy of the same tensor, alternating in one run; see run.py.
+// Each wire's four kernels against memcpy of the same tensor, alternating in one run; see run.py.
 #include <benchmark/benchmark.h>
 #include <omp.h>
 
@@ -22,7 +22,7 @@ using Clock = std::chrono::steady_clock;
 enum Job { encode, decode, grad_encode, grad_decode };
 constexpr const char* job_names[] = {"encode", "decode", "grad encode", "grad decode"};
 
-/// OpenMP's threads, which stay awake between two calls.
+/// A team of OpenMP threads, which stay awake between calls.
 struct Team {
   int threads;
   void operator()(std::int64_t n, std::int64_t grain, pcomp::ParallelFor::Body body) const {
@@ -36,7 +36,7 @@ struct Team {
   }
 };
 
-/// An array that begins on a cache line, as LibTorch's do.
+/// An array aligned to a cache line, as LibTorch's are.
 class Array {
  public:
   explicit Array(std::size_t n = 0) : all_(n + 16) {}
@@ -48,7 +48,7 @@ class Array {
   std::vector<float> all_;
 };
 
-/// The tensors of one size: normal values, or those a ReLU leaves.
+/// The tensors of one size: normal values, or what a ReLU leaves of them.
 struct Tensors {
   pcomp::Extents shape;
   Array x, dy, y;
@@ -89,7 +89,7 @@ void copy(const Team& team, const void* from, float* to, std::int64_t n) {
   });
 }
 
-/// What no kernel that reads (writes) the whole tensor can be below: reading (writing) it alone, as multiples of memcpy.
+/// Lower bounds for a kernel that reads (writes) the whole tensor: only reading (writing) it, as multiples of memcpy.
 std::array<double, 2> floors(std::int64_t n, int threads) {
   Array x(static_cast<std::size_t>(n)), y(static_cast<std::size_t>(n));
   const Team team{threads};
@@ -165,7 +165,7 @@ struct Row {
   std::map<std::string, double> of[4];
 };
 
-/// One table instead of a line for each measurement.
+/// Prints one table instead of a line per measurement.
 class Table : public benchmark::BenchmarkReporter {
  public:
   explicit Table(std::vector<Row>& rows) : rows_(rows) {}
@@ -216,7 +216,7 @@ void write_csv(const char* path, std::vector<Row>& rows) {
   if (!csv.flush()) std::fprintf(stderr, "bench-codecs: cannot write %s\n", path);
 }
 
-/// What the kernels are meant to reach beside memcpy, and what came.
+/// Prints what the kernels should reach, as multiples of memcpy, and what they did reach.
 void print_aims(std::vector<Row>& rows) {
   struct Aim {
     const char* wire;
@@ -258,7 +258,7 @@ int main(int argc, char** argv) {
   for (const std::string& exponent : words(argv[5]))
     for (const std::string& threads : words(argv[6]))
       for (const cifar::NamedWire& w : cifar::wires()) {
-        // Feedback is no kernel: its messages are those of a wire that is measured without it.
+        // Feedback is not a kernel: its messages are those of the wire without it, which is measured.
         if (w.ops->forward.memory != pcomp::Memory::nothing ||
             w.ops->backward.memory != pcomp::Memory::nothing)
           continue;

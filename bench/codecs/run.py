@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The kernels of every wire beside memcpy of the same tensor, alternating in one run.
+"""The kernels of every wire without memory, against memcpy of the same tensor, alternating in one run.
 
-Every measurement takes the median over rounds of (memcpy, kernel), both with the same threads and on arrays that were
-made before. GB/s counts what must move: the tensor once and the payload once. "moved" is what memcpy would have read and
-written in the kernel's time over what must move (for a gradient the forward payload's index block too): 1 at memcpy's speed.
+Each figure is the median over rounds of (memcpy, kernel), both with the same threads and on preallocated arrays. GB/s
+counts what must move: the tensor once and the payload once. "moved" is what memcpy would have read and written in the
+kernel's time, divided by what must move (for a gradient also the forward payload's index block): 1 at memcpy's speed.
 """
 import argparse
 import os
@@ -14,18 +14,18 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 parser = argparse.ArgumentParser(prog="./dev bench codecs", description=__doc__.splitlines()[0])
 parser.add_argument("--wires", default="", metavar="NAME,...", help="some of the main job's wires [all]")
-parser.add_argument("--sizes", default="12,18,24", metavar="N,...", help="powers of two, 12 to 26 [12,18,24]")
-parser.add_argument("--threads", default="1,2", metavar="N,...", help="[1,2]")
-parser.add_argument("--isa", choices=["baseline", "avx2", "avx512"], help="[the best of the machine]")
-parser.add_argument("--relu", action="store_true", help="values that a ReLU leaves, half of them zero [normal ones]")
-parser.add_argument("--csv", default="", metavar="FILE", help="write the figures there too")
+parser.add_argument("--sizes", default="12,18,24", metavar="N,...", help="exponents of two, 12 to 26 [12,18,24]")
+parser.add_argument("--threads", default="1,2", metavar="N,...", help="numbers of threads [1,2]")
+parser.add_argument("--isa", choices=["baseline", "avx2", "avx512"], help="instruction set [the machine's best]")
+parser.add_argument("--relu", action="store_true", help="values after a ReLU, half of them zero [normal values]")
+parser.add_argument("--csv", default="", metavar="FILE", help="also write the figures to FILE")
 args = parser.parse_args()
 for size in args.sizes.split(","):
     if not size.isdigit() or not 12 <= int(size) <= 26:
         parser.error(f"--sizes takes numbers from 12 to 26, not {size!r}")
 
 build = pathlib.Path(os.environ.get("PCOMP_BUILD", "build/release"))
-subprocess.run(["cmake", str(build)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # sees what was installed since
+subprocess.run(["cmake", str(build)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # finds what was installed since
 built = subprocess.run(["cmake", "--build", str(build), "--target", "bench-codecs"], cwd=ROOT,
                        capture_output=True, text=True)
 if built.returncode:

@@ -21,10 +21,10 @@ inline double median(std::vector<double> all) {
   return *middle;
 }
 
-/// Elements worth a second thread, for memcpy: at::parallel_for's own grain.
+/// memcpy uses a second thread above this many elements: at::parallel_for's own grain.
 inline constexpr std::int64_t copy_grain = 32768;
 
-/// memcpy of n floats by the threads of `par`: what every ratio is taken to.
+/// memcpy of n floats by the threads of `par`: what every ratio is relative to.
 template <class Par>
 void copy(const Par& par, const float* from, float* to, std::int64_t n) {
   const auto part = [&](std::int64_t begin, std::int64_t end) {

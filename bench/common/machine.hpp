@@ -4,7 +4,7 @@
 
 namespace bench {
 
-/// The processor's name and its caches, as Linux gives them: what fits the last one is not memory's speed.
+/// The processor's name and caches, as Linux reports them: what fits in the last one does not show memory's speed.
 inline std::string processor() {
   std::ifstream file("/proc/cpuinfo");
   std::string name, family, model;

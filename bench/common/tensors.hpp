@@ -7,7 +7,7 @@
 
 namespace bench {
 
-/// A micro-batch of 2^log2 floats: channels of 32x32 where that many fit.
+/// The shape of a micro-batch of 2^log2 floats, in channels of 32x32 if it is large enough.
 inline pcomp::Extents shape_of(int log2) {
   const std::int64_t n = std::int64_t{1} << log2;
   if (log2 >= 15) return {n >> 15, 32, 32, 32};

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What pcomp costs a compiler: seconds of processor time, the best of three, for each compiler that is there.
+"""What pcomp costs to compile: seconds of processor time, best of three, for each compiler found.
 
 Usage: run.py [--runs N] [COMPILER...]; by default g++ and clang++.
 """

@@ -1,8 +1,8 @@
-// Each wire's four calls on a GPU beside a device-to-device copy of the same tensor, in turn in one run.
+// Each wire's four calls on a GPU against a device-to-device copy of the same tensor, alternating in one run.
 //
-// bench-gpu CSV [LEAST MOST]: floats from 2^LEAST to 2^MOST, 20 to 27 by default. Medians of CUDA-event times; "cold"
-// after the second-level cache was overwritten. "copy" is the time over the copy's; "bandwidth" is the share of the
-// copy's bytes a second that the call reaches, counting what must move: tensor, payload and, for gradients, the index.
+// bench-gpu CSV [LEAST MOST]: 2^LEAST to 2^MOST floats, 20 to 27 by default. Medians of CUDA-event times; "cold": after
+// the L2 cache was overwritten. "copy" is the call's time over the copy's; "bandwidth" is the share of the copy's bytes
+// per second that the call reaches, counting what must move: tensor, payload and, for gradients, the index.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -27,14 +27,14 @@ struct Array {
   ~Array() { cudaFree(at); }
 };
 
-void* scratch = nullptr;  // made before, so that the calls alone are timed
+void* scratch = nullptr;  // allocated beforehand, so only calls are timed
 
 double median(std::vector<double> v) {
   std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
   return v[v.size() / 2];
 }
 
-/// Event times of two jobs in turn, in microseconds.
+/// Event times of two alternating jobs, in microseconds.
 struct Timer {
   Array flush;
   std::size_t flush_bytes;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""main_job.py PROGRAM CSV [OPTION VALUE...]: images per second of the main job, a plain loop beside five stages.
+"""main_job.py PROGRAM CSV [OPTION VALUE...]: images per second of the main job, a plain loop against five stages.
 
-The options replace those of SEED: --device cpu --width 0.05 --images 256 --batch 64 tries it where there is no GPU.
+The options override those of SEED: --device cpu --width 0.05 --images 256 --batch 64 tries it without a GPU.
 """
 import csv
 import pathlib
@@ -31,7 +31,7 @@ ROUNDS = 2
 
 
 def rates(program, chosen):
-    """Images per second of each epoch but the first, which warms up, or the reason why there are none."""
+    """Images per second of each epoch but the first, which warms up, or the reason there are none."""
     with tempfile.TemporaryDirectory() as base:
         out = pathlib.Path(base) / "run"
         words = [word for pair in chosen.items() for word in pair]
@@ -51,7 +51,7 @@ def main():
     with open(path, "w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["job", "amp", "round", "images_per_second"])
-        for turn in range(ROUNDS):  # the jobs in turn, so that a machine that warms up slows all of them
+        for turn in range(ROUNDS):  # the jobs take turns, so that a machine that warms up slows all of them
             for amp in ("off", "bf16"):
                 for job, its in JOBS.items():
                     if (job, amp) in failed:

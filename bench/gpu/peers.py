@@ -23,7 +23,7 @@ def topk10_quant8(x):
 
 
 def topk10_mask(x):
-    """Dense, as published pipeline code does: what is sent would be the whole tensor."""
+    """Dense, as in published pipeline code: the whole tensor would be sent."""
     cut = x.abs().topk(x.numel() // 10, sorted=False).values.min()
     return torch.where(x.abs() >= cut, x, 0)
 

@@ -14,7 +14,7 @@ struct Tensors {
   std::vector<float> x, dy, y;
   Tensors() : x(static_cast<std::size_t>(shape.size())), dy(x.size()), y(x.size()) {
     std::mt19937 random(1);
-    // Sums of uniform numbers: std::normal_distribution is not the same in every library.
+    // Sums of uniform numbers: std::normal_distribution differs between standard libraries.
     for (float& v : x) v = sum(random);
     for (float& v : dy) v = sum(random);
   }
@@ -27,11 +27,11 @@ struct Tensors {
 
 }  // namespace
 
-/// valgrind counts what happens in here, and writes it down at the end of each call.
+/// valgrind counts what runs in here, and dumps the count at the end of each call.
 extern "C" [[gnu::noinline]] void counted(FunctionRef<void()> job) { job(); }
 
 int main() {
-  // AVX2's, whatever the machine has beside it: valgrind knows no AVX-512.
+  // AVX2, whatever else the machine has: valgrind does not know AVX-512.
   if (detail::best_isa() == detail::Isa::baseline)
     return std::fprintf(stderr, "skipped: the counts are AVX2's\n"), 77;
   detail::isa() = detail::Isa::avx2;
@@ -45,7 +45,7 @@ int main() {
   const std::span<float> y(t.y);
   const auto count = [&](const char* wire, auto w) {
     std::vector<std::byte> payload(wire_bytes(w, shape)), grad(grad_wire_bytes(w, shape));
-    encode(w, x, shape, payload);  // a first call allocates
+    encode(w, x, shape, payload);  // the first call allocates
     const auto job = [&](const char* name, auto&& call) {
       std::printf("%s %s\n", wire, name);
       counted(call);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Instructions per element of the main wires' kernels, counted by valgrind: AVX2, one thread, 2^18 floats.
 
-bounds.txt holds what each may take; a test compares. After a change that is meant: ./dev bench instructions --update
+bounds.txt holds what each may take, and a test checks it. After an intended change: ./dev bench instructions --update
 """
 import argparse
 import os
@@ -19,8 +19,8 @@ HEADER = "# compiler; wire; job; instructions per element. Written by ./dev benc
 ELEMENTS, TOLERANCE = 1 << 18, 0.05
 
 parser = argparse.ArgumentParser(prog="./dev bench instructions", description=__doc__.splitlines()[0])
-parser.add_argument("--update", action="store_true", help="write the counts into bounds.txt")
-parser.add_argument("--check", metavar="PROGRAM", help="what the test does: compare, build nothing")
+parser.add_argument("--update", action="store_true", help="write the counts to bounds.txt")
+parser.add_argument("--check", metavar="PROGRAM", help="what the test does: check PROGRAM, build nothing")
 args = parser.parse_args()
 
 if not shutil.which("valgrind"):
@@ -50,7 +50,7 @@ def counts(program):
             sys.exit(f"{program} under valgrind: {done.stdout}{done.stderr}")
         compiler, *jobs = done.stdout.splitlines()
         found = {}
-        for i, job in enumerate(jobs, 1):  # one dump for each call
+        for i, job in enumerate(jobs, 1):  # one dump per call
             total = re.search(r"^summary: (\d+)$", pathlib.Path(f"{folder}/out.{i}").read_text(), re.M)
             found[tuple(job.split())] = int(total[1]) / ELEMENTS
         return compiler, found

@@ -1,4 +1,4 @@
-// The kernels of two builds, in turn, on the same arrays; see run.py.
+// The kernels of two builds, alternating on the same arrays; see run.py.
 #include <dlfcn.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A build without -march beside one with -march=native, in turn in one run: medians of the main wires' kernels."""
+"""A build without -march against one with -march=native, alternating in one run: medians of main wires' kernels."""
 import argparse
 import os
 import pathlib

@@ -45,7 +45,7 @@ Contender blockwise(const at::Tensor& x, const std::string& library, int threads
                           long long block, long long n);
   auto* quantize = reinterpret_cast<Quantize*>(symbol("cquantize_blockwise_cpu_fp32"));
   auto* dequantize = reinterpret_cast<Dequantize*>(symbol("cdequantize_blockwise_cpu_fp32"));
-  // It may bring an OpenMP of its own, which torch's number of threads does not reach.
+  // It may bring its own OpenMP, which torch's number of threads does not affect.
   auto* set_threads = reinterpret_cast<void (*)(int)>(symbol("omp_set_num_threads"));
 
   struct State {

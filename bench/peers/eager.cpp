@@ -23,7 +23,7 @@ struct Codes {
   std::size_t bytes() const { return low.nbytes() + step.nbytes() + codes.nbytes(); }
 };
 
-/// The same into tensors made before.
+/// The same, into preallocated tensors.
 struct CodesOut : Codes {
   at::Tensor scratch;
   explicit CodesOut(std::int64_t rows) {

@@ -11,7 +11,7 @@
 namespace bench {
 namespace {
 
-/// The tensor's bytes in one part for each thread, and where they go.
+/// The tensor's bytes, one part per thread, and where they go.
 struct Parts {
   at::Tensor x, y;
   std::size_t count, part;

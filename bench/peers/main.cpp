@@ -1,4 +1,4 @@
-// The same jobs by what one would use today, in turn with memcpy and pcomp in one run.
+// The same jobs done by what one would use today, alternating with memcpy and pcomp in one run.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/InferenceMode.h>
@@ -61,8 +61,8 @@ double rms_error(const float* x, const float* y, std::int64_t n) {
   return std::sqrt(sum / static_cast<double>(n));
 }
 
-/// One job: everybody in turn, as often as there are rounds; prints its part of the table, returns the ratio of
-/// the fastest eager encode to ours.
+/// One job: in each round, all contenders take turns; prints its part of the table and returns the ratio of the
+/// fastest eager encode to ours.
 double run_job(const std::string& job, const at::Tensor& x, int log2, int threads, const Options& options,
                std::ofstream& csv) {
   const std::vector<Contender> all = contenders(job, x, options, threads);
@@ -74,7 +74,7 @@ double run_job(const std::string& job, const at::Tensor& x, int log2, int thread
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::mt19937 random(1);
   for (int round = -1; round < rounds; ++round) {      // the first warms up and is not counted
-    std::shuffle(order.begin(), order.end(), random);  // nobody always comes after the same one
+    std::shuffle(order.begin(), order.end(), random);  // so none always follows the same one
     for (const std::size_t i : order) {
       const double copy = bench::seconds([&] {
         bench::copy(pcomp::detail::torch_threads, x.const_data_ptr<float>(), y.mutable_data_ptr<float>(),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The same jobs by eager LibTorch, FBGEMM, bitsandbytes, zstd and lz4, in turn with pcomp; --help lists the options."""
+"""The same jobs done by eager LibTorch, FBGEMM, bitsandbytes, zstd, lz4 and pcomp in turn; --help lists the options."""
 import os
 import pathlib
 import subprocess
@@ -11,7 +11,7 @@ FILE = "bitsandbytes/libbitsandbytes_cpu.so"
 
 
 def bitsandbytes(folder):
-    """The library out of the wheel, fetched once (43 MB); None, with a word why, where that fails."""
+    """The library from the wheel, downloaded once (43 MB); if that fails, prints why and returns None."""
     if not (folder / FILE).exists():
         folder.mkdir(parents=True, exist_ok=True)
         print(f"fetching {BITSANDBYTES} into {folder}", flush=True)

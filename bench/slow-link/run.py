@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Two ranks joined by a link as slow as it is told: raw and compressed wires beside the prediction; needs root."""
+"""Two ranks joined by a throttled link: raw and compressed wires, measured and predicted; needs root."""
 import argparse
 import json
 import os
@@ -20,7 +20,7 @@ KEEP = {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432:glibc.malloc.tri
                           "glibc.malloc.arena_max=1"}
 DEVICE = "pcomp0"
 HOSTS = pathlib.Path("/etc/netns")
-PAYLOAD = 1448 / 1514  # of a full Ethernet frame, what TCP with time stamps carries
+PAYLOAD = 1448 / 1514  # the share of a full Ethernet frame that TCP with timestamps carries
 
 
 def stop(reason):
@@ -54,7 +54,7 @@ class SlowLink:
         try:
             for name in self.names:
                 ip("netns", "add", name)
-                # What `ip netns exec` shows as /etc/hosts: c10d asks for the names of both ends.
+                # `ip netns exec` shows this as /etc/hosts: c10d looks up the names of both ends.
                 folder = HOSTS / name
                 folder.mkdir(parents=True)
                 (folder / "hosts").write_text("127.0.0.1 localhost\n" +
@@ -104,7 +104,7 @@ def remove(name):
 
 
 def remove_left_overs():
-    """Namespaces of a run of this program that was killed."""
+    """Removes the namespaces of runs of this program that were killed."""
     for line in ip("netns", "list", check=False).splitlines():
         match = re.match(r"(pcomp-([0-9]+)-[01])\b", line)
         if match and int(match[2]) != os.getpid() and not pathlib.Path(f"/proc/{match[2]}").exists():
@@ -154,7 +154,7 @@ def measure(args, rate, latency, build, python):
 
 
 def plan(args, link, build):
-    """pcomp-plan on both ends: it measures the blocks and the link, and checks what it predicts."""
+    """Runs pcomp-plan on both ends: it measures the blocks and the link, and checks its predictions."""
     command = [str(build / "examples/110-pcomp-plan/pcomp-plan"), "--width", str(args.width), "--batch", str(args.batch),
                "--check", "6"]
     ranks = []
@@ -180,20 +180,21 @@ def show(times, predicted):
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev slow-link", description=__doc__)
-    parser.add_argument("--rate", default="100mbit", help="of the link in each direction [100mbit]")
-    parser.add_argument("--latency", default="0ms", help="one way, where the kernel has netem [0ms]")
-    parser.add_argument("--wires", default="raw,quant8,thin", metavar="NAME,...", help="[raw,quant8,thin]")
-    parser.add_argument("--peer", action="store_true", help="torch.distributed.pipelining in the same run")
-    parser.add_argument("--plan", action="store_true", help="instead, let pcomp-plan measure and check itself there")
-    parser.add_argument("--width", type=float, default=0.25, metavar="X", help="of MobileNetV2 [0.25]")
-    parser.add_argument("--after", type=int, default=1, metavar="N", help="cut behind this block [1]")
+    parser.add_argument("--rate", default="100mbit", help="link rate in each direction [100mbit]")
+    parser.add_argument("--latency", default="0ms", help="one-way latency, if the kernel has netem [0ms]")
+    parser.add_argument("--wires", default="raw,quant8,thin", metavar="NAME,...", help="wires to run [raw,quant8,thin]")
+    parser.add_argument("--peer", action="store_true", help="also measure torch.distributed.pipelining in the same run")
+    parser.add_argument("--plan", action="store_true", help="instead, run pcomp-plan over the link and check "
+                        "its predictions")
+    parser.add_argument("--width", type=float, default=0.25, metavar="X", help="width of MobileNetV2 [0.25]")
+    parser.add_argument("--after", type=int, default=1, metavar="N", help="cut after this block [1]")
     parser.add_argument("--schedule", default="1f1b", choices=["1f1b", "gpipe"])
     parser.add_argument("--batch", type=int, default=64, metavar="N")
     parser.add_argument("--micro-batches", type=int, default=4, metavar="N")
-    parser.add_argument("--rounds", type=int, default=6, metavar="N", help="turns of everything [6]")
-    parser.add_argument("--steps", type=int, default=1, metavar="N", help="steps in a turn [1]")
+    parser.add_argument("--rounds", type=int, default=6, metavar="N", help="turns of each contender [6]")
+    parser.add_argument("--steps", type=int, default=1, metavar="N", help="steps per turn [1]")
     parser.add_argument("--warmup", type=int, default=2, metavar="N", help="steps before the first turn [2]")
-    parser.add_argument("--json", default="", metavar="FILE", help="every round's seconds")
+    parser.add_argument("--json", default="", metavar="FILE", help="write every round's seconds to FILE")
     args = parser.parse_args()
     rate = number(args.rate, {"bit": 1, "kbit": 1e3, "mbit": 1e6, "gbit": 1e9}, "--rate")
     latency = number(args.latency, {"": 1e-3, "us": 1e-6, "ms": 1e-3, "s": 1}, "--latency")

@@ -1,4 +1,4 @@
-"""A program of one or two ranks that runs as many steps as it is told on its standard input."""
+"""A program of one or two ranks that runs as many steps as its standard input asks for."""
 import os
 import socket
 import subprocess
@@ -13,15 +13,15 @@ def free_port():
 
 
 def busy():
-    """Seconds in which the machine's processors did anything, since it started."""
+    """Seconds for which the machine's processors have been busy since it started."""
     fields = open("/proc/stat").readline().split()[1:]
     return sum(int(fields[i]) for i in (0, 1, 2, 5, 6, 7)) / os.sysconf("SC_CLK_TCK")
 
 
 def rounds_in_turn(contenders, rounds, steps, quiet=0.1):
-    """Seconds of a step, by name, a number for each round; and the share of the machine that others used meanwhile.
+    """Seconds per step, by name, one number per round; and the largest share of the machine others used in one.
 
-    A round in which others used more than the share `quiet` is done again, but no more than twice as many rounds in all.
+    A round in which others used more than the share `quiet` is repeated, for at most twice as many rounds in all.
     """
     times, shares = {name: [] for name in contenders}, []
     for _ in range(2 * rounds):
@@ -43,7 +43,7 @@ def rounds_in_turn(contenders, rounds, steps, quiet=0.1):
 
 class Contender:
     def __init__(self, command, ranks, env=None, prefix=None, host="127.0.0.1"):
-        """`prefix`: for each rank what its command begins with, such as `ip netns exec NAME`."""
+        """`prefix`: for each rank, what goes before its command, such as `ip netns exec NAME`."""
         self.command = command
         settings = dict(os.environ, OMP_NUM_THREADS="1", TORCH_CPP_LOG_LEVEL="ERROR", MASTER_ADDR=host, MASTER_PORT=str(free_port()), **(env or {}))
         self.processes = []
@@ -53,7 +53,7 @@ class Contender:
                                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE))
 
     def run(self, line):
-        """The answer to one line: for a number of steps the seconds of one, those of the slower rank."""
+        """The answer to one line: for a number of steps, the seconds per step of the slower rank."""
         for p in self.processes:
             try:
                 p.stdin.write(f"{line}\n")

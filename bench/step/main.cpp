@@ -1,4 +1,4 @@
-// One side of bench/step: MobileNetV2 in stages, as many steps as it is asked for on its standard input.
+// One side of bench/step: MobileNetV2 in stages, for as many steps as its standard input asks for.
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 

@@ -54,7 +54,7 @@ class Enter(nn.Module):
 
 
 class Leave(nn.Module):
-    """Gloo takes contiguous tensors alone."""
+    """Gloo takes only contiguous tensors."""
 
     def forward(self, x):
         return x.contiguous()
@@ -77,7 +77,7 @@ def rows(width):
 
 
 def stages(width, after):
-    """Two stages, cut behind a block, channels last inside."""
+    """Two stages, cut after block `after`, channels last inside."""
     every = rows(width)
     cut = after + 2
     return [nn.Sequential(Enter(), *every[:cut], Leave()).to(memory_format=CHANNELS_LAST),

@@ -1,4 +1,4 @@
-"""A Python with torch.distributed.pipelining and torchgpipe, in a virtual environment of the build folder."""
+"""A Python with torch.distributed.pipelining and torchgpipe, in a virtual environment in the build folder."""
 import os
 import pathlib
 import subprocess
@@ -6,7 +6,7 @@ import sys
 import venv
 
 SMALL = ["filelock", "typing_extensions", "sympy", "networkx", "jinja2", "fsspec", "numpy", "setuptools<82"]
-# What libtorch_python loads even where there is no GPU; on PyPI there is no wheel without CUDA.
+# What libtorch_python loads even without a GPU; PyPI has no wheel without CUDA.
 CUDA = ["cuda-toolkit[cublas,cudart,cufft,cufile,cupti,curand,cusolver,cusparse,nvjitlink,nvrtc]==13.0.2",
         "nvidia-cudnn-cu13==9.19.0.56", "nvidia-cusparselt-cu13==0.8.0", "nvidia-nccl-cu13==2.28.9",
         "nvidia-nvshmem-cu13==3.4.5"]

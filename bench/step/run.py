@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One training step of MobileNetV2 in two stages: pcomp, torch.distributed.pipelining and torchgpipe, in turn."""
+"""One training step of MobileNetV2 in two stages: pcomp, torch.distributed.pipelining and torchgpipe take turns."""
 import argparse
 import json
 import os
@@ -13,7 +13,7 @@ from contender import Contender, rounds_in_turn
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = ROOT / "bench" / "step"
-# What pcomp::keep_memory sets, for a program that does not.
+# What pcomp::keep_memory sets, for a program that does not call it.
 def keep(arenas):
     return {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=1073741824:"
                               f"glibc.malloc.arena_max={arenas}"}
@@ -21,7 +21,7 @@ def keep(arenas):
 
 
 def contenders(args, job, build, python):
-    """By name: both sides with the same allocator settings, kept blocks or glibc's own, and torchgpipe in one process."""
+    """By name: both sides with the same allocator settings, blocks kept or glibc's own; torchgpipe in one process."""
     ours = [str(build / "bench/step/bench-step"), *job]
     peer = [python, str(HERE / "pipelining.py"), *job]
     one = [word for word in job if word not in ("--schedule", args.schedule)]
@@ -78,16 +78,16 @@ def show(width, times, others):
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev bench step", description=__doc__)
-    parser.add_argument("--widths", default="1.0,0.25", metavar="X,...", help="[1.0,0.25]")
+    parser.add_argument("--widths", default="1.0,0.25", metavar="X,...", help="widths of MobileNetV2 [1.0,0.25]")
     parser.add_argument("--schedule", default="1f1b", choices=["1f1b", "gpipe"])
-    parser.add_argument("--after", type=int, default=6, metavar="N", help="cut behind this block [6]")
+    parser.add_argument("--after", type=int, default=6, metavar="N", help="cut after this block [6]")
     parser.add_argument("--batch", type=int, default=64, metavar="N")
     parser.add_argument("--micro-batches", type=int, default=4, metavar="N")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="turns of every contender [7]")
-    parser.add_argument("--steps", type=int, default=2, metavar="N", help="steps in a turn [2]")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="turns of each contender [7]")
+    parser.add_argument("--steps", type=int, default=2, metavar="N", help="steps per turn [2]")
     parser.add_argument("--warmup", type=int, default=3, metavar="N", help="steps before the first turn [3]")
-    parser.add_argument("--only", default="", metavar="A;B", help="some of the contenders, by name")
-    parser.add_argument("--json", default="", metavar="FILE", help="every round's seconds")
+    parser.add_argument("--only", default="", metavar="A;B", help="only these contenders, by name")
+    parser.add_argument("--json", default="", metavar="FILE", help="write every round's seconds to FILE")
     args = parser.parse_args()
     build = (ROOT / os.environ.get("PCOMP_BUILD", "build/release")).resolve()
     subprocess.run(["cmake", str(build)], check=True, stdout=subprocess.DEVNULL)

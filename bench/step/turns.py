@@ -1,4 +1,4 @@
-"""What the Python peers share: the options of the job, and steps when the standard input asks for them."""
+"""What the Python peers share: the job's options, and running steps when standard input asks for them."""
 import argparse
 import sys
 import time
@@ -27,7 +27,7 @@ def batch(args):
 
 
 def take(step):
-    """Each line of the standard input is a number of steps; the answer is the seconds of one."""
+    """Each line of standard input is a number of steps; the answer is the seconds per step."""
     for line in sys.stdin:
         steps = int(line)
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-// Channels-last and transposed tensors: read and written in place, beside a contiguous copy; see run.py.
+// Channels-last and transposed tensors: read and written in place, against a contiguous copy; see run.py.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/randn.h>

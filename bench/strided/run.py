@@ -8,7 +8,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 parser = argparse.ArgumentParser(prog="./dev bench strided", description=__doc__)
-parser.add_argument("--threads", type=int, default=1, metavar="N", help="[1]")
+parser.add_argument("--threads", type=int, default=1, metavar="N", help="number of threads [1]")
 args = parser.parse_args()
 build = pathlib.Path(os.environ.get("PCOMP_BUILD", "build/release"))
 built = subprocess.run(["cmake", "--build", str(build), "--target", "bench-strided"], cwd=ROOT, capture_output=True, text=True)

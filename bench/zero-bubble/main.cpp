@@ -1,4 +1,4 @@
-// Does a split backward pay? Two ranks, four micro-batches, one thread each: 1F1B, zero bubble and one device.
+// Does a split backward pay off? Two ranks, four micro-batches, one thread each: 1F1B, zero bubble and one device.
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -21,7 +21,7 @@ struct Case {
   at::Tensor x, y;
 };
 
-/// `count` blocks of convolution, batch normalisation and ReLU of equal cost; the last stage ends in classes.
+/// `count` blocks of convolution, batch normalisation and ReLU of equal cost; the last stage ends in a classifier.
 StageSpec conv_blocks(int count, bool last) {
   return stage_spec([=] {
     torch::nn::Sequential net;
@@ -52,7 +52,7 @@ StageSpec linear_blocks(int count, bool last) {
 }
 
 /// A stage that waits where another would compute, 8 ms for each of forward, gradient of the input and gradient of
-/// the weight: two devices that have nothing in common, on any machine.
+/// the weight: on any machine, like two devices that share nothing.
 struct Wait : torch::autograd::Function<Wait> {
   static void device() { std::this_thread::sleep_for(std::chrono::milliseconds(8)); }
   static at::Tensor forward(torch::autograd::AutogradContext*, const at::Tensor& x, const at::Tensor&) {
@@ -125,7 +125,7 @@ int main(int argc, char** argv) {
         {"1 dev. split", make_schedule(ZeroBubble{}, 2, 4, {0, 0})},
         {"1F1B", make_schedule(OneFOneB{}, 2, 4)},
         {"ZB-H1", make_schedule(ZeroBubble{}, 2, 4)}};
-    // The schedules take turns, so that a change of the machine's speed meets all of them.
+    // The schedules take turns, so that a change in the machine's speed affects all of them.
     std::vector<std::unique_ptr<Engine>> engines;
     std::vector<std::vector<double>> seconds(4);
     for (const auto& plan : plans) {

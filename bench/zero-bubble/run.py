@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds and runs bench/zero-bubble: does a split backward pay on two ranks with four micro-batches?"""
+"""Builds and runs bench/zero-bubble: does a split backward pay off on two ranks with four micro-batches?"""
 import os
 import subprocess
 import sys

@@ -7,7 +7,7 @@ COLORS = [color for color, _ in LOOK.values()]
 
 
 def draw(study):
-    """Points above the plainer wire on the same seeds, from many bits to few; a small dot is a seed."""
+    """Points gained over the plainer wire on the same seeds, from many bits to few; each small circle is a seed."""
     found = study.gains()
     if not found:
         return None

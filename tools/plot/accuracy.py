@@ -1,4 +1,4 @@
-"""The picture of the study: accuracy against nominal rate and against bytes."""
+"""The study's main picture: accuracy against nominal rate and against bytes."""
 import collections
 
 import matplotlib.pyplot as plt
@@ -19,8 +19,8 @@ def curves(axes, study, x, y):
 
 
 def singles(axes, study, x, y, elsewhere, worth):
-    """Wires that the published study does not have; with `elsewhere` those at other cuts too. Returns the names' places of
-    those worth a name."""
+    """Draws the wires that the published study lacks; with `elsewhere`, those at other cuts too. Returns where to write
+    the names of those in `worth`."""
     found = [(g, "P") for g in study.others()] + [(g, "X") for g in study.elsewhere() if elsewhere]
     found = [(g, marker) for g, marker in found if g.options == "" and y(g) is not None]
     for g, marker in found:
@@ -28,7 +28,7 @@ def singles(axes, study, x, y, elsewhere, worth):
     return [(axes, x(g), y(g), g.wire if marker == "P" else f"{g.cut}: {g.wire}") for g, marker in found if g in worth]
 
 
-# Where a name may stand beside its mark: offset in points, horizontal and vertical alignment.
+# Positions of a name beside its mark, best first: offset in points, horizontal and vertical alignment.
 SIDES = [((0, 7), "center", "bottom"), ((0, -7), "center", "top"), ((8, 0), "left", "center"), ((-8, 0), "right", "center"),
          ((7, 7), "left", "bottom"), ((-7, 7), "right", "bottom"), ((7, -7), "left", "top"), ((-7, -7), "right", "top"),
          ((0, 20), "center", "bottom"), ((0, -20), "center", "top"),
@@ -37,7 +37,7 @@ SIDES = [((0, 7), "center", "bottom"), ((0, -7), "center", "top"), ((8, 0), "lef
 
 
 def name_marks(figure, marks):
-    """Each name on the first side of its mark where it touches no other name or mark and stays inside."""
+    """Writes each name at the first position beside its mark that stays inside and overlaps no other name or mark."""
     figure.draw_without_rendering()
     taken = {}
     for axes, *_ in marks:
@@ -54,7 +54,7 @@ def name_marks(figure, marks):
                                  if max(map(abs, offset)) > 10 else None)
             text.set_in_layout(False)
             text.update_positions(figure.canvas.get_renderer())
-            box = Text.get_window_extent(text)  # without its leader
+            box = Text.get_window_extent(text)  # without its leader line
             inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and axes.bbox.containsy(box.y0) and \
                 axes.bbox.containsy(box.y1)
             hits = sum(box.overlaps(other) for other in taken[axes]) + 100 * (not inside)
@@ -71,7 +71,7 @@ def name_marks(figure, marks):
 
 
 def draw(study):
-    """Nominal rate and honest bytes against accuracy, and against what it costs beside each study's own raw."""
+    """Accuracy, and its difference to the same study's raw, against nominal rate and against honest bytes."""
     raw = study.raw("edge")
     if not raw:
         return None
@@ -100,7 +100,7 @@ def draw(study):
         curves(axes, study, x, y)
         sent = axes in (top_bytes, low_bytes)
         named = singles(axes, study, x, y, elsewhere=sent, worth=worth)
-        marks += named if sent else []  # they stand in the same order on the left
+        marks += named if sent else []  # on the left they come in the same order
     reference = collections.defaultdict(list)
     for r in study.reference("families"):
         reference[r["family"]].append((float(r["nominal"]), float(r["accuracy"])))

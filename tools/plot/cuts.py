@@ -8,7 +8,7 @@ from tables import kilo
 
 
 def draw(study):
-    """What each cut costs and sends, the published costs beside."""
+    """What each cut costs and sends, beside the published costs."""
     found = [(g, points) for g in study.compared_cuts() if (points := g.to(study.beside(g)))]
     groups = [g for g, _ in found]
     if not groups:

@@ -1,4 +1,4 @@
-"""Runs that differ by their seed alone, as one: mean, spread, and the difference to raw on the same seeds."""
+"""Groups of runs that differ only in their seed: mean, spread, and difference to raw on the same seeds."""
 import dataclasses
 import math
 import pathlib
@@ -11,15 +11,15 @@ sys.path.insert(0, str(ROOT / "tools" / "study"))
 import results  # noqa: E402
 from lists import canonical  # noqa: E402
 
-# The published study's, in its order; a wire's family is that of its name.
+# The published study's families, in its order; a wire's name decides its family.
 FAMILIES = {"TopK": r"topk\d+", "Downsample": r"downsample\d+", "Quant": r"quant\d+",
             "TopK then Quant 8": r"topk\d+-quant8", "TopK then Quant 16": r"topk\d+-quant16"}
 
 
-# In the order of the published study, with its names: first:last.
+# The cuts in the published study's order, with its name for each: first:last.
 CUTS = {"edge": "2:-2", "cloud": "1:-1", "edge-cloud": "2:-1", "cloud-edge": "1:-2", "head": "", "narrow": "", "board": "", "two": ""}
 
-# What a wire adds, and to which.
+# For each wire, the plainer wire it extends and what it adds.
 ADDED = {"hadamard-quant4": ("quant4", "rotation"), "quant4-chance": ("quant4", "gradients rounded by chance"),
          "quant4-ef-grad": ("quant4", "error feedback of gradients"), "quant4-grad8": ("quant4", "8 bits for gradients"),
          "delta-quant4": ("quant4", "difference to the last visit"), "hadamard-quant2": ("quant2", "rotation"),
@@ -39,13 +39,13 @@ def family(wire):
 
 
 def without_start(options):
-    """Less the one that means nothing to raw."""
+    """The options without --raw-epochs, which means nothing to raw."""
     return results.take_out(options, "--raw-epochs")[0]
 
 
 @dataclasses.dataclass
 class Group:
-    """Of one wire, cut and set of options."""
+    """The runs of one wire, cut and set of options."""
     wire: str
     cut: str
     options: str
@@ -68,12 +68,12 @@ class Group:
 
     @property
     def spread(self):
-        """Standard deviation over the seeds; None for one."""
+        """Standard deviation over the seeds; None for a single seed."""
         return statistics.stdev(self.by_seed.values()) if len(self.rows) > 1 else None
 
     @property
     def bytes(self):
-        """For each image trained, activations and gradients of the compressed boundaries together."""
+        """Per image trained, for activations and gradients of the compressed boundaries together."""
         return self.one("forward_bytes_per_image") + self.one("gradient_bytes_per_image")
 
     @property
@@ -83,11 +83,11 @@ class Group:
 
     @property
     def bits(self):
-        """Of an element, activations and gradients together, halved."""
+        """Per element, averaged over activations and gradients."""
         return 32 / self.times
 
     def to(self, other):
-        """Mean and spread of the difference, seed by seed; None without a seed in common."""
+        """Mean and spread of the seed-by-seed difference to `other`; None if they share no seed."""
         if other is None:
             return None
         differences = [a - other.by_seed[s] for s, a in self.by_seed.items() if s in other.by_seed]
@@ -97,16 +97,16 @@ class Group:
 
 
 class Study:
-    """All finished runs of a recipe, and what was published."""
+    """All finished runs of a recipe, and the published figures."""
 
     def __init__(self, folder, recipe):
         done = results.Results(folder)
         self.recipe, self.folder = recipe, folder
-        done.data(recipe)  # drawings among CIFAR-10 are refused
-        spelled = {}  # one spelling for the same options
+        done.data(recipe)  # refuses a mix of drawings and CIFAR-10
+        spelled = {}  # the same options get the same spelling
         self.runs = [r | {"options": spelled.setdefault(canonical(r["options"]), r["options"])} for r in done.runs(recipe)]
         used = {r["options"] for r in self.runs}
-        self.shared = used.pop() if len(used) == 1 else ""  # told once, not of each run
+        self.shared = used.pop() if len(used) == 1 else ""  # shown once, not for each run
         self.runs = [r | {"options": ""} for r in self.runs] if self.shared else self.runs
         self.epochs = done.epochs(recipe)
         self.published = results.read_csv(ROOT / "docs" / "study" / "published.csv")
@@ -123,13 +123,13 @@ class Study:
         return next((g for g in self.at(cut, options) if g.wire == "raw"), None)
 
     def beside(self, g, options=None):
-        """What `g` is held against: raw with these options, or with its own less the one that means nothing to raw. Raw
+        """The raw runs that `g` is compared with: those with `options`, by default its own without --raw-epochs. Raw
         trains bit for bit the same wherever it is cut, so a seed that did not run at this cut is taken from another."""
         options = without_start(g.options) if options is None else options
         return self.partner(g, [row for r in self.at(None, options) if r.wire == "raw" for row in r.rows])
 
     def partner(self, g, rows):
-        """Of `rows` one for each seed: that of the processor on which `g` ran, where there is one, and of its cut."""
+        """One of `rows` for each seed, preferably from the processor on which `g` ran, then from its cut."""
         ran_on = {r["seed"]: r["hardware"] for r in g.rows}
         by_seed = {}
         for row in sorted(rows, key=lambda r: (r["hardware"] != ran_on.get(r["seed"]), r["cut"] != g.cut)):
@@ -138,7 +138,7 @@ class Study:
         return Group(rows[0]["wire"], g.cut, rows[0]["options"], rows) if rows else None
 
     def gains(self, cut="edge"):
-        """What was added to which wire, from many bits to few: (plain, with it, what, mean gain and spread)."""
+        """What was added to which wire, from many bits to few: (plain, extended, what, (mean gain, spread))."""
         found = []
         for g in self.at(cut):
             plain, what = ADDED.get(g.wire, (None, None))
@@ -150,13 +150,13 @@ class Study:
         return sorted(found, key=lambda f: (-f[0].bits, f[0].wire, f[1].options, -f[3][0]))
 
     def advisable(self, cut=None):
-        """The compressed runs that raw stands beside, with what they cost, options included; neither more training nor a
-        pipeline without overlap is a way to save bytes."""
+        """The compressed groups with raw runs to compare with, and what they cost, options included. None has --epochs
+        or --micro-batches: neither more training nor a pipeline without overlap is a way to save bytes."""
         return [(g, d[0]) for g in self.at(cut) if g.wire != "raw" and not re.search("--epochs|--micro-batches", g.options)
                 and (d := g.to(self.beside(g, "")))]
 
     def frontier(self):
-        """To which no other with fewer bytes is closer to raw, from few bytes to many."""
+        """The groups for which no other with fewer bytes is closer to raw, from few bytes to many."""
         found, closest = [], -math.inf
         for g, to_raw in sorted(self.advisable(), key=lambda f: (f[0].bytes, -f[1])):
             if to_raw > closest:
@@ -165,16 +165,16 @@ class Study:
         return found
 
     def of_family(self, name, cut="edge"):
-        """Its curve, from few bytes to many."""
+        """The curve of a family, from few bytes to many."""
         return sorted((g for g in self.at(cut, "") if g.family == name), key=lambda g: g.bytes)
 
     def others(self, cut="edge"):
-        """What the published study does not have."""
+        """The groups that the published study does not have."""
         return sorted((g for g in self.at(cut) if g.wire != "raw" and (g.family is None or g.options)),
                       key=lambda g: (g.options, g.bytes))
 
     def compared_cuts(self):
-        """The settings that ran at several cuts, with the options with which most did."""
+        """The groups of wires that ran at several cuts, for the options with the most such groups."""
         best = []
         for options in sorted({g.options for g in self.groups}):
             groups = [g for g in self.at(None, options) if g.cut in CUTS and g.wire != "raw"]
@@ -183,7 +183,7 @@ class Study:
         return best
 
     def elsewhere(self):
-        """The same at other cuts."""
+        """`others` at the other cuts."""
         return [g for cut in sorted({g.cut for g in self.groups} - {"edge"}) for g in self.others(cut)]
 
     def reference(self, study):

@@ -1,4 +1,4 @@
-"""The pictures of docs/study.md, a file for each."""
+"""The pictures of docs/study.md, one module for each."""
 import matplotlib.pyplot as plt
 
 import ablations
@@ -10,7 +10,7 @@ PICTURES = {"accuracy": accuracy.draw, "training": training.draw, "cuts": cuts.d
 
 
 def draw(name, study, folder, digest):
-    """Writes NAME-RECIPE.svg and .png; None where the results do not suffice."""
+    """Writes RECIPE-NAME.svg and .png and returns their paths; None if the results do not suffice."""
     figure = PICTURES[name](study)
     if figure is None:
         return None

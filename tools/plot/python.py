@@ -1,4 +1,4 @@
-"""A Python that has matplotlib: this one, $PCOMP_PLOT_PYTHON, or a virtual environment of the build folder."""
+"""A Python that has matplotlib: $PCOMP_PLOT_PYTHON, this one, or a virtual environment in the build folder."""
 import os
 import pathlib
 import subprocess

@@ -15,13 +15,13 @@ AGAIN = "make them again: ./dev plot"
 
 
 def digest(study):
-    """Of all that a picture is drawn from: kept in the picture, so that a stale one is found without drawing."""
+    """Covers all that a picture is drawn from; stored in the picture, so that a stale one is found without drawing."""
     text = repr((study.recipe, study.runs, study.epochs, study.published))
     return "pcomp results " + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def stale(args, studies, main_study):
-    """What does not show the results as they are, in words."""
+    """Messages about tables and pictures that do not match the results."""
     found = []
     text = pathlib.Path(args.document).read_text() if args.document else ""
     if tables.fill(text, main_study) != text:
@@ -46,7 +46,7 @@ def draw(args, study):
 
 
 def recipes(args):
-    """The document's own first, then the others that have results."""
+    """The document's own recipe first, then the others that have results."""
     if args.recipe:
         return [args.recipe]
     present = {file.stem for file in pathlib.Path(args.results).glob("*.csv") if not file.stem.endswith("-epochs")}
@@ -55,14 +55,17 @@ def recipes(args):
 
 def main():
     parser = argparse.ArgumentParser(prog="./dev plot", description=__doc__)
-    parser.add_argument("--recipe", metavar="NAME", help="whose results [all that there are]")
-    parser.add_argument("--results", default=str(ROOT / "docs/study/results"), metavar="DIR", help="[docs/study/results]")
-    parser.add_argument("--out", default=str(ROOT / "docs/study"), metavar="DIR", help="of the pictures [docs/study]")
-    parser.add_argument("--document", metavar="FILE", help="with the tables; those that name no recipe are --recipe's "
-                        "[docs/study.md, whose are quick's]; '' for none")
-    parser.add_argument("--tables", action="store_true", help="the tables alone: no matplotlib is needed")
-    parser.add_argument("--check", action="store_true", help="draw nothing: say what is stale, and end with 1 if anything is")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # this Python was chosen: it draws
+    parser.add_argument("--recipe", metavar="NAME", help="recipe whose results to use [all that there are]")
+    parser.add_argument("--results", default=str(ROOT / "docs/study/results"), metavar="DIR",
+                        help="folder of the CSV files [docs/study/results]")
+    parser.add_argument("--out", default=str(ROOT / "docs/study"), metavar="DIR",
+                        help="folder for the pictures [docs/study]")
+    parser.add_argument("--document", metavar="FILE", help="document with the tables; those that name no recipe show "
+                        "--recipe's results [docs/study.md, showing quick's]; '' for none")
+    parser.add_argument("--tables", action="store_true", help="only fill in the tables, which needs no matplotlib")
+    parser.add_argument("--check", action="store_true", help="draw nothing: report what is stale, and exit with 1 if "
+                        "anything is")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # this Python was chosen to draw
     args = parser.parse_args()
     names = recipes(args)
     main_name = names[0] if args.document is not None else "quick"

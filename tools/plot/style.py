@@ -1,4 +1,4 @@
-"""What the pictures share: colours, axes, and words for titles; by matplotlib."""
+"""What the pictures share: matplotlib settings, colours, axes, and wording of titles."""
 import matplotlib
 
 matplotlib.use("agg")
@@ -7,7 +7,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: 
 
 from tables import kilo  # noqa: E402
 
-# Okabe and Ito's colours, which the colour-blind tell apart too; a marker each besides.
+# Okabe and Ito's colours, which the colour-blind can tell apart too, each with its own marker.
 LOOK = {"TopK": ("#0072B2", "o"), "Downsample": ("#E69F00", "s"), "Quant": ("#009E73", "^"),
         "TopK then Quant 8": ("#D55E00", "D"), "TopK then Quant 16": ("#CC79A7", "v")}
 OTHER, GREY = "#444444", "#999999"
@@ -24,13 +24,13 @@ def seeds_text(n):
 
 
 def recipe_text(study, g=None):
-    """Of group `g`, else of the runs without options."""
+    """For group `g`, else for the runs without options."""
     plain = g.rows[0] if g else next((r for r in study.runs if not r["options"]), study.runs[0])
     return f"recipe {study.recipe} ({plain['epochs']} epochs), {'/'.join(study.values('data'))}"
 
 
 def error_bar(axes, x, y, color, marker):
-    """Of y = (mean, spread or None)."""
+    """Draws y, a pair (mean, spread or None)."""
     axes.errorbar(x, y[0], yerr=y[1] or 0, color=color, marker=marker, ms=6, capsize=3 if y[1] else 0, lw=1, ls="none",
                   zorder=3)
 

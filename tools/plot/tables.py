@@ -34,7 +34,7 @@ def count(n, what):
 
 
 def name(g, less=None):
-    """With its options, less one that a column of the table tells."""
+    """Wire and options, without the option `less`, which has its own column in the table."""
     options = results.take_out(g.options, less)[0] if less else g.options
     return f"`{g.wire}`" + (f" `{options}`" if options else "")
 
@@ -86,7 +86,7 @@ def cuts(study):
 
 
 def advice(study):
-    """For each share of raw the wire that costs least of those that need no more than about that."""
+    """For each share of raw's bytes: of the wires that need about that or less, the one that costs least accuracy."""
     rows = []
     for target in TARGETS:
         if fit := [(g, d) for g, d in study.advisable("edge") if g.times >= 0.95 * target]:
@@ -98,7 +98,7 @@ def advice(study):
 
 
 def frontier(study):
-    """Each cut and wire to which no other with fewer bytes an image is closer to raw."""
+    """Each cut and wire for which no other with fewer bytes per image is closer to raw."""
     rows = [[kilo(g.bytes), f"`{g.cut}`", name(g), share(g), difference(study, g, ""), str(len(g.rows))]
             for g in reversed(study.frontier())]
     head = ["bytes an image", "`--cut`", "`--wire`", "of that cut's raw", "costs, points", "seeds"]
@@ -106,8 +106,8 @@ def frontier(study):
 
 
 def ladder(study):
-    """At most so many bits an element, activation and gradient together halved: the three most accurate, best first, after
-    most epochs and after fewer."""
+    """For each range of bits per element, averaged over activations and gradients: the three wires closest to raw, best
+    first, for each number of epochs, most first."""
     rows = []
     fit = [(g, d) for g in study.at("edge") if g.wire != "raw" and (d := g.to(study.beside(g)))]
     for above, bits in zip(BITS[1:] + (0,), BITS):
@@ -136,7 +136,7 @@ def published(study):
 
 
 def commits(study):
-    """A long list is the CSV's."""
+    """The commits; a long list is left to the CSV."""
     all_of = study.values("commit")
     if len(all_of) <= 3:
         return ", ".join(all_of)
@@ -168,7 +168,7 @@ PLACE = re.compile(r"(<!-- table (\S+)(?: of (\S+))? -->\n).*?(<!-- end -->)", r
 
 
 def fill(text, study):
-    """The document with every table as the results have it now."""
+    """The document with every table filled in from the current results."""
     def table(match):
         if match[2] not in TABLES:
             raise ValueError(f"there is no table '{match[2]}': {', '.join(TABLES)} are known")

@@ -10,7 +10,7 @@ from style import GREY, LOOK, OTHER, recipe_text, seeds_text
 
 
 def draw(study):
-    """Accuracy after each epoch, a panel a family, raw in each."""
+    """Accuracy after each epoch: one panel per family, with raw in each."""
     by_run = collections.defaultdict(dict)
     for e in study.epochs:
         by_run[e["run"]][int(e["epoch"])] = 100 * float(e["accuracy"])
@@ -19,7 +19,7 @@ def draw(study):
         return sorted(set(histories[0]).intersection(*histories)) if histories else []
 
     def told(g):
-        """The epochs of its runs; a run whose epochs were lost is left out."""
+        """The epochs of the group's runs; a run whose epochs were lost is left out."""
         return [by_run[r["run"]] for r in g.rows if r["run"] in by_run]
 
     raw = study.raw("edge")
@@ -55,7 +55,7 @@ def draw(study):
             ends.append((*line(axes, g, shade, 1.8), g.wire))
         labels.append((axes, ends))
         axes.set_title(name, fontsize=10.5)
-    for axes, ends in labels:  # the height that they share is known now
+    for axes, ends in labels:  # now their shared y range is known
         label_ends(axes, ends)
     for axes in grid[:, 0]:
         axes.set_ylabel("accuracy on the test set, %")
@@ -73,7 +73,7 @@ def draw(study):
 
 
 def label_ends(axes, ends, gap=0.05):
-    """Each curve's name at its end, moved apart where they would touch, none above the panel."""
+    """Writes each curve's name at its end, moved apart where names would touch, none above the panel."""
     low, high = axes.get_ylim()
     gap *= high - low
     ends = sorted(ends, key=lambda e: e[1])

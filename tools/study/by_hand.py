@@ -1,4 +1,4 @@
-"""Takes in finished runs that were started by hand: mobilenetv2-cifar10 --out DIR ... > DIR.log"""
+"""Imports finished runs that were started by hand: mobilenetv2-cifar10 --out DIR ... > DIR.log"""
 import dataclasses
 import json
 import re
@@ -29,7 +29,7 @@ def manifest_notes(folder):
 
 
 def overrides(program, settings):
-    """The options that set a run apart from its recipe, as a list would have them."""
+    """The options in which a run differs from its recipe, as a list would spell them."""
     recipe = program.recipe(settings["recipe"])
     if recipe is None:
         raise NotImportable(f"this program has no recipe '{settings['recipe']}'")
@@ -52,7 +52,7 @@ def is_number(text):
 
 
 def read_by_hand(folder, log, program):
-    """What run.json would hold, of a run of a program that did not write it: from manifest, metrics and output."""
+    """What run.json would hold, for a run whose program did not write one: from manifest, metrics and output."""
     notes = manifest_notes(folder)
     metrics = read_csv(folder / "metrics.csv")
     if len(metrics) != int(notes["epochs"]):
@@ -103,7 +103,7 @@ def take_in(folder, base, program, threads, at_once, commit, done):
         if log.exists():
             shutil.copy(log, run.log)
         write_whole(run.folder / "notes.json", json.dumps(notes, indent=1) + "\n")
-        write_whole(run.folder / "run.json", json.dumps(told, indent=1) + "\n")  # last: it means finished
+        write_whole(run.folder / "run.json", json.dumps(told, indent=1) + "\n")  # last: it marks the run as finished
     finally:
         run.release()
     return run

@@ -1,4 +1,4 @@
-"""Lists of runs: a line each of WIRES CUTS RECIPES SEEDS [OPTIONS OF THE PROGRAM], every combination a run."""
+"""Lists of runs: each line is WIRES CUTS RECIPES SEEDS [OPTIONS OF THE PROGRAM], and each combination is a run."""
 import dataclasses
 import functools
 import pathlib
@@ -13,7 +13,7 @@ class ListError(Exception):
 
 
 def plain(value):
-    """A number as it is written shortest."""
+    """A number in its shortest spelling; any other value as it is."""
     try:
         number = float(value)
     except ValueError:
@@ -36,7 +36,7 @@ def canonical(options):
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One training run, told apart by all that decides its numbers: its key."""
+    """One training run, identified by all that decides its numbers: its key."""
     wire: str
     cut: str
     recipe: str
@@ -45,7 +45,7 @@ class Job:
 
     @property
     def name(self):
-        """Of its folder: wire-cut-recipe-sSEED, then the options without their dashes."""
+        """The name of its folder: wire-cut-recipe-sSEED, then the options without their dashes."""
         more = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(self.options)).strip("-")
         return f"{self.wire}-{self.cut}-{self.recipe}-s{self.seed}" + (f"-{more}" if more else "")
 
@@ -68,7 +68,7 @@ def seeds(text, where):
 
 
 def each_once(jobs):
-    """As the first list spells it; all of the lowest seed first."""
+    """Each job once, as the first list spells it; in order of seeds, lowest first."""
     found = {}
     for job in jobs:
         found.setdefault(job.key, job)
@@ -76,7 +76,7 @@ def each_once(jobs):
 
 
 def read(file):
-    """Its jobs, all of the lowest seed first; the list's first comment says what it is for."""
+    """What a list is for, as its first comment says, and its jobs in order of seeds, lowest first."""
     about, jobs = "", []
     for number, line in enumerate(file.read_text().splitlines(), 1):
         if line.startswith("#") and not about:
@@ -108,14 +108,14 @@ def read_all(names):
 
 
 class Program:
-    """What mobilenetv2-cifar10 says of itself."""
+    """What mobilenetv2-cifar10 reports about itself."""
 
     def __init__(self, path):
         self.path = path
         self.told = {}
 
     def wires(self, *options):
-        """The text of --list-wires, which every mistake in the options ends with its own line."""
+        """The output of --list-wires; a mistake in the options raises ListError with the program's own message."""
         if options not in self.told:
             try:
                 done = subprocess.run([self.path, "--list-wires", *options], capture_output=True, text=True)
@@ -131,7 +131,7 @@ class Program:
         return [int(b) for b in re.findall(r"boundary (\d+)", self.wires("--cut", cut))]
 
     def recipe(self, name):
-        """What --help says that a recipe sets, by the options' names; None for a name that it does not know."""
+        """What a recipe sets, by option name, as --help says; None if --help has no such recipe."""
         if "--help" not in self.told:
             self.told["--help"] = subprocess.run([self.path, "--help"], capture_output=True, text=True).stdout
         lines = self.told["--help"].splitlines()
@@ -145,12 +145,12 @@ class Program:
         return None
 
     def check(self, jobs):
-        """Every wire, cut, recipe and option is known, before anything is started."""
+        """Checks that every wire, cut, recipe and option is known, before anything is started."""
         for job in jobs:
-            mixed = ["--wire", job.wire] if "+" in job.wire else []  # one for each boundary: listed only when asked for
+            mixed = ["--wire", job.wire] if "+" in job.wire else []  # one wire per boundary: listed only on request
             table = self.wires("--cut", job.cut, "--recipe", job.recipe, *mixed, *job.options)
             if job.wire not in re.findall(r"^\S+", table, re.M):
-                self.wires("--wire", job.wire)  # ends with the name that was meant
+                self.wires("--wire", job.wire)  # raises, suggesting the name that was meant
                 raise ListError(f"--wire {job.wire}: --list-wires does not show it")
             if not self.compressed(job.cut):
                 raise ListError(f"--cut {job.cut}: expected a cut with a boundary, for the study counts its bytes; raw at any "

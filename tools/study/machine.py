@@ -1,13 +1,13 @@
-"""What this machine is and bears."""
+"""What this machine is and how many runs it can take."""
 import functools
 import os
 import pathlib
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-DRAWINGS = "drawings"  # what the program makes where CIFAR-10 is not
-BUSY = 2  # cores that one run of four ranks keeps busy: the bubble, and stages of different cost
-PEAK_MB = {"smoke": 500, "quick": 1100, "seed": 24000}  # until a finished run says better; seed is an estimate
+DRAWINGS = "drawings"  # what the program generates where there is no CIFAR-10
+BUSY = 2  # cores that one run of four ranks keeps busy, given the bubble and stages of unequal cost
+PEAK_MB = {"smoke": 500, "quick": 1100, "seed": 24000}  # until a finished run says better; seed's is an estimate
 
 
 def git(*words):
@@ -16,7 +16,7 @@ def git(*words):
 
 
 def commit():
-    """What the program is built from; '-changed' where its sources are not as committed."""
+    """The commit the program is built from; with '-changed' if its sources have uncommitted changes."""
     sources = ("include", "examples/100-mobilenetv2-cifar10", "CMakeLists.txt", "cmake")
     changed = git("status", "--porcelain", "--", *sources)
     return (git("rev-parse", "--short=7", "HEAD") or "unknown") + ("-changed" if changed else "")
@@ -46,14 +46,14 @@ def graphics():
 
 
 def this_machine(job):
-    """What computes the job here, and how many such runs at once keep that busy."""
+    """The hardware that computes the job here, and how many such runs at once keep it busy."""
     if on_gpu(job):
         return f"{graphics()}; {processor()}", 1
     return processor(), max(1, len(os.sched_getaffinity(0)) // BUSY)
 
 
 def images(data):
-    """What a run trains on here and where that is, as the program looks for it (docs/train.md)."""
+    """What a run trains on here and where it is, following the program's own search order (docs/train.md)."""
     for folder in (data, os.environ.get("PCOMP_CIFAR10")):
         if folder:
             return "CIFAR-10", folder
@@ -69,6 +69,6 @@ def available_mb():
 
 
 def at_once(jobs, done):
-    """How many runs the cores, the memory and the GPU bear."""
+    """How many runs at once the cores, the memory and the GPU can take."""
     most = max((done.peak_mb(recipe) or PEAK_MB.get(recipe, 1100)) for recipe in {job.recipe for job in jobs})
     return max(1, min(*(this_machine(job)[1] for job in jobs), int(0.9 * available_mb() / most)))

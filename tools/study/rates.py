@@ -1,7 +1,7 @@
 """Nominal rates, as the published study counts them: indices, scales and padding are free."""
 import re
 
-# What a codec by itself leaves of 32 bits an element; those that change values alone leave all.
+# The share of 32 bits per element that a codec by itself leaves; codecs that only change values leave all of it.
 FACTORS = [
     (r"Raw|Float32", lambda m: 1.0),
     (r"Half|BFloat16", lambda m: 0.5),
@@ -15,7 +15,7 @@ SHRINKS = ("TopK", "Downsample")
 
 
 def split(text, separator):
-    """At separators outside of every <>."""
+    """Splits at the separators outside all <>."""
     parts, depth, start = [], 0, 0
     for i, c in enumerate(text):
         depth += (c == "<") - (c == ">")
@@ -43,7 +43,7 @@ def chain(text, only=lambda codec: True):
 def nominal(wire):
     """Forward and gradient, as shares of 32-bit floats: 'TopK<1/10> | Quant<8>' is 0.025 both ways.
 
-    'F / G' is a wire whose gradients G codes after the restriction to what F kept.
+    In 'F / G', G codes the gradients, after they are restricted to what F kept.
     """
     forward, *gradient = wire.split(" / ")
     kept = chain(forward, lambda codec: codec.startswith(SHRINKS))

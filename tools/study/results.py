@@ -1,4 +1,4 @@
-"""What finished runs came to: one CSV with a line a run, one with a line an epoch, of each recipe."""
+"""The results of finished runs: for each recipe, one CSV with a line per run and one with a line per epoch."""
 import csv
 import fcntl
 import io
@@ -38,7 +38,7 @@ def row(job, told, notes):
     def total(direction, what):
         return sum(b[direction][what] for b in boundaries)
 
-    # Boundaries may carry different wires: a boundary counts by its elements.
+    # Boundaries may carry different wires: each is weighted by its elements.
     rates = [sum(nominal(b["wire"])[way] * b[direction]["raw"] for b in boundaries) / total(direction, "raw")
              for way, direction in enumerate(("forward", "gradient"))]
     return {
@@ -53,7 +53,7 @@ def row(job, told, notes):
         "accuracy": short(told["accuracy"]), "best_accuracy": short(told["best_accuracy"]),
         "epochs": str(told["settings"]["epochs"]), "images": str(images),
         "train_images": str(told["train_images"]), "test_images": str(told["test_images"]),
-        # Without the folder, which is nobody else's.
+        # Without the folder, which means nothing to anyone else.
         "data": "CIFAR-10" if told["data"].startswith("CIFAR-10") else DRAWINGS,
         "threads": str(notes["threads"]), "at_once": str(notes.get("at_once", "")), "hardware": notes["hardware"],
         "seconds": short(told["seconds"]), "peak_mb": str(notes.get("peak_mb", "")), "version": told["version"],
@@ -67,7 +67,7 @@ def read_csv(file):
     rows = []
     with open(file, newline="") as f:
         reader = csv.DictReader(f)
-        for r in reader:  # a line of a merge's conflict or of half a file has too few
+        for r in reader:  # a merge conflict or a truncated file leaves lines with too few columns
             more = r.pop(None, [])
             got = sum(value is not None for value in r.values()) + len(more)
             if got != len(reader.fieldnames):
@@ -77,7 +77,7 @@ def read_csv(file):
 
 
 def one_kind(rows, file):
-    """What all of them trained on; None without one."""
+    """What all of them trained on; None if there are none."""
     kinds = sorted({r["data"] for r in rows})
     if len(kinds) > 1:
         raise BadResults(f"{file}: expected runs on the same images, got {' and '.join(kinds)}: their accuracies cannot be "
@@ -94,7 +94,7 @@ def to_csv(rows, columns):
 
 
 def take_out(options, name):
-    """A run's options without `name`, and what that was; None if it was not among them."""
+    """A run's options without `name`, and its value, None if it was not among them."""
     match = re.search(rf"(?:^| ){name}[ =](\S+)", options)
     return (options[:match.start()] + options[match.end():]).strip() if match else options, match and match[1]
 
@@ -112,11 +112,11 @@ class Results:
         return read_csv(self.folder / f"{recipe}-epochs.csv")
 
     def data(self, recipe):
-        """What its runs trained on; None without one."""
+        """What the recipe's runs trained on; None if there are none."""
         return one_kind(self.runs(recipe), self.folder / f"{recipe}.csv")
 
     def find(self, job):
-        """Its line, however its options are spelled there; None without one."""
+        """The job's line, however its options are spelled there; None if there is none."""
         return next((r for r in self.runs(job.recipe)
                      if (r["wire"], r["cut"], job.recipe, r["seed"], canonical(r["options"])) == job.key), None)
 
@@ -124,7 +124,7 @@ class Results:
         return self.find(job) is not None
 
     def add(self, run):
-        """Takes a finished run in; the same run that was there before is replaced, and keeps its name."""
+        """Adds a finished run; if it was there before, it is replaced and keeps its name."""
         job = run.job
         told = json.loads((run.folder / "run.json").read_text())
         new = row(job, told, run.notes())
@@ -132,12 +132,12 @@ class Results:
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.folder, os.O_RDONLY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # two runners may end runs at the same moment
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two runners may finish runs at the same moment
             new |= {what: (self.find(job) or new)[what] for what in ("run", "options")}
             epochs = [{"run": new["run"]} | e for e in epochs]
             others = [r for r in self.runs(job.recipe) if r["run"] != new["run"]]
             one_kind([*others, new], self.folder / f"{job.recipe}.csv with {job.name}")
-            # The run's own line last: a run that has one is not looked at again.
+            # The run's own line goes last: a run that has one is not looked at again.
             for name, columns, fresh in ((f"{job.recipe}-epochs", ["run", *METRICS], epochs), (job.recipe, RUNS, [new])):
                 file = self.folder / f"{name}.csv"
                 kept = [r for r in read_csv(file) if r["run"] != new["run"]]
@@ -149,16 +149,16 @@ class Results:
             os.close(lock)
 
     def epochs_of(self, job):
-        """What its options say, else what the finished runs of its recipe had; None without one."""
+        """The epochs its options say, else those of its recipe's finished runs; None if there are none."""
         told = take_out(" ".join(job.options), "--epochs")[1] or next(
             (r["epochs"] for r in self.runs(job.recipe) if not take_out(r["options"], "--epochs")[1]), None)
         return told and int(told)
 
     def seconds(self, job, jobs, machine):
-        """What a run like this should take with `jobs` at once, from those that this machine has finished, by
-        their seconds an epoch: the same wire and cut, else the same recipe; None without one.
+        """The seconds a run like this should take with `jobs` at once, from the seconds per epoch of runs finished on
+        this machine: those of the same wire and cut, else of the same recipe; None if there are none.
 
-        `machine` is the name of what computes it and how many runs keep it busy: more of them share what it gives.
+        `machine` is the hardware's name and how many runs keep it busy: more than that share what it can do.
         """
         hardware, full = machine
 
@@ -166,7 +166,7 @@ class Results:
             return canonical(take_out(text, "--epochs")[0])
 
         def crowd(at_once):
-            """More at once than keep the machine busy slow each other."""
+            """How many runs share the machine, at least `full`: only more than keep it busy slow each other down."""
             counts = [int(n) for n in str(at_once).split(" + ") if n] or [full]
             return max(full, statistics.mean(counts))
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains every run of some lists, as many at once as the machine bears, and goes on where it was stopped."""
+"""Trains every run of the given lists, as many at once as the machine can take; resumes where it was stopped."""
 import argparse
 import os
 import pathlib
@@ -61,7 +61,7 @@ def show_plan(runs, done, jobs):
 
 
 def check_images(args, left, done):
-    """Says what will be trained on, and refuses to add that to results of something else."""
+    """Reports what will be trained on, and refuses to add that to results from other images."""
     kind, folder = images(args.data)
     print(f"images: {kind}" + (f" in {folder}" if folder else "; ./dev data fetches CIFAR-10, --data DIR names where it is"))
     for recipe in sorted({run.job.recipe for run in left}):
@@ -85,25 +85,26 @@ def take_in(args, program, done):
 
 def options():
     parser = argparse.ArgumentParser(prog="./dev study", description=__doc__, epilog="Ctrl-C ends the runs cleanly; the same "
-                                     "command goes on. Results go to docs/study/results, pictures and tables come from "
-                                     "./dev plot; docs/study.md has both.")
-    parser.add_argument("lists", nargs="*", metavar="LIST", help="of tools/study/lists, or a file [families]")
+                                     "command resumes them. Results go to docs/study/results, pictures and tables come "
+                                     "from ./dev plot; docs/study.md shows both.")
+    parser.add_argument("lists", nargs="*", metavar="LIST", help="a list in tools/study/lists, or a file [families]")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="show the lists")
-    what.add_argument("--status", action="store_true", help="show how far every run is")
+    what.add_argument("--status", action="store_true", help="show the progress of every run")
     what.add_argument("--dry-run", action="store_true", help="show what would run, and how long that should take")
-    what.add_argument("--import", dest="take", nargs="+", metavar="DIR", help="take finished runs in that were started by "
-                      "hand (train --out DIR > DIR.log)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="runs at once [as cores and memory bear]")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of each rank; results depend on it [1]")
-    parser.add_argument("--only", metavar="TEXT", help="of the lists, the runs that have TEXT in their name")
-    parser.add_argument("--data", metavar="DIR", help="CIFAR-10's binary files [$PCOMP_CIFAR10, else data/]")
-    parser.add_argument("--out", default="runs/study", metavar="DIR", help="the runs' folders [runs/study]")
-    parser.add_argument("--results", default="docs/study/results", metavar="DIR", help="the CSVs; what they hold is not run "
-                        "again, so name an empty folder to repeat it all [docs/study/results]")
+    what.add_argument("--import", dest="take", nargs="+", metavar="DIR", help="import finished runs that were started "
+                      "by hand (train --out DIR > DIR.log)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at once [as many as cores and memory allow]")
+    parser.add_argument("--threads", type=int, default=1, metavar="N",
+                        help="threads per rank; results depend on it [1]")
+    parser.add_argument("--only", metavar="TEXT", help="only the runs that have TEXT in their name")
+    parser.add_argument("--data", metavar="DIR", help="folder of CIFAR-10's binary files [$PCOMP_CIFAR10, else data/]")
+    parser.add_argument("--out", default="runs/study", metavar="DIR", help="where the runs' folders go [runs/study]")
+    parser.add_argument("--results", default="docs/study/results", metavar="DIR", help="folder of the CSV files; runs "
+                        "in them are not repeated, so name an empty folder to repeat all [docs/study/results]")
     parser.add_argument("--only-parse", action="store_true", help=argparse.SUPPRESS)  # for ./dev, before it builds
-    parser.add_argument("--commit", default="unknown", help="with --import: what the runs' program was built from (--threads and "
-                        "--jobs: as they were)")
+    parser.add_argument("--commit", default="unknown", help="with --import: the commit the runs' program was built "
+                        "from (give --threads and --jobs as they were)")
     return parser
 
 

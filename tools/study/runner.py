@@ -1,4 +1,4 @@
-"""Keeps as many runs going as it may, says how far they are, and collects what they came to."""
+"""Keeps the allowed number of runs going, shows their progress and collects their results."""
 import signal
 import time
 
@@ -10,14 +10,14 @@ class Runner:
     def __init__(self, args, runs, done):
         self.args, self.done = args, done
         self.waiting = list(runs)  # in order
-        self.elsewhere = []  # another runner's
+        self.elsewhere = []  # held by another runner
         self.running, self.failed, self.finished = [], [], 0
-        self.known = None, None  # what the runs to come should take, and of which state that is
+        self.known = None, None  # a state, and how long the runs to come should take from there
         self.signals = 0
         self.screen = Screen(max(len(run.name) for run in runs))
         self.about = {"commit": machine.commit(), "at_once": args.jobs, "data": machine.images(args.data)[0]}
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(s) != signal.SIG_IGN:  # nohup and '&' mean it
+            if signal.getsignal(s) != signal.SIG_IGN:  # nohup and '&' ignore them on purpose
                 signal.signal(s, self.on_signal)
 
     def on_signal(self, number, _):
@@ -97,10 +97,10 @@ class Runner:
         facts = [f"{self.finished} finished", f"{len(self.running)} running", f"{len(self.waiting)} to come"]
         facts += [f"{len(self.elsewhere)} at another runner"] * bool(self.elsewhere)
         facts += [f"{len(self.failed)} failed"] * bool(self.failed)
-        if self.known[0] != (self.finished, len(self.waiting)):  # else the results are as they were
+        if self.known[0] != (self.finished, len(self.waiting)):  # else the results have not changed
             try:
                 known = [self.done.seconds(run.job, self.args.jobs, machine.this_machine(run.job)) for run in self.waiting]
-            except ValueError:  # somebody merges the results just now
+            except ValueError:  # someone is merging the results right now
                 known = [None]
             self.known = (self.finished, len(self.waiting)), None if None in known else sum(known)
         now = [run.left() for run in self.running]
@@ -109,7 +109,7 @@ class Runner:
         return ", ".join(facts)
 
     def end_children(self):
-        """They end after their step, their last whole epoch is kept; at a second signal, at once."""
+        """Ends the runs after their current step, keeping their last whole epoch; at a second signal, at once."""
         self.screen.wipe()
         print("study: ending the runs after their step (again: at once)", flush=True)
         for run in self.running:

@@ -1,4 +1,4 @@
-"""One run in its folder: whose it is, how far it is, and its process."""
+"""One run in its folder: who holds it, how far it is, and its process."""
 import ctypes
 import fcntl
 import json
@@ -11,25 +11,25 @@ import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
-WHENEVER = 10**6  # seconds: ranks are threads of one process, so none is lost while the process is only stopped or slow
+WHENEVER = 10**6  # seconds: ranks are threads of one process, so none is lost while it is only stopped or slow
 AT = re.compile(r"^epoch (\d+)/(\d+)\s+(?:(\d+) %\s+)?loss \S+(?:\s+test accuracy (\S+) %)?\s+(\d+) images/s", re.M)
 
 
 def write_whole(path, text):
-    """The old file or the new one, never a part."""
+    """Leaves the old file or the new one, never a partial one."""
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     part.replace(path)
 
 
 def joined(before, now):
-    """What a run had, in order, if it did not have the same all the way: 'A + B'."""
+    """The value a run has; if it has changed on the way, all values in order: 'A + B'."""
     values = str(before).split(" + ") if before not in (None, "") else []
     return now if set(values) <= {str(now)} else " + ".join(dict.fromkeys([*values, str(now)]))
 
 
 def last_words(said):
-    """The program's own last complaint, else the last line that is no frame of a backtrace."""
+    """The program's own last complaint, else the last line that is not a backtrace frame."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     own = [line for line in lines if re.match(r"mobilenetv2-cifar10: |--\w", line)]
     rest = [line for line in lines if not re.match(r"(frame )?#\d+", line)]
@@ -47,7 +47,7 @@ class Run:
         self.epoch = self.epochs = self.percent = self.ended = 0
         self.accuracy = self.rate = ""
 
-    # What is on the disk.
+    # What is on disk.
 
     def finished(self):
         return (self.folder / "run.json").exists()
@@ -80,7 +80,7 @@ class Run:
     # Taking it.
 
     def take(self):
-        """True if it is ours now. The process inherits the lock, so that it holds even if this one is killed."""
+        """True if the run is ours now. Its process inherits the lock, which thus holds even if this one is killed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -97,7 +97,7 @@ class Run:
             self.lock = None
 
     def taken(self):
-        """By another runner, or by a process that one has left."""
+        """Whether another runner holds it, or a process that one has left behind."""
         if not (self.folder / "lock").exists():
             return False
         if not self.take():
@@ -121,7 +121,7 @@ class Run:
         parent = os.getpid()
 
         def with_its_runner():
-            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # the program ends itself after its step
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # the program then ends after its current step
             if os.getppid() != parent:
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -157,12 +157,12 @@ class Run:
             return file.read().decode(errors="replace")
 
     def look(self):
-        """Reads how far it is; True if an epoch has ended since."""
+        """Reads the run's progress; True if an epoch has ended since the last look."""
         before = self.ended
         for match in AT.finditer(self.said()):
             self.epoch, self.epochs, self.rate = int(match[1]), int(match[2]), match[5]
             self.percent = int(match[3] or 100)
-            if match[4]:  # else it trains, or tests
+            if match[4]:  # else it is training or testing
                 self.accuracy, self.ended = match[4], self.epoch
         if self.epochs and self.began_at is None:
             self.began_at, self.began = self.share(), time.monotonic()
@@ -172,7 +172,7 @@ class Run:
         return (self.epoch - 1 + self.percent / 100) / self.epochs if self.epochs else 0.0
 
     def left(self):
-        """Seconds, as fast as it has been; None if that is not known yet."""
+        """Seconds left at the pace so far; None if that is not known yet."""
         if self.began_at is None or self.share() <= self.began_at:
             return None
         return (time.monotonic() - self.began) / (self.share() - self.began_at) * (1 - self.share())

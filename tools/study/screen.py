@@ -1,4 +1,4 @@
-"""Lines that say how far the runs are: drawn anew on a terminal, elsewhere one for each thing that happened."""
+"""Lines that show the runs' progress: redrawn in place on a terminal, elsewhere one line per event."""
 import shutil
 import sys
 
@@ -17,7 +17,7 @@ class Screen:
         self.drawn = 0
 
     def say(self, name, what):
-        """Something that stays: above the drawn lines."""
+        """Prints a line that stays, above the redrawn ones."""
         self.wipe()
         print(f"{name:{self.width}}  {what}" if name else what, flush=True)
 
