@@ -12,6 +12,11 @@ inline Size checked(int stages, int micros) {
     fail(Words() << "pcomp: this schedule needs more micro-batches: at least 1, not " << micros);
   return {stages, micros};
 }
+inline void check_frozen(int first, int least, int stages) {
+  if (first < least || first >= stages)
+    fail(Words() << "pcomp: of " << stages << " stages the first " << least << " to " << stages - 1
+                 << " can be frozen, not " << first);
+}
 inline void check_rank(int rank, int ranks) {
   if (rank < 0 || rank >= ranks)
     fail(Words() << "pcomp: there is no rank " << rank << ": this schedule has " << ranks);
@@ -113,13 +118,12 @@ class ScheduleTable {
   ScheduleTable freeze(int first) const {
     if (!backward)
       detail::fail(detail::Words() << "pcomp: a schedule without backward passes has none to leave out");
-    if (first < passes_.frozen || first >= stages)
-      detail::fail(detail::Words() << "pcomp: of " << stages << " stages the first " << passes_.frozen
-                                   << " to " << stages - 1 << " can be frozen, not " << first);
+    detail::check_frozen(first, passes_.frozen, stages);
     ScheduleTable less = *this;
     less.passes_.frozen = first;
     for (auto& row : less.rows_) less.drop(row);
     if (!make_) less.count();
+    less.deadlock_free = deadlock_free || less.runs_with(0);
     return less;
   }
   int frozen() const { return passes_.frozen; }
@@ -145,6 +149,7 @@ class ScheduleTable {
     if (rows.size() != rows_.size())
       detail::fail(detail::Words() << "pcomp: a table for " << ranks << " ranks needs as many rows, not "
                                    << static_cast<int>(rows.size()));
+    detail::check_frozen(passes.frozen, 0, stages);
     rows_ = std::move(rows);
     prove(in_flight);
     deadlock_free = in_flight == 0 || runs_with(0);

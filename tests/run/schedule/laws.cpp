@@ -147,6 +147,35 @@ TEST_CASE("Frozen stages only run forward, under every policy and placement") {
   CHECK(thrown([&] { two.freeze(4); }) == "pcomp: of 4 stages the first 2 to 3 can be frozen, not 4");
   CHECK(thrown([] { make_schedule(OneFOneB{}, 4, 8).freeze(-1); }) ==
         "pcomp: of 4 stages the first 0 to 3 can be frozen, not -1");
+  const auto own = [](int frozen) {
+    return ScheduleTable("mine", {2, 1}, {true, false, frozen}, {0, 0},
+                         {{{Op::Forward, 0, 0}, {Op::Forward, 1, 0}, {Op::Backward, 1, 0}}});
+  };
+  CHECK(own(1).ticks == 3);
+  CHECK(thrown([&] { own(0); }).find("an operation is missing: Backward of stage 0") != std::string::npos);
+  CHECK(thrown([&] { own(2); }) == "pcomp: of 2 stages the first 0 to 1 can be frozen, not 2");
+  CHECK(thrown([&] { own(-1); }) == "pcomp: of 2 stages the first 0 to 1 can be frozen, not -1");
+  // What waits for a gradient to be sent in the wrong order waits no more once none is sent.
+  const std::vector<std::vector<Action>> crossed{{{Op::Forward, 0, 0},
+                                                  {Op::Send, 0, 0},
+                                                  {Op::Forward, 0, 1},
+                                                  {Op::Send, 0, 1},
+                                                  {Op::RecvGrad, 0, 0},
+                                                  {Op::Backward, 0, 0},
+                                                  {Op::RecvGrad, 0, 1},
+                                                  {Op::Backward, 0, 1}},
+                                                 {{Op::Recv, 1, 0},
+                                                  {Op::Forward, 1, 0},
+                                                  {Op::Backward, 1, 0},
+                                                  {Op::SendGrad, 1, 0},
+                                                  {Op::Recv, 1, 1},
+                                                  {Op::Forward, 1, 1},
+                                                  {Op::Backward, 1, 1},
+                                                  {Op::SendGrad, 1, 1}}};
+  const ScheduleTable early("early", {2, 2}, {true, false}, {0, 1}, crossed, 1);
+  CHECK_FALSE(early.deadlock_free);
+  CHECK(early.freeze(0).deadlock_free == false);
+  CHECK(early.freeze(1).deadlock_free);
   CHECK(thrown([] { make_schedule(ForwardOnly{}, 4, 8).freeze(1); }) ==
         "pcomp: a schedule without backward passes has none to leave out");
 }
