@@ -1,15 +1,9 @@
 #pragma once
-#include <functional>
-
+#include "loss.hpp"
 #include "micro_batches.hpp"
 #include "probe.hpp"
 
-namespace pcomp {
-
-/// The loss of one micro-batch, a mean over its samples, from (output of the last stage, target).
-using Loss = std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>;
-
-namespace detail {
+namespace pcomp::detail {
 
 /// What every rank works on in one step.
 struct Batch {
@@ -40,5 +34,4 @@ inline void expect_targets(const at::Tensor& y, const at::Tensor& x) {
                 (y.dim() ? std::to_string(y.size(0)) : "one number"));
 }
 
-}  // namespace detail
-}  // namespace pcomp
+}  // namespace pcomp::detail

@@ -3,9 +3,9 @@
 #include <ATen/ops/cat.h>
 
 #include <set>
-#include <thread>
 #include <tuple>
 
+#include "../core/cpus.hpp"
 #include "../schedule/forward_only.hpp"
 #include "../schedule/make_schedule.hpp"
 #include "../transport/connect.hpp"
@@ -13,7 +13,7 @@
 #include "fingerprint.hpp"
 #include "identities.hpp"
 #include "own_gpu.hpp"
-#include "ranks.hpp"
+#include "rank_reports.hpp"
 #include "shapes.hpp"
 
 namespace pcomp {
@@ -56,10 +56,10 @@ class Engine {
     links_ = join(world, schedule_.ranks, schedule_.rank_map());
     meet(world);
     for (int r : links_->here()) ranks_.add(r, schedule_.rank_map(), wires_, links_->link(r));
-    const int cores = static_cast<int>(std::thread::hardware_concurrency());
     const int neighbours =
         world.launch() && world.launch()->local_size ? world.launch()->local_size : schedule_.ranks;
-    const int threads = world.threads_per_rank > 0 ? world.threads_per_rank : std::max(1, cores / neighbours);
+    const int threads =
+        world.threads_per_rank > 0 ? world.threads_per_rank : detail::default_threads(neighbours);
     ranks_.on_every([&](detail::Rank&) {
       at::set_num_threads(threads);
       detail::take_own_gpu(world);
@@ -198,34 +198,7 @@ class Engine {
   }
 
   /// What the ranks of this process sent, and where their time went.
-  Report report() const {
-    Report r;
-    r.steps = steps_;
-    for (std::size_t e = 0; e < wires_.size(); ++e) {
-      const int edge = static_cast<int>(e);
-      BoundaryReport b = edges_[e];
-      b.edge = edge;
-      b.from_rank = schedule_.rank_of(edge), b.to_rank = schedule_.rank_of(edge + 1);
-      b.wire = std::string(wires_[e]->name.view());
-      for (const auto& rank : ranks_) {
-        b.forward += rank->executor.ends().forward(edge);
-        b.gradient += rank->executor.ends().gradient(edge);
-        b.inference += rank->executor.ends().inference(edge);
-        b.state += rank->executor.ends().state(edge);
-      }
-      r.boundaries.push_back(b);
-    }
-    r.ranks.resize(static_cast<std::size_t>(schedule_.ranks));
-    for (const auto& rank : ranks_)
-      r.ranks[static_cast<std::size_t>(rank->executor.rank())] = rank->executor.stopwatch().times();
-    r.stages.resize(static_cast<std::size_t>(schedule_.stages));
-    for (int s = 0; s < schedule_.stages; ++s)
-      if (const detail::Rank* rank = ranks_.find(schedule_.rank_of(s)))
-        if (const auto& own = rank->executor.stopwatch().stages(); static_cast<std::size_t>(s) < own.size())
-          r.stages[static_cast<std::size_t>(s)] = own[static_cast<std::size_t>(s)];
-    r.predict(schedule_);
-    return r;
-  }
+  Report report() const { return detail::report_of(schedule_, wires_, edges_, steps_, ranks_); }
 
  private:
   const StageModule* find(int stage) const {

@@ -59,6 +59,7 @@ class Executor {
     try {
       ends_.begin(batch);
       begin(row, elsewhere);
+      if (batch.loss && rank_of_.back() == rank_) shares_ = loss_shares(*batch.loss, batch.y, batch.parts);
       for (const Action& a : row) {
         now_ = a;
         if (const std::string reason = link.aborted(); !reason.empty()) throw Error(reason);
@@ -248,12 +249,14 @@ class Executor {
     if (batch_->loss) {
       const at::Tensor target =
           batch_->y.defined() ? part_of(batch_->y, part).to(s.module.device) : at::Tensor();
-      const at::Tensor loss = (*batch_->loss)(v.output, target);
+      const bool counts = shares_[at(micro)] > 0;
+      const at::Tensor loss = counts ? (*batch_->loss)(v.output, target)
+                                     : v.output.narrow(0, 0, 0).sum();  // a mean would be 0 / 0
       if (!loss.defined() || loss.numel() != 1)
         throw Error(
             "the loss must be one number, not " +
             (loss.defined() ? "a tensor of shape " + to_string(extents_of(loss)) : "an undefined tensor"));
-      v.output = loss.reshape({}) * part.weight;
+      v.output = loss.reshape({}) * shares_[at(micro)];
       results_.set(micro, v.output.detach(), s.order);
     } else {
       results_.set(micro, v.output, s.order);
@@ -304,7 +307,8 @@ class Executor {
   const Batch* batch_ = nullptr;
   Transport* link_ = nullptr;
   Action now_;
-  bool split_ = false;  ///< the row has BackwardWeights
+  std::vector<double> shares_;  ///< of the batch's loss, for each micro-batch; on the last stage's rank
+  bool split_ = false;          ///< the row has BackwardWeights
   Stopwatch timed_;
 };
 

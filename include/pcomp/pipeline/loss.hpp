@@ -1,17 +1,143 @@
 #pragma once
+#include <ATen/core/Reduction.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/ne.h>
+#include <ATen/ops/scalar_tensor.h>
+
+#include <cmath>
+#include <concepts>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <type_traits>
+
+#include "../autograd/tensor.hpp"
+#include "micro_batches.hpp"
 
 namespace pcomp {
 
-/// The mean cross-entropy of logits [n, classes] against class indices [n], as a loss for `step`.
+/// What `step` minimises: a callable from (output of the last stage, target) of one micro-batch to a mean, one number.
 ///
+/// Law: the batch's loss is sum(w * mean) / sum(w) over its micro-batches. w is what the callable's member
+///   `weight(target)` returns, a number or a tensor of one, such as the targets that are not padding; without such a
+///   member it is the number of samples. So a batch's loss and gradients are the same however it is divided. Weights
+///   come from targets alone: gradients are scaled before the first is sent, as lossy wires and all schedules need.
+///   Where w is 0 the callable is not called: that micro-batch's loss and gradient are 0.
+/// Errors: `Error` in `step` for a weight that is negative or not finite.
+/// Example: docs/train.md
+class Loss {
+ public:
+  Loss() = default;
+  template <class F>
+  requires(!std::same_as<F, Loss> &&
+           std::is_invocable_r_v<at::Tensor, F&, const at::Tensor&, const at::Tensor&>)
+      Loss(F loss) {  // implicit, as for std::function
+    const auto held = std::make_shared<F>(std::move(loss));
+    mean_ = [held](const at::Tensor& output, const at::Tensor& target) -> at::Tensor {
+      return std::invoke(*held, output, target);
+    };
+    if constexpr (requires(const at::Tensor& t) { held->weight(t); })
+      weight_ = [held](const at::Tensor& target) {
+        if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(held->weight(target))>>)
+          return static_cast<double>(held->weight(target));
+        else
+          return at::Tensor(held->weight(target)).template item<double>();
+      };
+  }
+  at::Tensor operator()(const at::Tensor& output, const at::Tensor& target) const {
+    return mean_(output, target);
+  }
+  bool has_weight() const { return weight_ != nullptr; }
+  double weight(const at::Tensor& target) const { return weight_(target); }
+  explicit operator bool() const { return mean_ != nullptr; }
+
+ private:
+  std::function<at::Tensor(const at::Tensor&, const at::Tensor&)> mean_;
+  std::function<double(const at::Tensor&)> weight_;
+};
+
+/// A loss from two callables: `sum` of (output, target) over what counts, and `count` of (target), how much counts.
+///
+/// Example: LossSum{[](auto& o, auto& t) { return ((o - t).pow(2) * (t != 0)).sum(); },
+///                  [](auto& t) { return (t != 0).sum(); }}
+template <class Sum, class Count>
+struct LossSum {
+  Sum sum;
+  Count count;
+  at::Tensor operator()(const at::Tensor& output, const at::Tensor& target) const {
+    return sum(output, target) / weight(target);
+  }
+  auto weight(const at::Tensor& target) const { return count(target); }
+};
+template <class Sum, class Count>
+LossSum(Sum, Count) -> LossSum<Sum, Count>;
+
+/// The mean cross-entropy of logits against class indices, or against probabilities of the logits' shape.
+///
+/// Law: targets equal to `ignore_index` count neither in the mean nor in a batch's weight.
+/// Shapes: logits [N, C], [N, C, d...] or, with the classes last, [N, d..., C]; indices [N] or [N, d...].
+/// Errors: `Error` where the shapes fit both orders, as [N, 9, 9] with [N, 9] does: set `class_dim` to 1 or -1.
 /// Example: examples/050-first-program
 struct CrossEntropy {
-  at::Tensor operator()(const at::Tensor& logits, const at::Tensor& classes) const {
-    return at::cross_entropy_loss(logits, classes);
+  std::int64_t ignore_index = -100;
+  double label_smoothing = 0;
+  int class_dim = 0;  ///< 0: as the shapes say
+
+  at::Tensor operator()(const at::Tensor& logits, const at::Tensor& target) const {
+    const bool last = classes_last(logits, target), indices = !at::isFloatingType(target.scalar_type());
+    return at::cross_entropy_loss(last ? logits.flatten(0, -2) : logits,
+                                  last ? target.flatten(0, indices ? -1 : -2) : target, {},
+                                  at::Reduction::Mean, ignore_index, label_smoothing);
+  }
+  at::Tensor weight(const at::Tensor& target) const {
+    if (at::isFloatingType(target.scalar_type())) return at::scalar_tensor(target.size(0), at::kLong);
+    return target.ne(ignore_index).sum();
+  }
+
+ private:
+  bool classes_last(const at::Tensor& logits, const at::Tensor& target) const {
+    const std::int64_t dims = logits.dim();
+    if (class_dim < 0 ? class_dim + dims == dims - 1 : class_dim > 1 && class_dim == dims - 1)
+      return dims > 2;
+    if (class_dim != 0 && class_dim != 1)
+      throw Error("pcomp: cross_entropy takes the classes in dimension 1 or the last, not " +
+                  std::to_string(class_dim));
+    if (dims < 3 || class_dim == 1) return false;
+    const at::IntArrayRef l = logits.sizes(), t = target.sizes();
+    const bool same = at::isFloatingType(target.scalar_type());
+    const bool first = same || (t.size() + 1 == l.size() && l[0] == t[0] && l.slice(2) == t.slice(1));
+    const bool last = same || l.slice(0, l.size() - 1) == t;
+    if (first && last)
+      throw Error("pcomp: cross_entropy: logits " + to_string(detail::extents_of(logits)) + " and targets " +
+                  to_string(detail::extents_of(target)) +
+                  " fit with the classes in dimension 1 and in the last: say which, with "
+                  "CrossEntropy{.class_dim = 1} or -1");
+    return last;
   }
 };
 inline constexpr CrossEntropy cross_entropy{};
 
+namespace detail {
+
+/// Each micro-batch's share of the batch's loss; they add up to 1, or are all 0.
+inline std::vector<double> loss_shares(const Loss& loss, const at::Tensor& y,
+                                       const std::vector<MicroBatch>& parts) {
+  std::vector<double> shares;
+  double sum = 0;
+  const bool weighs = loss.has_weight() && y.defined();
+  for (const MicroBatch& part : parts) {
+    shares.push_back(weighs ? loss.weight(y.narrow(0, part.first, part.count)) : part.weight);
+    if (!(std::isfinite(shares.back()) && shares.back() >= 0))
+      throw Error("the loss gives the targets of micro-batch " + std::to_string(shares.size() - 1) +
+                  " the weight " + std::to_string(shares.back()) +
+                  ": a weight is a finite number of at least 0");
+    sum += shares.back();
+  }
+  if (weighs && sum > 0)
+    for (double& share : shares) share /= sum;
+  return shares;
+}
+
+}  // namespace detail
 }  // namespace pcomp

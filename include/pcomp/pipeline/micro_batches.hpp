@@ -10,7 +10,8 @@ namespace pcomp {
 /// One micro-batch of a batch: `count` samples from `first` on.
 struct MicroBatch {
   std::int64_t first = 0, count = 0;
-  double weight = 0;  ///< count / samples of the batch, so that a sum of weighted means is the batch's mean
+  double weight =
+      0;  ///< count / samples of the batch, so that a sum of weighted means over samples is the batch's
 };
 
 /// Divides a batch into micro-batches.

@@ -54,7 +54,8 @@ class World {
 
   /// The time limit of one wait for a peer; a stage that computes for longer looks dead.
   std::chrono::milliseconds timeout = std::chrono::minutes(10);
-  /// Intra-op threads of each rank; 0: the cores divided by the ranks on this machine, at least 1.
+  /// Intra-op threads of each rank; 0: OMP_NUM_THREADS, else the CPUs that this process may use (its affinity, its
+  /// container's limit) divided by the ranks on this machine, at least 1.
   int threads_per_rank = 0;
   /// What this rank listens on: the name of an interface or an address of this machine. Empty: the address from
   /// which MASTER_ADDR is reached. Never all interfaces.
