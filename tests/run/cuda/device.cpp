@@ -1,2 +1,1 @@
-#define PCOMP_EMULATE_CUDA
 #include "device.inc"

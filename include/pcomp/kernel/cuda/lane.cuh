@@ -8,8 +8,8 @@
 
 /// All that a kernel needs from the machine: thread indices, barriers, exchanges within a warp, atomics.
 ///
-/// On a GPU these are intrinsics. Without a CUDA compiler the emulator runs kernels thread by thread, so that tests
-/// run the same kernels. PCOMP_UNROLL marks loops over arrays that must stay in registers. Exchanges take whole warps:
+/// On a GPU these are intrinsics. Without a CUDA compiler the header that PCOMP_EMULATE_CUDA names has an Emulator, which
+/// runs kernels thread by thread: the tests', tests/run/cuda/emulator.hpp. PCOMP_UNROLL marks loops over arrays that must stay in registers. Exchanges take whole warps:
 /// all 32 lanes must call them.
 #if defined(__CUDACC__)
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
@@ -20,8 +20,11 @@
 #define PCOMP_SHARED __shared__
 #define PCOMP_ON_GPU(gpu, cpu) gpu
 #define PCOMP_UNROLL _Pragma("unroll")
+#elif !defined(PCOMP_EMULATE_CUDA)
+#error \
+    "pcomp: the CUDA kernels are for units that nvcc compiles; PCOMP_EMULATE_CUDA=<HEADER> runs them on the CPU, for tests"
 #else
-#include "emulator.hpp"
+#include PCOMP_EMULATE_CUDA
 #define PCOMP_GPU inline
 #define PCOMP_GPU_CALL inline
 #define PCOMP_SHARED static

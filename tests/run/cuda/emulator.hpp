@@ -2,7 +2,6 @@
 #include <ucontext.h>
 
 #include <array>
-#include <csetjmp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -14,7 +13,7 @@
 namespace pcomp::detail::gpu {
 
 /// Runs a kernel's blocks on the CPU, one after the other, each thread as a fiber, so that kernels can be tested, and
-/// a codec's device code debugged, without a GPU.
+/// a codec's device code debugged, without a GPU. kernel/cuda/lane.cuh includes it for PCOMP_EMULATE_CUDA.
 ///
 /// Law: a barrier or an exchange that not all of its threads reach is an error, where a GPU would hang. `order` sets
 ///   the order in which threads run between two of them; a kernel without races gives the same result for all.
@@ -52,9 +51,7 @@ class Emulator {
  private:
   enum class State { ready, at_block, at_warp, over };
   struct Fiber {
-    ucontext_t begin;
-    std::jmp_buf here;  // cheaper than a context: no system call
-    bool begun;
+    ucontext_t here;
     std::unique_ptr<std::byte[]> stack;
     State state;
     unsigned exchanges;
@@ -76,23 +73,13 @@ class Emulator {
   static void enter() {
     Emulator& e = current();
     e.body_();
-    e.fibers_[static_cast<std::size_t>(e.now_)].state = State::over;
-    _longjmp(e.scheduler_, 1);
-  }
-  [[gnu::noinline]] void resume(Fiber& f) {
-    if (_setjmp(scheduler_)) return;
-    if (f.begun) _longjmp(f.here, 1);
-    f.begun = true;
-    setcontext(&f.begin);
-  }
-  [[gnu::noinline]] void leave(Fiber& f) {
-    if (_setjmp(f.here) == 0) _longjmp(scheduler_, 1);
+    e.fibers_[static_cast<std::size_t>(e.now_)].state = State::over;  // and on to uc_link, the scheduler
   }
 
   void wait(State s) {
     Fiber& f = fibers_[static_cast<std::size_t>(now_)];
     f.state = s;
-    leave(f);
+    swapcontext(&f.here, &scheduler_);
   }
   std::size_t pick(std::size_t i) const {
     const std::size_t n = fibers_.size();
@@ -103,20 +90,19 @@ class Emulator {
   }
   void run_block() {
     for (Fiber& f : fibers_) {
-      getcontext(&f.begin);
-      f.begin.uc_stack.ss_sp = f.stack.get();
-      f.begin.uc_stack.ss_size = stack_bytes;
-      f.begin.uc_link = nullptr;
-      makecontext(&f.begin, &Emulator::enter, 0);
+      getcontext(&f.here);
+      f.here.uc_stack.ss_sp = f.stack.get();
+      f.here.uc_stack.ss_size = stack_bytes;
+      f.here.uc_link = &scheduler_;
+      makecontext(&f.here, &Emulator::enter, 0);
       f.state = State::ready;
-      f.begun = false;
       f.exchanges = 0;
     }
     for (;;) {
       for (std::size_t i = 0; i < fibers_.size(); ++i) {
         now_ = static_cast<int>(pick(i));
         Fiber& f = fibers_[static_cast<std::size_t>(now_)];
-        if (f.state == State::ready) resume(f);
+        if (f.state == State::ready) swapcontext(&scheduler_, &f.here);
       }
       bool released = release_warps();
       if (all(0, fibers_.size(), State::over)) return;
@@ -149,7 +135,7 @@ class Emulator {
   const std::function<void()>& body_;
   std::vector<Fiber> fibers_;
   std::vector<Warp> warps_;
-  std::jmp_buf scheduler_;
+  ucontext_t scheduler_;
   std::int64_t block_ = 0;
   int now_ = 0;
 };
