@@ -83,7 +83,9 @@ int main() {
   send(Raw, shape, x, dy);
   send(Quant<2>, shape, x, dy);
   send(TopK<Ratio<1, 4>>, shape, x, dy);
-  send(Downsample<2>, shape, x, dy);
+  send(Downsample<2>, Extents{1, 1, 2, 4}, x,
+       dy);                                    // rows and columns, the last two of four or more dimensions
+  send(Downsample<2, Axes<1>>, shape, x, dy);  // a dimension by name; 0 would be the batch
   send(Wire<Step<Ratio<1, 2>>, Half>{}, shape, x, dy);
 
   std::cout << "\nThe same bytes with every number of threads\n";

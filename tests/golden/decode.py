@@ -134,14 +134,22 @@ def size(e):
 class Chain:
     def __init__(self, text):
         parts = [p for p in text.split(" | ") if p != "Raw"]
-        self.k = next((int(p[11:-1]) for p in parts if p.startswith("Downsample")), 0)
+        down = next((re.fullmatch(r"Downsample<(\d+)(?:, Axes<([^>]*)>)?>", p) for p in parts if p.startswith("Downsample")), None)
+        self.k, self.axes = (int(down[1]), down[2]) if down else (0, None)
         self.top = next((p for p in parts if p.startswith("TopK")), None)
         turn = next((re.match(r"Hadamard<(\d+)(, RandomSigns)?>", p) for p in parts if p.startswith("Hadamard")), None)
         self.block, self.random_signs = (int(turn[1]), bool(turn[2])) if turn else (0, False)
         self.coder = Coder(next((p for p in parts if not re.match("Downsample|TopK|Hadamard", p)), "Float32"))
 
     def shaped(self, e):
-        return e[:-2] + [-(-d // self.k) for d in e[-2:]] if self.k else e
+        pooled = self.pooled(e)
+        return [-(-n // self.k) if d in pooled else n for d, n in enumerate(e)]
+
+    def pooled(self, e):
+        """The dimensions that have windows."""
+        if not self.k:
+            return set()
+        return {int(a) % len(e) for a in self.axes.split(",")} if self.axes else {len(e) - 2, len(e) - 1}
 
     def sent(self, e):
         n = size(e)
@@ -150,7 +158,8 @@ class Chain:
         m = re.match(r"TopK<(\d+)/(\d+)(?:, (Sample|Block<(\d+)>))?>", self.top)
         num, den = int(m[1]), int(m[2])
         segment = n if not m[3] else int(m[4]) if m[4] else n // e[0] if len(e) > 1 else n
-        return n // segment * (segment * num // den) + n % segment * num // den
+        keep = lambda m: max(1, m * num // den) if m else 0
+        return n // segment * keep(segment) + keep(n % segment)
 
     def decode(self, data, e):
         """Returns the shaped elements and the positions that were sent."""
@@ -190,14 +199,17 @@ class Chain:
     def repeat(self, y, e, share):
         if not self.k:
             return y
-        k, (h, w) = self.k, e[-2:]
-        oh, ow = -(-h // k), -(-w // k)
+        k, pooled = self.k, self.pooled(e)
         x = []
         for i in range(size(e)):
-            image, r, c = i // (h * w), i // w % h, i % w
-            count = min(k, h - r // k * k) * min(k, w - c // k * k)
-            v = y[(image * oh + r // k) * ow + c // k]
-            x.append(f32(v * f32(1 / count)) if share else v)
+            rest, at, step, count = i, 0, 1, 1
+            for d in reversed(range(len(e))):
+                rest, j = divmod(rest, e[d])
+                if d in pooled:
+                    j //= k
+                    count *= min(k, e[d] - j * k)
+                at, step = at + j * step, step * (-(-e[d] // k) if d in pooled else e[d])
+            x.append(f32(y[at] * f32(1 / f32(count))) if share else y[at])
         return x
 
 

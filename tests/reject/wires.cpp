@@ -72,7 +72,7 @@ Wire<EF21> w;
 #elif CASE == 26  // feedback is for what a codec loses: join it with Quant, TopK or another one
 auto n = grad_wire_bytes(Wire<Quant<4>, ErrorFeedback>{}, Shape<4, 3>{});
 #elif CASE == 27  // ErrorFeedback would never send what Downsample leaves out: use EF21 or Delta with it
-auto n = wire_bytes(ErrorFeedback | Downsample<2> | Quant<8>, Shape<4, 3>{});
+auto n = wire_bytes(ErrorFeedback | Downsample<2> | Quant<8>, Shape<4, 3, 2, 2>{});
 #elif CASE == 28  // the gradient of a selection or a Downsample takes ErrorFeedback alone
 Wire<TopK<Ratio<1, 10>>, EF21 | Quant<8>> w;
 #elif CASE == 29  // the gradient of a selection or a Downsample takes ErrorFeedback alone
@@ -87,4 +87,16 @@ auto w = Delta<Raw, Half> | Quant<4>;
 auto n = wire_bytes(Scaled<64>{}, Shape<4, 3>{});
 #elif CASE == 34  // a coder's group is 128, 256, 512, 1024 or 2048 elements, or 0
 auto n = wire_bytes(Scaled<4096>{}, Shape<4, 3>{});
+#elif CASE == 35  // THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED
+auto n = wire_bytes(Quant<8> | Downsample<2>, Shape<8, 16>{});
+#elif CASE == 36  // THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS
+auto n = wire_bytes(Downsample<2, Axes<2>>, Shape<8, 16>{});
+#elif CASE == 37  // THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS
+auto n = grad_wire_bytes(Wire<Quant<8>, Downsample<2>>{}, Shape<8, 16, 4>{});
+#elif CASE == 38  // Axes<...> names dimensions 1 to 7, or -1 to -7 from the last one on, each once
+auto w = Downsample<2, Axes<0, 1>>;
+#elif CASE == 39  // Axes<...> names dimensions 1 to 7, or -1 to -7 from the last one on, each once
+auto w = Downsample<2, Axes<2, 1, 2>>;
+#elif CASE == 40  // Axes<...> names dimensions 1 to 7, or -1 to -7 from the last one on, each once
+auto w = Downsample<2, Axes<8>>;
 #endif

@@ -34,13 +34,14 @@ constexpr bool test_blocks() {
          && wire_bytes(Quant<3>, e) == 384 + 8 * 4             // 375 bytes of codes, aligned
          && wire_bytes(TopK<Ratio<1, 2>>, e) == 128 + 500 * 4  // bitmap of 125 bytes, aligned
          && wire_bytes(TopK<Ratio<1, 1>>, e) == 4000           // all kept: no index
-         && wire_bytes(TopK<Ratio<1, 1001>>, e) == 0           // none kept
+         && wire_bytes(TopK<Ratio<1, 1001>>, e) == 32 + 4      // one kept: 17 bytes of Elias-Fano, aligned
+         && wire_bytes(TopK<Ratio<1, 1001>>, Extents{0}) == 0  // of nothing, nothing
          && wire_bytes(Quant<8>, Extents{0}) == 0;
 }
 
 /// The gradient carries no index, and only the elements that the forward mask kept.
 constexpr bool test_gradient() {
-  constexpr Extents e{8, 16, 16};
+  constexpr Extents e{8, 2, 8, 16};
   constexpr std::size_t n = 2048, kept = 204;
   return grad_wire_bytes(Wire<TopK<Ratio<1, 10>>>{}, e) == kept * 4 && grad_wire_bytes(Raw, e) == n * 4 &&
          grad_wire_bytes(Downsample<2>, e) == n &&
@@ -59,7 +60,9 @@ constexpr bool test_monotone() {
          wire_bytes(TopK<Ratio<1, 20>>, e) < wire_bytes(TopK<Ratio<1, 10>>, e) &&
          wire_bytes(TopK<Ratio<1, 10>> | Quant<8>, e) < wire_bytes(TopK<Ratio<1, 10>>, e) &&
          wire_bytes(Downsample<3>, e) < wire_bytes(Downsample<2>, e) &&
-         wire_bytes(Downsample<1>, e) == wire_bytes(Raw, e);
+         wire_bytes(Downsample<1>, e) == wire_bytes(Raw, e) &&
+         wire_bytes(Downsample<2, Axes<1>>, e) == 3 * 3 * 33 * 31 * 4 &&
+         wire_bytes(Downsample<2, Axes<1, -1>>, Extents{7, 5, 3}) == 7 * 3 * 2 * 4;
 }
 
 /// Feedback changes what is coded, not how much is sent; its memory takes 4 bytes per element, or 2.
@@ -97,7 +100,7 @@ TEST_CASE("the size of a wire is a constant expression", "[static]") {
 
 TEST_CASE("a shape that came at run time gives the same size", "[static]") {
   for (std::int64_t n : {1, 127, 128, 129, 1000, 4096}) {
-    const Extents e{n, 3, 4};
+    const Extents e{n, 1, 3, 4};
     CHECK(wire_bytes(thin, e) == wire_bytes(Downsample<2> | Quant<8> | TopK<Ratio<1, 10>>, e));
     CHECK(wire_bytes(Raw, e) == static_cast<std::size_t>(n * 48));
   }

@@ -51,6 +51,7 @@ TEST_CASE("the README's table of codecs is what wire_bytes says", "[readme]") {
                                       ROW(Quant<1>),
                                       ROW(Step<Ratio<1, 16>>),
                                       ROW(Downsample<2>),
+                                      row("Downsample<2, Axes<1>>", Downsample<2, Axes<1>>),
                                       ROW(TopK<Ratio<1, 10>>),
                                       ROW(TopK<Ratio<1, 20>>),
                                       ROW(TopK<Ratio<1, 10>> | Quant<8>),

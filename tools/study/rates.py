@@ -8,6 +8,7 @@ FACTORS = [
     (r"Quant<(\d+).*>", lambda m: int(m[1]) / 32),
     (r"Step<\d+(?:/\d+)?(?:, *(\d+))?>", lambda m: int(m[1] or 8) / 32),
     (r"TopK<(\d+)(?:/(\d+))?.*>", lambda m: int(m[1]) / int(m[2] or 1)),
+    (r"Downsample<(\d+), Axes<([^>]*)>>", lambda m: 1 / int(m[1]) ** len(m[2].split(","))),
     (r"Downsample<(\d+)>", lambda m: 1 / int(m[1]) ** 2),
     (r"(?:ErrorFeedback|EF21|Delta|Hadamard|Rotate)\b.*", lambda m: 1.0),
 ]

@@ -315,11 +315,25 @@ struct Laws {
         std::to_string(decoded) + " payloads of noise, " + std::to_string(wrong) + " unstable");
   }
 
+  /// With ones in front, if the shape codec takes only shapes of more dimensions.
+  static Extents taken(Extents e) {
+    if constexpr (F::shapes)
+      for (;;) try {
+          return F::Shape::shaped(e), e;
+        } catch (const Error&) {
+          if (e.rank() == Extents::max_rank) throw;
+          std::vector<std::int64_t> longer{1};
+          longer.insert(longer.end(), e.begin(), e.end());
+          e = Extents(longer.begin(), longer.end());
+        }
+    return e;
+  }
+
   CodecLog run() {
     log.codec = std::string(name(wire).view());
     for (const Extents& e :
          {Extents{1}, Extents{1000}, Extents{3, 70}, Extents{2, 3, 5, 9}, Extents{4, 8, 17, 16}})
-      if (!F::shapes || e.rank() >= 2) shapes.push_back(e);
+      shapes.push_back(taken(e));
     bytes();
     bound();
     stochastic();
@@ -337,7 +351,7 @@ struct Laws {
 /// Measures the laws that every codec keeps, on a codec or chain of your own.
 ///
 /// Law: the log is true for every codec of pcomp; for one that breaks a law, it lists what was measured.
-/// Shapes: tensors of one to four dimensions, ragged and whole; normal, half-zero, equal, huge, tiny and
+/// Shapes: tensors of one to four dimensions, or as many as its shape codec needs, ragged and whole; normal, half-zero, equal, huge, tiny and
 ///   non-finite values. A coder may state `bound(x)` or `bound(x, scale)`, and is then held to it.
 /// Errors: none; a build with -fsanitize=address,undefined catches a codec's out-of-bounds accesses.
 /// Source: dlib's test_layer, which checks a user's layer in the same way.

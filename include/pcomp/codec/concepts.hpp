@@ -12,7 +12,8 @@ struct Range {
   float lo = 0, hi = 0;
 };
 
-/// A codec that changes the extents: mean over `factor` x `factor` of the last two dimensions.
+/// A codec that changes the extents: mean over `factor` x `factor` of the last two dimensions or, where it has a
+/// `named` count of dimensions, along each dimension d of r for which `pools(d, r)`. `takes(r)` may refuse r dimensions.
 template <class C>
 concept ShapeCodec = Codec<C> && C::role == Role::shape&& requires(Extents e) {
   { C::factor } -> std::convertible_to<int>;

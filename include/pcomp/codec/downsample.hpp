@@ -1,36 +1,144 @@
 #pragma once
+#include <algorithm>
+#include <array>
+#include <utility>
+
 #include "concepts.hpp"
 
 namespace pcomp {
-namespace ops {
+namespace detail {
 
-/// Sends the mean of each K x K window of the last two dimensions; the receiver repeats each value K x K times.
+template <int... Ds>
+consteval auto sorted_axes() {
+  std::array<int, sizeof...(Ds)> all{Ds...};
+  std::sort(all.begin(), all.end(), [](int a, int b) { return (a < 0) != (b < 0) ? b < 0 : a < b; });
+  return all;
+}
+template <int... Ds>
+consteval bool are_axes() {
+  const auto all = sorted_axes<Ds...>();
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (all[i] == 0 || all[i] >= Extents::max_rank || all[i] <= -Extents::max_rank ||
+        (i > 0 && all[i] == all[i - 1]))
+      return false;
+  return true;
+}
+
+}  // namespace detail
+
+/// Dimensions by number: 1, 2, ... from the front, where 0 is the batch; -1, -2, ... from the back, where -1 is the last.
+///
+/// Law: two orders of one list have one `sorted` type, so they share every kernel.
+/// Refusals: 0; a number twice; numbers outside -7..7.
+/// Example: examples/020-bytes
+template <int... Ds>
+struct Axes {
+  static_assert(refuse::axes<detail::are_axes<Ds...>()>());
+  static constexpr int count = sizeof...(Ds);
+  static constexpr std::array<int, sizeof...(Ds)> list{Ds...};
+
+ private:
+  template <std::size_t... i>
+  static auto in_order(std::index_sequence<i...>) -> Axes<detail::sorted_axes<Ds...>()[i]...>;
+
+ public:
+  using sorted = decltype(in_order(std::make_index_sequence<sizeof...(Ds)>()));
+};
+
+namespace detail {
+template <class T>
+inline constexpr bool is_axes = false;
+template <int... Ds>
+inline constexpr bool is_axes<Axes<Ds...>> = true;
+
+template <class A>
+constexpr Name axes_name() {
+  Name s;
+  for (int d : A::list) s = (s.view().empty() ? Name("Axes<") : s + ", ") + std::int64_t{d};
+  return s + ">";
+}
+}  // namespace detail
+
+namespace ops {
+namespace lowest {
+
+/// Sends the mean of each window of K x K elements; the receiver repeats each value K x K times.
+///
+/// The windows lie in the last two of four or more dimensions, the rows and columns of an image. Other dimensions are
+/// named: `Downsample<2, Axes<1>>` takes windows of 2 along the token axis of [batch, token, feature] alone, and
+/// `Axes<2, 3>` on four dimensions is the default. Mind what is pooled: along the token axis of a causal model the mean
+/// holds later tokens, so the future leaks into the past.
 ///
 /// Law: the linear part A = upsample(mean) is symmetric up to its ragged edges, and the gradient uses its
-///   adjoint: sum over K x K at the sender, divided by the count at the receiver.
-/// Bytes: those of the rest of the wire for H x W -> ceil(H/K) x ceil(W/K).
-/// Shapes: at least two dimensions; windows at ragged edges average what is there.
-/// Errors: `Error` for a shape of fewer than two dimensions.
-/// Refusals: K outside 1..256.
+///   adjoint: the sum over a window at the sender, divided by its count at the receiver. Never the batch: samples do
+///   not mix.
+/// Bytes: those of the rest of the wire with every pooled extent e -> ceil(e/K).
+/// Shapes: at least four dimensions, or those that Axes names; windows at ragged edges average what is there.
+/// Errors: `Error` for a shape of fewer than four dimensions, or without a dimension that Axes names, or where Axes
+///   names the batch or one dimension twice.
+/// Refusals: K outside 1..256; such a shape where it is a type.
 /// Source: average pooling as a wire codec, after the GPipe compression study.
 /// Example: examples/020-bytes
-template <int K>
+template <int K, class A>
 struct Downsample : Composable {
   static_assert(refuse::pool_factor<(K >= 1 && K <= 256)>());
   static constexpr Role role = Role::shape;
-  static constexpr Name name = Name("Downsample<") + std::int64_t{K} + ">";
+  static constexpr Name name =
+      A::count ? Name("Downsample<") + std::int64_t{K} + ", " + detail::axes_name<A>().view() + ">"
+               : Name("Downsample<") + std::int64_t{K} + ">";
   static constexpr int factor = K;
+  static constexpr int named = A::count;  ///< how many dimensions have windows; 0: the last two
+
+  /// Whether a tensor of this many dimensions has those to pool, apart from each other and from the batch.
+  static constexpr bool takes(int rank) {
+    if constexpr (A::count == 0) return rank >= 4;
+    unsigned seen = 1;
+    for (const int a : A::list) {
+      const int d = a < 0 ? rank + a : a;
+      if (d < 0 || d >= rank || (seen >> d & 1)) return false;
+      seen |= 1u << d;
+    }
+    return true;
+  }
+  /// Whether dimension d of `rank` is pooled.
+  static constexpr bool pools(int d, int rank) {
+    if constexpr (A::count == 0) return d >= rank - 2;
+    for (const int a : A::list)
+      if (d == (a < 0 ? rank + a : a)) return true;
+    return false;
+  }
 
   static constexpr Extents shaped(const Extents& e) {
     const int r = e.rank();
-    if (r < 2) throw Error("pcomp: Downsample needs at least 2 dimensions, not the shape " + to_string(e));
-    return e.with(r - 2, (e[r - 2] + K - 1) / K).with(r - 1, (e[r - 1] + K - 1) / K);
+    if (!takes(r)) throw Error(why_not(e));
+    Extents s = e;
+    for (int d = 0; d < r; ++d)
+      if (pools(d, r)) s = s.with(d, (e[d] + K - 1) / K);
+    return s;
+  }
+
+ private:
+  static std::string why_not(const Extents& e) {
+    const std::string self(name.view());
+    if (A::count == 0)
+      return "pcomp: " + self + " pools rows and columns, the last two of four or more dimensions, but " +
+             to_string(e) + " has " + std::to_string(e.rank()) +
+             ": it would average over samples or features; name the dimensions to pool, as in " +
+             self.substr(0, self.size() - 1) + ", Axes<1>>";
+    return "pcomp: " + self + " does not fit the shape " + to_string(e) +
+           ": Axes names each dimension once, from 1 or -1 on, and never the batch, dimension 0";
   }
 };
 
+}  // namespace lowest
+
+/// The same for any order of the axes.
+template <int K, class A = Axes<>>
+using Downsample = lowest::Downsample<K, typename A::sorted>;
+
 }  // namespace ops
 
-template <int K>
-inline constexpr ops::Downsample<K> Downsample{};
+template <int K, class A = Axes<>>
+inline constexpr ops::Downsample<K, A> Downsample{};
 
 }  // namespace pcomp

@@ -24,7 +24,7 @@ namespace ops {
 /// Refusals: N other than 32 and 64; no coder beside it.
 /// Source: TAH-Quant (He et al., 2025) for activations in pipelines; random signs after QuaRot (Ashkboos et al., 2024).
 /// Example: examples/020-bytes
-template <int N, class Signs>
+template <int N, class Signs = PlainSigns>
 struct Hadamard : Composable {
   static_assert(refuse::rotation_size<(N == 32 || N == 64)>());
   static_assert(

@@ -68,7 +68,7 @@ namespace ops {
 /// Source: Jacob et al., "Quantization and Training of Neural Networks", CVPR 2018; QSGD (Alistarh et al.,
 ///   2017) for Stochastic.
 /// Example: examples/020-bytes
-template <int Bits, class Groups, class Rounding>
+template <int Bits, class Groups = Group<128>, class Rounding = Nearest>
 struct Quant : Composable {
   static_assert(refuse::bit_width<((Bits >= 1 && Bits <= 8) || Bits == 16)>());
   static constexpr Role role = Role::code;

@@ -7,6 +7,7 @@
 
 namespace pcomp {
 namespace ops {
+namespace lowest {
 
 /// Rounds down to a multiple of s = N/D, sent as a saturating signed integer of `Bits` bits.
 ///
@@ -55,9 +56,15 @@ struct Step : Composable {
   }
 };
 
+}  // namespace lowest
+
+/// The same for any spelling of the size.
+template <class S, int Bits = 8>
+using Step = lowest::Step<typename S::lowest, Bits>;
+
 }  // namespace ops
 
 template <class S, int Bits = 8>
-inline constexpr ops::Step<typename S::lowest, Bits> Step{};
+inline constexpr ops::Step<S, Bits> Step{};
 
 }  // namespace pcomp

@@ -28,13 +28,15 @@ struct Block {
 };
 
 namespace ops {
+namespace lowest {
 
-/// Keeps the k = floor(N*n/D) elements of greatest magnitude; the rest decode to zero.
+/// Keeps the k = max(1, floor(N*n/D)) elements of greatest magnitude; the rest decode to zero.
 ///
-/// Law: exactly k survive, each with its own value; among equal magnitudes the lowest index wins. NaN counts
+/// Law: exactly k survive of every segment that has an element, each with its own value; among equal magnitudes the lowest index wins. NaN counts
 ///   as greater than infinity, so that it is never lost silently.
 /// Bytes: index block of (n, k), the smaller of n/8 and Elias-Fano; then the coder's bytes of k elements.
-/// Shapes: up to 2^32 - 2 elements in all; n is the tensor, the sample or the block, by Scope.
+/// Shapes: up to 2^32 - 2 elements in all; n is the tensor, the sample or the block, by Scope; a last block may be
+///   shorter and has its own k.
 /// Refusals: a ratio outside (0, 1].
 /// Source: Aji and Heafield, "Sparse Communication for Distributed Gradient Descent", EMNLP 2017.
 /// Example: examples/020-bytes
@@ -46,7 +48,10 @@ struct TopK : Composable {
   static constexpr Name name = Name("TopK<") + R::num + "/" + R::den + Scope::suffix + ">";
 
   static constexpr std::int64_t segment(const Extents& e) { return Scope::segment(e); }
-  static constexpr std::int64_t keep(std::int64_t n) { return R::of(n); }
+  static constexpr std::int64_t keep(std::int64_t n) {
+    const std::int64_t k = R::of(n);
+    return k < 1 && n > 0 ? 1 : k;
+  }
   static constexpr bool per_sample = std::is_same_v<Scope, Sample>;
   static constexpr bool magnitude = true;  // kernels may compute the score as the bits of |x|
   [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t score(float x, std::int64_t) {
@@ -54,9 +59,15 @@ struct TopK : Composable {
   }
 };
 
+}  // namespace lowest
+
+/// The same for any spelling of the ratio.
+template <class R, class Scope = Tensor>
+using TopK = lowest::TopK<typename R::lowest, Scope>;
+
 }  // namespace ops
 
 template <class R, class Scope = Tensor>
-inline constexpr ops::TopK<typename R::lowest, Scope> TopK{};
+inline constexpr ops::TopK<R, Scope> TopK{};
 
 }  // namespace pcomp

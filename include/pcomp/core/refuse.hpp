@@ -10,6 +10,7 @@ namespace pcomp::refuse {
 
 // clang-format off
 template <class A, class B> struct TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE;
+template <class W, class S> struct THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1;
 
 template <bool ok> consteval bool ratio_denominator()      { static_assert(ok, "pcomp: Ratio<N, D> needs D of at least 1"); return true; }
 template <bool ok> consteval bool ratio_outside_0_1()      { static_assert(ok, "pcomp: TopK keeps a Ratio in (0, 1]"); return true; }
@@ -20,6 +21,7 @@ template <bool ok> consteval bool group_size()             { static_assert(ok, "
 template <bool ok> consteval bool coder_group()            { static_assert(ok, "pcomp: a coder's group is 128, 256, 512, 1024 or 2048 elements, or 0 for all that is sent"); return true; }
 template <bool ok> consteval bool block_size()             { static_assert(ok, "pcomp: Block<B> needs B of at least 1"); return true; }
 template <bool ok> consteval bool pool_factor()            { static_assert(ok, "pcomp: Downsample<K> takes K from 1 to 256"); return true; }
+template <bool ok> consteval bool axes()                   { static_assert(ok, "pcomp: Axes<...> names dimensions 1 to 7, or -1 to -7 from the last one on, each once: dimension 0 is the batch"); return true; }
 template <bool ok> consteval bool rotation_size()          { static_assert(ok, "pcomp: Hadamard<N> takes 32 or 64"); return true; }
 template <bool ok> consteval bool rotation_signs()         { static_assert(ok, "pcomp: Hadamard<N, Signs> takes PlainSigns or RandomSigns"); return true; }
 template <bool ok> consteval bool rotation_alone()         { static_assert(ok, "pcomp: Hadamard rotates what a coder codes: join it with Quant or another coder"); return true; }

@@ -42,4 +42,11 @@ void decode(W w, std::span<const std::byte> payload, const Extents& shape, Out y
                                                                 par);
 }
 
+// clang-format off
+template <AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> encode(W, In, Shape<Ds...>, std::span<std::byte>, ParallelFor = {}) = delete;
+template <AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> decode(W, std::span<const std::byte>, Shape<Ds...>, Out, ParallelFor = {}) = delete;
+// clang-format on
+
 }  // namespace pcomp

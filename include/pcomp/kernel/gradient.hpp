@@ -36,4 +36,11 @@ void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& sh
                                                 detail::DenseSink(dx), par);
 }
 
+// clang-format off
+template <AnyWire W, std::int64_t... Ds> requires(!detail::BothTake<W, Ds...>)
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> encode_grad(W, In, Shape<Ds...>, std::span<const std::byte>, std::span<std::byte>, ParallelFor = {}) = delete;
+template <AnyWire W, std::int64_t... Ds> requires(!detail::BothTake<W, Ds...>)
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> decode_grad(W, std::span<const std::byte>, Shape<Ds...>, std::span<const std::byte>, Out, ParallelFor = {}) = delete;
+// clang-format on
+
 }  // namespace pcomp

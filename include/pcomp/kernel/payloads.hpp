@@ -15,6 +15,10 @@ template <AnyWire W>
 constexpr std::size_t index_bytes(W, const Extents& shape) {
   return static_cast<std::size_t>(detail::layout<typename detail::as_wire<W>::Forward>(shape).index.bytes);
 }
+// clang-format off
+template <AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> index_bytes(W, Shape<Ds...>) = delete;
+// clang-format on
 
 namespace detail {
 template <AnyWire W, class View>

@@ -15,6 +15,7 @@ inline Fingerprint fingerprint(const ScheduleTable& schedule, const std::vector<
                                int world_size) {
   Fingerprint f;
   f.add("pcomp", version);
+  f.add("wire format", std::to_string(wire_format));
   f.add("byte order", std::endian::native == std::endian::little ? "little" : "big");
   f.add("processes", std::to_string(world_size));
   f.add("schedule", schedule.policy);

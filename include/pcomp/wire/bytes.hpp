@@ -24,4 +24,12 @@ constexpr std::size_t grad_wire_bytes(W, const Extents& shape) {
       detail::layout<typename detail::as_wire<W>::Backward>(detail::restricted<W>(shape)).bytes);
 }
 
+// One line each, as for `|`: clang shows the line of the deleted function, and that line states the reason.
+// clang-format off
+template <AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> wire_bytes(W, Shape<Ds...>) = delete;
+template <AnyWire W, std::int64_t... Ds> requires(!detail::BothTake<W, Ds...>)
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> grad_wire_bytes(W, Shape<Ds...>) = delete;
+// clang-format on
+
 }  // namespace pcomp

@@ -8,13 +8,17 @@ struct Chain : Composable {
   static_assert(sizeof...(Cs) != 1, "one codec is its own normal form");
 };
 
+namespace ops {
+using Raw = Chain<>;
+}
+
 /// The identity of `|`: every element as a float, 4 bytes.
 ///
 /// Law: `Raw | w == w`.
 /// Bytes: 4n.
 /// Shapes: any.
 /// Example: examples/010-algebra
-inline constexpr Chain<> Raw{};
+inline constexpr ops::Raw Raw{};
 
 namespace detail {
 

@@ -19,7 +19,7 @@ namespace ops {
 /// Errors: `Error` unless a step has one identity per sample, without duplicates.
 /// Source: AQ-SGD (Wang et al., 2022).
 /// Example: docs/feedback.md
-template <auto F, auto Keep>
+template <auto F = pcomp::Raw, auto Keep = pcomp::Raw>
 struct Delta : Composable {
   using First = std::remove_cvref_t<decltype(F)>;  // nvcc writes decltype((F)) for the host
   using Kept = std::remove_cvref_t<decltype(Keep)>;

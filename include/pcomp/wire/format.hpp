@@ -51,6 +51,21 @@ constexpr Layout layout(const Extents& shape) {
   return l;
 }
 
+template <class Shape>
+constexpr bool shape_takes(int rank) {
+  if constexpr (requires { Shape::takes(rank); })
+    return Shape::takes(rank);
+  else
+    return (void)rank, true;
+}
+/// Whether a shape known as a type has the dimensions that a wire's forward chain pools, or both of its chains do.
+template <class W, std::int64_t... Ds>
+concept ForwardTakes = shape_takes<typename Form<typename as_wire<W>::Forward>::Shape>(sizeof...(Ds));
+template <class W, std::int64_t... Ds>
+concept BothTake = ForwardTakes<W, Ds...> &&
+    (Form<typename as_wire<W>::Forward>::selects ||
+     shape_takes<typename Form<typename as_wire<W>::Backward>::Shape>(sizeof...(Ds)));
+
 /// The extents of what a wire's gradient chain codes: the shaped ones, or after a selection the list of what
 /// was kept.
 template <AnyWire W>

@@ -53,7 +53,8 @@ struct Threads {
 };
 
 template <class W>
-void agrees(W w, const Extents& e, int kind, ParallelFor par) {
+void agrees(W w, const Extents& given, int kind, ParallelFor par) {
+  const Extents e = fitting(kernels_of(w), given);
   const auto x = values(e, kind, 1), dy = values(e, kind == 4 ? 4 : 0, 2);
   In in_x{std::span<const float>(x)}, in_dy{std::span<const float>(dy)};
   in_x.noise = in_dy.noise = kind == 0 ? 0 : noise_of(3, false, static_cast<std::uint64_t>(kind));
@@ -206,7 +207,10 @@ TEST_CASE("a wrong length says what was expected and what came", "[wire]") {
                     "pcomp: the payload has 133 bytes, but Quant<8> on 2x8x8 takes 132");
   CHECK_THROWS_WITH(encode(Quant<8>, std::span<const float>(x).first(127), e, payload),
                     "pcomp: the input has 127 elements, but the shape 2x8x8 has 128");
-  CHECK_THROWS_WITH(encode(Downsample<2>, std::span<const float>(x), Extents{128}, payload),
-                    "pcomp: Downsample needs at least 2 dimensions, not the shape 128");
+  CHECK_THROWS_WITH(
+      encode(Downsample<2>, std::span<const float>(x), Extents{128}, payload),
+      "pcomp: Downsample<2> pools rows and columns, the last two of four or more dimensions, but 128 has 1: "
+      "it would average over samples or features; name the dimensions to pool, as in Downsample<2, "
+      "Axes<1>>");
   CHECK_THROWS_AS(decode_grad(TopK<Ratio<1, 4>>, payload, e, payload, std::span<float>(x)), Error);
 }

@@ -39,7 +39,8 @@ std::uint32_t crc32(const std::vector<float>& v) {
 }
 
 template <class W>
-std::string line(W w, const Extents& e) {
+std::string line(W w, const Extents& given) {
+  const Extents e = fitting(kernels_of(w), given);
   const auto x = values(e, 0), dy = values(e, 1000);
   std::vector<std::byte> payload(wire_bytes(w, e)), grad(grad_wire_bytes(w, e));
   std::vector<float> y(x.size()), dx(x.size());
@@ -125,7 +126,10 @@ TEST_CASE("the examples of docs/wire-format.md are what is sent", "[wire]") {
     if (first == std::string::npos) continue;  // a picture, not an example
     const std::string wire = lines[0].substr(0, first),
                       shape = lines[0].substr(first + 3, second - first - 3);
-    const Extents e = shape == "3x4" ? Extents{3, 4} : Extents{std::stoll(shape)};
+    std::vector<std::int64_t> extents;
+    std::istringstream numbers(shape);
+    for (std::string n; std::getline(numbers, n, 'x');) extents.push_back(std::stoll(n));
+    const Extents e(extents.begin(), extents.end());
     const auto try_wire = [&](auto w) {
       if (name(w) != wire) return;
       example(w, lines, e, lines[0].substr(second + 3));
@@ -133,8 +137,8 @@ TEST_CASE("the examples of docs/wire-format.md are what is sent", "[wire]") {
     };
     [&](auto... w) { (try_wire(w), ...); }(Raw, Half, BFloat16, Step<Ratio<1, 2>>, Quant<4>, Quant<3>,
                                            Quant<8>, Quant<2, PerTensor>, TopK<Ratio<1, 4>>,
-                                           TopK<Ratio<1, 250>>, Downsample<2>, TopK<Ratio<1, 4>> | Half,
-                                           Hadamard<64> | Quant<4>);
+                                           TopK<Ratio<1, 250>>, Downsample<2>, Downsample<2, Axes<1>>,
+                                           TopK<Ratio<1, 4>> | Half, Hadamard<64> | Quant<4>);
   }
-  CHECK(shown == 13);
+  CHECK(shown == 14);
 }

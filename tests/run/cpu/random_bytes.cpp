@@ -26,7 +26,8 @@ struct Parts {
 };
 
 template <class W>
-void decodes_noise(W w, const Extents& e, unsigned seed) {
+void decodes_noise(W w, const Extents& given, unsigned seed) {
+  const Extents e = fitting(kernels_of(w), given);
   std::mt19937 random(seed);
   std::unique_ptr<std::byte[]> forward_owner, grad_owner, index_owner;
   std::unique_ptr<float[]> y_owner, again_owner;

@@ -66,40 +66,68 @@ inline Bytes index_block(const std::vector<std::int64_t>& at, std::int64_t n) {
   return best;
 }
 
-inline Floats pooled(const Floats& x, const Extents& e, int k, bool mean) {
-  const auto h = e[e.rank() - 2], w = e[e.rank() - 1], images = e.size() / (h * w);
-  Floats y;
-  for (std::int64_t i = 0; i < images; ++i)
-    for (std::int64_t r = 0; r < h; r += k)
-      for (std::int64_t c = 0; c < w; c += k) {
-        float sum = 0;
-        const auto rows = std::min<std::int64_t>(k, h - r), columns = std::min<std::int64_t>(k, w - c);
-        for (std::int64_t q = 0; q < columns; ++q) {
-          float column = 0;
-          for (std::int64_t p = 0; p < rows; ++p) {
-            const float v = x[static_cast<std::size_t>((i * h + r + p) * w + c + q)];
-            column = p ? column + v : v;
-          }
-          sum = q ? sum + column : column;
-        }
-        const float v = mean ? sum * (1.0f / static_cast<float>(rows * columns)) : sum;
-        y.push_back(std::isnan(v) ? std::numeric_limits<float>::quiet_NaN() : v);
-      }
-  return y;
-}
+/// The dimensions that a shape codec pools, in ascending order.
+template <class S>
+struct Dims;
+template <int k, int... axes>
+struct Dims<pcomp::ops::lowest::Downsample<k, pcomp::Axes<axes...>>> {
+  static std::vector<int> of(int rank) {
+    std::vector<int> all{(axes < 0 ? rank + axes : axes)...};
+    if (all.empty()) all = {rank - 2, rank - 1};
+    std::sort(all.begin(), all.end());
+    return all;
+  }
+};
 
-inline Floats repeated(const Floats& y, const Extents& e, int k, bool share) {
-  const auto h = e[e.rank() - 2], w = e[e.rank() - 1], ow = (w + k - 1) / k, oh = (h + k - 1) / k;
-  Floats x(static_cast<std::size_t>(e.size()));
-  for (std::int64_t i = 0; i < e.size(); ++i) {
-    const auto image = i / (h * w), r = i / w % h, c = i % w;
-    const auto rows = std::min<std::int64_t>(k, h - r / k * k),
-               columns = std::min<std::int64_t>(k, w - c / k * k);
-    x[static_cast<std::size_t>(i)] = y[static_cast<std::size_t>((image * oh + r / k) * ow + c / k)] *
-                                     (share ? 1.0f / static_cast<float>(rows * columns) : 1.0f);
+/// Sums over windows along one dimension after the other; `count` is what each window holds.
+inline Floats pooled(Floats x, Extents e, int k, const std::vector<int>& dims, bool mean) {
+  std::vector<std::int64_t> count(x.size(), 1);
+  for (const int d : dims) {
+    std::int64_t inner = 1;
+    for (int b = d + 1; b < e.rank(); ++b) inner *= e[b];
+    const std::int64_t n = e[d], m = (n + k - 1) / k, outer = n ? e.size() / (n * inner) : 0;
+    Floats y(static_cast<std::size_t>(outer * m * inner));
+    std::vector<std::int64_t> held(y.size(), 0);
+    for (std::int64_t o = 0; o < outer; ++o)
+      for (std::int64_t r = 0; r < n; ++r)
+        for (std::int64_t i = 0; i < inner; ++i) {
+          const auto from = static_cast<std::size_t>((o * n + r) * inner + i),
+                     to = static_cast<std::size_t>((o * m + r / k) * inner + i);
+          y[to] = held[to] ? y[to] + x[from] : x[from];
+          held[to] += count[from];
+        }
+    x = y, count = held, e = e.with(d, m);
+  }
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    if (mean) x[i] *= 1.0f / static_cast<float>(count[i]);
+    if (std::isnan(x[i])) x[i] = std::numeric_limits<float>::quiet_NaN();
   }
   return x;
 }
+
+inline Floats repeated(const Floats& y, const Extents& e, int k, const std::vector<int>& dims, bool share) {
+  Floats x(static_cast<std::size_t>(e.size()));
+  for (std::int64_t i = 0; i < e.size(); ++i) {
+    std::int64_t rest = i, from = 0, step = 1, count = 1;
+    for (int d = e.rank(); d-- > 0; rest /= e[d]) {
+      std::int64_t at = rest % e[d], n = e[d];
+      if (std::find(dims.begin(), dims.end(), d) != dims.end())
+        at /= k, count *= std::min<std::int64_t>(k, n - at * k), n = (n + k - 1) / k;
+      from += at * step, step *= n;
+    }
+    x[static_cast<std::size_t>(i)] =
+        y[static_cast<std::size_t>(from)] * (share ? 1.0f / static_cast<float>(count) : 1.0f);
+  }
+  return x;
+}
+
+/// How many of m elements a selection keeps, by the document.
+template <class S>
+struct Keep;
+template <std::int64_t n, std::int64_t d, class Scope>
+struct Keep<pcomp::ops::lowest::TopK<pcomp::Ratio<n, d>, Scope>> {
+  std::int64_t operator()(std::int64_t m) const { return m == 0 ? 0 : std::max<std::int64_t>(1, m * n / d); }
+};
 
 /// The positions that survive, by a stable sort by magnitude in every segment.
 inline std::vector<std::int64_t> survivors(const Floats& x, std::int64_t segment, auto keep) {
@@ -205,7 +233,7 @@ Sent send(const Floats& shaped, const Extents& e, std::uint32_t salt) {
   s.kept.resize(shaped.size());
   std::iota(s.kept.begin(), s.kept.end(), 0);
   if constexpr (F::selects) {
-    s.kept = survivors(shaped, F::Select::segment(e), [](std::int64_t m) { return F::Select::keep(m); });
+    s.kept = survivors(shaped, F::Select::segment(e), Keep<typename F::Select>{});
     list.clear();
     for (auto i : s.kept) list.push_back(shaped[static_cast<std::size_t>(i)]);
     s.bytes = index_block(s.kept, static_cast<std::int64_t>(shaped.size()));
@@ -231,14 +259,16 @@ Extents shaped_extents(const Extents& e) {
 template <class E>
 Floats shape(const Floats& x, const Extents& e, bool mean) {
   if constexpr (pcomp::detail::Form<E>::shapes)
-    return pooled(x, e, pcomp::detail::Form<E>::Shape::factor, mean);
+    return pooled(x, e, pcomp::detail::Form<E>::Shape::factor,
+                  Dims<typename pcomp::detail::Form<E>::Shape>::of(e.rank()), mean);
   else
     return x;
 }
 template <class E>
 Floats unshape(const Floats& y, const Extents& e, bool share) {
   if constexpr (pcomp::detail::Form<E>::shapes)
-    return repeated(y, e, pcomp::detail::Form<E>::Shape::factor, share);
+    return repeated(y, e, pcomp::detail::Form<E>::Shape::factor,
+                    Dims<typename pcomp::detail::Form<E>::Shape>::of(e.rank()), share);
   else
     return y;
 }

@@ -119,6 +119,7 @@ void equal_bytes(const Extents& e, const Layout& l, DType type, ParallelFor par)
     return std::all_of(sy.begin(), sy.end(), [=](T v) { return v == untouched; });
   };
   for (const BoundaryOps* k : all_kernels()) {
+    if (fitting(*k, e) != e) continue;  // the wire pools dimensions that this shape does not have
     INFO(k->name.view() << " on " << to_string(e) << ", " << l.name);
     std::vector<std::byte> a(k->bytes(e)), b(a.size()), g(k->grad_bytes(e)), h(g.size());
     k->encode(in, e, a, {});

@@ -1,6 +1,6 @@
 #pragma once
 #include "../parallel.hpp"
-#include "pool.hpp"
+#include "pool_axes.hpp"
 #include "scatter.hpp"
 
 namespace pcomp::detail {
@@ -8,7 +8,9 @@ namespace pcomp::detail {
 /// Calls then(sink) with a sink that takes what the shape codec of form F left.
 template <class F, Pool mode, class Sink, class Then>
 void with_unshaped(const Sink& sink, const Extents& before, Then&& then) {
-  if constexpr (F::shapes)
+  if constexpr (names_axes<typename F::Shape>)
+    then(AxesUnpooledSink<Sink, typename F::Shape, mode>(sink, before));
+  else if constexpr (F::shapes)
     then(UnpooledSink<Sink, F::Shape::factor, mode>(sink, before));
   else
     (void)before, then(sink);

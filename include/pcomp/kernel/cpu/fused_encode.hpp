@@ -3,7 +3,7 @@
 
 #include "../../wire/format.hpp"
 #include "index_writer.hpp"
-#include "pool.hpp"
+#include "pool_axes.hpp"
 #include "select.hpp"
 
 namespace pcomp::detail {
@@ -11,7 +11,9 @@ namespace pcomp::detail {
 /// Calls then(source) with the source as the shape codec of form F leaves it.
 template <class F, Pool mode, class Source, class Then>
 void with_shaped(const Source& source, const Extents& before, Then&& then) {
-  if constexpr (F::shapes)
+  if constexpr (names_axes<typename F::Shape>)
+    then(AxesPooledSource<Source, typename F::Shape, mode>(source, before));
+  else if constexpr (F::shapes)
     then(PooledSource<Source, F::Shape::factor, mode>(source, before));
   else
     (void)before, then(source);

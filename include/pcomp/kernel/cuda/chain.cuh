@@ -15,10 +15,13 @@ Pooling pooling(const Extents& before, bool mean) {
   Pooling p;
   if constexpr (Form<E>::shapes) {
     const int k = Form<E>::Shape::factor, r = before.rank();
-    p.factor = static_cast<u32>(k);
+    p.factor = static_cast<u32>(k), p.mean = mean;
+    if constexpr (names_axes<typename Form<E>::Shape>) {
+      p.named = pooled_axes<u32, typename Form<E>::Shape>(before);
+      return p;
+    }
     p.h = static_cast<u32>(before[r - 2]), p.w = static_cast<u32>(before[r - 1]);
     p.oh = static_cast<u32>(ceil_div(before[r - 2], k)), p.ow = static_cast<u32>(ceil_div(before[r - 1], k));
-    p.mean = mean;
   } else {
     (void)before, (void)mean;
   }
