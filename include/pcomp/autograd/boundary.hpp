@@ -29,6 +29,8 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
     const c10::DeviceGuard guard(input.device());
     const at::Tensor x = readable(input);
     const Extents shape = extents_of(x);
+    ops->grad_bytes(
+        shape);  // a gradient wire that does not take this shape is an error here, not in backward
     at::Tensor payload = byte_tensor(ops->bytes(shape), x.device());
     ops->encode(in(x), shape, bytes_in(payload), torch_threads);
     at::Tensor y = at::empty_like(x);  // with its strides
@@ -65,8 +67,8 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
 ///   the index block.
 /// Shapes: 1 to 8 dimensions, at least one element; float, bfloat16 or half, any strides. The result is laid out
 ///   like `x` (on a GPU contiguous or channels-last), and the gradient has its memory format.
-/// Errors: `Error` for another dtype, device or layout, for a gradient of the gradient, or for a CUDA tensor
-///   where the program has no CUDA kernels for this wire (docs/gpu.md).
+/// Errors: `Error` for another dtype, device or layout, for a shape that the wire does not take, for a gradient of the
+///   gradient, or for a CUDA tensor where the program has no CUDA kernels for this wire (docs/gpu.md).
 /// Refusals: a wire with feedback, which has a memory: make it a `Boundary` (autograd/boundary_object.hpp).
 /// Source: torchgpipe (Kim et al., 2020) for boundaries between stages; compression as in AQ-SGD (Wang et
 ///   al., 2022).

@@ -13,7 +13,7 @@ inline std::vector<std::int64_t> identities(const at::Tensor& ids, std::int64_t 
     throw Error("pcomp: Delta needs the identities of " + std::to_string(samples) +
                 " samples, a tensor of as many int64, not " +
                 (ids.defined() ? ids.toString() + " " + to_string(extents_of(ids)) : std::string("none")));
-  const at::Tensor plain = ids.cpu().contiguous();
+  const at::Tensor plain = in_memory(ids).cpu().contiguous();
   std::vector<std::int64_t> all(plain.const_data_ptr<std::int64_t>(),
                                 plain.const_data_ptr<std::int64_t>() + samples);
   std::vector<std::int64_t> sorted = all;
@@ -42,6 +42,7 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
     const c10::DeviceGuard guard(input.device());
     const at::Tensor x = readable(input);
     const Extents shape = extents_of(x);
+    w.grad_bytes(shape);  // refuses a shape before backward does
     at::Tensor payload = byte_tensor(w.bytes(shape), x.device());
     const std::uint64_t message = memory->messages++;
     ends.encode(v, message, x.detach(), shape, bytes_in(payload), true);

@@ -5,6 +5,7 @@
 #include <c10/core/Allocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include "../core/float_mode.hpp"
 #include "../kernel/parallel.hpp"
 #include "../kernel/view.hpp"
 
@@ -30,19 +31,33 @@ inline DType dtype_of(at::ScalarType t) {
 /// Refuses what the kernels cannot read, before anything is allocated.
 inline void expect_dense(const at::Tensor& x) {
   if (!x.defined()) throw Error("pcomp: a boundary takes a tensor, but this one is undefined");
+  if (x.is_nested())
+    throw Error("pcomp: a boundary takes a dense CPU or CUDA tensor, not a nested one: pad it to one shape");
   if (x.layout() != at::kStrided || !(x.is_cpu() || x.is_cuda()))
     throw Error("pcomp: a boundary takes a dense CPU or CUDA tensor, not " + x.toString() + " on " +
                 x.device().str());
+  if (!x.has_storage())
+    throw Error(
+        "pcomp: a boundary takes a tensor with memory of its own, not one that vmap or a subclass wraps");
   dtype_of(x.scalar_type());
   if (x.dim() < 1 || x.dim() > Extents::max_rank || x.numel() == 0)
     throw Error("pcomp: a boundary takes 1 to 8 dimensions and at least one element, not " +
                 to_string(extents_of(x)));
 }
 
+/// The tensor as memory that holds its values: a lazy negative or conjugate bit is carried out, zeros without memory
+/// get some, and a sparse gradient becomes dense.
+inline at::Tensor in_memory(const at::Tensor& x) {
+  if (x.layout() != at::kStrided) return in_memory(x.to_dense());
+  if (x._is_zerotensor()) return x.clone();
+  return x.resolve_conj().resolve_neg();
+}
+
 /// The tensor as the kernels read it. Those on the CPU take any strides; on a GPU, a tensor that is neither row-major
 /// nor channels-last is copied.
 inline at::Tensor readable(const at::Tensor& x) {
-  return x.is_cuda() ? x.contiguous(x.suggest_memory_format()) : x;
+  const at::Tensor t = in_memory(x);
+  return t.is_cuda() ? t.contiguous(t.suggest_memory_format()) : t;
 }
 
 /// A CUDA tensor's current stream and the caching allocator, reached through c10, so that no CUDA library is linked.
@@ -81,10 +96,14 @@ inline std::span<std::byte> bytes_in(at::Tensor& t) {
   return {static_cast<std::byte*>(t.mutable_data_ptr()), static_cast<std::size_t>(t.numel())};
 }
 
-/// Torch's intra-op threads for a kernel.
+/// Torch's intra-op threads for a kernel; they treat denormals as the calling thread does.
 struct TorchThreads {
   void operator()(std::int64_t n, std::int64_t grain, ParallelFor::Body body) const {
-    at::parallel_for(0, n, grain, [&](std::int64_t begin, std::int64_t end) { body(begin, end); });
+    const FloatMode mode = FloatMode::of_this_thread();
+    at::parallel_for(0, n, grain, [&](std::int64_t begin, std::int64_t end) {
+      const FloatModeGuard same(mode);
+      body(begin, end);
+    });
   }
 };
 inline constexpr TorchThreads torch_threads{};

@@ -277,6 +277,7 @@ class Engine {
     std::vector<const StageModule*> all;
     for (int s = 0; s < schedule_.stages; ++s) all.push_back(find(s));
     batch.activations = shapes_.of(batch.x, all, schedule_.rank_map(), *links_);
+    detail::expect_shapes(batch, wires_);
     if (links_->elsewhere().empty()) return;
     const auto key = std::make_tuple(
         detail::text_of(detail::extents_of(batch.x), batch.x.scalar_type()) + detail::autocast(),

@@ -34,15 +34,17 @@ class Ranks {
     return nullptr;
   }
 
-  /// Runs `task` on every rank's own thread, in the caller's grad mode and autocast state, and waits for all; on GPUs
-  /// it is ordered after the earlier and before the later work on the caller's current streams.
+  /// Runs `task` on every rank's own thread, in the caller's grad mode, autocast state and treatment of denormals, and
+  /// waits for all; on GPUs it is ordered after the earlier and before the later work on the caller's current streams.
   template <class F>
   void on_every(F&& task) const {
     const at::ThreadLocalState state;
+    const FloatMode floats = FloatMode::of_this_thread();
     for (const auto& rank : all_) {
       rank->executor.streams().fork();
       rank->thread.start([&, r = rank.get()] {
         const at::ThreadLocalStateGuard guard(state);
+        adopt(floats);
         r->error = nullptr;
         try {
           r->executor.streams().enter();
@@ -89,6 +91,13 @@ class Ranks {
   }
 
  private:
+  /// On this thread and on its intra-op threads, which do not follow it by themselves.
+  static void adopt(const FloatMode& mode) {
+    if (mode == FloatMode::of_this_thread()) return;
+    mode.enter();
+    at::parallel_for(0, at::get_num_threads(), 1, [&](std::int64_t, std::int64_t) { mode.enter(); });
+  }
+
   std::vector<std::unique_ptr<Rank>> all_;
 };
 

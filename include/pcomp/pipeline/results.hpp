@@ -99,7 +99,7 @@ class Results {
     }
     for (std::size_t m = 0; m < values_.size(); ++m) {
       const Extents expected = batch_->shape(stage_, static_cast<int>(m));
-      const at::Tensor v = values_[m].detach().contiguous().cpu();
+      const at::Tensor v = in_memory(values_[m].detach()).contiguous().cpu();
       if (extents_of(v) != expected || v.scalar_type() != batch_->activations.back().dtype)
         throw Error("the output has shape " + to_string(extents_of(v)) + ", but one sample gave " +
                     to_string(expected) + ", which the other ranks expect");

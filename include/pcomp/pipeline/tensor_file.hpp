@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "../core/error.hpp"
+#include "../autograd/tensor.hpp"
 
 namespace pcomp {
 
@@ -19,13 +19,16 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 /// Law: `unpack_tensors(pack_tensors(t))` has the same names in the same order, and tensors with the same bits, dtypes
 ///   and strides, in host memory: a run may resume on another kind of machine.
 /// Bytes: those of the tensors, plus a few hundred for each.
-/// Errors: `Error` that names an undefined tensor.
+/// Errors: `Error` that names an undefined, sparse or nested tensor.
 /// Example: docs/checkpoints.md
 inline std::string pack_tensors(const NamedTensors& tensors) {
   c10::Dict<std::string, at::Tensor> all;
   for (const auto& [name, tensor] : tensors) {
     if (!tensor.defined()) throw Error("pcomp: a file takes tensors, but '" + name + "' is undefined");
-    at::Tensor t = tensor.detach().cpu();
+    if (tensor.is_nested() || tensor.layout() != at::kStrided)
+      throw Error("pcomp: a file takes dense tensors, but '" + name + "' is " + tensor.toString() +
+                  ": save tensor.to_dense()");
+    at::Tensor t = detail::in_memory(tensor.detach()).cpu();
     if (t.storage().nbytes() != t.nbytes()) t = t.clone();  // a view would save its whole storage
     all.insert(name, t);
   }
