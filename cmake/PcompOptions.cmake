@@ -20,3 +20,10 @@ function(pcomp_program name library)
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE pcomp_${library} pcomp_warnings)
 endfunction()
+
+# A unit with LibTorch costs far more for its headers and the engine than for its own lines, so several are one unit.
+function(pcomp_unity target size)
+  if(PCOMP_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${size})
+  endif()
+endfunction()
