@@ -43,7 +43,7 @@ int main() {
 
   // What the compiler refuses in a constant, `make_schedule` throws as an error.
   try {
-    make_schedule(Wrong{}, 3, 4);
+    (void)make_schedule(Wrong{}, 3, 4);
   } catch (const Error& e) {
     std::cout << e.what() << '\n';
   }

@@ -105,6 +105,7 @@ class Run {
         optimiser_(engine_.parameters(), torch::optim::SGDOptions(settings_.lr)
                                              .momentum(settings_.momentum)
                                              .weight_decay(settings_.weight_decay)) {
+    pcomp::expect_saveable(optimiser_);
     prints_ = engine_.here(0);
     rank_ = world.rank();
     order_.pictures = engine_.here(0);

@@ -29,4 +29,7 @@ static_assert(Schedule<Backwards, 3, 4>::stages == 3);
 static_assert(Schedule<Interleaved, 4, 4, Placement<0, 1, 1, 0>>::stages == 4);
 #elif CASE == 7  // more than 8192 actions or 64 stages is built at run time: make_schedule\(policy
 static_assert(Schedule<OneFOneB, 64, 256>::stages == 64);
+#elif CASE == 8  // ignoring return value
+#pragma GCC diagnostic error "-Wunused-result"
+void dropped(const ScheduleTable& table) { table.freeze(2); }
 #endif

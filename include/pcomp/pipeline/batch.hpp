@@ -1,5 +1,9 @@
 #pragma once
+#include <ATen/ops/cat.h>
+#include <ATen/ops/zeros_like.h>
+
 #include "../kernel/boundary_ops.hpp"
+#include "graph_check.hpp"
 #include "loss.hpp"
 #include "micro_batches.hpp"
 #include "probe.hpp"
@@ -14,9 +18,17 @@ struct Batch {
   std::vector<Activation> activations;  ///< of every stage
   std::vector<std::int64_t> ids{};      ///< of the samples; empty: not given
   int frozen = 0;                       ///< how many first stages only run forward
+  bool wants_grad = false;              ///< x came with a graph, whose gradient stage 0 gives
+  StepGraphs* graphs = nullptr;         ///< in training
 
   /// Whether this stage has a backward pass, and so the boundary after it carries gradients.
   bool trains(int stage) const { return loss && stage >= frozen; }
+  /// Whether anything before this stage is trained, so that its input's gradient matters.
+  bool learns_before(int stage) const {
+    for (int s = frozen; s < stage; ++s)
+      if (activations[static_cast<std::size_t>(s)].learns) return true;
+    return wants_grad;
+  }
 
   /// The output shape of `stage` for micro-batch `micro`.
   Extents shape(int stage, int micro) const {
@@ -40,6 +52,14 @@ inline void expect_dense_batch(const char* what, const at::Tensor& t) {
     throw Error(std::string("pcomp: ") + what + " must be dense, to be cut into micro-batches, not " +
                 t.toString() + ": pass to_dense() of it");
 }
+/// Gives x's graph the gradient of the batch, whose parts are undefined where there is none.
+inline void pass_back(const at::Tensor& x, const Batch& batch, std::vector<at::Tensor> grads) {
+  for (std::size_t m = 0; m < grads.size(); ++m)
+    if (!grads[m].defined())
+      grads[m] = at::zeros_like(batch.x.narrow(0, batch.parts[m].first, batch.parts[m].count));
+  x.backward(at::cat(grads).to(x.options()));
+}
+
 inline void expect_batch(const at::Tensor& x) {
   expect_dense_batch("a batch", x);
   if (!x.defined() || x.dim() < 1 || x.size(0) < 1)
@@ -48,9 +68,25 @@ inline void expect_batch(const at::Tensor& x) {
 }
 inline void expect_targets(const at::Tensor& y, const at::Tensor& x) {
   expect_dense_batch("the targets", y);
+  if (y.defined() && y.grad_fn())
+    throw Error(
+        "pcomp: the targets come with a graph, which each micro-batch would go through again: detach them");
   if (y.defined() && (y.dim() < 1 || y.size(0) != x.size(0)))
     throw Error("pcomp: the batch has " + std::to_string(x.size(0)) + " samples, but the targets are " +
                 (y.dim() ? std::to_string(y.size(0)) : "one number"));
+}
+
+/// What to do where a forward pass failed because its micro-batch has one sample, though the batch has more.
+inline std::string single_sample(const Batch& batch, int micro, const std::string& why) {
+  const std::size_t m = static_cast<std::size_t>(micro), micros = batch.parts.size();
+  if (!batch.loss || m >= micros || micros == 1 || batch.parts[m].count != 1) return "";
+  const std::string samples = std::to_string(batch.x.size(0));
+  return (why.find("more than 1 value per channel") == std::string::npos
+              ? "; this micro-batch has 1 of the batch's " + samples + " samples: if that is the reason, "
+              : "; the batch of " + samples + " samples is fine, but not its " + std::to_string(micros) +
+                    " micro-batches, of which this one has 1 sample: ") +
+         "call smallest_microbatch(2), which divides such a batch into fewer micro-batches, give at least " +
+         std::to_string(2 * micros) + " samples, or leave the last batch out";
 }
 
 }  // namespace pcomp::detail

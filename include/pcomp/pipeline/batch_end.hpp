@@ -1,6 +1,8 @@
 #pragma once
 #include <torch/nn/module.h>
 
+#include <set>
+
 namespace pcomp {
 
 /// A second base for a module, beside torch::nn::Module, that is told when all micro-batches of a batch have passed it.
@@ -16,10 +18,14 @@ struct BatchEnd {
 };
 
 namespace detail {
-inline void tell_batch_over(torch::nn::Module* m, bool whole) {
-  if (!m) return;
-  for (const auto& part : m->modules())
-    if (auto* wants = dynamic_cast<BatchEnd*>(part.get())) wants->batch_over(whole);
+/// Tells each module once, in which stages it ever is.
+inline void tell_batch_over(const std::vector<std::shared_ptr<torch::nn::Module>>& stages, bool whole) {
+  std::set<BatchEnd*> told;
+  for (const auto& m : stages)
+    if (m)
+      for (const auto& part : m->modules())
+        if (auto* wants = dynamic_cast<BatchEnd*>(part.get()); wants && told.insert(wants).second)
+          wants->batch_over(whole);
 }
 }  // namespace detail
 }  // namespace pcomp

@@ -126,7 +126,7 @@ inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engin
 }
 
 /// What `save_checkpoint` was given as `run`.
-inline NamedTensors load_run(const CheckpointFolder& folder, const Manifest& m) {
+[[nodiscard]] inline NamedTensors load_run(const CheckpointFolder& folder, const Manifest& m) {
   return unpack_tensors(folder.read(m, "run"), "the run's file of the checkpoint");
 }
 

@@ -28,15 +28,15 @@ class CheckpointFolder {
  public:
   explicit CheckpointFolder(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  bool holds_one() const { return std::filesystem::exists(folder_ / "manifest"); }
-  Manifest manifest() const {
+  [[nodiscard]] bool holds_one() const { return std::filesystem::exists(folder_ / "manifest"); }
+  [[nodiscard]] Manifest manifest() const {
     if (!holds_one()) throw Error("pcomp: " + folder_.string() + ": there is no such checkpoint");
     const std::filesystem::path path = folder_ / "manifest";
     return parse_manifest(read_file(path), path.string());
   }
 
   /// The bytes of one part.
-  std::string read(const Manifest& m, std::string_view part) const {
+  [[nodiscard]] std::string read(const Manifest& m, std::string_view part) const {
     for (const Manifest::File& f : m.files)
       if (f.part == part) {
         const std::filesystem::path path = folder_ / f.name;

@@ -6,8 +6,6 @@
 #include <tuple>
 
 #include "../core/cpus.hpp"
-#include "../schedule/forward_only.hpp"
-#include "../schedule/make_schedule.hpp"
 #include "../transport/connect.hpp"
 #include "batch_end.hpp"
 #include "fingerprint.hpp"
@@ -15,6 +13,7 @@
 #include "own_gpu.hpp"
 #include "rank_reports.hpp"
 #include "shapes.hpp"
+#include "tables.hpp"
 
 namespace pcomp {
 
@@ -24,7 +23,8 @@ namespace pcomp {
 ///   `boundary`, bit for bit with one thread per rank, whatever the placement and whether ranks are threads or
 ///   processes. The exception is stages that draw random numbers (dropout): ranks that are threads race for LibTorch's
 ///   one generator, so results vary between runs; processes, or one rank, reproduce theirs with one seed. Each stage is
-///   built with its own seed, made from LibTorch's current one and its number; the generator is then restored.
+///   built with its own seed, made from its number and one number that the engine draws from LibTorch's generator
+///   (rank 0's counts): two engines differ, and neither depends on the placement.
 /// Processes: every rank calls the constructor, `step` and `infer` in the same order; only stage 0's rank reads the
 ///   values of x, only the last stage's those of y, the others only shapes. Every rank gets the loss and outputs.
 ///   `parameters`, `module`, `train`, `report` and `trace` cover only this process's ranks.
@@ -42,17 +42,7 @@ class Engine {
   Engine(const World& world, std::vector<StageSpec> stages, std::vector<const BoundaryOps*> wires,
          ScheduleTable schedule, const Connect& join = connect)
       : whole_(std::move(schedule)), schedule_(whole_), wires_(std::move(wires)), edges_(wires_.size()) {
-    if (static_cast<int>(stages.size()) != schedule_.stages || wires_.size() + 1 != stages.size())
-      throw Error("pcomp: a schedule of " + std::to_string(schedule_.stages) +
-                  " stages needs as many stages and one "
-                  "wire fewer, not " +
-                  std::to_string(stages.size()) + " stages and " + std::to_string(wires_.size()) + " wires");
-    if (!schedule_.backward) throw Error("pcomp: training needs a schedule with backward passes");
-    constexpr int buffers = static_cast<int>(detail::EdgeBuffers::depth);
-    if (!schedule_.deadlock_free && !schedule_.runs_with(buffers))
-      throw Error("pcomp: this schedule needs more than " + std::to_string(buffers) +
-                  " messages in flight on an edge, and a rank has " + std::to_string(buffers) +
-                  " buffers for it");
+    detail::expect_runnable(schedule_, stages.size(), wires_.size());
     links_ = join(world, schedule_.ranks, schedule_.rank_map());
     meet(world);
     for (int r : links_->here()) ranks_.add(r, schedule_.rank_map(), wires_, links_->link(r));
@@ -60,28 +50,32 @@ class Engine {
         world.launch() && world.launch()->local_size ? world.launch()->local_size : schedule_.ranks;
     const int threads =
         world.threads_per_rank > 0 ? world.threads_per_rank : detail::default_threads(neighbours);
+    const std::uint64_t seed = detail::shared_seed(*links_);
     ranks_.on_every([&](detail::Rank&) {
       at::set_num_threads(threads);
       detail::take_own_gpu(world);
     });
     try {
-      ranks_.build(stages, schedule_.rank_map());
+      ranks_.build(stages, schedule_.rank_map(), seed);
     } catch (const c10::Error& e) {
       unbuilt(e.what_without_backtrace());
     } catch (const std::exception& e) {
       unbuilt(e.what());
     }
+    graphs_->know(all_stages());
   }
 
   /// Whether the rank of this stage is in this process.
   bool here(int stage) const { return find(stage) != nullptr; }
 
-  /// The parameters of this process's modules, in stage order.
-  std::vector<at::Tensor> parameters() const {
+  /// The parameters of this process's modules, in stage order; one that several stages share, once.
+  [[nodiscard]] std::vector<at::Tensor> parameters() const {
     std::vector<at::Tensor> all;
+    std::set<const void*> listed;
     for (int s = 0; s < schedule_.stages; ++s)
       if (const auto m = module(s))
-        for (const at::Tensor& p : m->parameters()) all.push_back(p);
+        for (const at::Tensor& p : m->parameters())
+          if (listed.insert(p.unsafeGetTensorImpl()).second) all.push_back(p);
     return all;
   }
   /// A stage's module, or null if it is a plain function or in another process.
@@ -103,31 +97,52 @@ class Engine {
   }
   void eval() { train(false); }
 
+  /// Divides batches so that no micro-batch has fewer samples than this (1 at first), in fewer micro-batches than the
+  /// schedule's if need be, e.g. 2 for batch normalisation; all ranks call it alike.
+  void smallest_microbatch(int samples) {
+    if (samples < 1)
+      throw Error("pcomp: a micro-batch has at least 1 sample, not " + std::to_string(samples));
+    tables_.smallest = samples;
+  }
+
   /// One batch forward and backward: accumulates gradients in the parameters, returns the batch's mean loss.
   ///
-  /// `ids` are the samples' identities in the data set, which wires with Delta need; stage 0's rank reads them.
+  /// `ids` are the samples' identities in the data set, which wires with Delta need; stage 0's rank reads them. A
+  /// batch of fewer samples than micro-batches runs in fewer, in the order that the schedule gives them. Where x
+  /// requires a gradient, as behind an encoder, it reaches x's graph once, on stage 0's rank. The first step of a kind
+  /// also looks at the stages' graphs (graph_check.hpp).
   ///
-  /// Errors: `Error` for fewer samples than micro-batches, x and y of different batch sizes, or Delta without ids.
+  /// Errors: `Error` for x and y of different batch sizes, Delta without ids, x that requires a gradient before frozen
+  ///   stages, a loss or stage whose graph would leave something untrained.
   at::Tensor step(const at::Tensor& x, const at::Tensor& y, const Loss& loss, const at::Tensor& ids = {}) {
     detail::expect_batch(x);
     detail::expect_targets(y, x);
+    const at::AutoGradMode grad(true);
+    const ScheduleTable& table = tables_.training(schedule_, tables_.micros(schedule_, x.size(0)));
+    const at::Tensor source = brought(x, 0);
     detail::Batch batch{
-        split(x.size(0), schedule_.micros), brought(x, 0), brought(y, schedule_.stages - 1), &loss, {}};
+        split(x.size(0), table.micros), source.detach(), brought(y, schedule_.stages - 1), &loss, {}};
     batch.frozen = schedule_.frozen();
+    batch.wants_grad = source.requires_grad() && here(0);
+    if (batch.wants_grad && batch.frozen > 0)
+      throw Error("pcomp: x requires a gradient, but the first " + std::to_string(batch.frozen) +
+                  " stages are frozen and give it none: detach x, or freeze no stage");
     for (const BoundaryOps* w : wires_)
       if (w->first && batch.ids.empty())
         batch.ids = detail::agreed_identities(ids, x.size(0), schedule_.rank_of(0), *links_);
-    learn(batch);
-    const at::AutoGradMode grad(true);
+    const void* shapes = learn(batch);
     std::vector<at::Tensor> losses;
+    graphs_->begin(batch.parts.size(), batch.frozen, shapes, all_stages());
+    batch.graphs = graphs_.get();
     try {
-      losses = run(schedule_, batch);
+      losses = run(table, batch);
     } catch (...) {
       over(false);
       throw;
     }
     over(true);
     ++steps_;
+    if (batch.wants_grad) detail::pass_back(source, batch, find_rank(0)->executor.input_grads());
     predict(batch, &BoundaryReport::forward, &detail::WireEnds::bytes, 0);
     predict(batch, &BoundaryReport::gradient, &detail::WireEnds::grad_bytes, 1, batch.frozen);
     at::Tensor loss_sum = losses[0];  // in order, as a loop would
@@ -139,15 +154,12 @@ class Engine {
   at::Tensor infer(const at::Tensor& x) {
     detail::expect_batch(x);
     const at::AutoGradMode grad(false);
-    const int micros = static_cast<int>(std::min<std::int64_t>(schedule_.micros, x.size(0)));
-    if (!inference_ || inference_->micros != micros)
-      inference_ = std::make_unique<ScheduleTable>(
-          make_schedule(ForwardOnly{}, schedule_.stages, micros, RankMap(schedule_.rank_map())));
-    detail::Batch batch{split(x.size(0), micros), brought(x, 0), {}, nullptr, {}};
+    const ScheduleTable& table = tables_.inference(schedule_, tables_.micros(schedule_, x.size(0)));
+    detail::Batch batch{split(x.size(0), table.micros), brought(x, 0).detach(), {}, nullptr, {}};
     learn(batch);
     std::vector<at::Tensor> outputs;
     try {
-      outputs = run(*inference_, batch);
+      outputs = run(table, batch);
     } catch (...) {
       tell(false);
       throw;
@@ -179,6 +191,7 @@ class Engine {
     ScheduleTable less = whole_.freeze(stages);
     agree("number of frozen stages", less, wires_);
     schedule_ = std::move(less);
+    tables_.forget();
   }
 
   /// Whether to time later steps operation by operation; off at first, and cheap.
@@ -198,11 +211,18 @@ class Engine {
   }
 
   /// What the ranks of this process sent, and where their time went.
-  Report report() const { return detail::report_of(schedule_, wires_, edges_, steps_, ranks_); }
+  [[nodiscard]] Report report() const { return detail::report_of(schedule_, wires_, edges_, steps_, ranks_); }
 
  private:
+  detail::Rank* find_rank(int stage) const { return ranks_.find(schedule_.rank_of(stage)); }
+  /// Null for stages in other processes.
+  std::vector<const StageModule*> all_stages() const {
+    std::vector<const StageModule*> all;
+    for (int s = 0; s < schedule_.stages; ++s) all.push_back(find(s));
+    return all;
+  }
   const StageModule* find(int stage) const {
-    const detail::Rank* rank = ranks_.find(schedule_.rank_of(stage));
+    const detail::Rank* rank = find_rank(stage);
     return rank ? &rank->executor.stage(stage) : nullptr;
   }
 
@@ -219,11 +239,14 @@ class Engine {
 
   /// All micro-batches went through, or one of them failed.
   void over(bool whole) {
+    graphs_->end(whole);
     ranks_.over(whole);
     tell(whole);
   }
   void tell(bool whole) {
-    for (int s = 0; s < schedule_.stages; ++s) detail::tell_batch_over(module(s).get(), whole);
+    std::vector<std::shared_ptr<torch::nn::Module>> all;
+    for (int s = 0; s < schedule_.stages; ++s) all.push_back(module(s));
+    detail::tell_batch_over(all, whole);
   }
 
   void agree(const std::string& about, const ScheduleTable& table,
@@ -249,6 +272,7 @@ class Engine {
 
   std::vector<at::Tensor> run(const ScheduleTable& table, const detail::Batch& batch) {
     links_->begin();
+    const detail::FreshCasts casts;
     const bool record = recording_ && batch.loss;
     if (record)
       trace_ = {detail::describe(table.policy.c_str(), table.size()) + ", measured", table.stages, false, {}};
@@ -273,19 +297,21 @@ class Engine {
   }
 
   /// Learns every stage's output shape; the ranks agree on each new batch shape before its first payload.
-  void learn(detail::Batch& batch) {
-    std::vector<const StageModule*> all;
-    for (int s = 0; s < schedule_.stages; ++s) all.push_back(find(s));
-    batch.activations = shapes_.of(batch.x, all, schedule_.rank_map(), *links_);
+  /// Returns what stands for this kind of batch.
+  const void* learn(detail::Batch& batch) {
+    const auto& shapes =
+        shapes_.of(batch.x, all_stages(), schedule_.rank_map(), *links_, batch.parts[0].count);
+    batch.activations = shapes;
     detail::expect_shapes(batch, wires_);
-    if (links_->elsewhere().empty()) return;
+    if (links_->elsewhere().empty()) return &shapes;
     const auto key = std::make_tuple(
         detail::text_of(detail::extents_of(batch.x), batch.x.scalar_type()) + detail::autocast(),
-        batch.loss != nullptr);
-    if (agreed_.count(key)) return;
+        batch.parts.size(), batch.loss != nullptr);
+    if (agreed_.count(key)) return &shapes;
     Fingerprint::expect_alike(
         links_->exchange("description of a batch", detail::fingerprint(batch, wires_).text()));
     agreed_.insert(key);
+    return &shapes;
   }
 
   void predict(const detail::Batch& batch, Traffic BoundaryReport::*direction,
@@ -298,11 +324,12 @@ class Engine {
   }
 
   ScheduleTable whole_, schedule_;  ///< as given, and without what frozen stages skip
-  std::unique_ptr<ScheduleTable> inference_;
+  detail::Tables tables_;
   std::vector<const BoundaryOps*> wires_;
   std::vector<BoundaryReport> edges_;
   detail::Shapes shapes_;
-  std::set<std::tuple<std::string, bool>> agreed_;
+  std::set<std::tuple<std::string, std::size_t, bool>> agreed_;
+  std::unique_ptr<detail::StepGraphs> graphs_ = std::make_unique<detail::StepGraphs>();
   std::int64_t steps_ = 0;
   bool recording_ = false;
   Trace trace_;

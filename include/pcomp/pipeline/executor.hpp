@@ -3,6 +3,7 @@
 
 #include "../schedule/action.hpp"
 #include "../schedule/early_sends.hpp"
+#include "autocast_cache.hpp"
 #include "edge_buffers.hpp"
 #include "rank_streams.hpp"
 #include "results.hpp"
@@ -47,6 +48,8 @@ class Executor {
   const Stopwatch& stopwatch() const { return timed_; }
   /// Every micro-batch's weighted loss in the last step or, in inference, its output.
   std::vector<at::Tensor> results() { return results_.take(); }
+  /// The gradient of x, in parts, where stage 0 is here and x came with a graph; undefined where there is none.
+  std::vector<at::Tensor> input_grads() { return std::exchange(input_grads_, {}); }
 
   /// `elsewhere`: the ranks of other processes, which get the results too.
   void run(std::span<const Action> row, const Batch& batch, Transport& link,
@@ -147,6 +150,7 @@ class Executor {
     const int owner = rank_of_.back();
     const bool away = std::find(elsewhere.begin(), elsewhere.end(), owner) != elsewhere.end();
     results_.begin(*batch_, *link_, away ? owner : -1, elsewhere);
+    input_grads_.assign(batch_->wants_grad ? batch_->parts.size() : 0, at::Tensor());
   }
 
   /// A send is posted once its payload can be made, those before it in the row are posted and a buffer is free: at or
@@ -168,7 +172,11 @@ class Executor {
         stages_.at(a.stage).early_grad.pass();
         return send_ready_grads(a.stage);
       case Op::BackwardWeights:
-        return timed_(&RankReport::compute, now_, [&] { live(a.stage, a.micro).split.weights(); });
+        return timed_(&RankReport::compute, now_, [&] {
+          const auto here = batch_->graphs->shared.enter(a.stage, a.micro);
+          live(a.stage, a.micro).split.weights();
+          batch_->graphs->shared.done(a.stage, a.micro);
+        });
     }
   }
 
@@ -226,9 +234,14 @@ class Executor {
     const MicroBatch& part = batch_->parts[at(micro)];
     timed_(&RankReport::compute, now_, [&] {
       const StageModule& module = stages_.at(stage).module;
-      const at::AutoGradMode graph(batch_->trains(stage));
-      if (stage == 0) v.input = part_of(batch_->x, part).to(module.device);
+      const bool trains = batch_->trains(stage);
+      const at::AutoGradMode graph(trains);
+      // A cast without a graph must not be there when a stage that trains uses the same weights.
+      const AutocastCache casts(at::autocast::is_autocast_cache_enabled() && (trains || !batch_->loss));
+      if (stage == 0) enter(v, part, module.device);
       v.output = module.forward(v.input);
+      if (trains && batch_->graphs->check)
+        (*batch_->graphs->check)(stage, v.output, v.entrance.get(), batch_->learns_before(stage));
       if (last(stage)) finish(v, part, micro, stages_.at(stage));
     });
     if (!batch_->trains(stage)) v.input = at::Tensor();
@@ -245,17 +258,34 @@ class Executor {
       stages_.at(stage).early.offer(micro), send_ready(stage);
   }
 
+  /// A micro-batch of x as stage 0's input. Where x has a graph, a copy: stage 0 may change its input in place.
+  void enter(Live& v, const MicroBatch& part, at::Device device) {
+    const at::Tensor x = part_of(batch_->x, part);
+    v.input = x.to(device);
+    if (!batch_->wants_grad || !batch_->trains(0)) return;
+    const at::Tensor own = v.input.is_same(x) ? x.clone() : v.input;
+    v.input = ends_.entrance(own, &v.input_grad);
+    v.entrance = v.input.grad_fn();
+  }
+
   void finish(Live& v, const MicroBatch& part, int micro, const Held& s) {
     if (batch_->loss) {
       const at::Tensor target =
           batch_->y.defined() ? part_of(batch_->y, part).to(s.module.device) : at::Tensor();
       const bool counts = shares_[at(micro)] > 0;
+      const torch::autograd::Edge from =
+          v.output.requires_grad() ? torch::autograd::impl::gradient_edge(v.output) : torch::autograd::Edge();
       const at::Tensor loss = counts ? (*batch_->loss)(v.output, target)
                                      : v.output.narrow(0, 0, 0).sum();  // a mean would be 0 / 0
       if (!loss.defined() || loss.numel() != 1)
         throw Error(
             "the loss must be one number, not " +
             (loss.defined() ? "a tensor of shape " + to_string(extents_of(loss)) : "an undefined tensor"));
+      if (from.function &&
+          (!loss.requires_grad() || (batch_->graphs->check && !reach_of(loss, from.function.get()).input)))
+        throw Error(
+            "the loss does not depend on the output of the last stage, so nothing would be trained: look for "
+            "a detach(), an item() or a NoGradGuard in the loss");
       v.output = loss.reshape({}) * shares_[at(micro)];
       results_.set(micro, v.output.detach(), s.order);
     } else {
@@ -267,13 +297,16 @@ class Executor {
   void backward_pass(int stage, int micro) {
     Live& v = live(stage, micro);
     timed_(&RankReport::compute, now_, [&] {
+      const auto here = batch_->graphs->shared.enter(stage, micro);
       if (v.output.requires_grad() && split_)
         v.input_grad = v.split.inputs(v.output, v.output_grad, v.entrance.get());
       else if (v.output.requires_grad())
         v.output.backward(v.output_grad);
       v.output = v.output_grad = v.input = at::Tensor();
       v.entrance.reset();
+      if (!split_) batch_->graphs->shared.done(stage, micro);
     });
+    if (stage == 0 && batch_->wants_grad) input_grads_[at(micro)] = std::exchange(v.input_grad, at::Tensor());
     if (stage == 0 || !batch_->trains(stage - 1)) return;
     if (local(stage - 1))
       timed_(&RankReport::encode, now_,
@@ -288,7 +321,7 @@ class Executor {
     if (const std::string reason = link_->aborted(); !reason.empty()) throw Error(reason);
     const std::string reason = "pcomp: rank " + std::to_string(rank_) + ", stage " + std::to_string(a.stage) +
                                ", micro-batch " + std::to_string(a.micro) + ", " + to_string(a.op) + ": " +
-                               bare(why);
+                               bare(why) + (a.op == Op::Forward ? single_sample(*batch_, a.micro, why) : "");
     link_->abort(reason);
     throw Error(link_->aborted());
   }
@@ -307,6 +340,7 @@ class Executor {
   const Batch* batch_ = nullptr;
   Transport* link_ = nullptr;
   Action now_;
+  std::vector<at::Tensor> input_grads_;
   std::vector<double> shares_;  ///< of the batch's loss, for each micro-batch; on the last stage's rank
   bool split_ = false;          ///< the row has BackwardWeights
   Stopwatch timed_;

@@ -47,6 +47,7 @@ inline std::string text_of(const Extents& shape, at::ScalarType dtype) {
 inline Fingerprint fingerprint(const Batch& batch, const std::vector<const BoundaryOps*>& wires) {
   Fingerprint f;
   f.add("step", batch.loss ? "training" : "inference");
+  f.add("micro-batches", std::to_string(batch.parts.size()));
   f.add("batch", text_of(extents_of(batch.x), batch.x.scalar_type()));
   for (std::size_t e = 0; e < wires.size(); ++e) {
     const Extents s = batch.shape(static_cast<int>(e), 0);

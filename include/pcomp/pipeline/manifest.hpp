@@ -37,7 +37,7 @@ struct Manifest {
   friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 
-inline std::string to_text(const Manifest& m) {
+[[nodiscard]] inline std::string to_text(const Manifest& m) {
   std::string text = "pcomp checkpoint " + std::to_string(Manifest::version) + "\n";
   const auto line = [&](const std::string& what, const std::string& value) {
     if ((what + value).find('\n') != std::string::npos)
@@ -154,7 +154,7 @@ class ManifestReader {
 }  // namespace detail
 
 /// `where` names the text in errors.
-inline Manifest parse_manifest(std::string_view text, const std::string& where) {
+[[nodiscard]] inline Manifest parse_manifest(std::string_view text, const std::string& where) {
   return detail::ManifestReader(text, where)();
 }
 

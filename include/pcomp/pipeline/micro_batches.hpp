@@ -20,7 +20,7 @@ struct MicroBatch {
 /// Errors: `Error` for fewer samples than micro-batches.
 /// Source: GPipe (Huang et al., 2019).
 /// Example: examples/050-first-program
-inline std::vector<MicroBatch> split(std::int64_t samples, int micros) {
+[[nodiscard]] inline std::vector<MicroBatch> split(std::int64_t samples, int micros) {
   if (micros < 1 || samples < micros)
     throw Error("pcomp: a batch of " + std::to_string(samples) + " samples cannot be split into " +
                 std::to_string(micros) + " micro-batches: give at least one sample to each");

@@ -1,8 +1,12 @@
 #pragma once
 #include <ATen/ops/scalar_tensor.h>
+#include <torch/optim/adagrad.h>
 #include <torch/optim/adam.h>
 #include <torch/optim/adamw.h>
+#include <torch/optim/rmsprop.h>
 #include <torch/optim/sgd.h>
+
+#include <typeinfo>
 
 #include "tensor_file.hpp"
 
@@ -12,8 +16,17 @@ namespace detail {
 /// Calls `use` with the name and the value of each entry: a tensor or a step count.
 template <class State, class Use>
 void each_entry(State& s, const Use& use) {
-  if constexpr (std::is_same_v<std::remove_const_t<State>, torch::optim::SGDParamState>) {
+  using Kind = std::remove_const_t<State>;
+  if constexpr (std::is_same_v<Kind, torch::optim::SGDParamState>) {
     use("momentum", s.momentum_buffer());
+  } else if constexpr (std::is_same_v<Kind, torch::optim::RMSpropParamState>) {
+    use("step", s.step());
+    use("square_avg", s.square_avg());
+    use("momentum_buffer", s.momentum_buffer());
+    use("grad_avg", s.grad_avg());
+  } else if constexpr (std::is_same_v<Kind, torch::optim::AdagradParamState>) {
+    use("step", s.step());
+    use("sum", s.sum());
   } else {
     use("step", s.step());
     use("exp_avg", s.exp_avg());
@@ -47,22 +60,38 @@ struct RestoreEntries {
 template <class Use>
 void with_state_type(const torch::optim::Optimizer& optimizer, const Use& use) {
   using namespace torch::optim;
-  if (dynamic_cast<const SGD*>(&optimizer)) return use(std::type_identity<SGDParamState>{}, "SGD");
-  if (dynamic_cast<const Adam*>(&optimizer)) return use(std::type_identity<AdamParamState>{}, "Adam");
-  if (dynamic_cast<const AdamW*>(&optimizer)) return use(std::type_identity<AdamWParamState>{}, "AdamW");
-  throw Error("pcomp: a checkpoint holds the state of SGD, Adam and AdamW, not of another optimiser");
+  const std::type_info& type = typeid(optimizer);  // a derived optimiser may keep more than its base
+  if (type == typeid(SGD)) return use(std::type_identity<SGDParamState>{}, "SGD");
+  if (type == typeid(Adam)) return use(std::type_identity<AdamParamState>{}, "Adam");
+  if (type == typeid(AdamW)) return use(std::type_identity<AdamWParamState>{}, "AdamW");
+  if (type == typeid(RMSprop)) return use(std::type_identity<RMSpropParamState>{}, "RMSprop");
+  if (type == typeid(Adagrad)) return use(std::type_identity<AdagradParamState>{}, "Adagrad");
+  throw Error(
+      "pcomp: a checkpoint holds the state of SGD, Adam, AdamW, RMSprop and Adagrad, not of another "
+      "optimiser: train "
+      "with one of these, or save the other's state yourself, with pack_tensors or in the checkpoint's "
+      "`run`");
 }
 
 }  // namespace detail
+
+/// Before training: whether checkpoints can hold what this optimiser keeps.
+///
+/// Errors: `Error` for one that is not exactly SGD, Adam, AdamW, RMSprop or Adagrad, such as one of your own.
+/// Example: docs/checkpoints.md
+inline void expect_saveable(const torch::optim::Optimizer& optimizer) {
+  detail::with_state_type(optimizer, [](auto, const char*) {});
+}
 
 /// An optimiser's state for one parameter, as named tensors; empty before its first step.
 ///
 /// Law: after `set_optimizer_state` with this, training continues bit for bit, on the parameter's device. Options, such
 ///   as the learning rate, are not part of it.
-/// Errors: `Error` for optimisers other than SGD, Adam and AdamW, and for state that a different one saved; Adam and
+/// Errors: `Error` for optimisers that `expect_saveable` refuses, and for state that a different one saved; Adam and
 ///   AdamW accept each other's.
 /// Example: docs/checkpoints.md
-inline NamedTensors optimizer_state(const torch::optim::Optimizer& optimizer, const at::Tensor& parameter) {
+[[nodiscard]] inline NamedTensors optimizer_state(const torch::optim::Optimizer& optimizer,
+                                                  const at::Tensor& parameter) {
   NamedTensors all;
   detail::with_state_type(optimizer, [&]<class State>(std::type_identity<State>, const char*) {
     const auto found = optimizer.state().find(parameter.unsafeGetTensorImpl());
@@ -75,6 +104,8 @@ inline NamedTensors optimizer_state(const torch::optim::Optimizer& optimizer, co
 inline void set_optimizer_state(torch::optim::Optimizer& optimizer, const at::Tensor& parameter,
                                 const NamedTensors& saved) {
   detail::with_state_type(optimizer, [&]<class State>(std::type_identity<State>, const std::string& name) {
+    if (saved.empty() && std::is_same_v<State, torch::optim::AdagradParamState>)
+      throw Error("pcomp: the checkpoint holds no state of Adagrad, which has some from its beginning");
     optimizer.state().erase(parameter.unsafeGetTensorImpl());
     if (saved.empty()) return;
     auto state = std::make_unique<State>();

@@ -129,7 +129,7 @@ class Pipeline {
 /// Errors: `Error` if a stage cannot be built.
 /// Example: examples/050-first-program
 template <class Plan, class... Stages>
-Engine train(const World& world, const Pipeline<Stages...>& net) {
+[[nodiscard]] Engine train(const World& world, const Pipeline<Stages...>& net) {
   constexpr bool fits = Plan::stages == sizeof...(Stages);
   static_assert(refuse::plan_stages<fits>());
   if constexpr (fits)

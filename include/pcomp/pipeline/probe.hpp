@@ -12,8 +12,9 @@ struct Activation {
   Extents sample;
   at::ScalarType dtype = at::kFloat;
   at::MemoryFormat format = at::MemoryFormat::Contiguous;
+  bool learns = false;  ///< the stage had parameters to train when this was learnt
   static Activation of_sample(const at::Tensor& x) {
-    return {extents_of(x).with(0, 1), x.scalar_type(), x.suggest_memory_format()};
+    return {extents_of(x).with(0, 1), x.scalar_type(), x.suggest_memory_format(), false};
   }
   Extents of(std::int64_t samples) const { return sample.with(0, samples); }
   friend bool operator==(const Activation&, const Activation&) = default;
@@ -47,8 +48,13 @@ class EvalMode {
   std::vector<std::pair<std::shared_ptr<torch::nn::Module>, bool>> modes_;
 };
 
-/// Sends one sample through a stage to learn its output shape; leaves the stage's state alone.
+inline std::string count_of(std::int64_t samples) {
+  return samples == 1 ? "one sample" : std::to_string(samples) + " samples";
+}
+
+/// Sends some samples through a stage to learn its output shape; leaves the stage's state alone.
 inline at::Tensor probe(const StageModule& stage, int number, bool last, at::Tensor x) {
+  const std::int64_t samples = x.size(0);
   const at::AutoGradMode no_grad(false);
   const EvalMode eval(stage.module.get());
   std::string why;
@@ -59,11 +65,12 @@ inline at::Tensor probe(const StageModule& stage, int number, bool last, at::Ten
   } catch (const std::exception& e) {
     why = e.what();
   }
-  if (!why.empty()) throw Error("pcomp: stage " + std::to_string(number) + " cannot take one sample: " + why);
-  if (!x.defined() || x.dim() < 1 || x.size(0) != 1)
+  if (!why.empty())
+    throw Error("pcomp: stage " + std::to_string(number) + " cannot take " + count_of(samples) + ": " + why);
+  if (!x.defined() || x.dim() < 1 || x.size(0) != samples)
     throw Error("pcomp: stage " + std::to_string(number) + " made " +
-                (x.defined() ? to_string(extents_of(x)) : std::string("an undefined tensor")) +
-                " of one sample: the first dimension must stay the batch");
+                (x.defined() ? to_string(extents_of(x)) : std::string("an undefined tensor")) + " of " +
+                count_of(samples) + ": the first dimension must stay the batch");
   if (!last) try {
       expect_dense(x);
     } catch (const Error& e) {

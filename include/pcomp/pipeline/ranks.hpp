@@ -2,11 +2,19 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ThreadLocalState.h>
 
+#include "../transport/links.hpp"
 #include "executor.hpp"
 #include "rank_thread.hpp"
 #include "same_random.hpp"
 
 namespace pcomp::detail {
+
+/// Where the seeds of an engine's stages come from: rank 0's generator. Every rank's moves on alike.
+inline std::uint64_t shared_seed(Links& links) {
+  const std::uint64_t own = next_seed();
+  if (links.elsewhere().empty()) return own;
+  return std::strtoull(links.exchange("seed of the stages", std::to_string(own)).at(0).c_str(), nullptr, 10);
+}
 
 /// One rank of this process: what it runs and over which link, on its own thread and streams.
 struct Rank {
@@ -40,11 +48,13 @@ class Ranks {
   void on_every(F&& task) const {
     const at::ThreadLocalState state;
     const FloatMode floats = FloatMode::of_this_thread();
+    const bool cache = at::autocast::is_autocast_cache_enabled();  // the state leaves it out
     for (const auto& rank : all_) {
       rank->executor.streams().fork();
       rank->thread.start([&, r = rank.get()] {
         const at::ThreadLocalStateGuard guard(state);
         adopt(floats);
+        const AutocastCache casts(cache);
         r->error = nullptr;
         try {
           r->executor.streams().enter();
@@ -62,9 +72,9 @@ class Ranks {
   }
 
   /// Builds one stage at a time: LibTorch has one generator for all threads, and each stage its own seed.
-  void build(const std::vector<StageSpec>& stages, const std::vector<int>& rank_of) const {
+  void build(const std::vector<StageSpec>& stages, const std::vector<int>& rank_of,
+             std::uint64_t seed) const {
     at::Generator generator = at::detail::getDefaultCPUGenerator();
-    const std::uint64_t seed = generator.current_seed();
     const SameRandom after;
     for (std::size_t s = 0; s < stages.size(); ++s) {
       generator.set_current_seed(seed * 0x9e3779b97f4a7c15u + s);

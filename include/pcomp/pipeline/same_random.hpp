@@ -1,4 +1,5 @@
 #pragma once
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 
 #include <mutex>
@@ -6,6 +7,13 @@
 #include "stage_module.hpp"
 
 namespace pcomp::detail {
+
+/// A number from LibTorch's generator for the CPU: the same after the same `manual_seed`, another the next time.
+inline std::uint64_t next_seed() {
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  const std::lock_guard lock(generator.mutex());
+  return generator.get<at::CPUGeneratorImpl>()->random64();
+}
 
 /// Restores LibTorch's generators of the CPU and of the stages' GPUs when destroyed; `stages` may hold nulls.
 class SameRandom {

@@ -91,7 +91,7 @@ struct Held<T> {
 /// Refusals: anything without such a function.
 /// Example: examples/100-mobilenetv2-cifar10
 template <std::invocable F>
-StageSpec stage_spec(F build, std::string name = "stage") {
+[[nodiscard]] StageSpec stage_spec(F build, std::string name = "stage") {
   using Made = std::remove_cvref_t<std::invoke_result_t<F&>>;
   return {std::move(name),
           [build]() mutable { return detail::stage_module(detail::Held<Made>::take(build())); }};

@@ -31,7 +31,7 @@ inline std::vector<double*> seconds_of(Report& r) {
 ///
 /// Processes: all call it. With threads it is `engine.report()`.
 /// Example: examples/100-mobilenetv2-cifar10
-inline Report total_report(Engine& engine) {
+[[nodiscard]] inline Report total_report(Engine& engine) {
   Report total = engine.report();
   std::ostringstream own;
   own.precision(17);

@@ -12,7 +12,7 @@ namespace pcomp {
 ///   at 0.
 /// Processes: all call it, after a step that all recorded. With threads it is `engine.trace()`.
 /// Example: examples/100-mobilenetv2-cifar10
-inline Trace total_trace(Engine& engine) {
+[[nodiscard]] inline Trace total_trace(Engine& engine) {
   Trace total = engine.trace();
   std::string boot = "unknown";
   std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;

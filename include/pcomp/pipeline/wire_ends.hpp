@@ -108,9 +108,14 @@ class WireEnds {
       return;
     }
     v.index_in.assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
-    if (!anchor_.defined()) anchor_ = at::zeros({}).requires_grad_();
-    v.input = Entrance::apply(anchor_, &x, &v.input_grad);
+    v.input = entrance(x, &v.input_grad);
     v.entrance = v.input.grad_fn();
+  }
+
+  /// The tensor as the beginning of a graph, whose gradient comes to `slot`.
+  at::Tensor entrance(const at::Tensor& x, at::Tensor* slot) {
+    if (!anchor_.defined()) anchor_ = at::zeros({}).requires_grad_();
+    return Entrance::apply(anchor_, &x, slot);
   }
 
   /// Gradient of the input of the stage after `edge` -> gradient payload.

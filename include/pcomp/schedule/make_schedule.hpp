@@ -106,7 +106,7 @@ class ScheduleTable {
 
   /// Whether the table runs to its end with at most `in_flight` messages between a send and its receive on each edge
   /// and direction; 0 is a blocking rendezvous.
-  bool runs_with(int in_flight) const {
+  [[nodiscard]] bool runs_with(int in_flight) const {
     return with_rows([&](detail::Rows all) { return Proof(all, size(), map(), passes_, in_flight).ok(); });
   }
 
@@ -115,15 +115,31 @@ class ScheduleTable {
   /// Law: every row without those operations, in the same order, so it runs wherever the whole table does.
   /// Errors: `Error` if no stage is left to train, or fewer are frozen than in this table.
   /// Source: PipeTransformer (He et al., 2021) for pipelines whose first stages are frozen.
-  ScheduleTable freeze(int first) const {
+  [[nodiscard]] ScheduleTable freeze(int frozen_stages) const {
     if (!backward)
       detail::fail(detail::Words() << "pcomp: a schedule without backward passes has none to leave out");
-    detail::check_frozen(first, passes_.frozen, stages);
+    detail::check_frozen(frozen_stages, passes_.frozen, stages);
     ScheduleTable less = *this;
-    less.passes_.frozen = first;
+    less.passes_.frozen = frozen_stages;
     for (auto& row : less.rows_) less.drop(row);
     if (!make_) less.count();
     less.deadlock_free = deadlock_free || less.runs_with(0);
+    return less;
+  }
+  /// The same table with its first micro-batches alone, for a batch that has too few samples for all.
+  ///
+  /// Law: every row without the others' operations, in the same order, so it runs wherever the whole table does.
+  /// Errors: `Error` for fewer than 1, or more than this table has.
+  [[nodiscard]] ScheduleTable first(int count) const {
+    if (count < 1 || count > micros)
+      detail::fail(detail::Words() << "pcomp: a table of " << micros << " micro-batches has no first "
+                                   << count);
+    ScheduleTable less = *this;
+    less.micros = count;
+    for (auto& row : less.rows_) less.drop(row);
+    if (make_) return less;
+    less.deadlock_free = deadlock_free || less.runs_with(0);
+    less.deadlock_free ? less.prove(0) : less.count();
     return less;
   }
   int frozen() const { return passes_.frozen; }
@@ -136,7 +152,7 @@ class ScheduleTable {
         [&](detail::Rows all) { return detail::trace_of<T>(policy.c_str(), all, size(), map(), passes_); });
   }
   template <class Chart = TextChart>
-  std::string draw(const Chart& chart = {}) const {
+  [[nodiscard]] std::string draw(const Chart& chart = {}) const {
     return chart(trace());
   }
 
@@ -201,9 +217,9 @@ class ScheduleTable {
     });
     count();
   }
-  /// Drops what frozen stages do not do.
+  /// Drops what frozen stages do not do, and other micro-batches.
   void drop(std::vector<Action>& row) const {
-    std::erase_if(row, [&](const Action& a) { return !passes_.has(a); });
+    std::erase_if(row, [&](const Action& a) { return !passes_.has(a) || a.micro >= micros; });
   }
   void count() {
     with_rows([&](detail::Rows all) {
@@ -230,7 +246,7 @@ class ScheduleTable {
 /// Errors: `Error` with the text of the compile-time refusal.
 /// Example: examples/040-schedules
 template <Policy P>
-ScheduleTable make_schedule(P policy, int stages, int micros, const RankMap& where = {}) {
+[[nodiscard]] ScheduleTable make_schedule(P policy, int stages, int micros, const RankMap& where = {}) {
   return {policy, stages, micros, where};
 }
 
@@ -239,7 +255,7 @@ ScheduleTable make_schedule(P policy, int stages, int micros, const RankMap& whe
 /// Law: `make_schedule(policy, stages, micros, where).row(rank)`.
 /// Errors: as there.
 template <Policy P>
-std::vector<Action> make_row(P, int stages, int micros, int rank, const RankMap& where = {}) {
+[[nodiscard]] std::vector<Action> make_row(P, int stages, int micros, int rank, const RankMap& where = {}) {
   const std::vector<int> map = where.resolve(detail::checked(stages, micros).stages);
   const std::span<const int> rank_of(map.data(), map.size());
   const Size n{stages, micros, detail::count_ranks(rank_of)};

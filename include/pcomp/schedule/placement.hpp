@@ -101,6 +101,6 @@ class RankMap {
 };
 
 /// Stage s on rank s mod `ranks`, at run time.
-inline RankMap round_robin(int ranks) { return RankMap::modulo(ranks); }
+[[nodiscard]] inline RankMap round_robin(int ranks) { return RankMap::modulo(ranks); }
 
 }  // namespace pcomp

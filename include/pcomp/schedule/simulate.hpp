@@ -242,7 +242,7 @@ class Simulator {
 /// Errors: `Error` for costs that do not fit, and for a table that needs more in flight than `costs.buffers`.
 /// Source: Narayanan et al., SC 2021, for the cost model without links.
 /// Example: examples/040-schedules
-inline Simulation simulate(const ScheduleTable& table, const Costs& costs) {
+[[nodiscard]] inline Simulation simulate(const ScheduleTable& table, const Costs& costs) {
   return detail::Simulator(table, costs).run();
 }
 

@@ -24,7 +24,7 @@ struct Launch {
   bool agent_store = false;  ///< the launcher hosts the store; else rank 0 does
 
   /// Reads the environment; nothing if there is a single process.
-  static std::optional<Launch> from_env() {
+  [[nodiscard]] static std::optional<Launch> from_env() {
     struct Names {
       const char *by, *rank, *size, *local, *local_rank;
     };

@@ -32,7 +32,7 @@ class World {
  public:
   /// Reads what torchrun (RANK, WORLD_SIZE), mpirun (OMPI_COMM_WORLD_*, PMI_*) and srun (SLURM_*) set, and
   /// MASTER_ADDR and MASTER_PORT; in a single process: threads.
-  static World from_env() {
+  [[nodiscard]] static World from_env() {
     World world;
     world.launch_ = Launch::from_env();
 #if !defined(USE_C10D_GLOO)
@@ -44,7 +44,7 @@ class World {
     return world;
   }
   /// Every rank is a thread of this process, whatever the environment says.
-  static World threads() { return World(); }
+  [[nodiscard]] static World threads() { return World(); }
 
   bool processes() const { return launch_.has_value(); }
   /// This process's rank, or 0 if the ranks are threads; for programs that print once.

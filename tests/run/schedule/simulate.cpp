@@ -287,13 +287,13 @@ TEST_CASE("Costs that do not fit are one clear error") {
   const auto t = make_schedule(OneFOneB{}, 3, 4);
   Costs c;
   c.stages.assign(2, {1, 1, 1});
-  CHECK(thrown([&] { simulate(t, c); }) == "pcomp: costs for 2 stages, but the schedule has 3");
+  CHECK(thrown([&] { (void)simulate(t, c); }) == "pcomp: costs for 2 stages, but the schedule has 3");
   c.stages.assign(3, {1, -1, 1});
-  CHECK(thrown([&] { simulate(t, c); }) == "pcomp: costs need times of at least 0 seconds");
+  CHECK(thrown([&] { (void)simulate(t, c); }) == "pcomp: costs need times of at least 0 seconds");
   c = {};
   c.links.assign(2, {0, 0});
-  CHECK(thrown([&] { simulate(t, c); }) == "pcomp: costs need a bandwidth above 0 and a latency");
+  CHECK(thrown([&] { (void)simulate(t, c); }) == "pcomp: costs need a bandwidth above 0 and a latency");
   c = {};
   c.buffers = 0;
-  CHECK(thrown([&] { simulate(t, c); }) == "pcomp: costs need at least 1 buffer");
+  CHECK(thrown([&] { (void)simulate(t, c); }) == "pcomp: costs need at least 1 buffer");
 }

@@ -3,4 +3,4 @@
 #include <c10/util/Logging.h>
 #undef CHECK
 
-#include "../cpu/catch.hpp"
+#include "../../run/cpu/catch.hpp"
