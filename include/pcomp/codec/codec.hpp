@@ -12,11 +12,18 @@ namespace pcomp {
 /// A codec's place on a wire: at most one codec per role, applied in this order.
 enum class Role { feedback, shape, select, rotate, code };
 
-/// An empty type with a role and a name: what `|` joins.
+namespace detail {
+consteval bool constant(Role) { return true; }
+consteval bool constant(Name) { return true; }
+}  // namespace detail
+
+/// An empty type with a role and a name, both constant expressions: what `|` joins.
 template <class C>
 concept Codec = std::is_empty_v<std::remove_cv_t<C>> && requires {
   { std::remove_cv_t<C>::role } -> std::convertible_to<Role>;
   { std::remove_cv_t<C>::name } -> std::convertible_to<Name>;
+  typename std::bool_constant<detail::constant(std::remove_cv_t<C>::role)>;
+  typename std::bool_constant<detail::constant(std::remove_cv_t<C>::name)>;
 };
 
 /// Codecs in normal form: sorted by role, each role at most once, never exactly one codec.
@@ -46,7 +53,7 @@ concept WireExpr = Codec<T> || detail::is_chain<std::remove_cv_t<T>>;
 /// The base of every codec: lets argument-dependent lookup find `|` and `==`.
 ///
 /// Law: `|` is commutative and associative, `Raw` is its identity.
-/// Refusals: two codecs with the same role.
+/// Refusals: two codecs with the same role; what is no codec.
 /// Example: examples/010-algebra
 struct Composable {
   template <WireExpr A, WireExpr B>
@@ -57,6 +64,8 @@ struct Composable {
   // clang-format off
   template <WireExpr A, WireExpr B> requires(!detail::composes<A, B>)
   friend refuse::TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE<A, B> operator|(A, B) = delete;
+  template <class A, class B> requires(!WireExpr<A> || !WireExpr<B>)
+  friend refuse::A_CODEC_IS_AN_EMPTY_TYPE_WITH_A_CONSTEXPR_role_AND_name<A, B> operator|(A, B) = delete;
   // clang-format on
 
   template <WireExpr A, WireExpr B>

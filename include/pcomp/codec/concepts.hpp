@@ -31,13 +31,70 @@ concept SelectCodec = Codec<C> && C::role == Role::select&& requires(Extents e, 
 };
 
 /// A codec that rotates every `block` consecutive elements of what is sent, except a short last block; with
-/// `random_signs` it first flips the signs given by `signs(block, word)`.
+/// `random_signs` it first flips the signs given by `signs(block, word)`; `scale` makes it orthonormal.
 template <class C>
 concept RotateCodec = Codec<C> && C::role == Role::rotate&& requires(std::int64_t i) {
   { C::block } -> std::convertible_to<int>;
   { C::random_signs } -> std::convertible_to<bool>;
+  { C::scale } -> std::convertible_to<float>;
   { C::signs(i, 0) } -> std::same_as<std::uint32_t>;
 };
+
+namespace detail {
+
+template <class C>
+concept HasBits = requires {
+  typename std::integral_constant<int, static_cast<int>(C::bits)>;
+}
+&&((C::bits >= 1 && C::bits <= 8) || C::bits == 16 || C::bits == 32);
+template <class C>
+concept HasScale = requires {
+  typename C::Scale;
+};
+template <class C>
+concept HasFit = std::is_trivially_copyable_v<typename C::Scale> && std::default_initializable<typename C::Scale> &&
+    requires(Range r) {
+  { C::fit(r) } -> std::convertible_to<typename C::Scale>;
+};
+template <class C>
+concept HasPrepare = HasScale<C> && requires(typename C::Scale s) {
+  C::prepare(s);
+};
+
+/// What encode and decode take beside a float or a code: what prepare returns, else the scale.
+template <class C>
+struct Prepared {
+  using type = typename C::Scale;
+};
+template <HasPrepare C>
+struct Prepared<C> {
+  using type = std::remove_cvref_t<decltype(C::prepare(std::declval<typename C::Scale>()))>;
+};
+template <class C>
+inline constexpr bool is_stochastic = requires { requires C::stochastic; };
+
+template <class C>
+concept HasEncode = requires(float x) {
+  { C::encode(x) } -> std::integral;
+};
+template <class C>
+concept HasScaledEncode = requires(float x, const typename Prepared<C>::type& p) {
+  { C::encode(x, p) } -> std::integral;
+};
+template <class C>
+concept HasNoisyEncode = requires(float x, const typename Prepared<C>::type& p) {
+  { C::encode(x, p, x) } -> std::integral;
+};
+template <class C>
+concept HasDecode = requires(std::uint32_t code) {
+  { C::decode(code) } -> std::floating_point;
+};
+template <class C>
+concept HasScaledDecode = requires(std::uint32_t code, const typename Prepared<C>::type& p) {
+  { C::decode(code, p) } -> std::floating_point;
+};
+
+}  // namespace detail
 
 /// A codec that turns one float into `bits` bits; codec/archetype.hpp is the smallest one, to copy.
 ///
@@ -45,23 +102,18 @@ concept RotateCodec = Codec<C> && C::role == Role::rotate&& requires(std::int64_
 /// that is sent. With `prepare`, what follows from a scale is computed once per group. With `stochastic`, encode takes
 /// noise in [0, 1).
 template <class C>
-concept CodeCodec = Codec<C> && C::role == Role::code&& requires {
-  { C::bits } -> std::convertible_to<int>;
-}
-&&((C::bits >= 1 && C::bits <= 8) || C::bits == 16 || C::bits == 32);
+concept CodeCodec = Codec<C> && C::role == Role::code&& detail::HasBits<C> &&
+    ((!detail::HasScale<C> && !detail::is_stochastic<C> && detail::HasEncode<C> && detail::HasDecode<C>) ||
+     (detail::HasScale<C> && detail::HasFit<C> && detail::HasScaledDecode<C> &&
+      (detail::is_stochastic<C> ? detail::HasNoisyEncode<C> : detail::HasScaledEncode<C>)));
 
 namespace detail {
 
-template <class C>
-concept HasScale = requires {
-  typename C::Scale;
-};
-template <class C>
-concept HasPrepare = HasScale<C> && requires(typename C::Scale s) {
-  C::prepare(s);
-};
-
 struct Nothing {};
+
+/// Codecs whose `affine`, `stepwise` or `magnitude` the kernels rely on: pcomp's own.
+template <class C>
+inline constexpr bool has_short_cut = false;
 
 /// A valid group is whole blocks of packed codes, and a chunk holds a whole number of groups.
 constexpr bool is_group_size(std::int64_t n) {
@@ -73,7 +125,7 @@ template <CodeCodec C>
 struct CoderTraits {
   static constexpr int bits = C::bits;
   static constexpr bool has_scale = HasScale<C>;
-  static constexpr bool stochastic = requires { requires C::stochastic; };
+  static constexpr bool stochastic = is_stochastic<C>;
 
   static constexpr auto scale_type() {
     if constexpr (has_scale)

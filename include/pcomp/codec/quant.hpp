@@ -158,6 +158,11 @@ struct Quant : Composable {
 
 }  // namespace ops
 
+namespace detail {
+template <int Bits, class Groups, class Rounding>
+inline constexpr bool has_short_cut<ops::Quant<Bits, Groups, Rounding>> = true;
+}  // namespace detail
+
 template <int Bits, class Groups = Group<128>, class Rounding = Nearest>
 inline constexpr ops::Quant<Bits, Groups, Rounding> Quant{};
 

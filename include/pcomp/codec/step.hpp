@@ -64,6 +64,11 @@ using Step = lowest::Step<typename S::lowest, Bits>;
 
 }  // namespace ops
 
+namespace detail {
+template <class S, int Bits>
+inline constexpr bool has_short_cut<ops::Step<S, Bits>> = true;
+}  // namespace detail
+
 template <class S, int Bits = 8>
 inline constexpr ops::Step<S, Bits> Step{};
 

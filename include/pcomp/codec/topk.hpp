@@ -67,6 +67,11 @@ using TopK = lowest::TopK<typename R::lowest, Scope>;
 
 }  // namespace ops
 
+namespace detail {
+template <class R, class Scope>
+inline constexpr bool has_short_cut<ops::TopK<R, Scope>> = true;
+}  // namespace detail
+
 template <class R, class Scope = Tensor>
 inline constexpr ops::TopK<R, Scope> TopK{};
 

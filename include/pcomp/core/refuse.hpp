@@ -11,6 +11,7 @@ namespace pcomp::refuse {
 // clang-format off
 template <class A, class B> struct TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE;
 template <class W, class S> struct THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1;
+template <class A, class B> struct A_CODEC_IS_AN_EMPTY_TYPE_WITH_A_CONSTEXPR_role_AND_name;
 
 template <bool ok> consteval bool ratio_denominator()      { static_assert(ok, "pcomp: Ratio<N, D> needs D of at least 1"); return true; }
 template <bool ok> consteval bool ratio_outside_0_1()      { static_assert(ok, "pcomp: TopK keeps a Ratio in (0, 1]"); return true; }
@@ -30,6 +31,17 @@ template <bool ok> consteval bool residual_of_shape()      { static_assert(ok, "
 template <bool ok> consteval bool estimate_of_restricted() { static_assert(ok, "pcomp: the gradient of a selection or a Downsample takes ErrorFeedback alone: EF21 and Delta would keep what the loss does not depend on"); return true; }
 template <bool ok> consteval bool first_visit()            { static_assert(ok, "pcomp: Delta<First> takes codecs joined by | (or Raw), without feedback"); return true; }
 template <bool ok> consteval bool kept_messages()          { static_assert(ok, "pcomp: Delta<First, Keep> keeps messages as Raw or BFloat16"); return true; }
+template <bool ok, class C> consteval bool coder_bits()     { static_assert(ok, "pcomp: a coder needs static constexpr int bits, 1 to 8, 16 or 32"); return true; }
+template <bool ok, class C> consteval bool coder_scale()    { static_assert(ok, "pcomp: a coder's Scale is trivially copyable, made by static Scale fit(Range)"); return true; }
+template <bool ok, class C> consteval bool coder_prepare()  { static_assert(ok, "pcomp: a coder's prepare is static and takes its Scale, and what it returns can be copied"); return true; }
+template <bool ok, class C> consteval bool coder_chance()   { static_assert(ok, "pcomp: a stochastic coder needs a Scale: its noise is drawn for each scale and position"); return true; }
+template <bool ok, class C> consteval bool coder_encode()   { static_assert(ok, "pcomp: a coder needs static std::uint32_t encode(float); with a Scale, encode(float, Scale), or what prepare returns; if stochastic, a float of noise after it"); return true; }
+template <bool ok, class C> consteval bool coder_decode()   { static_assert(ok, "pcomp: a coder needs static float decode(std::uint32_t); with a Scale, decode(std::uint32_t, Scale), or what prepare returns"); return true; }
+template <bool ok, class C> consteval bool short_cut()      { static_assert(ok, "pcomp: affine, stepwise and magnitude promise that a codec computes as Quant, Step and TopK do, and are theirs alone: leave them out"); return true; }
+template <bool ok, class C> consteval bool shape_members()  { static_assert(ok, "pcomp: a shape codec needs static constexpr int factor and static Extents shaped(Extents)"); return true; }
+template <bool ok, class C> consteval bool select_members() { static_assert(ok, "pcomp: a selection needs static std::int64_t segment(Extents), std::int64_t keep(std::int64_t) and std::uint32_t score(float, std::int64_t)"); return true; }
+template <bool ok, class C> consteval bool rotate_members() { static_assert(ok, "pcomp: a rotation needs static constexpr int block, 32 or 64, bool random_signs and float scale, and static std::uint32_t signs(std::int64_t, int)"); return true; }
+template <bool ok, class C> consteval bool memory_members() { static_assert(ok, "pcomp: feedback needs static constexpr Memory memory and bool in_bfloat16; with Memory::samples, a First"); return true; }
 template <bool ok> consteval bool boundary_with_memory()   { static_assert(ok, "pcomp: a wire with feedback has a memory: make a Boundary of it, boundary<...>() has none"); return true; }
 template <bool ok> consteval bool extent()                 { static_assert(ok, "pcomp: a Shape has 1 to 8 extents, each at least 1"); return true; }
 template <bool ok> consteval bool not_a_wire()             { static_assert(ok, "pcomp: Wire<...> takes codecs joined by | (or Raw)"); return true; }

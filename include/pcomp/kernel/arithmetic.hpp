@@ -9,7 +9,7 @@ namespace pcomp::detail {
 
 /// Selections whose score is the magnitude's bits.
 template <class S>
-inline constexpr bool is_magnitude = requires {
+inline constexpr bool is_magnitude = has_short_cut<S>&& requires {
   requires S::magnitude;
 };
 

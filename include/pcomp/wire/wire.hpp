@@ -1,6 +1,5 @@
 #pragma once
-#include "../codec/concepts.hpp"
-#include "../codec/feedback.hpp"
+#include "../codec/complete.hpp"
 #include "../codec/half.hpp"
 #include "compose.hpp"
 
@@ -38,16 +37,18 @@ template <class T>
 struct FormOf;
 template <class... Cs>
 struct FormOf<Chain<Cs...>> {
-  using Feedback = typename Find<Role::feedback, NoCodec, Cs...>::type;
-  using Shape = typename Find<Role::shape, NoCodec, Cs...>::type;
-  using Select = typename Find<Role::select, NoCodec, Cs...>::type;
-  using Rotate = typename Find<Role::rotate, NoCodec, Cs...>::type;
-  using Code = typename Find<Role::code, ops::Float32, Cs...>::type;
+  template <Role R, class Absent>
+  using Slot = typename Whole<typename Find<R, Absent, Cs...>::type, Absent>::type;
+  using Feedback = Slot<Role::feedback, NoCodec>;
+  using Shape = Slot<Role::shape, NoCodec>;
+  using Select = Slot<Role::select, NoCodec>;
+  using Rotate = Slot<Role::rotate, NoCodec>;
+  using Code = Slot<Role::code, ops::Float32>;
   static constexpr bool feeds = !std::is_same_v<Feedback, NoCodec>;
   static constexpr bool shapes = !std::is_same_v<Shape, NoCodec>;
   static constexpr bool selects = !std::is_same_v<Select, NoCodec>;
   static constexpr bool rotates = !std::is_same_v<Rotate, NoCodec>;
-  static constexpr bool codes = (has_role<Role::code, Cs> || ...);
+  static constexpr bool codes = (has_role<Role::code, Cs> || ...);  // also where Code stands in
   static constexpr Memory memory = [] {
     if constexpr (feeds)
       return Feedback::memory;
