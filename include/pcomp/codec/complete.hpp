@@ -44,19 +44,17 @@ consteval bool complete_coder() {
   }
 }
 template <class C>
-concept WholeCoder =
-    CodeCodec<C> &&(!HasScale<C> || (HasGroup<C> && std::copyable<typename Prepared<C>::type> &&
-                                     (HasPrepare<C> || !requires { &C::prepare; })));
+concept WholeCoder = CodeCodec<C> &&
+    (!HasScale<C> || (HasGroup<C> && std::copyable<typename Prepared<C>::type> &&
+                      (HasPrepare<C> || !requires { &C::prepare; })));
 template <class C>
 concept WholeRotation = RotateCodec<C> && requires {
   typename std::bool_constant<(C::block == 32 || C::block == 64)>;
-}
-&&(C::block == 32 || C::block == 64);
+} &&(C::block == 32 || C::block == 64);
 template <class C>
 concept WholeFeedback = FeedbackCodec<C> && requires {
   typename std::integral_constant<Memory, C::memory>;
-}
-&&(C::memory != Memory::samples || requires { typename C::First; });
+} &&(C::memory != Memory::samples || requires { typename C::First; });
 
 template <class C>
 constexpr bool is_whole() {

@@ -52,8 +52,8 @@ concept HasScale = requires {
   typename C::Scale;
 };
 template <class C>
-concept HasFit = std::is_trivially_copyable_v<typename C::Scale> && std::default_initializable<typename C::Scale> &&
-    requires(Range r) {
+concept HasFit = std::is_trivially_copyable_v<typename C::Scale> &&
+    std::default_initializable<typename C::Scale> && requires(Range r) {
   { C::fit(r) } -> std::convertible_to<typename C::Scale>;
 };
 template <class C>
@@ -71,7 +71,9 @@ struct Prepared<C> {
   using type = std::remove_cvref_t<decltype(C::prepare(std::declval<typename C::Scale>()))>;
 };
 template <class C>
-inline constexpr bool is_stochastic = requires { requires C::stochastic; };
+inline constexpr bool is_stochastic = requires {
+  requires C::stochastic;
+};
 
 template <class C>
 concept HasEncode = requires(float x) {
@@ -103,9 +105,10 @@ concept HasScaledDecode = requires(std::uint32_t code, const typename Prepared<C
 /// noise in [0, 1).
 template <class C>
 concept CodeCodec = Codec<C> && C::role == Role::code&& detail::HasBits<C> &&
-    ((!detail::HasScale<C> && !detail::is_stochastic<C> && detail::HasEncode<C> && detail::HasDecode<C>) ||
-     (detail::HasScale<C> && detail::HasFit<C> && detail::HasScaledDecode<C> &&
-      (detail::is_stochastic<C> ? detail::HasNoisyEncode<C> : detail::HasScaledEncode<C>)));
+                    ((!detail::HasScale<C> && !detail::is_stochastic<C> && detail::HasEncode<C> &&
+                      detail::HasDecode<C>) ||
+                     (detail::HasScale<C> && detail::HasFit<C> && detail::HasScaledDecode<C> &&
+                      (detail::is_stochastic<C> ? detail::HasNoisyEncode<C> : detail::HasScaledEncode<C>)));
 
 namespace detail {
 

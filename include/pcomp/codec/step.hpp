@@ -66,7 +66,7 @@ using Step = lowest::Step<typename S::lowest, Bits>;
 
 namespace detail {
 template <class S, int Bits>
-inline constexpr bool has_short_cut<ops::Step<S, Bits>> = true;
+inline constexpr bool has_short_cut<ops::lowest::Step<S, Bits>> = true;
 }  // namespace detail
 
 template <class S, int Bits = 8>

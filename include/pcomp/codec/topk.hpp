@@ -69,7 +69,7 @@ using TopK = lowest::TopK<typename R::lowest, Scope>;
 
 namespace detail {
 template <class R, class Scope>
-inline constexpr bool has_short_cut<ops::TopK<R, Scope>> = true;
+inline constexpr bool has_short_cut<ops::lowest::TopK<R, Scope>> = true;
 }  // namespace detail
 
 template <class R, class Scope = Tensor>
