@@ -1,6 +1,7 @@
 #include "images.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -45,10 +46,63 @@ void append(const fs::path& path, Images& images) {
   }
 }
 
-/// Whether any part of CIFAR-10 is there: a missing file is then an error, not a reason to use drawings.
-bool holds_cifar10(const fs::path& folder) {
-  return fs::exists(folder / test_file) || fs::exists(folder / "cifar-10-batches-bin") ||
+bool holds_binary_files(const fs::path& folder) {
+  return fs::exists(folder / test_file) ||
          std::ranges::any_of(training_files, [&](const char* file) { return fs::exists(folder / file); });
+}
+
+/// The folder itself, its cifar-10-batches-bin or another folder in it with binary files; the folder if there is none.
+fs::path binary_folder(const fs::path& folder) {
+  const fs::path inner = folder / "cifar-10-batches-bin";
+  if (holds_binary_files(folder)) return folder;
+  if (fs::is_directory(inner)) return inner;
+  std::vector<fs::path> deeper;
+  for (const auto& entry : fs::directory_iterator(folder, fs::directory_options::skip_permission_denied)) {
+    if (!entry.is_directory()) continue;
+    for (const fs::path& path : {entry.path(), entry.path() / "cifar-10-batches-bin"})
+      if (holds_binary_files(path)) deeper.push_back(path);
+  }
+  return deeper.size() == 1 ? deeper.front() : folder;
+}
+
+/// What there is of CIFAR that is not the binary layout, in words; empty if there is nothing.
+std::string other_layout(const fs::path& folder) {
+  const auto has = [&](const char* file) { return fs::exists(folder / file); };
+  if (has("data_batch_1") || has("test_batch") || has("batches.meta"))
+    return "the Python layout of CIFAR-10 (data_batch_1, ..., test_batch)";
+  if (has("data_batch_1.mat") || has("test_batch.mat"))
+    return "the MATLAB layout of CIFAR-10 (data_batch_1.mat, ..., test_batch.mat)";
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder, fs::directory_options::skip_permission_denied))
+    names.push_back(entry.path().filename().string());
+  std::ranges::sort(names);
+  for (const std::string& name : names) {
+    std::string start = name.substr(0, 5);
+    std::ranges::transform(start, start.begin(), [](unsigned char c) { return std::tolower(c); });
+    if (start != "cifar" || name == "cifar-10-batches-bin") continue;
+    const bool packed = !fs::is_directory(folder / name);
+    if (name.starts_with("cifar-10-binary"))
+      return name + (packed ? ", the binary archive, which is to be unpacked here (tar -xzf)"
+                            : ", without its files");
+    return name + (name.starts_with("cifar-10-batches-py") || name.starts_with("cifar-10-python")
+                       ? ", the Python layout of CIFAR-10"
+                   : name.starts_with("cifar-10-batches-mat") || name.starts_with("cifar-10-matlab")
+                       ? ", the MATLAB layout of CIFAR-10"
+                       : "");
+  }
+  return "";
+}
+
+/// An error if only another layout of CIFAR is there: no reason to use drawings.
+void expect_binary_layout(const fs::path& folder) {
+  if (!fs::is_directory(folder)) return;
+  const fs::path from = binary_folder(folder);
+  if (holds_binary_files(from)) return;
+  if (const std::string other = other_layout(folder); !other.empty())
+    throw pcomp::Error(
+        folder.string() + ": here is " + other +
+        "; needed is the binary version, data_batch_1.bin to data_batch_5.bin and test_batch.bin: "
+        "./dev data DIR fetches it, or unpack cifar-10-binary.tar.gz");
 }
 
 }  // namespace
@@ -97,8 +151,8 @@ NormalisedValues normalised_values(const Normalisation& n) {
 
 DataSet read_cifar10(const fs::path& folder) {
   if (!fs::is_directory(folder)) throw pcomp::Error(folder.string() + ": there is no such folder");
-  const fs::path inner = folder / "cifar-10-batches-bin";
-  const fs::path from = fs::is_directory(inner) ? inner : folder;
+  expect_binary_layout(folder);
+  const fs::path from = binary_folder(folder);
   DataSet set{"CIFAR-10 from " + from.string(), "CIFAR-10", {}, {}};
   for (const char* file : training_files) append(from / file, set.train);
   append(from / test_file, set.test);
@@ -109,7 +163,11 @@ DataSet find_data(const std::string& folder) {
   if (!folder.empty()) return read_cifar10(folder);
   if (const char* variable = std::getenv("PCOMP_CIFAR10"); variable && *variable)
     return read_cifar10(variable);
-  if (holds_cifar10("data")) return read_cifar10("data");
+  const fs::path here = "data";
+  expect_binary_layout(here);
+  if (fs::is_directory(here) &&
+      (holds_binary_files(binary_folder(here)) || fs::exists(here / "cifar-10-batches-bin")))
+    return read_cifar10(here);
   return synthetic(1, 10000, 2000);
 }
 

@@ -37,15 +37,18 @@ struct DataSet {
 /// Which images these are, for a checkpoint: kind, counts and a checksum of every image and label in order.
 std::string identity(const DataSet& data);
 
-/// Reads CIFAR-10 in its official binary layout, from the folder itself or its cifar-10-batches-bin.
+/// Reads CIFAR-10 in its official binary layout, from the folder itself, its cifar-10-batches-bin or one folder in it.
 ///
-/// Errors: `pcomp::Error` that names the file that is missing, truncated, empty or not a CIFAR-10 file.
+/// Errors: `pcomp::Error` that names the file that is missing, truncated, empty or not a CIFAR-10 file, or the other
+///   layout of CIFAR that is there: Python's, MATLAB's, an archive.
 DataSet read_cifar10(const std::filesystem::path& folder);
 
 /// Ten classes, each a textured shape of any colour, size and position; a stand-in if CIFAR-10 is absent.
 DataSet synthetic(std::uint64_t seed, int train, int test);
 
-/// The data at `folder` if given, else at $PCOMP_CIFAR10, else in data/, else the synthetic set.
+/// The data at `folder` if given, else at $PCOMP_CIFAR10, else in data/; the synthetic set if data/ has nothing of CIFAR.
+///
+/// Errors: as read_cifar10.
 DataSet find_data(const std::string& folder);
 
 }  // namespace cifar
