@@ -1,9 +1,8 @@
-// A codec of one's own that lacks a member, or has one of another type: one error, which names it.
-#define KERNELS (CASE == 0 || CASE == 1 || CASE == 7 || CASE == 9 || CASE == 14 || CASE == 18)
 #include <pcomp/core.hpp>
-#if KERNELS
 #include <pcomp/kernel/boundary_ops.hpp>
-#endif
+// A codec of one's own that lacks a member, or has one of another type: one error, which names it. Where that stands in
+// for the codec is the same in all cases, so a few go on to the kernels.
+#define KERNELS (CASE == 0 || CASE == 1 || CASE == 7 || CASE == 9 || CASE == 14 || CASE == 18)
 using namespace pcomp;
 
 struct Coder : Composable {
