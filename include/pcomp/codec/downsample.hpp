@@ -16,12 +16,13 @@ consteval auto sorted_axes() {
 }
 template <int... Ds>
 consteval bool are_axes() {
-  const auto all = sorted_axes<Ds...>();
-  for (std::size_t i = 0; i < all.size(); ++i)
-    if (all[i] == 0 || all[i] >= Extents::max_rank || all[i] <= -Extents::max_rank ||
-        (i > 0 && all[i] == all[i - 1]))
-      return false;
-  return true;
+  bool ok = true;
+  int before = 0;
+  for (const int d : sorted_axes<Ds...>()) {
+    ok = ok && d != before && d != 0 && d < Extents::max_rank && d > -Extents::max_rank;
+    before = d;
+  }
+  return ok;
 }
 
 }  // namespace detail
@@ -91,21 +92,20 @@ struct Downsample : Composable {
 
   /// Whether a tensor of this many dimensions has those to pool, apart from each other and from the batch.
   static constexpr bool takes(int rank) {
-    if constexpr (A::count == 0) return rank >= 4;
-    unsigned seen = 1;
+    bool ok = A::count > 0 || rank >= 4;
+    unsigned seen = 1;  // the batch
     for (const int a : A::list) {
       const int d = a < 0 ? rank + a : a;
-      if (d < 0 || d >= rank || (seen >> d & 1)) return false;
-      seen |= 1u << d;
+      ok = ok && d > 0 && d < rank && !(seen >> d & 1);
+      if (ok) seen |= 1u << d;
     }
-    return true;
+    return ok;
   }
   /// Whether dimension d of `rank` is pooled.
   static constexpr bool pools(int d, int rank) {
-    if constexpr (A::count == 0) return d >= rank - 2;
-    for (const int a : A::list)
-      if (d == (a < 0 ? rank + a : a)) return true;
-    return false;
+    bool pooled = A::count == 0 && d >= rank - 2;
+    for (const int a : A::list) pooled = pooled || d == (a < 0 ? rank + a : a);
+    return pooled;
   }
 
   static constexpr Extents shaped(const Extents& e) {

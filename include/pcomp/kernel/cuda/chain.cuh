@@ -1,6 +1,7 @@
 #pragma once
 #include "decode_codes.cuh"
 #include "encode_codes.cuh"
+#include "pool_axes.cuh"
 #include "scatter.cuh"
 #include "select.cuh"
 
@@ -16,16 +17,21 @@ Pooling pooling(const Extents& before, bool mean) {
   if constexpr (Form<E>::shapes) {
     const int k = Form<E>::Shape::factor, r = before.rank();
     p.factor = static_cast<u32>(k), p.mean = mean;
-    if constexpr (names_axes<typename Form<E>::Shape>) {
-      p.named = pooled_axes<u32, typename Form<E>::Shape>(before);
-      return p;
-    }
     p.h = static_cast<u32>(before[r - 2]), p.w = static_cast<u32>(before[r - 1]);
     p.oh = static_cast<u32>(ceil_div(before[r - 2], k)), p.ow = static_cast<u32>(ceil_div(before[r - 1], k));
   } else {
     (void)before, (void)mean;
   }
   return p;
+}
+
+/// Its named dimensions, if it has some; of rank 0 otherwise.
+template <WireExpr E>
+PooledAxes<u32> named_axes(const Extents& before) {
+  if constexpr (names_axes<typename Form<E>::Shape>)
+    return pooled_axes<u32, typename Form<E>::Shape>(before);
+  else
+    return (void)before, PooledAxes<u32>{};
 }
 
 inline Source list_source(const void* data, std::int64_t n) {
@@ -37,6 +43,14 @@ inline Sink list_sink(void* data, std::int64_t n) {
   return {data, DType::f32, {}, static_cast<u32>(n), true};
 }
 
+/// A source pooled along the dimensions that chain E names, as a list in the workspace.
+template <WireExpr E>
+Source pooled_list(const Queue& q, const Source& source, const Extents& before, const Layout& l, bool mean,
+                   float* to) {
+  q.launch(PoolAxes{source, named_axes<E>(before), mean, to, static_cast<u32>(l.n)}, PoolAxes::blocks(l.n));
+  return list_source(to, l.n);
+}
+
 /// The workspace of one encoder.
 ///
 /// `derived`: its source is not a tensor but already pooled or gathered. A source that is read several times, or would
@@ -46,6 +60,7 @@ struct EncodePlan {
   using F = Form<E>;
   using T = CoderTraits<typename F::Code>;
   static constexpr bool shares_scale = T::has_scale && T::group() == 0;
+  static constexpr bool by_name = names_axes<typename F::Shape>;
   Layout l;
   SelectPlan select;
   std::int64_t range = 0, before = 0, shaped = 0, turned = 0, zeros = 0;
@@ -54,7 +69,7 @@ struct EncodePlan {
   constexpr EncodePlan(const Extents& shape, bool derived, Slots& s)
       : l(layout<E>(shape)),
         lists_before(F::shapes && derived),
-        lists_shaped(F::selects && indexed(l) && (F::shapes || derived)) {
+        lists_shaped(by_name || (F::selects && indexed(l) && (F::shapes || derived))) {
     if (l.sent == 0) return;
     const std::int64_t from = s.bytes;
     if constexpr (shares_scale) range = s.take(8);
@@ -91,11 +106,15 @@ void encode_chain(const Queue& q, Source source, const Extents& shape, const Enc
     source = list_source(to, source.n);
   };
   if (p.lists_before) list(p.before);
-  if constexpr (F::shapes) {
-    source.pool = pooling<E>(shape, true);
-    source.n = static_cast<u32>(l.n), source.plain = false;
+  if constexpr (EncodePlan<E>::by_name) {
+    source = pooled_list<E>(q, source, shape, l, true, slot<float>(workspace, p.shaped));
+  } else {
+    if constexpr (F::shapes) {
+      source.pool = pooling<E>(shape, true);
+      source.n = static_cast<u32>(l.n), source.plain = false;
+    }
+    if (p.lists_shaped) list(p.shaped);
   }
-  if (p.lists_shaped) list(p.shaped);
   if constexpr (F::selects)
     if (indexed(l)) {
       q.zero(out, l.codes_at);
@@ -201,7 +220,8 @@ void decode_chain(const Queue& q, const std::byte* in, const Extents& shape, con
   if (!indexed(l)) {
     if constexpr (F::shapes) {
       using Repeat = RepeatCodes<typename decltype(values)::Codec>;
-      q.launch(Repeat{values, out, pooling<E>(shape, true), false}, Repeat::blocks(out.n));
+      q.launch(Repeat{values, out, pooling<E>(shape, true), false, named_axes<E>(shape)},
+               Repeat::blocks(out.n));
     }
     return;
   }
@@ -212,7 +232,8 @@ void decode_chain(const Queue& q, const std::byte* in, const Extents& shape, con
       float* const shaped = slot<float>(workspace, p.shaped);
       scatter(q, values, l, p.scatter, list_sink(shaped, l.n), workspace);
       using Repeat = RepeatCodes<ops::Float32>;
-      q.launch(Repeat{coded_list(shaped, l.n), out, pooling<E>(shape, true), false}, Repeat::blocks(out.n));
+      q.launch(Repeat{coded_list(shaped, l.n), out, pooling<E>(shape, true), false, named_axes<E>(shape)},
+               Repeat::blocks(out.n));
     } else {
       scatter(q, values, l, p.scatter, out, workspace);
     }

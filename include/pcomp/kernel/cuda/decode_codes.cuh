@@ -1,4 +1,5 @@
 #pragma once
+#include "../axes.hpp"
 #include "pack.cuh"
 #include "rotate.cuh"
 #include "source.cuh"
@@ -83,6 +84,7 @@ struct RepeatCodes {
   Sink out;
   Pooling pool;
   bool share;  ///< for the mean's adjoint: each element gets its window's value divided by its size
+  PooledAxes<u32> named;  ///< of rank 0: the last two dimensions are pooled
 
   static constexpr std::int64_t blocks(std::int64_t n) { return ceil_div(n, 4 * block_threads); }
 
@@ -95,7 +97,7 @@ struct RepeatCodes {
     PCOMP_UNROLL
     for (u32 j = 0; j < 4 && i + j < out.n; ++j) {
       u32 size = 1;
-      const u32 from = pool.of(i + j, size);
+      const u32 from = named.rank > 0 ? named.of(i + j, size) : pool.of(i + j, size);
       if (from != held) held = from, value = in(from);
       v[j] = share ? value * (1.0f / static_cast<float>(size)) : value;  // a NaN keeps its bits
     }

@@ -9,7 +9,8 @@ struct EncodeGradPlan {
   using F = Form<typename W::Forward>;
   Layout l;
   ReadPlan index;
-  std::int64_t zeros_at = 0, zeros = 0;
+  static constexpr bool by_name = names_axes<typename F::Shape>;
+  std::int64_t zeros_at = 0, zeros = 0, pooled = 0;
   EncodePlan<typename W::Backward> chain;
 
   constexpr EncodeGradPlan(const Extents& shape, Slots& s)
@@ -18,6 +19,7 @@ struct EncodeGradPlan {
 
  private:
   constexpr void take_index(Slots& s) {
+    if (by_name) pooled = s.take(4 * l.n);
     if (!indexed(l)) return;
     zeros_at = s.bytes;
     index.take_zeros(s, l);
@@ -32,7 +34,9 @@ void encode_restricted(const Queue& q, Source dy, const Extents& shape, const En
                        const std::byte* index, std::byte* out, std::byte* workspace, u32 salt) {
   const Layout& l = p.l;
   if (p.chain.l.sent == 0) return;
-  if constexpr (EncodeGradPlan<W>::F::shapes) {
+  if constexpr (EncodeGradPlan<W>::by_name) {
+    dy = pooled_list<typename W::Forward>(q, dy, shape, l, false, slot<float>(workspace, p.pooled));
+  } else if constexpr (EncodeGradPlan<W>::F::shapes) {
     dy.pool = pooling<typename W::Forward>(shape, false);
     dy.n = static_cast<u32>(l.n), dy.plain = false;
   }
@@ -91,7 +95,8 @@ void decode_restricted(const Queue& q, const std::byte* in, const Extents& shape
   const auto place = [&](const auto& values) {
     using C = typename std::remove_cvref_t<decltype(values)>::Codec;
     if (!indexed(l)) {
-      q.launch(RepeatCodes<C>{values, out, pooling<E>(shape, false), true}, RepeatCodes<C>::blocks(out.n));
+      q.launch(RepeatCodes<C>{values, out, pooling<E>(shape, false), true, named_axes<E>(shape)},
+               RepeatCodes<C>::blocks(out.n));
       return;
     }
     q.zero(workspace + p.zeros_at, p.zeros);
@@ -100,7 +105,8 @@ void decode_restricted(const Queue& q, const std::byte* in, const Extents& shape
       float* const shaped = slot<float>(workspace, p.shaped);
       scatter(q, values, l, p.scatter, list_sink(shaped, l.n), workspace);
       using Repeat = RepeatCodes<ops::Float32>;
-      q.launch(Repeat{coded_list(shaped, l.n), out, pooling<E>(shape, false), true}, Repeat::blocks(out.n));
+      q.launch(Repeat{coded_list(shaped, l.n), out, pooling<E>(shape, false), true, named_axes<E>(shape)},
+               Repeat::blocks(out.n));
     } else {
       scatter(q, values, l, p.scatter, out, workspace);
     }

@@ -1,7 +1,6 @@
 #pragma once
 #include "../../codec/float_bits.hpp"
 #include "../arithmetic.hpp"
-#include "../axes.hpp"
 #include "../view.hpp"
 #include "collectives.cuh"
 
@@ -19,12 +18,11 @@ struct Place {
   }
 };
 
-/// How a tensor's last two extents are pooled, or those that are named.
+/// How a tensor's last two extents are pooled.
 struct Pooling {
   u32 factor = 0;  ///< 0: not at all
   u32 h = 0, w = 0, oh = 0, ow = 0;
   bool mean = false;
-  PooledAxes<u32> named{};  ///< of rank 0: the last two
 
   /// The window of pooled element i: its first element, and how many rows and columns it has.
   struct Window {
@@ -36,16 +34,12 @@ struct Pooling {
   }
   /// Which pooled element holds element i, and its window's size.
   PCOMP_GPU u32 of(u32 i, u32& count) const {
-    if (named.rank > 0) return of_named(i, count);
     const u32 line = i / w, x = i % w / factor, image = line / h, y = line % h / factor;
     const u32 rows = h - y * factor < factor ? h - y * factor : factor;
     const u32 columns = w - x * factor < factor ? w - x * factor : factor;
     count = rows * columns;
     return (image * oh + y) * ow + x;
   }
-
- private:
-  PCOMP_GPU_CALL u32 of_named(u32 i, u32& count) const { return named.of(i, count); }
 };
 
 struct alignas(16) Float4 {
@@ -77,7 +71,6 @@ struct Source {
   }
   PCOMP_GPU float pooled(u32 i) const {
     if (pool.factor == 0) return dense(i);
-    if (pool.named.rank > 0) return pooled_along_axes(i);
     const auto [first, rows, columns] = pool.window(i);
     float sum = 0;
     for (u32 x = 0; x < columns; ++x) {  // columns from top to bottom, then from left to right
@@ -115,23 +108,6 @@ struct Source {
   }
 
  private:
-  /// Sums along the first dimension with windows, those sums along the second, and so on.
-  PCOMP_GPU_CALL float pooled_along_axes(u32 i) const {
-    const PooledWindow<u32> w = pool.named.window(i, pool.named.rank, 1);
-    float sum[Extents::max_rank] = {};
-    u32 at[Extents::max_rank] = {};
-    for (u32 e = 0; e < w.size; ++e) {
-      u32 from = w.first;
-      for (int a = 0; a < w.axes; ++a) from += at[a] * w.step[a];
-      float v = dense(from);
-      for (int a = w.axes; a-- > 0;) {
-        sum[a] = at[a] ? sum[a] + v : v;
-        if (++at[a] < w.count[a]) break;
-        at[a] = 0, v = sum[a];
-      }
-    }
-    return canonical(pool.mean ? sum[0] * (1.0f / static_cast<float>(w.size)) : sum[0]);
-  }
   /// Not inlined: unrolled into every loop, it would be most of the code.
   PCOMP_GPU_CALL Float4 one_by_one(u32 i) const {
     Float4 f;
