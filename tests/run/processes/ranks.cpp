@@ -96,19 +96,23 @@ struct Data {
     x = torch::randn({n, 3, 9, odd ? 8 : 7})
             .contiguous(odd ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
     y = torch::randint(10, {n});
+    if (n == 10) y.narrow(0, 0, 4).fill_(-100);  // all of the first micro-batch, and one of the second
     ids = torch::arange(n);
   }
 };
 
-/// Three steps, each followed by an optimiser step, and one inference. The batches have two sizes and, where the wires
-/// have no memory, two shapes and memory formats.
+/// Four steps, each followed by an optimiser step, and one inference. The batches have three sizes, one below the number
+/// of micro-batches, and, where the wires have no memory, two shapes and memory formats. `grads`: x wants its gradient.
 template <class Step, class Infer>
-void train(const std::string& name, const std::vector<at::Tensor>& parameters, Step step, Infer infer) {
+void train(const std::string& name, const std::vector<at::Tensor>& parameters, bool grads, Step step,
+           Infer infer) {
   std::optional<torch::optim::SGD> sgd;
   if (!parameters.empty()) sgd.emplace(parameters, torch::optim::SGDOptions(0.05).momentum(0.9));
-  for (std::int64_t n : {10, 11, 10}) {
-    const Data data(n, name.ends_with("memory"));
+  for (std::int64_t n : {10, 11, 10, 3}) {
+    Data data(n, name.ends_with("memory"));
+    if (grads) data.x.requires_grad_();
     print(name + " loss", step(data));
+    if (data.x.grad().defined()) print(name + " x", data.x.grad());  // on stage 0's rank
     if (sgd) sgd->step(), sgd->zero_grad();
   }
   print(name + " output", infer(Data(6).x));
@@ -127,6 +131,26 @@ World world(const Settings& s) {
   w.threads_per_rank = 1;
   w.timeout = std::chrono::milliseconds(std::stoi(s.at("timeout")));
   return w;
+}
+
+/// Two engines of stages that leave their seeds to them, though the ranks' generators differ, as after dropout.
+void seeds(const World& w) {
+  for (const std::string placement : {"01", "012", "0123", "01234"}) {
+    const int n = static_cast<int>(placement.size());
+    if (w.processes() && n != w.size()) continue;
+    torch::manual_seed(5);
+    if (w.rank() > 0) torch::randn({w.rank()});
+    for (const char* engine : {"first", "second"}) {
+      const std::vector<StageSpec> stages(placement.size(),
+                                          stage_spec([] { return torch::nn::Linear(3, 3); }));
+      Engine e(w, stages, std::vector<const BoundaryOps*>(placement.size() - 1, &boundary_ops(Raw)),
+               make_schedule(GPipe{}, n, 2, placement_of(placement)));
+      for (int s = 0; s < n; ++s)
+        if (const auto m = e.module(s))
+          print(placement + " seeds of the " + engine + " engine, stage " + std::to_string(s),
+                m->parameters()[0]);
+    }
+  }
 }
 
 /// Every combination of schedule, placement and wire that suits this number of ranks; all where ranks are threads.
@@ -152,7 +176,11 @@ void same(const Settings& given) {
           if (frozen)
             for (at::Tensor t : plain.parts[0].module->parameters()) t.requires_grad_(false);
           train(
-              name, parameters, [&](const Data& d) { return plain.step(d.x, d.y, 4, cross_entropy, d.ids); },
+              name, parameters, !frozen,
+              [&](const Data& d) {
+                const int micros = static_cast<int>(std::min<std::int64_t>(4, d.x.size(0)));
+                return plain.step(d.x, d.y, micros, cross_entropy, d.ids);
+              },
               [&](const auto& x) {
                 const torch::NoGradGuard none;
                 std::vector<at::Tensor> all;
@@ -166,7 +194,7 @@ void same(const Settings& given) {
           Engine engine(w, net::stages(), wires_of(wire), table);
           if (frozen) engine.freeze(1);
           train(
-              name, engine.parameters(),
+              name, engine.parameters(), !frozen,
               [&](const Data& d) { return engine.step(d.x, d.y, cross_entropy, d.ids); },
               [&](const auto& x) { return engine.infer(x); });
           for (int stage = 0; stage < 5; ++stage) print_state(name, stage, engine.module(stage).get());
@@ -175,6 +203,7 @@ void same(const Settings& given) {
               if (t.bytes != t.predicted) throw Error(name + ": bytes and prediction differ");
         }
       }
+  seeds(w);
 }
 
 /// Runs steps until it has done them all or is stopped.

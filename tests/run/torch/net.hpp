@@ -55,7 +55,8 @@ inline std::vector<pcomp::StageSpec> stages() {
           pcomp::stage_spec([] { return Head(); })};
 }
 
-/// The plain sequential loop that a pipeline must equal, with the same boundaries and the same micro-batches.
+/// The plain sequential loop that a pipeline must equal, with the same boundaries and the same micro-batches. Targets of
+/// -100 do not count.
 struct Sequential {
   explicit Sequential(const std::vector<const pcomp::BoundaryOps*>& wires) {
     for (std::size_t e = 0; e < wires.size(); ++e) boundaries.emplace_back(*wires[e], static_cast<int>(e));
@@ -72,10 +73,11 @@ struct Sequential {
     Tensor sum = torch::zeros({});
     for (int m = 0; m < micros; ++m) {
       const auto part = pcomp::split(x.size(0), micros)[static_cast<std::size_t>(m)];
-      const Tensor l = loss(forward(x.narrow(0, part.first, part.count), m,
-                                    ids.defined() ? ids.narrow(0, part.first, part.count) : ids),
-                            y.narrow(0, part.first, part.count)) *
-                       part.weight;
+      const Tensor out = forward(x.narrow(0, part.first, part.count), m,
+                                 ids.defined() ? ids.narrow(0, part.first, part.count) : ids);
+      const Tensor target = y.narrow(0, part.first, part.count);
+      const double counts = target.ne(-100).sum().item<double>(), all = y.ne(-100).sum().item<double>();
+      const Tensor l = counts > 0 ? loss(out, target) * (counts / all) : out.narrow(0, 0, 0).sum();
       l.backward();
       sum = sum + l.detach();
     }
