@@ -18,7 +18,8 @@ namespace pcomp {
 ///   direction; nothing is allocated once every mailbox has been as full as it gets.
 /// Bytes: copied once, from the sender's buffer into the receiver's; if either is in device memory, on a separate
 ///   stream of that device, ordered after the earlier and before the later work on both ranks' streams.
-/// Errors: as `Transport`; `timeout` is the limit of one wait.
+/// Errors: as `Transport`; `timeout` is the limit of one wait. A device may still copy what was posted before an error:
+///   the buffers stay until its `drain()` returns, for which the engine waits before it passes an error on.
 /// Example: docs/architecture.md
 class Threads final : public Links {
  public:

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <chrono>
 #include <pcomp/core.hpp>
 
 #include "catch.hpp"
@@ -233,8 +232,9 @@ TEST_CASE("Messages and bytes per edge and step") {
   CHECK(thrown([&] { t.messages(4); }) == "pcomp: there is no boundary 4: 5 stages have 4");
 }
 
-TEST_CASE("A table of 4,096 stages and 16,384 micro-batches gives single rows at once") {
-  const auto start = std::chrono::steady_clock::now();
+TEST_CASE(
+    "A table of 4,096 stages and 16,384 micro-batches gives single rows, without the 400 million actions of "
+    "all") {
   const ScheduleTable t = make_schedule(OneFOneB{}, 4096, 16384);
   for (int r : {0, 17, 4095}) {
     const auto row = t.row(r);
@@ -244,7 +244,6 @@ TEST_CASE("A table of 4,096 stages and 16,384 micro-batches gives single rows at
   }
   const auto wide = make_schedule(Interleaved{}, 4096, 16384, round_robin(256));
   CHECK(wide.row(100).size() == 6u * 16 * 16384);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(1));
   CHECK(thrown([&] { (void)int{t.ticks}; }).find("ask a smaller one") != std::string::npos);
   CHECK(thrown([&] { (void)t.draw(); }).find("is asked for single rows") != std::string::npos);
 }

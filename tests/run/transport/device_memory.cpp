@@ -70,10 +70,12 @@ TEST_CASE("device memory arrives whole, whichever ends are on a device") {
   CHECK(wrong_bytes(nullptr, &second) == 0);
 }
 
+#if !defined(__SANITIZE_THREAD__)  // a race, planted
 TEST_CASE("the test sees a mark that nobody waits for") {
   EmulatedDevice careless(true);
   CHECK(wrong_bytes(&careless, &careless) > 0);
 }
+#endif
 
 TEST_CASE("the host does not wait for what a stream is still to do") {
   Threads links(2, 1, std::chrono::seconds(20));
@@ -114,5 +116,6 @@ TEST_CASE("a device that never copies is an error for the host's end") {
     said = e.what();
   }
   go = true;
+  device.drain();  // the copy is still to come: whoever owns the buffers waits for it, as the engine does
   CHECK(said == "pcomp: rank 1 waited 50 ms for a GPU to copy a message, the time limit");
 }
