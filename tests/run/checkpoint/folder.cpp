@@ -225,3 +225,93 @@ TEST_CASE("A save that is killed anywhere leaves the old checkpoint or the new o
   CHECK(killed >= 50);
   CHECK(saves >= 5);
 }
+
+namespace {
+/// The CRC-32 of RFC 1952, bit by bit.
+std::uint32_t checksum(const std::string& text) {
+  std::uint32_t c = 0xffffffffu;
+  for (const char letter : text) {
+    c ^= static_cast<unsigned char>(letter);
+    for (int b = 0; b < 8; ++b) c = (c >> 1) ^ (c & 1 ? 0xedb88320u : 0u);
+  }
+  return ~c;
+}
+std::string with_checksum(const std::string& text) {
+  char end[16];
+  std::snprintf(end, sizeof end, "end %08x\n", checksum(text));
+  return text + end;
+}
+}  // namespace
+
+TEST_CASE("A manifest whose checksum is made right is refused all the same where a field is not") {
+  const std::string head = "pcomp checkpoint 1\n", file = "file run run.1.pt 10 0000002a\n";
+  const auto says = [](const std::string& text) {
+    return thrown([&] { parse_manifest(with_checksum(text), "m"); });
+  };
+  CHECK(says(head + "generation 1\nepoch 2\nstep 3\nstages 2\nschedule s\nwire Raw\nnote k v\n" + file) ==
+        "nothing");
+  CHECK(parse_manifest(with_checksum(head + file), "m").files.at(0).crc == 42);
+  const std::string damaged = "pcomp: m: this manifest is damaged or no manifest of a checkpoint";
+  for (const char* line : {"file run ../run.1.pt 10 0000002a",
+                           "file run a/b 10 0000002a",
+                           "file run /etc/passwd 10 0000002a",
+                           "file run  10 0000002a",
+                           "file run run.1.pt 10",
+                           "file run run.1.pt ten 0000002a",
+                           "file run run.1.pt 10x 0000002a",
+                           "file run run.1.pt -1 0000002a",
+                           "file run run.1.pt 10 0000002g",
+                           "file run run.1.pt 10 100000000",
+                           "file run run.1.pt 99999999999999999999 0000002a",
+                           "file run",
+                           "file",
+                           "epoch",
+                           "epoch x",
+                           "epoch 1x",
+                           "step ",
+                           "step 0x10",
+                           "stages 1.5",
+                           "stages 99999999999",
+                           "generation one",
+                           "something else",
+                           "",
+                           "End 00000000"}) {
+    INFO(line);
+    CHECK(says(head + line + "\n") == damaged);
+  }
+  CHECK(says(head + file + "end 00000000\n") == damaged);  // two ends
+  CHECK(says("pcomp checkpoint\n") == damaged);
+  CHECK(says("pcomp checkpoint 1x\n") == damaged);
+  CHECK(says("pcomp checkpoint 2\n") == "pcomp: m: this checkpoint has version 2, expected 1");
+  CHECK(says("pcomp  checkpoint 1\n") == "pcomp: m: this is no manifest of a checkpoint");
+}
+
+TEST_CASE("A clean-up removes this checkpoint's older parts, and nothing that is not the checkpoint's own") {
+  const Folder base;
+  const CheckpointFolder folder(base.path);
+  for (int save : {1, 2, 3}) folder.save(filled(), parts, bytes_of(save));
+  const std::vector<std::string> foreign{"stage-0.1.txt", "stage-0.1",       "stage-0.1.npz", "stage-0.x.pt",
+                                         "stage-0..pt",   "stage-0.9.pt",    "stage-00.1.pt", "xstage-0.1.pt",
+                                         "stage-01.pt",   "stage-0.mine.pt", "run.csv",       "stage-2.1.pt"};
+  for (const std::string& name : foreign) write(base.path / name, "mine");
+  write(base.path / "stage-0.1.pt", "left by a crash");
+  write(base.path / "run.2.pt.part", "left by a crash");
+  folder.save(filled(), parts, bytes_of(4));
+  for (const std::string& name : foreign) {
+    INFO(name);
+    CHECK(text_of(base.path / name) == "mine");
+  }
+  CHECK_FALSE(fs::exists(base.path / "stage-0.1.pt"));
+  CHECK_FALSE(fs::exists(base.path / "run.2.pt.part"));
+  CHECK(content(folder, 4) == "nothing");
+}
+
+TEST_CASE("A folder in a part's place is a file that cannot be read, not one that is damaged") {
+  const Folder base;
+  const CheckpointFolder folder(base.path);
+  folder.save(filled(), parts, bytes_of(1));
+  const fs::path part = base.path / "stage-1.1.pt";
+  fs::remove(part);
+  fs::create_directory(part);
+  CHECK(content(folder, 1) == "pcomp: cannot read " + part.string());
+}

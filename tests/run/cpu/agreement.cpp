@@ -1,11 +1,11 @@
 #include <cstring>
 #include <pcomp/cpu.hpp>
 #include <random>
-#include <thread>
 
 #include "../kernels/kernels.hpp"
 #include "catch.hpp"
 #include "reference.hpp"
+#include "threads.hpp"
 #include "wires.hpp"
 
 namespace {
@@ -19,7 +19,7 @@ std::vector<float> values(const Extents& e, int kind, unsigned seed) {
   std::vector<float> x(static_cast<std::size_t>(e.size()));
   for (float& v : x) {
     v = normal(random);
-    if (kind == 1) v = v > 0 ? v : 0;                                          // after a ReLU: half are zero
+    if (kind == 1) v = v > 0 ? v : random() % 2 ? 0.0f : -0.0f;                // after a ReLU: half are zero
     if (kind == 2) v = std::round(v * 2) / 2;                                  // ties everywhere
     if (kind == 3) v = std::ldexp(v, static_cast<int>(random() % 260) - 140);  // every magnitude
     if (kind == 4 && random() % 50 == 0) {
@@ -38,19 +38,6 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {
       return false;
   return a.size() == b.size();
 }
-
-struct Threads {
-  int count;
-  void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
-    std::vector<std::thread> workers;
-    for (int t = 0; t < count; ++t)
-      workers.emplace_back([=, parts = count] {
-        const auto begin = n * t / parts, end = n * (t + 1) / parts;
-        if (begin < end) body(begin, end);
-      });
-    for (auto& w : workers) w.join();
-  }
-};
 
 template <class W>
 void agrees(W w, const Extents& given, int kind, ParallelFor par) {

@@ -31,7 +31,7 @@ Floats values(const Extents& e, Kind kind, unsigned seed) {
   Floats x(static_cast<std::size_t>(e.size()));
   for (float& v : x) {
     v = distribution(random);
-    if (kind == relu) v = v > 0 ? v : 0;
+    if (kind == relu) v = v > 0 ? v : random() % 2 ? 0.0f : -0.0f;
     if (kind == ties) v = std::round(v * 2) / 2;
     if (kind == every_magnitude) v = std::ldexp(v, static_cast<int>(random() % 260) - 140);
     if (kind == odd && random() % 50 == 0) {
@@ -171,6 +171,14 @@ TEST_CASE("a selection over a large tensor is exact, sampled well or misled", "[
     cpu_kernels(*ops).encode(std::span<const float>(x), e, payload, {});
     CHECK((Sent(*ops, e, x, x).payload == payload));
   }
+}
+
+TEST_CASE("a selection agrees with the CPU on either side of its thresholds", "[cuda]") {
+  // Up to 8192 elements fit into a block; from 2^17 on the cut is sampled; a tile has 2048.
+  for (const GpuOps* ops : device::kernels())
+    if (ops->name == "TopK<1/10> | Quant<8>")
+      for (const std::int64_t n : {2047, 2049, 8191, 8192, 8193, 131071, 131072, 131073})
+        agrees(*ops, Extents{n}, n < 100000 ? relu : ties);
 }
 
 TEST_CASE("bfloat16, half and channels-last tensors are read and written in place", "[cuda]") {

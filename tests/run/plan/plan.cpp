@@ -152,3 +152,95 @@ TEST_CASE("What was measured is read back, and mistakes are one error") {
   c.schedules = {"none"};
   CHECK(thrown([&] { plan::rank(c); }).find("there is no schedule 'none'") != std::string::npos);
 }
+
+namespace {
+/// Two equal blocks for each of `ranks` machines, and a wire that costs nothing.
+plan::Choices even_choices(int ranks, double bandwidth = std::numeric_limits<double>::infinity()) {
+  plan::Choices c;
+  plan::Machine m;
+  for (int b = 0; b < ranks; ++b) m.blocks[4].push_back({1, 2, 1, 1});
+  m.wires = {{"raw", {}}};
+  c.machines.assign(static_cast<std::size_t>(ranks), m);
+  c.wires = {wire("raw", 1)};
+  c.schedules = {"gpipe"};
+  c.micro_batches = {4};
+  c.batch = 8;
+  c.link.bandwidth = bandwidth;
+  c.activation = [](int, int samples) { return Extents{samples, 100}; };
+  return c;
+}
+}  // namespace
+
+TEST_CASE("Three ranks crowd a stage by the share of the two others that compute at the same time") {
+  plan::Choices c = even_choices(3);
+  const plan::Candidate even{{0, 1, 2}, "raw", "gpipe", 4};
+  for (plan::Machine& m : c.machines) {
+    m.crowded = m.blocks;
+    for (plan::BlockCost& b : m.crowded[4]) b = {2, 4, 2, 2};
+  }
+  // GPipe, stages of 1 and 2 seconds, 4 micro-batches: forward from 0 to 4, 1 to 5 and 2 to 6 on ranks 0, 1 and 2;
+  // backward from 10 to 18, 8 to 16 and 6 to 14. Each computes for 12 seconds.
+  const double with_1 = 3 + 6, with_2 = 2 + 4, between = 3 + 6;
+  const auto crowded = [&](double first, double second) { return 1 + (first + second) / 24; };
+  const Costs costs =
+      plan::costs_of(c, even, {(with_1 + with_2) / 24, (with_1 + between) / 24, (with_2 + between) / 24});
+  CHECK(costs.stages[0].forward == Approx(crowded(with_1, with_2)));
+  CHECK(costs.stages[1].forward == Approx(crowded(with_1, between)));
+  CHECK(plan::predict(c, even).seconds ==
+        Approx(simulate(make_schedule(GPipe{}, 3, 4), costs).seconds).epsilon(1e-12));
+  CHECK(plan::predict(c, even).busy[0] == Approx(12 * crowded(with_1, with_2)));
+  CHECK(plan::predict(c, even).busy[1] == Approx(12 * crowded(with_1, between)));
+}
+
+TEST_CASE("The shortlist looks at the direction that sends more") {
+  // Activations shrink from block to block, the links are slow, and only one direction sends more for a larger one.
+  for (const bool gradient : {false, true}) {
+    plan::Choices c = even_choices(6, 1000);
+    c.machines.resize(2);
+    for (plan::Machine& m : c.machines) m.blocks[4].assign(6, {1e-3, 1e-3, 1e-3, 1e-3});
+    c.wires = {{"raw", [gradient](const Extents& s) {
+                  const std::int64_t dear = 4000 * s[1], cheap = 4000;
+                  return gradient ? EdgeBytes{cheap, dear} : EdgeBytes{dear, cheap};
+                }}};
+    c.activation = [](int block, int) { return Extents{1, 6 - block}; };
+    const auto all = plan::rank(c);
+    CHECK(all.size() == 5);
+    c.shortlist = 1;
+    const auto best = plan::rank(c);
+    REQUIRE(best.size() == 1);
+    CHECK(best[0].first == all[0].first);
+    CHECK(best[0].first == std::vector<int>{0, 5});
+    // Wires that differ by direction: the bytes are those of both.
+    CHECK(best[0].bytes == 4 * (8000 + 4000));
+    CHECK(best[0].raw_bytes == 4 * 2 * 4 * 2);
+    CHECK(all.back().bytes > best[0].bytes);
+  }
+}
+
+TEST_CASE("Every field of a measured line has a bad value of its own") {
+  CHECK(thrown([] { plan::read("block 1 0 1 1 1 1\nblock 1 1 1 1 1 1\ncrowded 1 0 1 1 1 1"); }) == "nothing");
+  for (const char* bad :
+       {"block 0 0 1 1 1 1", "block -1 0 1 1 1 1", "crowded 0 0 1 1 1 1", "block 1 1 1 1 1 1",
+        "crowded 1 1 1 1 1 1", "block 1 -1 1 1 1 1", "block 1 0 x 1 1 1", "block 1 0 1 x 1 1",
+        "block 1 0 1 1 x 1", "block 1 0 1 1 1 x", "block 1 0 1 1 1", "network -1 64", "network 1 -64",
+        "network x 64", "wire", "wire raw", "wire raw 1 1 1", "wire raw 1 1 1 x", "Block 1 0 1 1 1 1"})
+    CHECK(thrown([&] { plan::read(bad); }).find("not '" + std::string(bad) + "'") != std::string::npos);
+  CHECK(thrown([] { plan::read("block 1 0 1 1 1 1\nblock 1 0 1 1 1 1"); }).find("not 'block 1 0") !=
+        std::string::npos);
+  CHECK(thrown([] { plan::read("block 1 0 1 1 1 1\nblock 1 2 1 1 1 1"); }).find("not 'block 1 2") !=
+        std::string::npos);
+}
+
+TEST_CASE("Each stage pays for what it codes: the activation that enters it and the one that leaves it") {
+  plan::Choices c = even_choices(3);
+  c.machines[1].wires["raw"] = {1, 10, 100, 1000};  // encode, decode, encode_grad, decode_grad
+  c.activation = [](int block, int samples) { return Extents{samples, block == 0 ? 3 : 7}; };
+  const Costs costs = plan::costs_of(c, {{0, 1, 2}, "raw", "gpipe", 4});
+  CHECK(costs.stages[1].forward == 1 + 2 * 3 * 10 + 2 * 7 * 1);
+  CHECK(costs.stages[1].backward == 2 + 2 * 3 * 100 + 2 * 7 * 1000);
+  CHECK((costs.stages[0].forward == 1 && costs.stages[2].forward == 1));
+  const Costs split = plan::costs_of(c, {{0, 1, 2}, "raw", "zero-bubble", 4});
+  CHECK((split.stages[0].backward == 1 && split.stages[0].weights == 1));
+  c.batch = 9;  // the largest micro-batch has 3 of 9 samples
+  CHECK(plan::costs_of(c, {{0, 1, 2}, "raw", "gpipe", 4}).bytes.at(0).forward == 4 * 3 * 3);
+}

@@ -77,3 +77,33 @@ TEST_CASE("Titles are escaped") {
   CHECK(trace.draw() ==
         "a < b & \"c\"\\\nrank  0 |\nFm, Bm: forward and backward of micro-batch m; the whole is 0 s\n");
 }
+
+TEST_CASE("A chart that fits exactly is not squeezed, and one column less is") {
+  const auto table = make_schedule(OneFOneB{}, 2, 4);  // 10 ticks of 3 columns, beside 10 for the rank
+  CHECK(table.ticks == 10);
+  const std::string whole = table.draw();
+  CHECK(whole.find("rank  0 | F0 F1") != std::string::npos);
+  CHECK(table.draw(TextChart{.width = 40}) == whole);
+  CHECK(table.draw(TextChart{.width = 39}).find("rank  0 | 01.a") != std::string::npos);
+  const auto twelve = make_schedule(GPipe{}, 12, 1);
+  CHECK(twelve.draw().find("\nrank  9 | ") != std::string::npos);
+  CHECK(twelve.draw().find("\nrank 10 | ") != std::string::npos);
+  CHECK(twelve.draw().find("\nrank 11 | ") != std::string::npos);
+}
+
+TEST_CASE("The arrows of a chart go from lane to lane, and a tick is a millisecond") {
+  const Trace trace = make_schedule(OneFOneB{}, 2, 1).trace();  // F on rank 0, F and B on rank 1, B on rank 0
+  REQUIRE(trace.end() == 4);
+  SvgChart chart;
+  chart.width = 58 + 14 + 400;  // so that a tick is 100 pixels
+  const std::string svg = trace.draw(chart);
+  // Down from the end of the forward to the next lane's top, up from the end of its backward to the first's bottom.
+  CHECK(svg.find("<line x1=\"158.00\" y1=\"58.00\" x2=\"158.00\" y2=\"71.00\"") != std::string::npos);
+  CHECK(svg.find("<line x1=\"358.00\" y1=\"71.00\" x2=\"358.00\" y2=\"58.00\"") != std::string::npos);
+  const std::string json = trace.draw(ChromeTrace{});
+  CHECK(
+      json.find("\"name\": \"B0\", \"cat\": \"Backward\", \"pid\": 0, \"tid\": 0, \"ts\": 3000.000, \"dur\": "
+                "1000.000, \"args\": {\"stage\": 0, \"micro\": 0}}") != std::string::npos);
+  CHECK(json.find("\"name\": \"gradient\", \"cat\": \"message\", \"pid\": 0, \"tid\": 1, \"ts\": 3000.000") !=
+        std::string::npos);
+}

@@ -254,3 +254,81 @@ TEST_CASE("Sends that cross deadlock under a rendezvous, run with one in flight,
         "micro-batch 1 waits for rank 1, which has ended");
   CHECK(thrown([&] { make({crossing()[0]}, 1); }) == "pcomp: a table for 2 ranks needs as many rows, not 1");
 }
+
+namespace {
+/// Rank 0 sends 2 (k + 1) activations before it takes a gradient; rank 1 takes half of them, then sends k + 1 gradients.
+Table needs_more_than(int k) {
+  Table rows(2);
+  const int half = k + 1, all = 2 * half;
+  const auto add = [&](int rank, Op op, int micro) { rows[at(rank)].push_back({op, rank, micro}); };
+  for (int m = 0; m < all; ++m) add(0, Op::Forward, m), add(0, Op::Send, m);
+  for (int m = 0; m < all; ++m) add(0, Op::RecvGrad, m), add(0, Op::Backward, m);
+  for (int first : {0, half}) {
+    for (int m = first; m < first + half; ++m)
+      add(1, Op::Recv, m), add(1, Op::Forward, m), add(1, Op::Backward, m);
+    for (int m = first; m < first + half; ++m) add(1, Op::SendGrad, m);
+  }
+  return rows;
+}
+}  // namespace
+
+TEST_CASE("Rows that need exactly as many in flight run with that many, and deadlock with one less") {
+  for (int k : {0, 1, 2, 3}) {
+    const auto make = [&](int in_flight) {
+      return ScheduleTable("mine", {2, 2 * (k + 1)}, {true, false}, {0, 1}, needs_more_than(k), in_flight);
+    };
+    INFO(k);
+    const std::string with = k ? "sends with " + std::to_string(k) + " in flight" : "a blocking rendezvous";
+    CHECK(thrown([&] { make(k); }).find("pcomp: this schedule deadlocks under " + with + ": rank 0, step ") ==
+          0);
+    const ScheduleTable runs = make(k + 1);
+    CHECK_FALSE(runs.runs_with(k));
+    CHECK(runs.runs_with(k + 1));
+    CHECK(runs.runs_with(k + 2));
+  }
+}
+
+TEST_CASE("What a row must not do is refused by its own reason") {
+  using Row = std::vector<Action>;
+  const Row first{{Op::Forward, 0, 0}, {Op::Send, 0, 0}, {Op::RecvGrad, 0, 0}, {Op::Backward, 0, 0}};
+  const Row second{{Op::Recv, 1, 0}, {Op::Forward, 1, 0}, {Op::Backward, 1, 0}, {Op::SendGrad, 1, 0}};
+  const auto says = [&](Row a, Row b, int in_flight = 1) {
+    return thrown([&] {
+      ScheduleTable("mine", {2, 1}, {true, false}, {0, 1}, {std::move(a), std::move(b)}, in_flight);
+    });
+  };
+  CHECK(says(first, second) == "nothing");
+  Row other = first;
+  other[0].stage = 1;
+  CHECK(says(other, second).find("a stage of another rank: rank 0, step 0") != std::string::npos);
+  for (const Action none : {Action{Op::Forward, 2, 0}, Action{Op::Forward, -1, 0}, Action{Op::Forward, 0, 1},
+                            Action{Op::Forward, 0, -1}}) {
+    other = first;
+    other[0] = none;
+    CHECK(says(other, second).find("a stage or micro-batch that does not exist: rank 0, step 0") !=
+          std::string::npos);
+  }
+  const auto without = [](Row row, std::size_t i) {
+    row.erase(row.begin() + static_cast<std::ptrdiff_t>(i));
+    return row;
+  };
+  CHECK(says(without(first, 0), second).find("a send before its computation: rank 0") != std::string::npos);
+  CHECK(says(without(first, 2), second).find("a backward before its gradient: rank 0") != std::string::npos);
+  CHECK(says(first, without(second, 0)).find("a forward before its input: rank 1") != std::string::npos);
+  CHECK(says(first, without(second, 1)).find("a backward before its forward: rank 1") != std::string::npos);
+  CHECK(says(first, without(second, 2)).find("a send before its computation: rank 1") != std::string::npos);
+  for (const bool gradient : {false, true}) {
+    Row a{{Op::Forward, 0, 0}, {Op::Forward, 0, 1}, {Op::Send, 0, 0}, {Op::Send, 0, 1}};
+    Row b{{Op::Recv, 1, 1}, {Op::Recv, 1, 0}, {Op::Forward, 1, 0}, {Op::Forward, 1, 1}};
+    if (gradient) {
+      std::swap(b[0], b[1]);
+      for (int m : {0, 1}) b.push_back({Op::Backward, 1, m}), b.push_back({Op::SendGrad, 1, m});
+      for (int m : {1, 0}) a.push_back({Op::RecvGrad, 0, m});
+      for (int m : {0, 1}) a.push_back({Op::Backward, 0, m});
+    }
+    CHECK(thrown([&] {
+            ScheduleTable("mine", {2, 2}, {gradient, false}, {0, 1}, {a, b}, 2);
+          }).find("a message is received out of order: rank " + std::to_string(gradient ? 0 : 1)) !=
+          std::string::npos);
+  }
+}

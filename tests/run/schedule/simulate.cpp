@@ -297,3 +297,61 @@ TEST_CASE("Costs that do not fit are one clear error") {
   c.buffers = 0;
   CHECK(thrown([&] { (void)simulate(t, c); }) == "pcomp: costs need at least 1 buffer");
 }
+
+TEST_CASE("Every cost has a bad value of its own, in every place") {
+  const auto t = make_schedule(OneFOneB{}, 3, 4);
+  const double never = std::numeric_limits<double>::quiet_NaN();
+  const auto says = [&](const Costs& c) { return thrown([&] { simulate(t, c); }); };
+  for (std::size_t place : {0u, 2u})
+    for (double bad : {-1.0, never})
+      for (auto field : {&StageCost::forward, &StageCost::backward, &StageCost::weights}) {
+        Costs c;
+        c.stages.assign(3, {1, 1, 1});
+        CHECK(says(c) == "nothing");
+        c.stages[place].*field = bad;
+        CHECK(says(c) == "pcomp: costs need times of at least 0 seconds");
+      }
+  for (std::size_t place : {0u, 1u}) {
+    for (auto field : {&EdgeBytes::forward, &EdgeBytes::gradient}) {
+      Costs c;
+      c.bytes.assign(2, {});
+      CHECK(says(c) == "nothing");
+      c.bytes[place].*field = -1;
+      CHECK(says(c) == "pcomp: costs need at least 0 bytes");
+    }
+    for (const Link& bad : {Link{1, -1}, Link{1, never}, Link{0, 0}, Link{-1, 0}, Link{never, 0}}) {
+      Costs c;
+      c.links.assign(2, {});
+      CHECK(says(c) == "nothing");
+      c.links[place] = bad;
+      CHECK(says(c) == "pcomp: costs need a bandwidth above 0 and a latency");
+    }
+  }
+  for (std::size_t n : {1u, 3u}) {
+    Costs c;
+    c.bytes.assign(n, {});
+    CHECK(says(c) == "pcomp: costs for " + std::to_string(n) + " boundaries' bytes, but the schedule has 2");
+    c = {};
+    c.links.assign(n, {});
+    CHECK(says(c) == "pcomp: costs for " + std::to_string(n) + " boundaries' links, but the schedule has 2");
+  }
+  for (int bad : {0, -1}) {
+    Costs c;
+    c.buffers = bad;
+    CHECK(says(c) == "pcomp: costs need at least 1 buffer");
+  }
+}
+
+TEST_CASE("What a link costs, number by number") {
+  // One message each way: 1 s of forward, 4 s on the link and 0.5 s on the way, 3 s of stage 1, 8.5 s back, 2 s.
+  Costs c;
+  c.stages = {{1, 2, 0}, {1, 1, 1}};
+  c.bytes = {{4000, 8000}};
+  c.links = {{1000, 0.5}};
+  CHECK(simulate(make_schedule(OneFOneB{}, 2, 1), c).seconds == 1 + 4.5 + 3 + 8.5 + 2);
+  // Two messages follow each other on the link; the second waits for the first's 4 s, not for its latency.
+  CHECK(simulate(make_schedule(ForwardOnly{}, 2, 2), c).seconds == 1 + 4 + 4.5 + 1);
+  // With one buffer a side, the second waits until the first is received.
+  c.buffers = 1;
+  CHECK(simulate(make_schedule(ForwardOnly{}, 2, 2), c).seconds == 1 + 4.5 + 4.5 + 1);
+}

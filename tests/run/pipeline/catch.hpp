@@ -1,0 +1,2 @@
+#pragma once
+#include "../schedule/catch.hpp"
