@@ -20,9 +20,11 @@ struct Format {
     const std::uint32_t exponents = (1u << (15 - digits)) - 1;
     const std::uint32_t mantissa = bits & ((1u << digits) - 1), exponent = bits >> digits & exponents;
     const double sign = bits & 0x8000u ? -1 : 1;
-    if (exponent == exponents) return mantissa ? std::nan("") : sign * std::numeric_limits<double>::infinity();
-    return exponent ? sign * std::ldexp((1u << digits) + mantissa, static_cast<int>(exponent) - 1 + least - digits)
-                    : sign * std::ldexp(mantissa, least - digits);
+    if (exponent == exponents)
+      return mantissa ? std::nan("") : sign * std::numeric_limits<double>::infinity();
+    return exponent
+               ? sign * std::ldexp((1u << digits) + mantissa, static_cast<int>(exponent) - 1 + least - digits)
+               : sign * std::ldexp(mantissa, least - digits);
   }
   double largest() const { return std::ldexp(2 - std::ldexp(1.0, -digits), most); }
   /// The nearest value, ties to the even mantissa; the largest one for what is finite and beyond it.
@@ -99,8 +101,10 @@ struct Coder16 {
   float decode(std::uint32_t code) const {
     if (!std::isnan(format.value(code))) return static_cast<float>(format.value(code));
     const std::uint32_t mantissa = code & ((1u << format.digits) - 1);
-    const std::uint32_t quiet = &format == &bfloat16 ? 0 : 0x400000u;  // bfloat16's bits are a float's, as they are
-    return std::bit_cast<float>((code & 0x8000u) << 16 | 0x7f800000u | quiet | mantissa << (23 - format.digits));
+    const std::uint32_t quiet =
+        &format == &bfloat16 ? 0 : 0x400000u;  // bfloat16's bits are a float's, as they are
+    return std::bit_cast<float>((code & 0x8000u) << 16 | 0x7f800000u | quiet |
+                                mantissa << (23 - format.digits));
   }
 };
 template <>
@@ -155,9 +159,12 @@ struct Coder<pcomp::ops::Quant<Bits, Groups, Rounding>> {
       lo = static_cast<float>(down);
       const double wanted = std::max((static_cast<double>(greatest) - down) / levels, 2 * (down - from));
       const double largest = digits_down(static_cast<double>(top), step_digits);
-      step = !(wanted > 0) ? 0.0f : static_cast<float>(std::max(0x1p-126, digits_up(std::min(wanted, largest), step_digits)));
+      step = !(wanted > 0)
+                 ? 0.0f
+                 : static_cast<float>(std::max(0x1p-126, digits_up(std::min(wanted, largest), step_digits)));
     }
-    halved = std::abs(static_cast<double>(lo)) + levels * static_cast<double>(step) > static_cast<double>(top);
+    halved =
+        std::abs(static_cast<double>(lo)) + levels * static_cast<double>(step) > static_cast<double>(top);
     std::vector<std::byte> bytes(whole ? 8 : 4);
     for (std::size_t i = 0; i < 2; ++i) {
       const auto u = std::bit_cast<std::uint32_t>(i ? step : lo);
@@ -170,7 +177,8 @@ struct Coder<pcomp::ops::Quant<Bits, Groups, Rounding>> {
     if (std::isnan(lo) || std::isnan(x) || step == 0) return 0;
     const float half = halved ? 0.5f : 1.0f;
     const float inverse = 1.0f / times(step, half);
-    const float t = std::clamp(times(plus(times(x, half), -times(lo, half)), inverse), 0.0f, static_cast<float>(levels));
+    const float t =
+        std::clamp(times(plus(times(x, half), -times(lo, half)), inverse), 0.0f, static_cast<float>(levels));
     if (!draws) return static_cast<std::uint32_t>(std::nearbyint(t));
     return static_cast<std::uint32_t>(std::min(plus(t, noise), static_cast<float>(levels)));
   }

@@ -1,5 +1,4 @@
 // What needs kernels of its own: an index block of few survivors, a user's score, and few blocks for many tiles.
-#define PCOMP_EMULATE_CUDA
 #include <cstring>
 #include <pcomp/cpu.hpp>
 #include <pcomp/cuda.hpp>
