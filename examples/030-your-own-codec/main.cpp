@@ -1,9 +1,11 @@
 // A compressor of your own: ten lines, and it is fused, sized and checked like the built-in ones.
 #include <iostream>
+#include <limits>
 #include <pcomp/autograd/check_codec.hpp>
 #include <pcomp/cpu.hpp>
 
-/// Four bits: a sign and the nearest power of two from 2^-6 to 2^0; zero below 2^-6.5.
+/// Four bits: a sign and the nearest power of two from 2^-6 to 2^0; zero below 2^-6.5. What would be the code of -0 is
+/// kept for NaN and infinities: a coder must not make them vanish.
 struct PowerOfTwo : pcomp::Composable {
   static constexpr auto role = pcomp::Role::code;
   static constexpr pcomp::Name name = "PowerOfTwo";
@@ -12,9 +14,11 @@ struct PowerOfTwo : pcomp::Composable {
     const float a = x < 0 ? -x : x;
     std::uint32_t level = 0;
     for (float edge = 0x1.6ap-7f; level < 7 && a >= edge; edge *= 2) ++level;
-    return level | (x < 0 ? 8u : 0u);
+    const bool finite = a <= std::numeric_limits<float>::max();
+    return !finite ? 8u : level | (x < 0 && level ? 8u : 0u);
   }
   static constexpr float decode(std::uint32_t code) {
+    if (code == 8) return std::numeric_limits<float>::quiet_NaN();
     const float a = (code & 7) ? static_cast<float>(1 << (code & 7)) * 0x1p-7f : 0.0f;
     return code & 8 ? -a : a;
   }

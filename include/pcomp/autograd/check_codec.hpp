@@ -1,81 +1,9 @@
 #pragma once
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <random>
-
-#include "../kernel/encode.hpp"
-#include "../kernel/gradient.hpp"
 #include "codec_log.hpp"
+#include "number_laws.hpp"
 
 namespace pcomp {
 namespace detail {
-
-using Floats = std::vector<float>;
-using Bytes = std::vector<std::byte>;
-
-/// One wire's calls on vectors of exactly the right size, so that a sanitizer catches every access out of bounds.
-template <class W>
-struct Bench {
-  Extents e;
-  Floats zeros() const { return Floats(static_cast<std::size_t>(e.size())); }
-  Bytes sent(const Floats& x, std::byte before = {}, ParallelFor par = {}) const {
-    Bytes p(wire_bytes(W{}, e), before);
-    pcomp::encode(W{}, std::span<const float>(x), e, p, par);
-    return p;
-  }
-  Floats received(const Bytes& p) const {
-    Floats y = zeros();
-    pcomp::decode(W{}, p, e, std::span<float>(y));
-    return y;
-  }
-  Bytes grad_sent(const Floats& dy, const Bytes& p) const {
-    Bytes g(grad_wire_bytes(W{}, e));
-    pcomp::encode_grad(W{}, std::span<const float>(dy), e, p, g);
-    return g;
-  }
-  Floats grad_received(const Bytes& g, const Bytes& p) const {
-    Floats dx = zeros();
-    pcomp::decode_grad(W{}, g, e, p, std::span<float>(dx));
-    return dx;
-  }
-};
-
-enum class Values { normal, relu, every_magnitude, equal, odd };
-inline constexpr Values all_values[] = {Values::normal, Values::relu, Values::every_magnitude, Values::equal,
-                                        Values::odd};
-
-inline Floats test_values(const Extents& e, Values kind, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  Floats x(static_cast<std::size_t>(e.size()));
-  for (float& v : x) {
-    v = normal(random);
-    if (kind == Values::relu) v = v > 0 ? v : 0;
-    if (kind == Values::every_magnitude) v = std::ldexp(v, static_cast<int>(random() % 240) - 120);
-    if (kind == Values::equal) v = 7.25f;
-    if (kind == Values::odd && random() % 20 == 0) {
-      constexpr float inf = std::numeric_limits<float>::infinity();
-      const float odd[] = {inf,        -inf,  std::numeric_limits<float>::quiet_NaN(), -0.0f, float_max,
-                           -float_max, 1e-45f};
-      v = odd[random() % 7];
-    }
-  }
-  return x;
-}
-
-inline bool same_values(const Floats& a, const Floats& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](float x, float y) { return x == y || (x != x && y != y); });
-}
-
-/// Runs a kernel's pieces backwards and in odd sizes, as no sane thread pool would.
-struct OddPieces {
-  void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
-    for (std::int64_t end = n; end > 0; end -= std::min<std::int64_t>(end, 3))
-      body(end - std::min<std::int64_t>(end, 3), end);
-  }
-};
 
 /// Measures the laws of one wire; `Laws<C>` is what check_codec<C>() fills its log from.
 template <WireExpr C>
@@ -128,7 +56,7 @@ struct Laws {
         std::to_string(payloads) + " payloads, " + std::to_string(wrong) + " differences");
   }
 
-  /// Holds finite values to the coder's own bound, including those next to a NaN or an infinity.
+  /// Holds the values of finite groups to the coder's own bound.
   void bound() {
     double worst = 0, furthest = 0;
     std::size_t beyond = 0, checked = 0;
@@ -140,7 +68,7 @@ struct Laws {
       const Bytes p = b.sent(x);
       const Floats y = b.received(p);
       for (std::size_t i = 0; i < x.size(); ++i) {
-        if (!std::isfinite(x[i])) continue;
+        if (!std::isfinite(x[i]) || spoilt(x, i)) continue;
         const double error = std::abs(static_cast<double>(y[i]) - static_cast<double>(x[i]));
         if (kind == Values::normal) furthest = std::max(furthest, error);
         double allowed = std::numeric_limits<double>::infinity();
@@ -165,6 +93,25 @@ struct Laws {
     else
       s << "no bound stated; the largest error on normal values is " << furthest;
     add("decode(encode(x)) within the coder's bound", beyond == 0, s.str());
+  }
+
+  /// Whether the scale of element i also has to serve a value that is not finite.
+  static bool spoilt(const Floats& x, std::size_t i) {
+    if (!T::has_scale) return false;
+    const std::size_t each = T::group() ? static_cast<std::size_t>(T::group()) : x.size(),
+                      from = i / each * each;
+    return !std::all_of(x.begin() + static_cast<std::ptrdiff_t>(from),
+                        x.begin() + static_cast<std::ptrdiff_t>(std::min(from + each, x.size())),
+                        [](float v) { return std::isfinite(v); });
+  }
+
+  void numbers() {
+    const NumberLaws<C> n(shapes);
+    add("what is not finite arrives as what is not finite", n.vanished == 0,
+        std::to_string(n.spoilt) + " tensors, " + std::to_string(n.vanished) +
+            " with a NaN or an infinity lost");
+    add("what is finite arrives as what is finite, in the tensor's own dtype", n.overflown == 0,
+        std::to_string(n.finite) + " tensors, " + std::to_string(n.overflown) + " with an overflow");
   }
 
   void stochastic() {
@@ -214,7 +161,7 @@ struct Laws {
           const std::int64_t m = std::min(size, n - at), k = Select::keep(m);
           std::vector<std::int64_t> order(static_cast<std::size_t>(m));
           for (std::int64_t i = 0; i < m; ++i) order[static_cast<std::size_t>(i)] = at + i;
-          auto score = [&](std::int64_t i) { return Select::score(x[static_cast<std::size_t>(i)], i); };
+          auto score = [&](std::int64_t i) { return score_of<Select>(x[static_cast<std::size_t>(i)], i); };
           std::stable_sort(order.begin(), order.end(), [&](auto i, auto j) { return score(i) > score(j); });
           Floats expected(static_cast<std::size_t>(m), 0.0f);
           for (std::int64_t r = 0; r < k; ++r) {
@@ -336,6 +283,7 @@ struct Laws {
       shapes.push_back(taken(e));
     bytes();
     bound();
+    numbers();
     stochastic();
     selection();
     adjoint();

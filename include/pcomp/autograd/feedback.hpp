@@ -1,9 +1,18 @@
 #pragma once
+#include <ATen/ops/clamp.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/where.h>
 
 #include "feedback_state.hpp"
 
 namespace pcomp::detail {
+
+/// A sum with what is remembered, which is finite: where `x` is, the sum stays within the finite values of `type`.
+inline at::Tensor bounded(const at::Tensor& sum, const at::Tensor& x, at::ScalarType type) {
+  const double most = largest(type);
+  return at::where(at::isfinite(x), at::clamp(sum, -most, most), sum);
+}
 
 /// The sender's part of a message: `encode(tensor)` fills the payload, `decode(tensor)` reads it back.
 ///
@@ -14,12 +23,13 @@ void send_with(FeedbackState& state, const Visit& v, const at::Tensor& x, bool s
   const Memory memory = state.how().memory;
   if (memory == Memory::nothing) return encode(x);
   const at::Tensor known = state.recall(v, x), wide = x.to(at::kFloat);
-  at::Tensor given = memory == Memory::residual ? wide.add(known) : wide.sub(known);
+  at::Tensor given =
+      bounded(memory == Memory::residual ? wide.add(known) : wide.sub(known), wide, at::kFloat);
   encode(given);
   if (memory != Memory::residual && shared) return;
   at::Tensor came = at::empty_like(known);
   decode(came);
-  state.keep(v, memory == Memory::residual ? given.sub_(came) : came.add_(known));
+  state.keep(v, memory == Memory::residual ? given.sub_(came) : bounded(came.add(known), came, at::kFloat));
 }
 
 /// The receiver's part: writes the tensor as it reconstructs it into `y`.
@@ -28,9 +38,9 @@ void receive_with(FeedbackState& state, const Visit& v, at::Tensor& y, Decode&& 
   if (state.how().memory == Memory::nothing || state.how().memory == Memory::residual) return decode(y);
   at::Tensor known = state.recall(v, y), came = at::empty_like(known);
   decode(came);
-  came.add_(known);
-  state.keep(v, came);
-  y.copy_(came);
+  const at::Tensor sum = bounded(came.add(known), came, at::kFloat);
+  state.keep(v, sum);
+  y.copy_(bounded(sum, came, y.scalar_type()));
 }
 
 /// The part of a gradient that the loss depends on: `dy` through the same mask and windows, in floats.

@@ -1,5 +1,6 @@
 #pragma once
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/clamp.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/nan_to_num.h>
 #include <ATen/ops/scalar_tensor.h>
@@ -18,6 +19,11 @@
 #include "tensor.hpp"
 
 namespace pcomp::detail {
+
+/// The largest finite value of a dtype.
+inline double largest(at::ScalarType t) {
+  return t == at::kHalf ? 65504 : t == at::kBFloat16 ? 0x1.fep127 : static_cast<double>(float_max);
+}
 
 /// Whose message this is: the micro-batch's place in the batch, and its samples.
 struct Visit {
@@ -68,7 +74,9 @@ class FeedbackState {
     const std::int64_t n = value.size(0), each = value.numel() / n;
     expect(each);
     each_ = each;
-    const at::Tensor finite = at::nan_to_num(value.contiguous(), 0, 0, 0).view({n, each});
+    at::Tensor finite = at::nan_to_num(value.contiguous(), 0, 0, 0).view({n, each});
+    const double most = largest(at::kBFloat16);
+    if (how_.in_bfloat16) finite = at::clamp(finite, -most, most);
     if (!per_sample()) {
       const auto p = static_cast<std::size_t>(v.place);
       if (places_.size() <= p) places_.resize(p + 1);

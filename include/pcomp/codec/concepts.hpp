@@ -7,7 +7,7 @@
 
 namespace pcomp {
 
-/// The least and greatest finite value of a group; both 0 where it has none.
+/// The least and greatest value of a group; both NaN if one of its values is not finite.
 struct Range {
   float lo = 0, hi = 0;
 };
@@ -103,6 +103,9 @@ concept HasScaledDecode = requires(std::uint32_t code, const typename Prepared<C
 /// With `Scale`, every `group` elements share one, fitted to their range: 128, 256, 512, 1024 or 2048, or 0 for all
 /// that is sent. With `prepare`, what follows from a scale is computed once per group. With `stochastic`, encode takes
 /// noise in [0, 1).
+///
+/// Law: what is not finite does not decode to a finite value. A scale fitted to {NaN, NaN} decodes every code to NaN; a
+///   coder without a scale keeps a code for NaN.
 template <class C>
 concept CodeCodec = Codec<C> && C::role == Role::code&& detail::HasBits<C> &&
                     ((!detail::HasScale<C> && !detail::is_stochastic<C> && detail::HasEncode<C> &&

@@ -18,7 +18,7 @@ namespace ops {
 /// Law: orthonormal, so the decoder rotates back by its transpose; a last block of fewer than N is left as it is.
 ///   The order of the additions is fixed: the same bytes on every machine. The coder's error keeps its norm over a
 ///   block; per element it is at most sqrt(N) times the coder's bound. The gradient is rotated likewise.
-///   A NaN or an infinity spoils its block, as do magnitudes whose sum over a block exceeds the float range.
+///   A NaN or an infinity makes its whole block NaN; what exceeds the float range becomes the largest finite float.
 /// Bytes: those of the rest of the wire.
 /// Shapes: any; blocks follow the order of what is sent, which after a selection is that of the survivors.
 /// Refusals: N other than 32 and 64; no coder beside it.

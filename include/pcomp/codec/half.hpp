@@ -7,8 +7,8 @@ namespace ops {
 
 /// IEEE binary16, rounded to nearest even.
 ///
-/// Law: |decode(encode(x)) - x| <= max(|x| 2^-11, 2^-25) for |x| < 65520; from there on infinity, as in
-///   the IEEE cast. NaN stays NaN, infinities stay.
+/// Law: |decode(encode(x)) - x| <= max(|x| 2^-11, 2^-25) for |x| < 65520; finite values from there on become +-65504.
+///   NaN stays NaN, infinities stay.
 /// Bytes: 2n.
 /// Shapes: any.
 /// Source: IEEE 754-2019.
@@ -25,16 +25,14 @@ struct Half : Composable {
   }
   static constexpr double bound(double x) {
     const double a = x < 0 ? -x : x;
-    return a >= 65520              ? std::numeric_limits<double>::infinity()
-           : a * 0x1p-11 > 0x1p-25 ? a * 0x1p-11
-                                   : 0x1p-25;
+    return a >= 65520 ? a - 65504 : a * 0x1p-11 > 0x1p-25 ? a * 0x1p-11 : 0x1p-25;
   }
 };
 
 /// bfloat16: the upper half of a float, rounded to nearest even.
 ///
-/// Law: |decode(encode(x)) - x| <= max(|x| 2^-8, 2^-134) for |x| < 2^128 - 2^119; from there on infinity. NaN stays
-///   NaN, infinities stay.
+/// Law: |decode(encode(x)) - x| <= max(|x| 2^-8, 2^-134); what would round to infinity becomes the largest finite value.
+///   NaN stays NaN, infinities stay.
 /// Bytes: 2n.
 /// Shapes: any.
 /// Source: Kalamkar et al., "A Study of BFLOAT16 for Deep Learning Training", 2019.
@@ -51,7 +49,7 @@ struct BFloat16 : Composable {
   }
   static constexpr double bound(double x) {
     const double a = x < 0 ? -x : x;
-    return a > 0x1.fep127 ? std::numeric_limits<double>::infinity() : a * 0x1p-8 + 0x1p-134;
+    return a * 0x1p-8 + 0x1p-134;
   }
 };
 

@@ -59,8 +59,7 @@ namespace ops {
 ///
 /// Law: |decode(encode(x)) - x| <= step/2 (Nearest) or step (Stochastic), up to the rounding of one float
 ///   operation, for every finite x of a group with that stored step; step where it is the largest of its format,
-///   as with one bit for a group wider than the float range. NaN and -inf decode to the group's minimum, +inf to its
-///   maximum; neither takes part in the scale.
+///   as with one bit for a group wider than the float range. A group that holds a NaN or an infinity decodes to NaN.
 /// Bytes: packed(n, Bits) + 4 per Group<N>, or + 8 once for PerTensor.
 /// Shapes: any; Bits 1..8 or 16. The step has so few significant bits that code * step is exact in float: the
 ///   bytes and the values do not depend on whether the machine fuses multiply and add.
@@ -95,6 +94,7 @@ struct Quant : Composable {
 
   PCOMP_HD static constexpr Scale fit(Range r) {
     using detail::truncate_down, detail::truncate_up;
+    if (!(r.lo <= r.hi)) return Scale::of(detail::float_nan, 0);
     constexpr float lowest = -truncate_down(detail::float_max, Scale::lo_drop);
     const float down = truncate_down(r.lo, Scale::lo_drop);
     const float lo = down < lowest ? lowest : down;  // rounding down may have reached -inf
@@ -120,9 +120,9 @@ struct Quant : Composable {
     const float lo = s.lo_value(), step = s.step_value();
     const double reach =
         static_cast<double>(levels) * static_cast<double>(step) + static_cast<double>(lo < 0 ? -lo : lo);
-    const float pre = reach > static_cast<double>(detail::float_max) ? 0.5f : 1.0f;
+    const bool within = !(reach > static_cast<double>(detail::float_max));
+    const float pre = within ? 1.0f : 0.5f;
     const float inverse = step > 0 ? 1 / (step * pre) : 0.0f;
-    const bool within = reach <= static_cast<double>(detail::float_max);
     return {lo * pre, step * pre, inverse, pre, 1 / pre, detail::float_max * pre, within};
   }
 
@@ -138,7 +138,7 @@ struct Quant : Composable {
   }
   [[gnu::always_inline]] PCOMP_HD static constexpr float decode(std::uint32_t code, const Prepared& p) {
     const float v = p.lo + static_cast<float>(static_cast<std::int32_t>(code)) * p.step;
-    return (v < p.top ? v : p.top) * p.post;
+    return (v > p.top ? p.top : v) * p.post;  // a NaN stays one
   }
 
   /// The law's bound for a value of a group with this scale.

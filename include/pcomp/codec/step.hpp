@@ -4,6 +4,7 @@
 #include "../core/device.hpp"
 #include "../core/ratio.hpp"
 #include "concepts.hpp"
+#include "float_bits.hpp"
 
 namespace pcomp {
 namespace ops {
@@ -12,8 +13,8 @@ namespace lowest {
 /// Rounds down to a multiple of s = N/D, sent as a saturating signed integer of `Bits` bits.
 ///
 /// Law: decode(encode(x)) = q*s for the largest integer q with q*s <= x in float arithmetic, q clamped to
-///   [-2^(Bits-1), 2^(Bits-1) - 1]; so 0 <= x - decode(encode(x)) < s inside that range, and encoding again
-///   changes nothing. NaN gives 0; infinities saturate.
+///   +-(2^(Bits-1) - 1); so 0 <= x - decode(encode(x)) < s inside that range, and encoding again changes nothing. NaN
+///   and infinities decode to NaN: code 0 is kept for them.
 /// Bytes: packed(n, Bits).
 /// Shapes: any; s in the units of the tensor.
 /// Refusals: a size of 0 or less; an unsupported bit width.
@@ -29,8 +30,8 @@ struct Step : Composable {
   static constexpr bool stepwise =
       true;  // kernels may compute encode and decode from s, least, most and bias
   static constexpr float s = static_cast<float>(static_cast<double>(S::num) / static_cast<double>(S::den));
-  static constexpr float least = -static_cast<float>(1 << (Bits - 1));
   static constexpr float most = static_cast<float>((1 << (Bits - 1)) - 1);
+  static constexpr float least = -most;
   static constexpr std::int32_t bias = 1 << (Bits - 1);
 
   [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
@@ -42,10 +43,10 @@ struct Step : Composable {
     const float nearest = (in + round) - round;
     const float floor = nearest - (nearest * s > x ? 1.0f : 0.0f);
     const float q = floor > least ? floor : least;
-    return detail::bits_as<std::uint32_t>((x == x ? q : 0.0f) + last) & 0xffffu;
+    return detail::is_finite(x) ? detail::bits_as<std::uint32_t>(q + last) & 0xffffu : 0u;
   }
   [[gnu::always_inline]] PCOMP_HD static constexpr float decode(std::uint32_t code) {
-    return static_cast<float>(static_cast<std::int32_t>(code) - bias) * s;
+    return code ? static_cast<float>(static_cast<std::int32_t>(code) - bias) * s : detail::float_nan;
   }
   /// The law's bound inside the range; outside it the value saturates.
   static constexpr double bound(double x) {

@@ -6,6 +6,6 @@ namespace pcomp {
 inline constexpr char version[] = "0.1.0";
 
 /// The version of docs/wire-format.md: one more whenever the bytes of some wire and shape change. Ranks compare it too.
-inline constexpr int wire_format = 2;
+inline constexpr int wire_format = 3;
 
 }  // namespace pcomp

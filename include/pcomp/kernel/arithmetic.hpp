@@ -4,7 +4,7 @@
 #include "../codec/concepts.hpp"
 #include "../codec/float_bits.hpp"
 
-/// Arithmetic that all kernels share, on the CPU and on the GPU: score keys, noise, ranges, canonical NaNs.
+/// Arithmetic that all kernels share, on the CPU and on the GPU: scores, noise, ranges, canonical NaNs.
 namespace pcomp::detail {
 
 /// Selections whose score is the magnitude's bits.
@@ -12,6 +12,15 @@ template <class S>
 inline constexpr bool is_magnitude = has_short_cut<S>&& requires {
   requires S::magnitude;
 };
+
+/// An element's score; no finite one is higher than that of a NaN or an infinity, so that these are not lost.
+template <SelectCodec S>
+[[gnu::always_inline]] PCOMP_HD inline std::uint32_t score_of(float x, std::int64_t i) {
+  if constexpr (is_magnitude<S>)
+    return S::score(x, i);
+  else
+    return is_finite(x) ? S::score(x, i) : 0xffffffffu;
+}
 
 /// A score as a signed integer of the same order.
 template <SelectCodec S>
@@ -42,19 +51,21 @@ template <class Scale>
   return static_cast<float>(static_cast<std::int32_t>(mix(seed + j * 0x9e3779b9u) >> 8)) * 0x1p-24f;
 }
 
-/// The empty range, and the union of two.
-inline constexpr Range no_range{float_inf, -float_inf};
-[[gnu::always_inline]] PCOMP_HD inline Range joined(Range a, Range b) {
+/// The empty range, that of a group with a value that is not finite, and the union of two.
+inline constexpr Range no_range{float_inf, -float_inf}, spoilt_range{float_nan, float_nan};
+PCOMP_HD inline Range joined(Range a, Range b) {
+  if (a.lo != a.lo || b.lo != b.lo) return spoilt_range;
   return {b.lo < a.lo ? b.lo : a.lo, b.hi > a.hi ? b.hi : a.hi};
 }
-/// A value's range: empty if it is not finite.
-[[gnu::always_inline]] PCOMP_HD inline Range range_of(float x) {
-  return x >= -float_max && x <= float_max ? Range{x, x} : Range{float_inf, -float_inf};
-}
-/// The range that a coder is fitted to: {0, 0} if there was no finite value.
-[[gnu::always_inline]] PCOMP_HD inline Range settled(Range r) { return r.lo <= r.hi ? r : Range{}; }
 
 /// The sign of a sum's NaN depends on the order of its operands; that of the NaN sent does not.
 [[gnu::always_inline]] PCOMP_HD inline float canonical(float x) { return x == x ? x : float_nan; }
+
+/// The mean or the sum of a window whose columns were added up in doubles, as the nearest finite float.
+PCOMP_HD constexpr float wide_pool(const double* column, std::int64_t columns, std::int64_t rows, bool mean) {
+  double sum = column[0];
+  for (std::int64_t x = 1; x < columns; ++x) sum += column[x];
+  return to_finite(mean ? sum / static_cast<double>(rows * columns) : sum);
+}
 
 }  // namespace pcomp::detail

@@ -46,10 +46,34 @@ struct HalfBlind : Coder {
   };
   static constexpr Scale fit(Range r) { return {r.lo, 1e-3f}; }
   static std::uint32_t encode(float x, const Scale& s) {
-    return static_cast<std::uint32_t>(std::clamp((x - s.lo) / s.step, 0.0f, 255.0f));
+    const float t = (x - s.lo) / s.step;
+    return t > 0 ? static_cast<std::uint32_t>(std::min(t, 255.0f)) : 0u;
   }
   static float decode(std::uint32_t c, const Scale& s) { return s.lo + static_cast<float>(c) * s.step; }
   static constexpr double bound(double, const Scale& s) { return static_cast<double>(s.step); }
+};
+/// A coder that has no code for NaN.
+struct Forgiving : Coder {
+  static constexpr Name name = "Forgiving";
+  static constexpr std::uint32_t encode(float x) { return x < 0 ? 0u : 255u; }
+  static constexpr float decode(std::uint32_t c) { return c < 128 ? -1.0f : 1.0f; }
+};
+/// A coder whose largest value decodes to infinity.
+struct Overflowing : Coder {
+  static constexpr Name name = "Overflowing";
+  static constexpr int bits = 16;
+  static constexpr std::uint32_t encode(float x) { return (std::bit_cast<std::uint32_t>(x) + 0x8000u) >> 16; }
+  static constexpr float decode(std::uint32_t c) { return std::bit_cast<float>(c << 16); }
+};
+/// A selection that prefers small values, and would so lose what is not finite.
+struct Least : Composable {
+  static constexpr Role role = Role::select;
+  static constexpr Name name = "Least";
+  static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
+  static constexpr std::int64_t keep(std::int64_t n) { return (n + 9) / 10; }
+  static constexpr std::uint32_t score(float x, std::int64_t) {
+    return ~(std::bit_cast<std::uint32_t>(x) & 0x7fffffffu);
+  }
 };
 
 /// The mean square of a message's error, relative to that of the values.
@@ -106,5 +130,11 @@ TEST_CASE("a codec that breaks a law is told which", "[laws]") {
   CHECK(broken(check_codec<HalfBlind>(), "bound"));
   CHECK(broken(check_codec<Forgetful>(), "same bytes"));
   CHECK(broken(check_codec<Moody>(), "the same each time"));
+  CHECK(broken(check_codec<Forgiving>(), "what is not finite"));
+  CHECK(broken(check_codec<Overflowing>(), "what is finite"));
+  CHECK_FALSE(broken(check_codec<Overflowing>(), "what is not finite"));
   CHECK(check_codec<archetype::Sign{}>());
+  const CodecLog least = check_codec<Least{} | Quant<8>>();
+  INFO(least.str());
+  CHECK(least);
 }

@@ -79,15 +79,26 @@ struct Dims<pcomp::ops::lowest::Downsample<k, pcomp::Axes<axes...>>> {
   }
 };
 
+/// The nearest finite float.
+inline float nearest(double x) {
+  constexpr double most = static_cast<double>(std::numeric_limits<float>::max());
+  return static_cast<float>(std::clamp(x, -most, most));
+}
+
 /// Sums over windows along one dimension after the other; `count` is what each window holds.
 inline Floats pooled(Floats x, Extents e, int k, const std::vector<int>& dims, bool mean) {
   std::vector<std::int64_t> count(x.size(), 1);
+  std::vector<double> wide(x.begin(), x.end());  // the same in doubles, where floats are too narrow
+  std::vector<bool> spoilt(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) spoilt[i] = !std::isfinite(x[i]);
   for (const int d : dims) {
     std::int64_t inner = 1;
     for (int b = d + 1; b < e.rank(); ++b) inner *= e[b];
     const std::int64_t n = e[d], m = (n + k - 1) / k, outer = n ? e.size() / (n * inner) : 0;
     Floats y(static_cast<std::size_t>(outer * m * inner));
     std::vector<std::int64_t> held(y.size(), 0);
+    std::vector<double> wide_y(y.size());
+    std::vector<bool> spoilt_y(y.size());
     for (std::int64_t o = 0; o < outer; ++o)
       for (std::int64_t r = 0; r < n; ++r)
         for (std::int64_t i = 0; i < inner; ++i) {
@@ -95,11 +106,15 @@ inline Floats pooled(Floats x, Extents e, int k, const std::vector<int>& dims, b
                      to = static_cast<std::size_t>((o * m + r / k) * inner + i);
           y[to] = held[to] ? y[to] + x[from] : x[from];
           held[to] += count[from];
+          wide_y[to] += wide[from];
+          spoilt_y[to] = spoilt_y[to] || spoilt[from];
         }
-    x = y, count = held, e = e.with(d, m);
+    x = y, count = held, wide = wide_y, spoilt = spoilt_y, e = e.with(d, m);
   }
   for (std::size_t i = 0; i < x.size(); ++i) {
     if (mean) x[i] *= 1.0f / static_cast<float>(count[i]);
+    if (!std::isfinite(x[i]) && !spoilt[i])
+      x[i] = nearest(mean ? wide[i] / static_cast<double>(count[i]) : wide[i]);
     if (std::isnan(x[i])) x[i] = std::numeric_limits<float>::quiet_NaN();
   }
   return x;
@@ -171,10 +186,12 @@ void code(const Floats& v, Bytes& out, Floats& decoded, std::uint32_t salt) {
     if constexpr (T::has_scale) {
       const std::size_t group = T::group() ? static_cast<std::size_t>(T::group()) : v.size();
       if (i % group == 0) {
-        float lo = std::numeric_limits<float>::infinity(), hi = -lo;
+        float lo = v[i], hi = v[i];
+        bool finite = true;
         for (std::size_t j = i; j < std::min(v.size(), i + group); ++j)
-          if (std::isfinite(v[j])) lo = std::min(lo, v[j]), hi = std::max(hi, v[j]);
-        scale = C::fit(lo <= hi ? pcomp::Range{lo + 0.0f, hi + 0.0f} : pcomp::Range{});
+          finite = finite && std::isfinite(v[j]), lo = std::min(lo, v[j]), hi = std::max(hi, v[j]);
+        constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+        scale = C::fit(finite ? pcomp::Range{lo + 0.0f, hi + 0.0f} : pcomp::Range{nan, nan});
         const auto* p = reinterpret_cast<const std::byte*>(&scale);
         scales.insert(scales.end(), p, p + sizeof scale);
       }
@@ -208,6 +225,8 @@ Floats rotated(Floats x, bool back) {
   };
   for (std::size_t b = 0; b + n <= x.size(); b += n) {
     for (std::size_t i = b; i < b + n && !back; ++i) x[i] *= sign(i);
+    const std::vector<double> given(x.begin() + static_cast<std::ptrdiff_t>(b),
+                                    x.begin() + static_cast<std::ptrdiff_t>(b + n));
     for (std::size_t h = 1; h < n; h *= 2)
       for (std::size_t i = 0; i < n; ++i)
         if (i / h % 2 == 0) {
@@ -217,9 +236,23 @@ Floats rotated(Floats x, bool back) {
     for (std::size_t i = b; i < b + n; ++i) {
       volatile float scaled = x[i] * (n == 64 ? 0.125f : 0.17677669529663687f);
       x[i] = scaled;
-      if (std::isnan(x[i])) x[i] = std::numeric_limits<float>::quiet_NaN();
-      if (back) x[i] *= sign(i);
     }
+    const auto is_finite = [](auto v) { return std::isfinite(v); };
+    const auto block = x.begin() + static_cast<std::ptrdiff_t>(b);
+    if (!std::all_of(block, block + static_cast<std::ptrdiff_t>(n), is_finite)) {
+      const bool finite = std::all_of(given.begin(), given.end(), is_finite);
+      std::vector<double> y = given;
+      for (std::size_t h = 1; h < n; h *= 2)
+        for (std::size_t i = 0; i < n; ++i)
+          if (i / h % 2 == 0) {
+            const double p = y[i], q = y[i + h];
+            y[i] = p + q, y[i + h] = p - q;
+          }
+      for (std::size_t i = 0; i < n; ++i)
+        x[b + i] = finite ? nearest(y[i] * (n == 64 ? 0.125 : static_cast<double>(0.17677669529663687f)))
+                          : std::numeric_limits<float>::quiet_NaN();
+    }
+    for (std::size_t i = b; i < b + n && back; ++i) x[i] *= sign(i);
   }
   return x;
 }

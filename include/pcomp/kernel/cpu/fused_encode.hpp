@@ -23,16 +23,16 @@ void with_shaped(const Source& source, const Extents& before, Then&& then) {
 /// the ranks.
 template <class T, class Visit>
 typename T::Scale whole_scale(std::int64_t sent, const ParallelFor& par, Visit&& visit) {
-  Range all{std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  Range all = no_range;
   std::mutex mutex;
   par(ceil_div(sent, chunk), 16, [&](std::int64_t b, std::int64_t e) {
-    Range mine = {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+    Range mine = no_range;
     visit(b * chunk, std::min(e * chunk, sent),
-          [&](const float* v, std::int64_t n) { mine = joined(mine, PCOMP_SIMD((v, n), finite_range)); });
+          [&](const float* v, std::int64_t n) { mine = joined(mine, PCOMP_SIMD((v, n), range)); });
     const std::lock_guard lock(mutex);
     all = joined(all, mine);
   });
-  return T::fit(settled(all));
+  return T::fit(all);
 }
 
 /// `take(rank, values, n)`, called with the values as form F's rotation leaves them; `rank` is a multiple of `chunk`.

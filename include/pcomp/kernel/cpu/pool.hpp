@@ -45,7 +45,13 @@ struct PooledSource {
     PoolShape shape;
 
     const float* load(std::int64_t i, std::int64_t n, float* buffer) {
-      float* out = buffer;
+      pool(i, n, buffer);
+      if (!PCOMP_SIMD((static_cast<const float*>(buffer), n), all_finite)) repair(i, n, buffer);
+      return buffer;
+    }
+
+   private:
+    void pool(std::int64_t i, std::int64_t n, float* out) {
       if constexpr (K <= 4 && requires { inner.in_place(); })
         if (shape.is_whole(K)) {
           const std::int64_t lines = K * shape.w;  // elements under one line of windows
@@ -65,10 +71,28 @@ struct PooledSource {
                        pool(row, rows, column, columns, windows, out);
                        out += windows;
                      });
-      return buffer;
     }
 
-   private:
+    /// Pools again, with room for the sums, where floats alone made an infinity or a NaN of finite elements. Others
+    /// stay, and every NaN becomes the same.
+    void repair(std::int64_t i, std::int64_t n, float* out) {
+      shape.for_runs(i, n, K, 1,
+                     [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
+                         std::int64_t, std::int64_t at) {
+                       float& value = out[at - i];
+                       if (is_finite(value)) return;
+                       double sum[K] = {};
+                       float rest[K];
+                       bool finite = true;
+                       for (std::int64_t y = 0; y < rows; ++y) {
+                         const float* v = inner.load((row + y) * shape.w + column, columns, rest);
+                         for (std::int64_t x = 0; x < columns; ++x)
+                           sum[x] += static_cast<double>(v[x]), finite = finite && is_finite(v[x]);
+                       }
+                       value = finite ? wide_pool(sum, columns, rows, mode == Pool::mean) : canonical(value);
+                     });
+    }
+
     static float weight(std::int64_t rows, std::int64_t columns) {
       return mode == Pool::mean ? 1.0f / static_cast<float>(rows * columns) : 1.0f;
     }
@@ -104,7 +128,7 @@ struct PooledSource {
         const std::int64_t left = columns - whole * K;
         float s = sum[whole * K];
         for (std::int64_t x = 1; x < left; ++x) s += sum[whole * K + x];
-        out[whole] = canonical(s * weight(rows, left));
+        out[whole] = s * weight(rows, left);
       }
     }
   };

@@ -68,12 +68,35 @@ struct AxesPooledSource {
                       if (left == 0) return;
                       float s = sums[whole * K];
                       for (std::int64_t x = 1; x < left; ++x) s += sums[whole * K + x];
-                      out[whole] = canonical(s * weight(window.size * left));
+                      out[whole] = s * weight(window.size * left);
                     });
+      if (!PCOMP_SIMD((static_cast<const float*>(buffer), n), all_finite))
+        for (std::int64_t j = 0; j < n; ++j)
+          if (!is_finite(buffer[j])) buffer[j] = again(i + j, buffer[j]);
       return buffer;
     }
 
    private:
+    /// Pools element i again in doubles, where floats made `value`, an infinity or a NaN, of finite elements.
+    float again(std::int64_t i, float value) {
+      const Window w = rows.axes.window(i, rows.axes.rank, 1);
+      double sum[Extents::max_rank] = {};
+      std::int64_t at[Extents::max_rank] = {};
+      for (std::int64_t e = 0; e < w.size; ++e) {
+        std::int64_t from = w.first;
+        for (int a = 0; a < w.axes; ++a) from += at[a] * w.step[a];
+        float room;
+        const float given = *inner.load(from, 1, &room);
+        if (!is_finite(given)) return canonical(value);
+        double v = static_cast<double>(given);
+        for (int a = w.axes; a-- > 0;) {
+          sum[a] = at[a] ? sum[a] + v : v;
+          if (++at[a] < w.count[a]) break;
+          at[a] = 0, v = sum[a];
+        }
+      }
+      return wide_pool(sum, 1, w.size, mode == Pool::mean);
+    }
     static float weight(std::int64_t count) {
       return mode == Pool::mean ? 1.0f / static_cast<float>(count) : 1.0f;
     }

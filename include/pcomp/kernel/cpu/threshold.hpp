@@ -195,7 +195,7 @@ class ThresholdSearch {
       const std::uint32_t last = (1u << digit.second) - 1;
       each_piece(s, [&](std::int64_t, const float* v, std::int64_t i, std::int64_t n) {
         for (std::int64_t j = 0; j < n; ++j)
-          if (const std::uint32_t x = bits_of(as_key<S>(S::score(v[j], i + j))); (x & known) == prefix)
+          if (const std::uint32_t x = bits_of(as_key<S>(score_of<S>(v[j], i + j))); (x & known) == prefix)
             count[(x >> shift) & last].fetch_add(1, std::memory_order_relaxed);
       });
       std::uint32_t b = last;

@@ -12,11 +12,21 @@ PCOMP_GPU int ordered(float x) {
 }
 PCOMP_GPU float unordered(int i) { return bits_as<float>(i < 0 ? i ^ 0x7fffffff : i); }
 
-PCOMP_GPU Range warp_range(Range r) {
-  return {unordered(warp_min(ordered(r.lo))), unordered(warp_max(ordered(r.hi)))};
-}
-/// What a coder is fitted to; -0 counts as 0, so that the result does not depend on the order of reading.
-PCOMP_GPU Range to_fit(Range r) { return settled({r.lo + 0.0f, r.hi + 0.0f}); }
+/// The least and greatest of some values as such integers, NaNs among them: below -inf or above +inf.
+struct Ends {
+  int lo = 0x7fffffff, hi = -0x7fffffff - 1;
+
+  PCOMP_GPU void add(float x) {
+    const int i = ordered(x);
+    lo = i < lo ? i : lo, hi = i > hi ? i : hi;
+  }
+  PCOMP_GPU Ends of_warp() const { return {warp_min(lo), warp_max(hi)}; }
+  /// What a coder is fitted to; -0 counts as 0, so that the result does not depend on the order of reading.
+  PCOMP_GPU Range to_fit() const {
+    const float from = unordered(lo), to = unordered(hi);
+    return is_finite(from) && is_finite(to) ? Range{from + 0.0f, to + 0.0f} : spoilt_range;
+  }
+};
 
 /// Encodes all that is sent, in one pass: a warp takes some blocks of 128, rotates them by R if that is a rotation, and
 /// finds their groups' ranges, fits, encodes and packs in registers.
@@ -57,21 +67,21 @@ struct EncodeCodes {
 
     typename T::Scale scale{};  // of group number lane() % groups
     if constexpr (T::has_scale && group > 0) {
-      Range mine{};
+      Ends mine;
       PCOMP_UNROLL
       for (int g = 0; g < groups; ++g) {
-        Range r{float_inf, -float_inf};
+        Ends r;
         PCOMP_UNROLL
         for (int b = g * (count / groups); b < (g + 1) * (count / groups); ++b) {
           const u32 at = begin + static_cast<u32>(b * 128 + 4 * lane());
           PCOMP_UNROLL
           for (u32 j = 0; j < 4; ++j)
-            if (at + j < in.n) r = joined(r, range_of(v[b][j]));
+            if (at + j < in.n) r.add(v[b][j]);
         }
-        r = warp_range(r);
+        r = r.of_warp();
         if (lane() % groups == g) mine = r;
       }
-      scale = T::fit(to_fit(mine));
+      scale = T::fit(mine.to_fit());
       const u32 at = begin / static_cast<u32>(group) + static_cast<u32>(lane());
       if (lane() < groups && begin + static_cast<u32>(lane()) * static_cast<u32>(group) < in.n)
         reinterpret_cast<typename T::Scale*>(scales)[at] = scale;
@@ -105,11 +115,10 @@ struct EncodeCodes {
   }
 };
 
-/// The range of all finite values, in two words that start as zeros.
+/// The range of all values, in two words that start as zeros.
 struct FindRange {
   Source in;
   u32* range;  ///< the complement of the least value, and the greatest, as unsigned keys of the same order
-
   u32 stride;  ///< four times the threads of all blocks
 
   static constexpr std::int64_t blocks(std::int64_t n) {
@@ -117,16 +126,14 @@ struct FindRange {
     return all < 1024 ? all : 1024;
   }
 
-  PCOMP_GPU static u32 key(float x) { return static_cast<u32>(ordered(x)) ^ 0x80000000u; }
-  PCOMP_GPU static float value(u32 key) { return unordered(static_cast<int>(key ^ 0x80000000u)); }
-  PCOMP_GPU static Range read(const u32* range) {
-    return range[1] ? Range{value(~range[0]), value(range[1])} : Range{float_inf, -float_inf};
-  }
+  PCOMP_GPU static u32 key(int i) { return static_cast<u32>(i) ^ 0x80000000u; }
+  PCOMP_GPU static int value(u32 key) { return static_cast<int>(key ^ 0x80000000u); }
+  PCOMP_GPU static Ends read(const u32* range) { return {value(~range[0]), value(range[1])}; }
 
   PCOMP_GPU void operator()() const {
-    const Range r = in.plain ? own<true>() : own<false>();
-    const Range all = warp_range(r);
-    if (lane() == 0 && all.lo <= all.hi) {
+    const Ends own = in.plain ? of_thread<true>() : of_thread<false>();
+    const Ends all = own.of_warp();
+    if (lane() == 0) {
       atomic_max(range, ~key(all.lo));
       atomic_max(range + 1, key(all.hi));
     }
@@ -134,15 +141,15 @@ struct FindRange {
 
  private:
   template <bool plain>
-  PCOMP_GPU Range own() const {
-    Range r{float_inf, -float_inf};
+  PCOMP_GPU Ends of_thread() const {
+    Ends r;
     for (u64 i = (static_cast<u64>(block()) * block_threads + static_cast<u64>(thread())) * 4; i < in.n;
          i += stride) {
       float v[4];
       in.four<plain>(static_cast<u32>(i), v);
       PCOMP_UNROLL
       for (u32 j = 0; j < 4; ++j)
-        if (i + j < in.n) r = joined(r, range_of(v[j]));
+        if (i + j < in.n) r.add(v[j]);
     }
     return r;
   }
@@ -155,7 +162,7 @@ struct FitWhole {
   unsigned char* scales;
   PCOMP_GPU void operator()() const {
     if (thread() != 0) return;
-    const auto scale = CoderTraits<C>::fit(to_fit(FindRange::read(range)));
+    const auto scale = CoderTraits<C>::fit(FindRange::read(range).to_fit());
     memcpy(scales, &scale, sizeof scale);
   }
 };

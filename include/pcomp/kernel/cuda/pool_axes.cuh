@@ -32,7 +32,28 @@ struct PoolAxes {
         at[a] = 0, v = sum[a];
       }
     }
-    out[i] = canonical(mean ? sum[0] * (1.0f / static_cast<float>(w.size)) : sum[0]);
+    const float value = mean ? sum[0] * (1.0f / static_cast<float>(w.size)) : sum[0];
+    out[i] = is_finite(value) ? value : again(w, value);
+  }
+
+ private:
+  /// In doubles, where floats made `value`, an infinity or a NaN, of finite elements.
+  PCOMP_GPU_CALL float again(const PooledWindow<u32>& w, float value) const {
+    double sum[Extents::max_rank] = {};
+    u32 at[Extents::max_rank] = {};
+    for (u32 e = 0; e < w.size; ++e) {
+      u32 from = w.first;
+      for (int a = 0; a < w.axes; ++a) from += at[a] * w.step[a];
+      const float given = in(from);
+      if (!is_finite(given)) return canonical(value);
+      double v = static_cast<double>(given);
+      for (int a = w.axes; a-- > 0;) {
+        sum[a] = at[a] ? sum[a] + v : v;
+        if (++at[a] < w.count[a]) break;
+        at[a] = 0, v = sum[a];
+      }
+    }
+    return wide_pool(sum, 1, static_cast<std::int64_t>(w.size), mean);
   }
 };
 

@@ -40,7 +40,7 @@ struct SelectShort {
     const u32 s = block(), first = s * segments.segment, n = segments.size_of(s), k = segments.keep_of(s);
     if (k == 0) return;
     for (u32 i = static_cast<u32>(thread()); i < n; i += block_threads)
-      keys[i] = S::score(in(first + i), first + i);
+      keys[i] = score_of<S>(in(first + i), first + i);
     sync_block();
     const Ranked cut = block_rank(n, k, [&](u32 i) { return keys[i]; });
     u32 above = 0, equal = 0;  // before this round

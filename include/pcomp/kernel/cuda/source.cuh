@@ -78,7 +78,8 @@ struct Source {
       for (u32 y = 1; y < rows; ++y) column += dense(first + y * pool.w + x);
       sum = x ? sum + column : column;
     }
-    return canonical(pool.mean ? sum * (1.0f / static_cast<float>(rows * columns)) : sum);
+    if (pool.mean) sum *= 1.0f / static_cast<float>(rows * columns);
+    return is_finite(sum) ? sum : pooled_again(i, sum);
   }
   PCOMP_GPU float operator()(u32 i) const {
     if (!at) return pooled(i);
@@ -108,6 +109,21 @@ struct Source {
   }
 
  private:
+  /// Pools again in doubles where floats made `value`, an infinity or a NaN, of finite elements.
+  PCOMP_GPU_CALL float pooled_again(u32 i, float value) const {
+    const auto [first, rows, columns] = pool.window(i);
+    double sum = 0;
+    for (u32 x = 0; x < columns; ++x) {
+      double column = 0;
+      for (u32 y = 0; y < rows; ++y) {
+        const float v = dense(first + y * pool.w + x);
+        if (!is_finite(v)) return canonical(value);
+        column += static_cast<double>(v);
+      }
+      sum = x ? sum + column : column;
+    }
+    return wide_pool(&sum, 1, static_cast<std::int64_t>(rows * columns), pool.mean);
+  }
   /// Not inlined: unrolled into every loop, it would be most of the code.
   PCOMP_GPU_CALL Float4 one_by_one(u32 i) const {
     Float4 f;

@@ -46,7 +46,7 @@ struct CutSearch {
         if (i < n) in.four<plain>(first + i, v);
         PCOMP_UNROLL
         for (u32 j = 0; j < 4; ++j)
-          if (i + j < n) f(S::score(v[j], first + i + j));
+          if (i + j < n) f(score_of<S>(v[j], first + i + j));
       }
     }
   }
@@ -66,7 +66,7 @@ struct SampleCut {
     for (u32 i = static_cast<u32>(thread()); i < size; i += block_threads) {
       const u32 at = s * search.segments.segment +
                      static_cast<u32>(static_cast<u64>(n - run) * (i / run) / (runs - 1)) + i % run;
-      keys[i] = S::score(search.in(at), at);
+      keys[i] = score_of<S>(search.in(at), at);
     }
     sync_block();
     // Neighbours are correlated, so a run counts for less than its length: twice the width of 4 sigma.
@@ -109,7 +109,7 @@ struct GatherInside {
         if (i < n) search.in.four<plain>(first + i, v);
         PCOMP_UNROLL
         for (u32 j = 0; j < 4; ++j) {
-          const u32 x = i + j < n ? S::score(v[j], first + i + j) : 0;
+          const u32 x = i + j < n ? score_of<S>(v[j], first + i + j) : 0;
           key[4 * half + j] = x;
           above += i + j < n && x > hi;
           in[4 * half + j] = i + j < n && x >= lo && x <= hi;
@@ -215,7 +215,7 @@ struct Compact {
       PCOMP_UNROLL
       for (u32 j = 0; j < 4; ++j) {
         const bool there = i + j < n && k > 0;
-        const u32 x = there ? S::score(v[4 * half + j], first + i + j) : 0;
+        const u32 x = there ? score_of<S>(v[4 * half + j], first + i + j) : 0;
         over[4 * half + j] = there && x > cut.key;
         tie[4 * half + j] = there && x == cut.key;
         mine += static_cast<u64>(over[4 * half + j]) << (32 * half);

@@ -32,6 +32,7 @@ HWY_INLINE auto to_nearest(V x) {  // for a number in range
 #endif
 
 /// Codes as floats, before they are converted to integers: for hand-written coders, the arithmetic of their `encode`.
+/// On x86 NaN and numbers below 0 stand for code 0: the conversion saturates.
 template <CodeCodec C, class D>
 struct Numbers;
 
@@ -51,7 +52,12 @@ struct Numbers<C, D> {
   HWY_INLINE V operator()(D d, const float* v) const {
     V x = hn::LoadU(d, v);
     if (halved) x = hn::Mul(x, pre);
-    return hn::Min(higher(hn::Mul(hn::Sub(x, lo), inverse), hn::Zero(d)), levels);  // NaN becomes 0
+    const V number = hn::Mul(hn::Sub(x, lo), inverse);
+#if PCOMP_BMI2
+    return (void)d, hn::Min(levels, number);  // MINPS returns its second operand for NaN
+#else
+    return hn::Min(higher(number, hn::Zero(d)), levels);
+#endif
   }
 };
 
@@ -62,12 +68,18 @@ struct Numbers<C, D> {
 
   HWY_INLINE Numbers(D, const typename CoderTraits<C>::Prepared&) {}
   HWY_INLINE V operator()(D d, const float* v) const {
-    const V given = hn::LoadU(d, v), x = hn::IfThenElseZero(hn::Eq(given, given), given);
-    const V least = hn::Set(d, C::least), bias = hn::Set(d, static_cast<float>(C::bias));
+    const V x = hn::LoadU(d, v), least = hn::Set(d, C::least);
+    const V bias =
+        hn::MulAdd(x, hn::Zero(d), hn::Set(d, static_cast<float>(C::bias)));  // NaN where x is not finite
     const V t = hn::Min(hn::Max(hn::Mul(x, hn::Set(d, 1 / C::s)), least), hn::Set(d, C::most));
     const V nearest = hn::Round(t);
     const V above = hn::IfThenElseZero(hn::Gt(hn::Mul(nearest, hn::Set(d, C::s)), x), hn::Set(d, 1.0f));
-    return hn::Add(hn::Max(hn::Sub(nearest, above), least), bias);
+    const V number = hn::Add(hn::Max(hn::Sub(nearest, above), least), bias);
+#if PCOMP_BMI2
+    return number;
+#else
+    return higher(number, hn::Zero(d));
+#endif
   }
 };
 
@@ -93,10 +105,14 @@ HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prep
     }
 #endif
     const hn::Rebind<CodeWord<C>, decltype(d)> dc;
-    const auto magic = hn::Set(d, 8388608.0f);
-    for (std::int64_t j = 0; j < pack_block; j += lanes) {  // rounded to even, in the float's low bits
-      const auto bits = hn::And(hn::BitCast(di, hn::Add(number(d, v + j), magic)), hn::Set(di, 0xffff));
-      hn::StoreU(hn::DemoteTo(dc, bits), dc, code + j);
+    for (std::int64_t j = 0; j < pack_block; j += lanes) {
+#if PCOMP_BMI2
+      const auto whole = to_nearest(number(d, v + j));
+#else  // rounded to even, in the float's low bits
+      const auto whole =
+          hn::And(hn::BitCast(di, hn::Add(number(d, v + j), hn::Set(d, 8388608.0f))), hn::Set(di, 0xffff));
+#endif
+      hn::StoreU(hn::DemoteTo(dc, whole), dc, code + j);
     }
   } else if constexpr (std::is_same_v<C, ops::Half>) {
     narrow_f16(v, pack_block, code);
@@ -125,8 +141,11 @@ HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits
     };
     if constexpr (is_step<C>) {
       const auto bias = hn::Set(di, C::bias);
-      const auto s = hn::Set(d, C::s);
-      return each([&](auto c) HWY_ATTR { return hn::Mul(hn::ConvertTo(d, hn::Sub(c, bias)), s); });
+      const auto s = hn::Set(d, C::s), nan = hn::Set(d, float_nan);
+      return each([&](auto c) HWY_ATTR {
+        const auto value = hn::Mul(hn::ConvertTo(d, hn::Sub(c, bias)), s);
+        return hn::IfThenElse(hn::RebindMask(d, hn::Eq(c, hn::Zero(di))), nan, value);
+      });
     } else if (p.within) {
       const auto lo = hn::Set(d, p.lo), step = hn::Set(d, p.step);
       // The product is exact, so fusing changes nothing.
@@ -158,7 +177,7 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
     const std::int64_t groups = ceil_div(count, each);
     float lo[chunk / each + slack], hi[chunk / each + slack];
     for (std::int64_t g = 0; g < groups; ++g) {
-      const Range r = settled(finite_range_of(v + g * each, std::min(count - g * each, each)));
+      const Range r = range_of(v + g * each, std::min(count - g * each, each));
       lo[g] = r.lo, hi[g] = r.hi;
     }
     if constexpr (fits_in_vectors<C>) {

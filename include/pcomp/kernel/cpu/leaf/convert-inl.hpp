@@ -27,7 +27,15 @@ inline void narrow_f16(const float* in, std::int64_t n, std::uint16_t* out) {
   const hn::Rebind<hwy::float16_t, decltype(d)> d16;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   auto* half = reinterpret_cast<hwy::float16_t*>(out);
-  for (; i + lanes <= n; i += lanes) hn::StoreU(hn::DemoteTo(d16, hn::LoadU(d, in + i)), d16, half + i);
+  const hn::RebindToSigned<decltype(d)> di;
+  auto most = hn::Zero(di);
+  for (; i + lanes <= n; i += lanes) {
+    const auto x = hn::LoadU(d, in + i);
+    most = hn::Max(most, hn::BitCast(di, hn::Abs(x)));
+    hn::StoreU(hn::DemoteTo(d16, x), d16, half + i);
+  }
+  // The instruction makes infinities of values from 65520 on: then all again, one by one.
+  if (!hn::AllTrue(di, hn::Lt(most, hn::Set(di, 0x477ff000)))) i = 0;
 #endif
   for (; i < n; ++i) out[i] = to_half(in[i]);
 }

@@ -33,7 +33,9 @@ HWY_INLINE void fit_groups(const float* range_lo, const float* range_hi, std::in
   };
   for (std::int64_t g = 0; g < groups; g += lanes) {
     const auto from = hn::LoadU(df, range_lo + g), to = hn::LoadU(df, range_hi + g);
-    const auto lo = hn::Max(hn::BitCast(df, down(hn::BitCast(di, from))), hn::Set(df, lowest));
+    const auto fits = hn::Eq(from, from);  // a spoilt range has a step of 0 and a minimum of NaN
+    const auto rounded = hn::Max(hn::BitCast(df, down(hn::BitCast(di, from))), hn::Set(df, lowest));
+    const auto lo = hn::IfThenElse(fits, rounded, hn::Set(df, float_nan));
     const auto lo64 = hn::PromoteTo(dd, lo);
     const auto width = hn::Sub(hn::PromoteTo(dd, to), lo64), half = hn::Sub(lo64, hn::PromoteTo(dd, from));
     const auto wanted = hn::Max(hn::Div(width, levels), hn::Add(half, half));
@@ -44,6 +46,7 @@ HWY_INLINE void fit_groups(const float* range_lo, const float* range_hi, std::in
     auto step = hn::BitCast(df, hn::Xor(down(hn::Xor(above, sign)), sign));
     step = hn::Max(step, hn::Set(df, float_min));
     step = hn::And(step, hn::BitCast(df, is_negative(df, hn::Sub(hn::Zero(dd), least))));
+    step = hn::IfThenElseZero(fits, step);
     const auto both =
         hn::Or(hn::BitCast(di, step),
                hn::BitCast(di, hn::ShiftRight<16>(hn::BitCast(hn::RebindToUnsigned<decltype(di)>(), lo))));

@@ -11,7 +11,7 @@ inline void sum_columns(const float* column, std::int64_t windows, float weight,
   for (std::int64_t c = 0; c < windows; ++c) {
     float s = column[c * K];
     for (int x = 1; x < K; ++x) s += column[c * K + x];
-    out[c] = canonical(s * weight);
+    out[c] = s * weight;
   }
 }
 
@@ -24,15 +24,15 @@ HWY_INLINE void pool_rows_of(const float* const* row, std::int64_t windows, floa
   if constexpr (K == 2) {
     const hn::ScalableTag<float> d;
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    const auto w = hn::Set(d, weight), nan = hn::Set(d, std::numeric_limits<float>::quiet_NaN());
+    const auto w = hn::Set(d, weight);
     for (; c + lanes <= windows; c += lanes) {
       const float* a = row[0] + 2 * c;
       const float* b = row[1] + 2 * c;
       for (const float* next : {a, a + lanes, b, b + lanes}) hwy::Prefetch(next + 4 * chunk);
       const auto left = hn::Add(hn::LoadU(d, a), hn::LoadU(d, b));
       const auto right = hn::Add(hn::LoadU(d, a + lanes), hn::LoadU(d, b + lanes));
-      const auto mean = hn::Mul(hn::Add(hn::ConcatEven(d, right, left), hn::ConcatOdd(d, right, left)), w);
-      hn::StoreU(hn::IfThenElse(hn::Eq(mean, mean), mean, nan), d, out + c);
+      const auto sum = hn::Add(hn::ConcatEven(d, right, left), hn::ConcatOdd(d, right, left));
+      hn::StoreU(hn::Mul(sum, w), d, out + c);
     }
   }
 #endif
@@ -43,7 +43,7 @@ HWY_INLINE void pool_rows_of(const float* const* row, std::int64_t windows, floa
       for (int y = 1; y < K; ++y) column += row[y][c * K + x];
       s = x == 0 ? column : s + column;
     }
-    out[c] = canonical(s * weight);
+    out[c] = s * weight;
   }
 }
 template <int K>

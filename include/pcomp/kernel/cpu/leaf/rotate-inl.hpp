@@ -1,6 +1,22 @@
 // Multiplies blocks of elements by the Walsh-Hadamard matrix.
 namespace pcomp::detail::HWY_NAMESPACE {
 
+/// The same in doubles, for a block that is not finite in floats: NaN if it holds what is not finite, else the nearest
+/// finite floats.
+template <int N>
+__attribute__((noinline)) void wide_butterflies(const float* x, float scale, float* out) {
+  double y[N];
+  bool finite = true;
+  for (int i = 0; i < N; ++i) y[i] = static_cast<double>(x[i]), finite = finite && is_finite(x[i]);
+  for (int h = 1; h < N; h *= 2)
+    for (int i = 0; i < N; ++i)
+      if (!(i & h)) {
+        const double a = y[i], b = y[i + h];
+        y[i] = a + b, y[i + h] = a - b;
+      }
+  for (int i = 0; i < N; ++i) out[i] = finite ? to_finite(y[i] * static_cast<double>(scale)) : float_nan;
+}
+
 /// One block: sums and differences of elements 1, 2, 4, ... apart, in this order, then scaled.
 template <int N>
 HWY_INLINE void butterflies(const float* x, float scale, float* out) {
@@ -33,20 +49,26 @@ HWY_INLINE void butterflies(const float* x, float scale, float* out) {
         const V a = v[i], b = v[i + h];
         v[i] = hn::Add(a, b), v[i + h] = hn::Sub(a, b);
       }
+  V sum = hn::Zero(d);  // NaN if not all are finite
   for (int i = 0; i < count; ++i) {
-    const V y = hn::Mul(v[i], hn::Set(d, scale));
-    hn::StoreU(hn::IfThenElse(hn::Eq(y, y), y, hn::Set(d, std::numeric_limits<float>::quiet_NaN())), d,
-               out + i * lanes);
+    v[i] = hn::Mul(v[i], hn::Set(d, scale));
+    sum = hn::MulAdd(v[i], hn::Zero(d), sum);
   }
+  if (!hn::AllTrue(d, hn::Eq(sum, sum))) return wide_butterflies<N>(x, scale, out);
+  for (int i = 0; i < count; ++i) hn::StoreU(v[i], d, out + i * lanes);
 #else
-  if (out != x) std::copy_n(x, N, out);
+  float y[N];
+  std::copy_n(x, N, y);
   for (int h = 1; h < N; h *= 2)
     for (int i = 0; i < N; ++i)
       if (!(i & h)) {
-        const float a = out[i], b = out[i + h];
-        out[i] = a + b, out[i + h] = a - b;
+        const float a = y[i], b = y[i + h];
+        y[i] = a + b, y[i + h] = a - b;
       }
-  for (int i = 0; i < N; ++i) out[i] = canonical(out[i] * scale);
+  bool finite = true;
+  for (int i = 0; i < N; ++i) y[i] *= scale, finite = finite && is_finite(y[i]);
+  if (!finite) return wide_butterflies<N>(x, scale, out);
+  std::copy_n(y, N, out);
 #endif
 }
 

@@ -4,7 +4,7 @@ namespace pcomp::detail::HWY_NAMESPACE {
 /// Scores as signed keys of the same order; a magnitude is one already.
 template <SelectCodec S>
 HWY_INLINE std::int32_t key_of(float x, std::int64_t i) {
-  return as_key<S>(S::score(x, i));
+  return as_key<S>(score_of<S>(x, i));
 }
 
 #if HWY_TARGET != HWY_SCALAR

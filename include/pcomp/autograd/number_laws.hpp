@@ -1,0 +1,85 @@
+#pragma once
+#include "codec_bench.hpp"
+
+namespace pcomp::detail {
+
+/// Counts what a wire makes of numbers that are not finite, and of the largest that are, forward and back.
+template <WireExpr C>
+struct NumberLaws {
+  using F = Form<C>;
+  std::size_t spoilt = 0, vanished = 0, finite = 0, overflown = 0;
+
+  explicit NumberLaws(const std::vector<Extents>& shapes) {
+    for (const Extents& e : shapes) {
+      lost(e);
+      const auto n = static_cast<std::size_t>(e.size());
+      for (Values kind : all_values)
+        if (kind != Values::odd) stays<float>(test_values(e, kind, 1), e, DType::f32);
+      for (const unsigned period :
+           {1u, 2u, 7u}) {  // the largest: all of one sign, of both, and some among others
+        const auto fill = [&](auto most, auto small) {
+          std::vector<decltype(most)> x(n, most);
+          for (std::size_t i = 0; i < n; ++i)
+            if (period == 2 && i % 2)
+              x[i] = small;
+            else if (period == 7 && i % 7)
+              x[i] = small;
+          return x;
+        };
+        stays<float>(fill(float_max, -float_max), e, DType::f32);
+        stays<std::uint16_t>(fill(std::uint16_t{0x7bff}, std::uint16_t{0xfbff}), e, DType::f16);
+        stays<std::uint16_t>(fill(std::uint16_t{0x7f7f}, std::uint16_t{0xff7f}), e, DType::bf16);
+        stays<std::uint16_t>(fill(std::uint16_t{0xfbff}, std::uint16_t{0x3c00}), e, DType::f16);
+      }
+    }
+  }
+
+ private:
+  /// One value at a time that is not finite, at the ends and within. It must arrive, unless nothing of it is sent.
+  void lost(const Extents& e) {
+    const Bench<C> b{e};
+    const Layout l = layout<C>(e);
+    if (l.sent == 0) return;
+    if constexpr (F::selects) {
+      using S = typename F::Select;
+      const std::int64_t each = S::segment(l.shaped), rest = each ? l.n % each : 0;
+      if (l.n < each ? S::keep(l.n) == 0 : S::keep(each) == 0 || (rest && S::keep(rest) == 0)) return;
+    }
+    const auto n = static_cast<std::size_t>(e.size());
+    for (const float odd : {float_nan, float_inf, -float_inf})
+      for (const std::size_t i : {std::size_t{0}, n / 3, n / 2, n - 1}) {
+        Floats x = test_values(e, Values::normal, 1), dy = test_values(e, Values::normal, 2);
+        x[i] = dy[i] = odd;
+        const Bytes p = b.sent(x);
+        spoilt += 2;
+        vanished += std::isfinite(b.received(p)[i]);
+        vanished += std::isfinite(b.grad_received(b.grad_sent(dy, p), p)[i]);
+      }
+  }
+
+  template <class T>
+  void stays(const std::vector<T>& x, const Extents& e, DType t) {
+    Bytes p(wire_bytes(C{}, e)), g(grad_wire_bytes(C{}, e));
+    std::vector<T> y(x.size());
+    const In in(x.data(), t, e.size());
+    const Out out(y.data(), t, e.size());
+    pcomp::encode(C{}, in, e, p);
+    pcomp::decode(C{}, p, e, out);
+    ++finite, overflown += !all_finite(y, t);
+    pcomp::encode_grad(C{}, in, e, p, g);
+    pcomp::decode_grad(C{}, g, e, p, out);
+    ++finite, overflown += !all_finite(y, t);
+  }
+
+  template <class T>
+  static bool all_finite(const std::vector<T>& y, DType t) {
+    return std::all_of(y.begin(), y.end(), [t](T v) {
+      if constexpr (std::is_same_v<T, float>)
+        return std::isfinite(v);
+      else
+        return (v & (t == DType::f16 ? 0x7c00 : 0x7f80)) != (t == DType::f16 ? 0x7c00 : 0x7f80);
+    });
+  }
+};
+
+}  // namespace pcomp::detail
