@@ -125,7 +125,7 @@ const std::pair<const char*, Variables> launchers[] = {
 std::string refused(const Variables& variables) {
   const Environment environment(variables);
   try {
-    Launch::from_env();
+    static_cast<void>(Launch::from_env());
   } catch (const pcomp::Error& e) {
     return e.what();
   }
