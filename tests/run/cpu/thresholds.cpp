@@ -191,7 +191,7 @@ TEST_CASE("a large output is written past the caches, aligned or not, to its las
   const BoundaryOps& pooled = kernels_of(Downsample<2>);
   for (const std::int64_t width : {2048, 60})
     for (const std::int64_t rows : {edge / width / 2 * 2 - 2, (edge + width - 1) / width / 2 * 2 + 2}) {
-      const Extents e{rows, width};
+      const Extents e{1, 1, rows, width};
       const Floats x = noise(rows / 2 * (width / 2), 9);
       std::vector<std::byte> payload(x.size() * 4);
       std::memcpy(payload.data(), x.data(), payload.size());
