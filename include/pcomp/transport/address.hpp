@@ -1,4 +1,6 @@
 #pragma once
+#include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -9,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "../core/error.hpp"
+#include "launch.hpp"
 
 /// Chooses the address of this machine to listen on. All bytes travel through c10d.
 namespace pcomp::detail {
@@ -25,9 +27,60 @@ inline Addresses resolve(const std::string& host, int port, int type) {
   return {found, &freeaddrinfo};
 }
 
-/// Opens a listening socket on one address of this machine.
+inline std::string text_of(const sockaddr* address, socklen_t size) {
+  char text[NI_MAXHOST];
+  return ::getnameinfo(address, size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0 ? text : "";
+}
+/// Whether no other machine reaches this address.
+inline bool is_loopback(const std::string& address) {
+  return address.starts_with("127.") || address == "::1" || address.starts_with("::ffff:127.");
+}
+inline bool is_literal(const std::string& host) {
+  in6_addr any{};
+  return ::inet_pton(AF_INET, host.c_str(), &any) == 1 || ::inet_pton(AF_INET6, host.c_str(), &any) == 1;
+}
+/// The address of an interface of this machine; what is no interface's name is an address already.
+inline std::string address_of(const std::string& interface) {
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0) return interface;
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> held(all, &::freeifaddrs);
+  for (const int family : {AF_INET, AF_INET6})
+    for (const ifaddrs* a = all; a; a = a->ifa_next)
+      if (a->ifa_addr && a->ifa_addr->sa_family == family && interface == a->ifa_name)
+        return text_of(a->ifa_addr, family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
+  return interface;
+}
+
+/// Where this process meets the others: MASTER_ADDR or, where that leads to this machine alone (Debian's /etc/hosts
+/// maps a machine's own name to 127.0.1.1), the address of `interface`.
 ///
-/// Errors: `Error` if the port is in use or the address is not this machine's.
+/// Errors: `Error` at once for such a MASTER_ADDR without an interface, unless all ranks are known to be on this
+///   machine or it says so itself, as localhost and 127.0.0.1 do: the others would wait until the time limit.
+inline std::string meeting_host(const Launch& launch, const std::string& interface) {
+  if (launch.local_size == launch.size) return launch.host;
+  const Addresses all = resolve(launch.host, launch.port, SOCK_STREAM);
+  const std::string chosen = all ? text_of(all->ai_addr, all->ai_addrlen) : "";
+  if (!is_loopback(chosen)) return launch.host;
+  if (!interface.empty()) {
+    const std::string own = address_of(interface);
+    return is_loopback(own) ? launch.host : own;
+  }
+  const bool meant = is_literal(launch.host) || launch.host == "localhost";
+  if (meant && !launch.local_size) return launch.host;
+  throw Error(
+      "pcomp: rank " + std::to_string(launch.rank) + ": MASTER_ADDR=" + launch.host +
+      (meant ? " leads" : " is " + chosen + " on this machine (by its /etc/hosts perhaps), which leads") +
+      " to no other machine, and " +
+      (launch.local_size ? "only " + std::to_string(launch.local_size) + " of the " : "the ") +
+      std::to_string(launch.size) + " ranks " + (launch.local_size ? "are here" : "may be on several") +
+      ": set PCOMP_INTERFACE to the interface or address of this machine that the others reach, or "
+      "MASTER_ADDR "
+      "to rank 0's address; if all ranks are on this machine, MASTER_ADDR=127.0.0.1");
+}
+
+/// Opens a listening socket on one address of this machine; -1 if the port is in use.
+///
+/// Errors: `Error` if the address is not this machine's.
 inline int listen_on(const std::string& host, int port) {
   const Addresses all = resolve(host, port, SOCK_STREAM);
   int error = 0;
@@ -41,9 +94,7 @@ inline int listen_on(const std::string& host, int port) {
     if (s >= 0) ::close(s);
   }
   const std::string where = host + ":" + std::to_string(port);
-  if (error == EADDRINUSE)
-    throw Error("pcomp: rank 0 cannot keep the store at " + where +
-                ": the port is in use, by another run perhaps: set MASTER_PORT to a free one on every rank");
+  if (error == EADDRINUSE) return -1;
   if (error == EADDRNOTAVAIL)
     throw Error("pcomp: rank 0 cannot keep the store at " + where +
                 ": this is no address of its machine: set MASTER_ADDR to one that the others reach");
@@ -58,11 +109,10 @@ inline std::string address_towards(const std::string& host) {
     if (s < 0) continue;
     sockaddr_storage own{};
     socklen_t size = sizeof own;
-    char text[NI_MAXHOST];
+    std::string text;
     const bool ok = ::connect(s, a->ai_addr, a->ai_addrlen) == 0 &&  // a datagram socket: sends nothing
                     ::getsockname(s, reinterpret_cast<sockaddr*>(&own), &size) == 0 &&
-                    ::getnameinfo(reinterpret_cast<sockaddr*>(&own), size, text, sizeof text, nullptr, 0,
-                                  NI_NUMERICHOST) == 0;
+                    !(text = text_of(reinterpret_cast<sockaddr*>(&own), size)).empty();
     ::close(s);
     if (ok) return text;
   }

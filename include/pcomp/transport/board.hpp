@@ -7,7 +7,7 @@
 
 #include "address.hpp"
 #include "courier.hpp"
-#include "launch.hpp"
+#include "run_identity.hpp"
 
 namespace pcomp::detail {
 
@@ -19,29 +19,36 @@ inline std::string text_of(const StoreValue& bytes) { return {bytes.begin(), byt
 /// The c10d store where the processes of one run meet, hosted by rank 0 unless the launcher hosts it.
 ///
 /// Law: no call takes longer than its limit, whatever the store's process does.
-/// Errors: `Error` for a port in use, a store that does not answer, two processes with the same rank, or a second Board
-///   in one process.
+/// Guests: a process of another run is told so and changes nothing. Of runs that nothing tells apart (RunIdentity), one
+///   that was complete before the guest began goes on; else all end, as who belongs to which cannot be known.
+/// Errors: `Error` for a port in use, a store that does not answer or is another run's, two processes with the same
+///   rank, or a second Board in one process.
 class Board {
  public:
   using Limit = std::chrono::milliseconds;
 
-  Board(const Launch& launch, Limit limit) : launch_(launch) {
+  /// `interface`: as in `World`.
+  Board(const Launch& launch, Limit limit, const std::string& interface = "") : launch_(launch) {
     if (has_met())
       throw Error(
           "pcomp: this process has met the others before, and they may have gone: keep the World, or a "
           "copy of it, and build every pipeline on it");
     // c10d writes each failure to stderr with a stack trace; here it becomes an Error.
     if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = 3;
+    const std::string host = meeting_host(launch, interface);
     c10d::TCPStoreOptions options;
     options.port = static_cast<std::uint16_t>(launch.port);
     options.isServer = keeps_store();
     options.waitWorkers = false;
     options.timeout = limit;
-    if (options.isServer) options.masterListenFd = listen_on(launch.host, launch.port);
+    if (options.isServer) {
+      options.masterListenFd = listen_on(host, launch.port);
+      if (*options.masterListenFd < 0) port_in_use(host, limit);
+    }
     const auto made = std::make_shared<Store>();
     std::string why = "it does not answer";
     try {
-      if (courier_.run([=] { *made = c10::make_intrusive<c10d::TCPStore>(launch.host, options); },
+      if (courier_.run([=] { *made = c10::make_intrusive<c10d::TCPStore>(host, options); },
                        limit + Limit(500)))
         store_ = *made;
     } catch (const std::exception& e) {
@@ -51,13 +58,7 @@ class Board {
       throw Error("pcomp: rank " + std::to_string(launch.rank) + " cannot reach the store at " +
                   launch.where() + ", which " + keeper() + " keeps, within " + std::to_string(limit.count()) +
                   " ms: " + why + "; MASTER_ADDR and MASTER_PORT must be the same on every rank");
-    const std::string key = prefix() + "rank" + std::to_string(launch.rank);
-    std::int64_t times = 0;
-    call(
-        limit, [&, key](c10d::Store& s) { return s.add(key, 1); }, times);
-    if (times > 1)
-      throw Error("pcomp: another process of this run is rank " + std::to_string(launch.rank) +
-                  " already: every process needs a rank of its own");
+    enter(limit);
     has_met() = true;
   }
   Board(const Board&) = delete;
@@ -98,7 +99,7 @@ class Board {
     // A rank that has all texts of this exchange knows that every rank has those of the previous one.
     const std::string spent = std::exchange(last_, found->keys[static_cast<std::size_t>(launch_.rank)]);
     const bool done = ask(
-        [s = store_, found, text, limit, spent, rank = launch_.rank] {
+        [s = store_, found, text, limit, spent, rank = launch_.rank, complete = complete_key(launch_)] {
           s->set(found->keys[static_cast<std::size_t>(rank)], value_of(text));
           try {
             s->wait(found->keys, limit);
@@ -109,6 +110,7 @@ class Board {
             if (!found->missing.empty()) return;
           }
           for (const StoreValue& b : s->multiGet(found->keys)) found->texts.push_back(text_of(b));
+          if (spent.empty() && rank == 0) s->set(complete, value_of(std::to_string(time_of_day())));
           if (!spent.empty()) s->deleteKey(spent);
         },
         limit + Limit(1000), enough);
@@ -131,7 +133,7 @@ class Board {
   }
 
   /// The prefix of this attempt's keys: a launcher's store outlives the ranks that it restarts.
-  std::string prefix() const { return "pcomp/" + std::to_string(launch_.attempt) + "/"; }
+  std::string prefix() const { return prefix(launch_); }
   const Launch& launch() const { return launch_; }
   std::string keeper() const { return launch_.agent_store ? launch_.by : "rank 0"; }
   std::string silent() const {
@@ -163,6 +165,99 @@ class Board {
       throw Error("pcomp: rank " + std::to_string(launch_.rank) + ": " + keeper() +
                   " is lost, which keeps the store at " + launch_.where() + ": " + first_line(e.what()));
     }
+  }
+  static std::string prefix(const Launch& l) { return "pcomp/" + std::to_string(l.attempt) + "/"; }
+  static std::string run_key(const Launch& l) { return l.agent_store ? prefix(l) + "run" : "pcomp/run"; }
+  static std::string complete_key(const Launch& l) { return prefix(l) + "complete"; }
+  std::string guest(const RunIdentity& own, const RunIdentity& host) const {
+    return "the store at " + launch_.where() + " belongs to another run: that is " + host.describe() +
+           " (its rank 0 is " + host.keeper + "), this one " + own.describe() +
+           ": give each run a MASTER_PORT of its own";
+  }
+
+  /// Makes sure that this store is this run's, then takes the rank.
+  void enter(Limit limit) {
+    struct Found {
+      std::string run, holder;
+      bool taken = false;
+    };
+    const auto found = std::make_shared<Found>();
+    const RunIdentity own = RunIdentity::of(launch_);
+    const std::string me = "rank " + std::to_string(launch_.rank);
+    const std::string mine = prefix() + "rank" + std::to_string(launch_.rank);
+    // Whoever keeps a store says at once whose it is.
+    const Limit most = launch_.agent_store ? limit : std::min<Limit>(limit, std::chrono::seconds(20));
+    if (!ask(
+            [=, s = store_, l = launch_, run = run_key(launch_)] {
+              if (l.rank == 0) s->set(run, value_of(own.text()));
+              try {
+                s->wait({run}, most);
+              } catch (const std::exception&) {
+                if (!s->check({run})) return;
+              }
+              found->run = text_of(s->get(run));
+              if (!own.same_run(RunIdentity::parse(found->run))) return;
+              found->taken = s->add(mine, 1) > 1;
+              if (!found->taken) s->set(mine + "/holder", value_of(this_process()));
+              if (found->taken && s->check({mine + "/holder"}))
+                found->holder = text_of(s->get(mine + "/holder"));
+              if (found->taken) end_if_unclear(*s, l, own);
+            },
+            limit + Limit(1000), never))
+      throw Error("pcomp: " + me + ": " + silent());
+    if (found->run.empty())
+      throw Error("pcomp: " + me + " of " + std::to_string(launch_.size) + " waited " +
+                  std::to_string(most.count()) + " ms at the store at " + launch_.where() +
+                  " for rank 0, which has not come: another program may keep that store; set MASTER_PORT to "
+                  "a free one");
+    const RunIdentity host = RunIdentity::parse(found->run);
+    if (!own.same_run(host)) throw Error("pcomp: " + me + ": " + guest(own, host));
+    if (found->taken)
+      throw Error("pcomp: another process of this run is " + me + " already" +
+                  (found->holder.empty() ? "" : " (" + found->holder + ")") +
+                  ": every process needs a rank of its own, every run a MASTER_PORT or a PCOMP_RUN_ID of its "
+                  "own, and "
+                  "ranks that ended are started again all together");
+  }
+  /// Two processes that nothing tells apart want one rank: if this one is as old as the run that it found, both may be
+  /// of either run, and a mixture of the two must not train.
+  static void end_if_unclear(c10d::Store& s, const Launch& l, const RunIdentity& own) {
+    const std::string key = complete_key(l);
+    const std::int64_t complete = s.check({key}) ? std::stoll(text_of(s.get(key))) : 0;
+    if (!complete || process_began() <= complete)
+      s.compareSet(
+          prefix(l) + "pipeline0/failure", value_of(""),
+          value_of("!pcomp: two processes want to be rank " + std::to_string(l.rank) + " at " + l.where() +
+                   ", " + own.keeper +
+                   " and another, and nothing tells whether they belong to one run: " + own.describe() +
+                   "; give each run a MASTER_PORT or a PCOMP_RUN_ID of its own, and each "
+                   "process a rank"));
+  }
+  [[noreturn]] void port_in_use(const std::string& host, Limit limit) {
+    const auto found = std::make_shared<std::string>();
+    const RunIdentity own = RunIdentity::of(launch_);
+    const Limit most = std::min<Limit>(limit, std::chrono::seconds(3));
+    c10d::TCPStoreOptions options;
+    options.port = static_cast<std::uint16_t>(launch_.port);
+    options.waitWorkers = false;
+    options.timeout = most;
+    try {
+      courier_.run(
+          [=, l = launch_, run = run_key(launch_)] {
+            const auto s = c10::make_intrusive<c10d::TCPStore>(host, options);
+            if (!s->check({run})) return;
+            const std::string text = text_of(s->get(run));
+            if (own.same_run(RunIdentity::parse(text))) end_if_unclear(*s, l, own);
+            *found = text;
+          },
+          most);
+    } catch (const std::exception&) {  // no store at all
+    }
+    const RunIdentity other = RunIdentity::parse(*found);
+    throw Error("pcomp: rank 0 cannot keep the store at " + launch_.where() + ": the port is in use" +
+                (found->empty() ? ", by another run perhaps"
+                                : ", by " + other.describe() + " whose rank 0 is " + other.keeper) +
+                ": set MASTER_PORT to a free one on every rank");
   }
   bool keeps_store() const { return launch_.rank == 0 && !launch_.agent_store; }
   template <class F>

@@ -21,19 +21,21 @@ struct Launch {
   std::string host = "127.0.0.1";
   int port = 29500;
   int attempt = 0;           ///< how often the launcher has restarted all ranks
+  std::string run;           ///< the run's name: PCOMP_RUN_ID, or the launcher's; empty: none
   bool agent_store = false;  ///< the launcher hosts the store; else rank 0 does
 
   /// Reads the environment; nothing if there is a single process.
   [[nodiscard]] static std::optional<Launch> from_env() {
     struct Names {
-      const char *by, *rank, *size, *local, *local_rank;
+      const char *by, *rank, *size, *local, *local_rank, *run;
     };
     static constexpr const char* slurm = "SLURM_NTASKS";
-    constexpr Names known[] = {{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK"},
-                               {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-                                "OMPI_COMM_WORLD_LOCAL_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"},
-                               {"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"},
-                               {"srun", "SLURM_PROCID", slurm, "SLURM_NTASKS_PER_NODE", "SLURM_LOCALID"}};
+    constexpr Names known[] = {
+        {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID"},
+        {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE",
+         "OMPI_COMM_WORLD_LOCAL_RANK", "PMIX_NAMESPACE"},
+        {"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "MPI_LOCALRANKID", "PMI_JOBID"},
+        {"srun", "SLURM_PROCID", slurm, "SLURM_NTASKS_PER_NODE", "SLURM_LOCALID", "SLURM_JOB_ID"}};
     for (const Names& names : known) {
       if (!std::getenv(names.size)) continue;
       // Inside a job script but not started by srun: the job's tasks are not this program's.
@@ -60,6 +62,7 @@ struct Launch {
                     "others reach");
       if (std::getenv("TORCHELASTIC_RESTART_COUNT"))
         l.attempt = number("TORCHELASTIC_RESTART_COUNT", 0, 1 << 30);
+      l.run = name_of_run(names.run);
       if (const char* agent = std::getenv("TORCHELASTIC_USE_AGENT_STORE"))
         l.agent_store = std::string_view(agent) == "True";
       return l;
@@ -73,6 +76,15 @@ struct Launch {
   std::string where() const { return host + ":" + std::to_string(port); }
 
  private:
+  static std::string name_of_run(const char* launchers) {
+    for (const char* name : {"PCOMP_RUN_ID", launchers})
+      if (const char* value = std::getenv(name); value && *value && std::string_view(value) != "none") {
+        const char* const step =
+            std::string_view(name) == "SLURM_JOB_ID" ? std::getenv("SLURM_STEP_ID") : nullptr;
+        return std::string(value) + (step ? std::string(".") + step : "");
+      }
+    return "";
+  }
   static int number(const char* name, int least, int most) {
     const std::string_view text = std::getenv(name);
     int value = 0;
