@@ -2,6 +2,7 @@
 #include <functional>
 #include <map>
 
+#include "folder_lock.hpp"
 #include "manifest.hpp"
 #include "write_whole.hpp"
 
@@ -14,15 +15,19 @@ struct Together {
   /// Every process calls it at the same points with its own error, or nothing, and waits for the others; all get the
   /// same answer: one of the errors, or nothing.
   std::function<std::string(const std::string&)> agree = [](const std::string& error) { return error; };
+  /// The caller holds the folder, with `CheckpointFolder::hold`, on the process that writes the manifest.
+  bool held = false;
 };
 
 /// A folder with one checkpoint: a file for each part and, written last, the manifest that names them.
 ///
 /// Law: at every moment the folder holds the last checkpoint intact, whatever crashes, fills up or is killed: new files
-///   are kept beside the old ones until the new manifest is in place. Each process writes only its own parts.
+///   are kept beside the old ones until the new manifest is in place. Each process writes only its own parts. One save
+///   at a time: the folder is locked.
 /// Bytes: one checkpoint between saves, two during a save.
-/// Errors: `Error` that names the file: the same on every process if a save fails anywhere; for a file that is missing
-///   or whose length or checksum is not the manifest's.
+/// Errors: `Error` that names the folder and its holder if another run saves into it; `Error` that names the file,
+///   the same on every process if a save fails anywhere, or for a file that is missing or not of the manifest's
+///   length or checksum.
 /// Example: docs/checkpoints.md
 class CheckpointFolder {
  public:
@@ -33,6 +38,21 @@ class CheckpointFolder {
     if (!holds_one()) throw Error("pcomp: " + folder_.string() + ": there is no such checkpoint");
     const std::filesystem::path path = folder_ / "manifest";
     return parse_manifest(read_file(path), path.string());
+  }
+
+  /// Keeps every other run, and every other pipeline of this one, from saving here until the returned object goes.
+  ///
+  /// Errors: `Error` that names the folder and who holds it.
+  std::shared_ptr<void> hold() const {
+    std::error_code failed;
+    std::filesystem::create_directories(folder_, failed);
+    return failed ? nullptr : detail::lock_folder(folder_);  // `save` says what failed
+  }
+  /// The same for every way to write the folder's name.
+  std::string name() const {
+    std::error_code failed;
+    const auto path = std::filesystem::weakly_canonical(std::filesystem::absolute(folder_, failed), failed);
+    return (failed ? folder_ : path).string();
   }
 
   /// The bytes of one part.
@@ -66,6 +86,11 @@ class CheckpointFolder {
       for (const auto& path : written) std::filesystem::remove(path, none);
       throw Error(error);
     };
+    std::shared_ptr<void> held;
+    if (!together.held)
+      step([&] {
+        if (together.writes_manifest) held = hold();
+      });
     step([&] {
       std::error_code failed;
       std::filesystem::create_directories(folder_, failed);
