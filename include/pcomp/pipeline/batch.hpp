@@ -2,7 +2,10 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
+
 #include "../kernel/boundary_ops.hpp"
+#include "evaluation.hpp"
 #include "graph_check.hpp"
 #include "loss.hpp"
 #include "micro_batches.hpp"
@@ -20,6 +23,17 @@ struct Batch {
   int frozen = 0;                       ///< how many first stages only run forward
   bool wants_grad = false;              ///< x came with a graph, whose gradient stage 0 gives
   StepGraphs* graphs = nullptr;         ///< in training
+  at::Tensor given_ids{};                        ///< what this rank was given, to compare
+  const Loss* judge = nullptr;                   ///< of an evaluation, which has no `loss`
+  const std::vector<Metric>* metrics = nullptr;  ///< likewise
+  const Outputs* outputs = nullptr;              ///< who gets those of an inference
+
+  /// How many numbers the last stage makes of each micro-batch; 0: its output counts.
+  std::size_t numbers() const { return loss ? 1 : judge ? 1 + metrics->size() : 0; }
+  bool outputs_for(int rank) const {
+    return !outputs || outputs->all ||
+           std::find(outputs->ranks.begin(), outputs->ranks.end(), rank) != outputs->ranks.end();
+  }
 
   /// Whether this stage has a backward pass, and so the boundary after it carries gradients.
   bool trains(int stage) const { return loss && stage >= frozen; }

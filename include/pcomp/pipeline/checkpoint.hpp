@@ -87,15 +87,21 @@ inline void set_stage_tensors(torch::nn::Module* module, torch::optim::Optimizer
 /// Processes: all call it with the same manifest and see the same folder; each writes its own stages, and that of
 ///   stage 0 also `run` and the manifest.
 /// Bytes: a file for each stage and for each direction of a boundary with state, and one for `run`.
-/// Errors: `Error` if any process cannot save; the last checkpoint is unchanged.
+/// Folder: the engine holds it from its first save to its end, and no other pipeline saves there, of this process or of
+///   another run.
+/// Errors: `Error` if any process cannot save, or another run holds the folder, whom it names; the last checkpoint is
+///   unchanged.
 /// Example: examples/100-mobilenetv2-cifar10
 inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engine& engine,
                             const torch::optim::Optimizer& optimizer, const NamedTensors& run) {
-  Together together{engine.here(0), [&](const std::string& error) {
+  const Calls::Scope call(engine.calls(), "saves a checkpoint");
+  Together together{engine.here(0),
+                    [&](const std::string& error) {
                       for (const std::string& reason : engine.exchange("outcome of a save", error))
                         if (!reason.empty()) return reason;
                       return std::string();
-                    }};
+                    },
+                    true};
   what.stages = engine.schedule().stages;
   what.schedule = detail::describe(engine.schedule().policy.c_str(), engine.schedule().size());
   what.wires.clear();
@@ -104,6 +110,8 @@ inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engin
   std::map<std::string, std::string> mine;
   std::string error;
   try {
+    if (auto& held = engine.kept("folder " + folder.name()); together.writes_manifest && !held)
+      held = folder.hold();
     for (int s = 0; s < what.stages; ++s) {
       parts.push_back(detail::stage_part(s));
       if (engine.here(s))
@@ -137,6 +145,9 @@ inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engin
 ///   changed.
 inline void load_checkpoint(const CheckpointFolder& folder, const Manifest& m, Engine& engine,
                             torch::optim::Optimizer& optimizer) {
+  const Calls::Scope call(engine.calls(), "loads a checkpoint", [&] {
+    return "the save after epoch " + std::to_string(m.epoch) + ", step " + std::to_string(m.step);
+  });
   if (m.stages != engine.schedule().stages)
     throw Error("pcomp: the checkpoint has " + std::to_string(m.stages) + " stages, the network " +
                 std::to_string(engine.schedule().stages));

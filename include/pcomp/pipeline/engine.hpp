@@ -3,12 +3,12 @@
 #include <ATen/ops/cat.h>
 
 #include <set>
-#include <tuple>
 
 #include "../core/cpus.hpp"
 #include "../transport/connect.hpp"
+#include "agreement.hpp"
 #include "batch_end.hpp"
-#include "fingerprint.hpp"
+#include "engine_base.hpp"
 #include "identities.hpp"
 #include "own_gpu.hpp"
 #include "rank_reports.hpp"
@@ -25,9 +25,11 @@ namespace pcomp {
 ///   one generator, so results vary between runs; processes, or one rank, reproduce theirs with one seed. Each stage is
 ///   built with its own seed, made from its number and one number that the engine draws from LibTorch's generator
 ///   (rank 0's counts): two engines differ, and neither depends on the placement.
-/// Processes: every rank calls the constructor, `step` and `infer` in the same order; only stage 0's rank reads the
-///   values of x, only the last stage's those of y, the others only shapes. Every rank gets the loss and outputs.
-///   `parameters`, `module`, `train`, `report` and `trace` cover only this process's ranks.
+/// Processes: every rank makes the same calls in the same order; calls that differ end on every rank in one `Error`
+///   that names both. Only stage 0's rank reads the values of x, only the last stage's those of y; of the others' x
+///   only the shape counts, and their y may be undefined. Where stage 0's rank has a y of the same dtype and shape it
+///   must be the same, or, if both are given `ids`, these. `parameters`, `module`, `train`, `report` and `trace`
+///   cover only this process's ranks.
 /// Bytes: `report()`.
 /// Shapes: `stages.size() == schedule.stages`, and one wire fewer. The first dimension of every tensor is the batch;
 ///   the rest is learnt from one sample per new input shape, and again when autocast changes; the dtypes of stage
@@ -37,38 +39,30 @@ namespace pcomp {
 ///   operation, after which another step may be tried; between processes the pipeline is then over.
 /// Source: GPipe (Huang et al., 2019); torchgpipe (Kim et al., 2020).
 /// Example: examples/100-mobilenetv2-cifar10
-class Engine {
+class Engine : public detail::EngineBase {
  public:
   Engine(const World& world, std::vector<StageSpec> stages, std::vector<const BoundaryOps*> wires,
          ScheduleTable schedule, const Connect& join = connect)
-      : whole_(std::move(schedule)), schedule_(whole_), wires_(std::move(wires)), edges_(wires_.size()) {
+      : EngineBase(schedule), whole_(std::move(schedule)), wires_(std::move(wires)), edges_(wires_.size()) {
     detail::expect_runnable(schedule_, stages.size(), wires_.size());
     links_ = join(world, schedule_.ranks, schedule_.rank_map());
-    meet(world);
+    detail::Agreement::meet(*links_, world, schedule_, wires_);
+    const std::uint64_t seed = detail::shared_seed(*links_);
     for (int r : links_->here()) ranks_.add(r, schedule_.rank_map(), wires_, links_->link(r));
     const int neighbours =
         world.launch() && world.launch()->local_size ? world.launch()->local_size : schedule_.ranks;
     const int threads =
         world.threads_per_rank > 0 ? world.threads_per_rank : detail::default_threads(neighbours);
-    const std::uint64_t seed = detail::shared_seed(*links_);
     ranks_.on_every([&](detail::Rank&) {
       at::set_num_threads(threads);
       detail::take_own_gpu(world);
     });
-    try {
-      ranks_.build(stages, schedule_.rank_map(), seed);
-    } catch (const c10::Error& e) {
-      unbuilt(e.what_without_backtrace());
-    } catch (const std::exception& e) {
-      unbuilt(e.what());
-    }
+    checked([&] { ranks_.build(stages, schedule_.rank_map(), seed); });
     graphs_->know(all_stages());
   }
 
-  /// Whether the rank of this stage is in this process.
-  bool here(int stage) const { return find(stage) != nullptr; }
-
-  /// The parameters of this process's modules, in stage order; one that several stages share, once.
+  /// The parameters of this process's modules, in stage order; one that several stages share, once. Not for a norm of
+  /// all gradients, which needs the stages of every process: `clip_grad_norm`.
   [[nodiscard]] std::vector<at::Tensor> parameters() const {
     std::vector<at::Tensor> all;
     std::set<const void*> listed;
@@ -78,12 +72,6 @@ class Engine {
           if (listed.insert(p.unsafeGetTensorImpl()).second) all.push_back(p);
     return all;
   }
-  /// A stage's module, or null if it is a plain function or in another process.
-  std::shared_ptr<torch::nn::Module> module(int stage) const {
-    const StageModule* held = find(stage);
-    return held ? held->module : nullptr;
-  }
-  const ScheduleTable& schedule() const { return schedule_; }
   const std::vector<const BoundaryOps*>& wires() const { return wires_; }
   /// The wire ends on a stage's rank, or null in another process; for checkpoints.
   detail::WireEnds* ends_at(int stage) {
@@ -113,25 +101,27 @@ class Engine {
   /// also looks at the stages' graphs (graph_check.hpp).
   ///
   /// Errors: `Error` for x and y of different batch sizes, Delta without ids, x that requires a gradient before frozen
-  ///   stages, a loss or stage whose graph would leave something untrained.
+  ///   stages, a loss or stage whose graph would leave something untrained, or first and last stage's ranks with
+  ///   different batches.
   at::Tensor step(const at::Tensor& x, const at::Tensor& y, const Loss& loss, const at::Tensor& ids = {}) {
-    detail::expect_batch(x);
-    detail::expect_targets(y, x);
+    const auto call = called("trains", x);
     const at::AutoGradMode grad(true);
-    const ScheduleTable& table = tables_.training(schedule_, tables_.micros(schedule_, x.size(0)));
-    const at::Tensor source = brought(x, 0);
-    detail::Batch batch{
-        split(x.size(0), table.micros), source.detach(), brought(y, schedule_.stages - 1), &loss, {}};
+    detail::Batch batch = checked([&] { return batch_of(x, y, ids); });
+    const ScheduleTable& table = tables_.training(schedule_, static_cast<int>(batch.parts.size()));
+    const at::Tensor source = std::exchange(batch.x, batch.x.detach());
+    batch.loss = &loss;
     batch.frozen = schedule_.frozen();
     batch.wants_grad = source.requires_grad() && here(0);
-    if (batch.wants_grad && batch.frozen > 0)
-      throw Error("pcomp: x requires a gradient, but the first " + std::to_string(batch.frozen) +
-                  " stages are frozen and give it none: detach x, or freeze no stage");
+    checked([&] {
+      if (batch.wants_grad && batch.frozen > 0)
+        throw Error("pcomp: x requires a gradient, but the first " + std::to_string(batch.frozen) +
+                    " stages are frozen and give it none: detach x, or freeze no stage");
+    });
     for (const BoundaryOps* w : wires_)
       if (w->first && batch.ids.empty())
         batch.ids = detail::agreed_identities(ids, x.size(0), schedule_.rank_of(0), *links_);
     const void* shapes = learn(batch);
-    std::vector<at::Tensor> losses;
+    Numbers losses;
     graphs_->begin(batch.parts.size(), batch.frozen, shapes, all_stages());
     batch.graphs = graphs_.get();
     try {
@@ -145,40 +135,55 @@ class Engine {
     if (batch.wants_grad) detail::pass_back(source, batch, find_rank(0)->executor.input_grads());
     predict(batch, &BoundaryReport::forward, &detail::WireEnds::bytes, 0);
     predict(batch, &BoundaryReport::gradient, &detail::WireEnds::grad_bytes, 1, batch.frozen);
-    at::Tensor loss_sum = losses[0];  // in order, as a loop would
-    for (std::size_t m = 1; m < losses.size(); ++m) loss_sum = loss_sum + losses[m];
-    return loss_sum;
+    return sum_of(losses, 0);
   }
 
   /// The last stage's output for a batch, with compression and without gradients, in the stages' current mode.
-  at::Tensor infer(const at::Tensor& x) {
-    detail::expect_batch(x);
-    const at::AutoGradMode grad(false);
-    const ScheduleTable& table = tables_.inference(schedule_, tables_.micros(schedule_, x.size(0)));
-    detail::Batch batch{split(x.size(0), table.micros), brought(x, 0).detach(), {}, nullptr, {}};
-    learn(batch);
-    std::vector<at::Tensor> outputs;
-    try {
-      outputs = run(table, batch);
-    } catch (...) {
-      tell(false);
-      throw;
-    }
-    tell(false);
-    predict(batch, &BoundaryReport::inference, &detail::WireEnds::bytes, 0);
-    return at::cat(outputs);
+  ///
+  /// Between processes it is an undefined tensor on the ranks that are not to have it: `Outputs::last_stage`,
+  /// `Outputs::on({ranks})`; by default every rank has it, and it travels as it is.
+  at::Tensor infer(const at::Tensor& x, const Outputs& outputs = Outputs::every_rank) {
+    const auto call = called("infers", x, [&] { return ", outputs for " + outputs.text(); });
+    detail::Batch batch = forward_batch(x, {}, {});
+    batch.outputs = &outputs;
+    std::vector<at::Tensor> all;
+    for (auto& made : run_forward(batch))
+      if (!made.empty()) all.push_back(made[0]);
+    return all.empty() ? at::Tensor() : at::cat(all);
+  }
+
+  /// The mean loss and metrics of a batch as `infer` would compute its outputs, which stay where they are.
+  ///
+  /// Law: equal on every rank, and to those with threads. A metric's numbers are added up over the micro-batches, so it
+  ///   should count or sum: `count_correct`.
+  /// Bytes: 8 for each number and micro-batch, to each other process.
+  /// Errors: as `step`; a loss or metric that is not one number.
+  Evaluation evaluate(const at::Tensor& x, const at::Tensor& y, const Loss& loss,
+                      const std::vector<Metric>& metrics = {}, const at::Tensor& ids = {}) {
+    const auto call =
+        called("evaluates", x, [&] { return ", " + std::to_string(metrics.size()) + " metrics"; });
+    detail::Batch batch = forward_batch(x, y, ids);
+    batch.judge = &loss;
+    batch.metrics = &metrics;
+    const Numbers made = run_forward(batch);
+    Evaluation e{sum_of(made, 0), {}};
+    for (std::size_t i = 0; i < metrics.size(); ++i) e.metrics.push_back(sum_of(made, i + 1));
+    return e;
   }
 
   /// Sets other wires from the next step on, e.g. raw ones for a warm-up; all ranks call it between the same steps.
   ///
   /// Errors: `Error` for another number of wires, or if the processes differ.
   void rewire(std::vector<const BoundaryOps*> wires) {
-    if (wires.size() != wires_.size())
-      throw Error("pcomp: " + std::to_string(wires_.size() + 1) + " stages take " +
-                  std::to_string(wires_.size()) + " wires, not " + std::to_string(wires.size()));
-    agree("description of the wires", schedule_, wires);
+    const Calls::Scope call(links_->calls(), "rewires");
+    checked([&] {
+      if (wires.size() != wires_.size())
+        throw Error("pcomp: " + std::to_string(wires_.size() + 1) + " stages take " +
+                    std::to_string(wires_.size()) + " wires, not " + std::to_string(wires.size()));
+    });
+    detail::Agreement::compare(*links_, "description of the wires", schedule_, wires);
     wires_ = std::move(wires);
-    agreed_.clear();
+    agreement_.forget();
     for (auto& rank : ranks_) rank->executor.ends().rewire(wires_);
   }
 
@@ -188,8 +193,9 @@ class Engine {
   ///
   /// Errors: `Error` if no stage is left to train, or if the processes differ.
   void freeze(int stages) {
-    ScheduleTable less = whole_.freeze(stages);
-    agree("number of frozen stages", less, wires_);
+    const Calls::Scope call(links_->calls(), "freezes");
+    ScheduleTable less = checked([&] { return whole_.freeze(stages); });
+    detail::Agreement::compare(*links_, "number of frozen stages", less, wires_);
     schedule_ = std::move(less);
     tables_.forget();
   }
@@ -201,19 +207,11 @@ class Engine {
   /// When that step began here, by this machine's steady clock.
   detail::Stopwatch::Clock::time_point trace_origin() const { return trace_origin_; }
 
-  /// The texts of all processes in rank order; every process calls it. With threads: the one text.
-  std::vector<std::string> exchange(const std::string& about, const std::string& text) {
-    return links_->exchange(about, text);
-  }
-  /// Ends the pipeline on every rank with this reason.
-  void abort(const std::string& reason) {
-    for (auto& rank : ranks_) rank->link.abort(reason);
-  }
-
   /// What the ranks of this process sent, and where their time went.
   [[nodiscard]] Report report() const { return detail::report_of(schedule_, wires_, edges_, steps_, ranks_); }
 
  private:
+  using Numbers = std::vector<std::vector<at::Tensor>>;
   detail::Rank* find_rank(int stage) const { return ranks_.find(schedule_.rank_of(stage)); }
   /// Null for stages in other processes.
   std::vector<const StageModule*> all_stages() const {
@@ -221,22 +219,42 @@ class Engine {
     for (int s = 0; s < schedule_.stages; ++s) all.push_back(find(s));
     return all;
   }
-  const StageModule* find(int stage) const {
-    const detail::Rank* rank = find_rank(stage);
-    return rank ? &rank->executor.stage(stage) : nullptr;
-  }
 
-  /// The ranks compare their configurations before anything else crosses a link.
-  void meet(const World& world) {
-    if (!world.processes()) return;
-    Fingerprint::expect_alike(links_->exchange("description of the pipeline",
-                                               detail::fingerprint(schedule_, wires_, world.size()).text()));
-    if (world.size() != schedule_.ranks)
-      throw Error("pcomp: the schedule has " + std::to_string(schedule_.ranks) + " ranks, but " +
-                  world.launch()->by + " started " + std::to_string(world.size()) +
-                  " processes: start as many as ranks");
+  detail::Batch batch_of(const at::Tensor& x, const at::Tensor& y, const at::Tensor& ids) const {
+    detail::expect_batch(x);
+    detail::expect_targets(y, x);
+    detail::Batch batch;
+    batch.parts = split(x.size(0), tables_.micros(schedule_, x.size(0)));
+    batch.x = brought(x, 0), batch.y = brought(y, schedule_.stages - 1);
+    batch.given_ids = ids;
+    return batch;
   }
-
+  detail::Batch forward_batch(const at::Tensor& x, const at::Tensor& y, const at::Tensor& ids) const {
+    detail::Batch batch = checked([&] { return batch_of(x, y, ids); });
+    batch.x = batch.x.detach();
+    return batch;
+  }
+  Numbers run_forward(detail::Batch& batch) {
+    const at::AutoGradMode grad(false);
+    const ScheduleTable& table = tables_.inference(schedule_, static_cast<int>(batch.parts.size()));
+    learn(batch);
+    Numbers made;
+    try {
+      made = run(table, batch);
+    } catch (...) {
+      tell(false);
+      throw;
+    }
+    tell(false);
+    predict(batch, &BoundaryReport::inference, &detail::WireEnds::bytes, 0);
+    return made;
+  }
+  /// In order, as a loop would.
+  static at::Tensor sum_of(const Numbers& made, std::size_t which) {
+    at::Tensor sum = made[0][which];
+    for (std::size_t m = 1; m < made.size(); ++m) sum = sum + made[m][which];
+    return sum;
+  }
   /// All micro-batches went through, or one of them failed.
   void over(bool whole) {
     graphs_->end(whole);
@@ -249,28 +267,13 @@ class Engine {
     detail::tell_batch_over(all, whole);
   }
 
-  void agree(const std::string& about, const ScheduleTable& table,
-             const std::vector<const BoundaryOps*>& wires) const {
-    if (!links_->elsewhere().empty())
-      Fingerprint::expect_alike(
-          links_->exchange(about, detail::fingerprint(table, wires, table.ranks).text()));
-  }
-
-  /// Called while handling an exception: ends the other processes too, which wait for this one.
-  [[noreturn]] void unbuilt(const std::string& why) const {
-    if (links_->elsewhere().empty()) throw;
-    const detail::Rank& own = **ranks_.begin();
-    own.link.abort("pcomp: rank " + std::to_string(own.executor.rank()) + ": " + detail::bare(why));
-    throw Error(own.link.aborted());
-  }
-
   /// Moves a tensor from another GPU to its stage's on the caller's stream: the rank's is not ordered with that GPU.
   at::Tensor brought(const at::Tensor& t, int stage) const {
     const StageModule* held = find(stage);
     return t.defined() && !t.is_cpu() && held && held->device != t.device() ? t.to(held->device) : t;
   }
 
-  std::vector<at::Tensor> run(const ScheduleTable& table, const detail::Batch& batch) {
+  Numbers run(const ScheduleTable& table, const detail::Batch& batch) {
     links_->begin();
     const detail::FreshCasts casts;
     const bool record = recording_ && batch.loss;
@@ -303,14 +306,7 @@ class Engine {
         shapes_.of(batch.x, all_stages(), schedule_.rank_map(), *links_, batch.parts[0].count);
     batch.activations = shapes;
     detail::expect_shapes(batch, wires_);
-    if (links_->elsewhere().empty()) return &shapes;
-    const auto key = std::make_tuple(
-        detail::text_of(detail::extents_of(batch.x), batch.x.scalar_type()) + detail::autocast(),
-        batch.parts.size(), batch.loss != nullptr);
-    if (agreed_.count(key)) return &shapes;
-    Fingerprint::expect_alike(
-        links_->exchange("description of a batch", detail::fingerprint(batch, wires_).text()));
-    agreed_.insert(key);
+    agreement_.compare(*links_, batch, wires_);
     return &shapes;
   }
 
@@ -323,19 +319,17 @@ class Engine {
               {0, 0, static_cast<std::int64_t>((ends->*size)(e, m)), 4 * batch.shape(e, m).size()};
   }
 
-  ScheduleTable whole_, schedule_;  ///< as given, and without what frozen stages skip
+  ScheduleTable whole_;  ///< as given; `schedule_` is without what frozen stages skip
   detail::Tables tables_;
   std::vector<const BoundaryOps*> wires_;
   std::vector<BoundaryReport> edges_;
   detail::Shapes shapes_;
-  std::set<std::tuple<std::string, std::size_t, bool>> agreed_;
+  detail::Agreement agreement_;
   std::unique_ptr<detail::StepGraphs> graphs_ = std::make_unique<detail::StepGraphs>();
   std::int64_t steps_ = 0;
   bool recording_ = false;
   Trace trace_;
   detail::Stopwatch::Clock::time_point trace_origin_;
-  detail::Ranks ranks_;
-  std::unique_ptr<Links> links_;  // destroyed first: nothing may arrive in a freed buffer
 };
 
 }  // namespace pcomp

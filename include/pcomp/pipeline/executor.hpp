@@ -4,7 +4,9 @@
 #include "../schedule/action.hpp"
 #include "../schedule/early_sends.hpp"
 #include "autocast_cache.hpp"
+#include "batch_identity.hpp"
 #include "edge_buffers.hpp"
+#include "last_stage.hpp"
 #include "rank_streams.hpp"
 #include "results.hpp"
 #include "stage_module.hpp"
@@ -46,8 +48,8 @@ class Executor {
   WireEnds& ends() { return ends_; }
   Stopwatch& stopwatch() { return timed_; }
   const Stopwatch& stopwatch() const { return timed_; }
-  /// Every micro-batch's weighted loss in the last step or, in inference, its output.
-  std::vector<at::Tensor> results() { return results_.take(); }
+  /// Of every micro-batch its numbers (in a step, its weighted loss) or, in inference, its output.
+  std::vector<std::vector<at::Tensor>> results() { return results_.take(); }
   /// The gradient of x, in parts, where stage 0 is here and x came with a graph; undefined where there is none.
   std::vector<at::Tensor> input_grads() { return std::exchange(input_grads_, {}); }
 
@@ -62,7 +64,8 @@ class Executor {
     try {
       ends_.begin(batch);
       begin(row, elsewhere);
-      if (batch.loss && rank_of_.back() == rank_) shares_ = loss_shares(*batch.loss, batch.y, batch.parts);
+      if (batch.numbers() && rank_of_.back() == rank_)
+        shares_ = loss_shares(batch.loss ? *batch.loss : *batch.judge, batch.y, batch.parts);
       for (const Action& a : row) {
         now_ = a;
         if (const std::string reason = link.aborted(); !reason.empty()) throw Error(reason);
@@ -71,8 +74,10 @@ class Executor {
       timed_(&RankReport::send, now_, [&] {
         for (auto& entry : stages_) entry.second.sent.flush(), entry.second.sent_grad.flush();
       });
-      timed_(&RankReport::wait, now_, [&] { link.settle(), results_.receive(); });
+      timed_(&RankReport::wait, now_, [&] { link.settle(), results_.receive(), identity_.finish(); });
       timed_.end();
+      timed_.count(batch.numbers() ? &RankReport::losses : &RankReport::outputs, results_.sent());
+      timed_.count(&RankReport::agreement, identity_.sent());
     } catch (const c10::Error& e) {
       fail(now_, e.what_without_backtrace());
     } catch (const std::exception& e) {
@@ -147,9 +152,13 @@ class Executor {
       else if (a.op == Op::SendGrad)
         stages_.at(a.stage).early_grad.expect(a.micro);
     listen();
-    const int owner = rank_of_.back();
-    const bool away = std::find(elsewhere.begin(), elsewhere.end(), owner) != elsewhere.end();
-    results_.begin(*batch_, *link_, away ? owner : -1, elsewhere);
+    const int first = rank_of_.front(), owner = rank_of_.back();
+    const auto away = [&](int r) {
+      return std::find(elsewhere.begin(), elsewhere.end(), r) != elsewhere.end();
+    };
+    identity_.begin(batch_->y, batch_->given_ids, *link_, static_cast<int>(rank_of_.size()), rank_, first,
+                    owner, batch_->numbers() && (away(first) || away(owner)));
+    results_.begin(*batch_, *link_, away(owner) ? owner : -1, elsewhere, rank_);
     input_grads_.assign(batch_->wants_grad ? batch_->parts.size() : 0, at::Tensor());
   }
 
@@ -269,25 +278,18 @@ class Executor {
   }
 
   void finish(Live& v, const MicroBatch& part, int micro, const Held& s) {
+    identity_.expect_same();
+    const bool targets = batch_->numbers() && batch_->y.defined();
+    const at::Tensor target = targets ? part_of(batch_->y, part).to(s.module.device) : at::Tensor();
     if (batch_->loss) {
-      const at::Tensor target =
-          batch_->y.defined() ? part_of(batch_->y, part).to(s.module.device) : at::Tensor();
-      const bool counts = shares_[at(micro)] > 0;
-      const torch::autograd::Edge from =
-          v.output.requires_grad() ? torch::autograd::impl::gradient_edge(v.output) : torch::autograd::Edge();
-      const at::Tensor loss = counts ? (*batch_->loss)(v.output, target)
-                                     : v.output.narrow(0, 0, 0).sum();  // a mean would be 0 / 0
-      if (!loss.defined() || loss.numel() != 1)
-        throw Error(
-            "the loss must be one number, not " +
-            (loss.defined() ? "a tensor of shape " + to_string(extents_of(loss)) : "an undefined tensor"));
-      if (from.function &&
-          (!loss.requires_grad() || (batch_->graphs->check && !reach_of(loss, from.function.get()).input)))
-        throw Error(
-            "the loss does not depend on the output of the last stage, so nothing would be trained: look for "
-            "a detach(), an item() or a NoGradGuard in the loss");
-      v.output = loss.reshape({}) * shares_[at(micro)];
+      v.output = trained_loss(*batch_->loss, v.output, target, shares_[at(micro)], batch_->graphs->check);
       results_.set(micro, v.output.detach(), s.order);
+    } else if (batch_->judge) {
+      std::vector<at::Tensor> numbers{loss_of(*batch_->judge, v.output, target, shares_[at(micro)])};
+      for (const Metric& metric : *batch_->metrics)
+        numbers.push_back(one_number(metric(v.output, target), "a metric"));
+      results_.set(micro, std::move(numbers), s.order);
+      v.output = at::Tensor();
     } else {
       results_.set(micro, v.output, s.order);
       v.output = at::Tensor();
@@ -318,6 +320,7 @@ class Executor {
   [[noreturn]] void fail(const Action a, const std::string& why) {
     clear();
     results_.forget();
+    identity_.forget();
     if (const std::string reason = link_->aborted(); !reason.empty()) throw Error(reason);
     const std::string reason = "pcomp: rank " + std::to_string(rank_) + ", stage " + std::to_string(a.stage) +
                                ", micro-batch " + std::to_string(a.micro) + ", " + to_string(a.op) + ": " +
@@ -336,6 +339,7 @@ class Executor {
   RankStreams streams_;  ///< outlives what is in their memory
   WireEnds ends_;
   Results results_;
+  BatchIdentity identity_;
   std::map<int, Held> stages_;
   const Batch* batch_ = nullptr;
   Transport* link_ = nullptr;

@@ -33,16 +33,22 @@ struct BoundaryReport {
   std::int64_t state = 0;     ///< bytes that its ends keep for feedback
 };
 
-/// Where one rank's time in training steps went, in seconds of its own thread.
+/// Where one rank's time in training steps went, in seconds of its own thread, and what it sent over no boundary.
 struct RankReport {
   double compute = 0, encode = 0, decode = 0;  ///< on an edge within the rank both count as encode
   double wait = 0;                             ///< for payloads to arrive
   double send = 0;                             ///< posting sends, and waiting for a buffer still in flight
   double steps = 0;                            ///< from begin to end
+  Traffic losses, outputs;                     ///< what the last stage's rank sent to the others
+  Traffic agreement;  ///< what the batch is, and the numbers of `sum` and `clip_grad_norm`
 
   double busy() const { return compute + encode + decode; }
   /// The share of the steps' time in which this rank does no work of its own.
   double bubble() const { return steps > 0 ? 1 - busy() / steps : 0; }
+  Traffic messages() const {
+    Traffic all = losses;
+    return all += outputs, all += agreement;
+  }
   std::array<double*, 6> counters() { return {&compute, &encode, &decode, &wait, &send, &steps}; }
 };
 
@@ -58,9 +64,10 @@ struct StageReport {
 
 /// What a pipeline sent and where its time went since it was built.
 ///
-/// Law: for every boundary and direction `bytes == predicted`; failed steps do not count. `step.seconds` is what
-///   `simulate` predicts from the measured stage costs over links that cost nothing: any excess is due to the links or
-///   the machine.
+/// Law: for every boundary and direction, and for what crosses none, `bytes == predicted`; failed calls do not count,
+///   nor what goes through the store: start-up, new batch shapes, `exchange`. `step.seconds` is what `simulate`
+///   predicts from the measured stage costs over links that cost nothing: any excess is due to the links or the
+///   machine.
 /// Bytes: per direction, beside the prediction and the raw size.
 /// Example: examples/050-first-program
 struct Report {
@@ -76,7 +83,7 @@ struct Report {
     for (const RankReport& r : ranks) slowest = std::max(slowest, r.steps);
     return steps > 0 ? slowest / static_cast<double>(steps) : 0;
   }
-  /// Bytes that rank `r` sent in training steps.
+  /// Bytes that rank `r` sent over boundaries in training steps.
   std::int64_t bytes(int r) const {
     std::int64_t sum = 0;
     for (const BoundaryReport& b : boundaries)
@@ -106,6 +113,13 @@ struct Report {
       line(out, b, "gradient", b.gradient);
       if (b.inference.messages) line(out, b, "inference", b.inference);
     }
+    for (std::size_t r = 0; r < ranks.size(); ++r)
+      for (const auto& [what, t] : {std::pair("losses and metrics", &ranks[r].losses),
+                                    {"outputs of infer", &ranks[r].outputs},
+                                    {"numbers to agree on", &ranks[r].agreement}})
+        if (t->messages)
+          out << "rank " << r << " sent " << t->bytes << " bytes of " << what << " in " << t->messages
+              << " messages\n";
     for (const BoundaryReport& b : boundaries)
       if (b.state)
         out << "boundary " << b.edge << " keeps " << b.state << " bytes in memory for its feedback\n";

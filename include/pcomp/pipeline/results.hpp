@@ -10,39 +10,53 @@
 #include "../autograd/tensor.hpp"
 #include "../transport/transport.hpp"
 #include "batch.hpp"
+#include "report.hpp"
 
 namespace pcomp::detail {
 
-/// The last stage's result for each micro-batch, its weighted loss or its output, on every rank.
+/// What the last stage makes of each micro-batch, on the ranks that are to have it: numbers (its weighted loss and,
+/// in an evaluation, metrics) or its output.
 ///
-/// Law: sent as soon as the last one is there, so that no rank waits for the end of the last stage's row.
-/// Bytes: to each rank of another process, 8 per micro-batch plus 8 or, in inference, the outputs as they are; counted
-///   for no boundary and in no report.
+/// Law: sent as soon as the last one is there, so that no rank waits for the end of the last stage's row. Every rank of
+///   another process gets a message, an empty one if it is to have no outputs: a call ends on no rank before the last
+///   stage has made the same one.
+/// Bytes: to each rank of another process: 8 per number and micro-batch, and 8 per number for its type; the outputs as
+///   they are, or nothing. Counted by `sent`.
 class Results {
  public:
   explicit Results(int last_stage, bool owner) : stage_(last_stage), owner_(owner) {}
 
   /// `from` is the rank that holds the last stage if that is in another process, else -1; `to` are the ranks of
-  /// other processes.
-  void begin(const Batch& batch, Transport& link, int from, const std::vector<int>& to) {
+  /// other processes; `rank` is this one.
+  void begin(const Batch& batch, Transport& link, int from, const std::vector<int>& to, int rank = 0) {
     finish();
     batch_ = &batch;
     link_ = &link;
     to_ = owner_ ? &to : nullptr;
-    values_.assign(batch.parts.size(), at::Tensor());
+    values_.assign(batch.parts.size(), {});
     missing_ = values_.size();
+    sent_ = {};
     listening_ = !owner_ && from >= 0;
     if (!listening_ && !(owner_ && !to.empty())) return;
-    buffer_.resize(size());
+    whole_ = owner_ || batch.numbers() > 0 || batch.outputs_for(rank);
+    buffer_.resize(whole_ ? size() : 0);
     if (listening_) ticket_ = link.receive(from, {stage_, 0, false}, buffer_);
   }
-  /// `order`: of the device that computes `value`, or null.
-  void set(int micro, at::Tensor value, StreamOrder* order) {
-    values_[static_cast<std::size_t>(micro)] = std::move(value);
+  /// `order`: of the device that computes the values, or null.
+  void set(int micro, std::vector<at::Tensor> values, StreamOrder* order) {
+    values_[static_cast<std::size_t>(micro)] = std::move(values);
     if (--missing_ || !to_ || to_->empty()) return;
     if (order) await(*order);
     pack();
-    for (int rank : *to_) sends_.push_back(link_->send(rank, {stage_, 0, false}, buffer_));
+    const std::span<const std::byte> all(buffer_);
+    for (int rank : *to_) {
+      const bool whole = batch_->numbers() > 0 || batch_->outputs_for(rank);
+      sends_.push_back(link_->send(rank, {stage_, 0, false}, whole ? all : all.first(0)));
+      if (whole) sent_ += {1, static_cast<std::int64_t>(all.size()), predicted(), raw()};
+    }
+  }
+  void set(int micro, at::Tensor value, StreamOrder* order) {
+    set(micro, std::vector<at::Tensor>{std::move(value)}, order);
   }
   /// Waits for this process's sends to complete, as it may exit afterwards, and for the results of another one.
   void receive() {
@@ -50,9 +64,12 @@ class Results {
     if (!listening_) return;
     listening_ = false;
     link_->wait(ticket_);
-    unpack();
+    if (whole_) unpack();
   }
-  std::vector<at::Tensor> take() { return std::move(values_); }
+  /// By micro-batch; nothing where this rank was to have no outputs.
+  std::vector<std::vector<at::Tensor>> take() { return std::move(values_); }
+  /// What this rank sent in this call.
+  const Traffic& sent() const { return sent_; }
   /// After a failed step: drops what was posted without waiting for it.
   void forget() {
     sends_.clear();
@@ -75,12 +92,26 @@ class Results {
       std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
   }
+  std::int64_t elements() const {
+    std::int64_t sum = 0;
+    for (std::size_t m = 0; m < values_.size(); ++m) sum += batch_->shape(stage_, static_cast<int>(m)).size();
+    return sum;
+  }
+  std::int64_t predicted() const {
+    const auto n = static_cast<std::int64_t>(batch_->numbers());
+    return n ? 8 * n * (static_cast<std::int64_t>(values_.size()) + 1)
+             : elements() * static_cast<std::int64_t>(c10::elementSize(batch_->activations.back().dtype));
+  }
+  std::int64_t raw() const {
+    const auto n = static_cast<std::int64_t>(batch_->numbers() * values_.size());
+    return 4 * (n ? n : elements());
+  }
   std::size_t output_bytes(std::size_t micro) const {
     return static_cast<std::size_t>(batch_->shape(stage_, static_cast<int>(micro)).size()) *
            c10::elementSize(batch_->activations.back().dtype);
   }
   std::size_t size() const {
-    if (batch_->loss) return 8 * (values_.size() + 1);
+    if (const std::size_t n = batch_->numbers()) return 8 * n * (values_.size() + 1);
     std::size_t sum = 0;
     for (std::size_t m = 0; m < values_.size(); ++m) sum += output_bytes(m);
     return sum;
@@ -88,18 +119,21 @@ class Results {
 
   void pack() {
     std::byte* to = buffer_.data();
-    if (batch_->loss) {
-      const auto type = static_cast<std::int64_t>(values_[0].scalar_type());
-      std::memcpy(to, &type, 8);
-      for (const at::Tensor& v : values_) {
-        const auto number = v.item<double>();
-        std::memcpy(to += 8, &number, 8);
+    if (batch_->numbers()) {
+      for (const at::Tensor& v : values_[0]) {
+        const auto type = static_cast<std::int64_t>(v.scalar_type());
+        std::memcpy(to, &type, 8), to += 8;
       }
+      for (const auto& values : values_)
+        for (const at::Tensor& v : values) {
+          const auto number = v.item<double>();
+          std::memcpy(to, &number, 8), to += 8;
+        }
       return;
     }
     for (std::size_t m = 0; m < values_.size(); ++m) {
       const Extents expected = batch_->shape(stage_, static_cast<int>(m));
-      const at::Tensor v = in_memory(values_[m].detach()).contiguous().cpu();
+      const at::Tensor v = in_memory(values_[m][0].detach()).contiguous().cpu();
       if (extents_of(v) != expected || v.scalar_type() != batch_->activations.back().dtype)
         throw Error("the output has shape " + to_string(extents_of(v)) + ", but one sample gave " +
                     to_string(expected) + ", which the other ranks expect");
@@ -109,31 +143,36 @@ class Results {
   }
   void unpack() {
     const std::byte* from = buffer_.data();
-    if (batch_->loss) {
-      std::int64_t type = 0;
-      std::memcpy(&type, from, 8);
-      for (at::Tensor& v : values_) {
-        double number = 0;
-        std::memcpy(&number, from += 8, 8);
-        v = at::scalar_tensor(number, static_cast<at::ScalarType>(type));
-      }
+    if (const std::size_t n = batch_->numbers()) {
+      const std::byte* types = from;
+      from += 8 * n;
+      for (auto& values : values_)
+        for (std::size_t i = 0; i < n; ++i) {
+          std::int64_t type = 0;
+          double number = 0;
+          std::memcpy(&type, types + 8 * i, 8);
+          std::memcpy(&number, from, 8), from += 8;
+          values.push_back(at::scalar_tensor(number, static_cast<at::ScalarType>(type)));
+        }
       return;
     }
     for (std::size_t m = 0; m < values_.size(); ++m) {
       const Extents s = batch_->shape(stage_, static_cast<int>(m));
-      values_[m] = at::empty(c10::IntArrayRef(s.begin(), s.end()), batch_->activations.back().dtype);
-      std::memcpy(values_[m].mutable_data_ptr(), from, output_bytes(m));
+      const at::Tensor v = at::empty(c10::IntArrayRef(s.begin(), s.end()), batch_->activations.back().dtype);
+      std::memcpy(v.mutable_data_ptr(), from, output_bytes(m));
+      values_[m] = {v};
       from += output_bytes(m);
     }
   }
 
   int stage_;
-  bool owner_, listening_ = false;
+  bool owner_, listening_ = false, whole_ = true;
   const Batch* batch_ = nullptr;
   Transport* link_ = nullptr;
   const std::vector<int>* to_ = nullptr;
-  std::vector<at::Tensor> values_;
+  std::vector<std::vector<at::Tensor>> values_;
   std::size_t missing_ = 0;
+  Traffic sent_;
   std::vector<std::byte> buffer_;
   Transport::Ticket ticket_ = 0;
   std::vector<Transport::Ticket> sends_;

@@ -40,6 +40,8 @@ class Stopwatch {
   void mark() { marked_ = {times_, stages_}; }
   void take_back() { std::tie(times_, stages_) = marked_; }
 
+  /// Counts messages that cross no boundary.
+  void count(Traffic RankReport::*what, const Traffic& more) { times_.*what += more; }
   const RankReport& times() const { return times_; }
   const std::vector<StageReport>& stages() const { return stages_; }
 

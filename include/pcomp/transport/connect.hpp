@@ -20,7 +20,8 @@ class Processes final : public Links {
         kind_(world.link),
         interface_(world.interface) {
     detail::Meeting& meeting = world.meeting();
-    if (!meeting.board) meeting.board = std::make_shared<detail::Board>(*world.launch(), timeout_);
+    if (!meeting.board)
+      meeting.board = std::make_shared<detail::Board>(*world.launch(), timeout_, interface_);
     board_ = meeting.board;
     board_->be_patient(timeout_);
     name_ = "pipeline" + std::to_string(meeting.pipelines++);
@@ -37,6 +38,7 @@ class Processes final : public Links {
 
   const std::vector<int>& here() const override { return here_; }
   const std::vector<int>& elsewhere() const override { return elsewhere_; }
+  Calls* calls() override { return calls_.get(); }
   /// Connects the ranks, once they are known to agree.
   Transport& link(int) override {
     if (!link_) link_ = make();
@@ -46,7 +48,10 @@ class Processes final : public Links {
     if (link_) link_->expect_no_abort();
   }
   std::vector<std::string> exchange(const std::string& about, const std::string& text) override {
-    const std::string name = name_ + "/" + std::to_string(exchanges_++) + ", " + about;
+    const std::string verb = "exchanges the " + about;
+    const Calls::Scope call(link_ ? calls_.get() : nullptr, verb.c_str());
+    const std::string name =
+        name_ + "/" + std::to_string(exchanges_++) + ", " + calls_->name() + ", " + about;
     try {
       auto texts =
           board_->exchange(name, about, text, timeout_, [this] { return link_ && link_->is_over(); });
@@ -62,13 +67,18 @@ class Processes final : public Links {
   std::unique_ptr<GroupLink> make() {
 #if defined(USE_C10D_NCCL)
     if (kind_ == LinkKind::Nccl)
-      return std::make_unique<Nccl>(*board_, name_, interface_, timeout_, rank_of_);
+      return std::make_unique<Nccl>(*board_, name_, interface_, timeout_, calls_, numbers(), rank_of_);
 #endif
-    if (kind_ == LinkKind::Gloo) return std::make_unique<Gloo>(*board_, name_, interface_, timeout_);
+    if (kind_ == LinkKind::Gloo)
+      return std::make_unique<Gloo>(*board_, name_, interface_, timeout_, calls_, numbers());
     throw Error("pcomp: this build has no NCCL: configure with -DPCOMP_NCCL=ON (docs/several-machines.md)");
   }
 
+  /// The boundaries, the results and what the ranks agree on.
+  int numbers() const { return static_cast<int>(rank_of_.size()) + 1; }
+
   std::chrono::milliseconds timeout_;
+  std::shared_ptr<Calls> calls_ = std::make_shared<Calls>();
   std::vector<int> here_, elsewhere_, rank_of_;
   LinkKind kind_;
   std::string interface_, name_;

@@ -17,10 +17,10 @@ namespace pcomp {
 /// Example: docs/several-machines.md
 class Gloo : public GroupLink {
  public:
-  /// `interface`: as in `World`.
+  /// `interface`: as in `World`; the rest as in `GroupLink`.
   Gloo(detail::Board& board, const std::string& name, const std::string& interface,
-       std::chrono::milliseconds timeout)
-      : GroupLink(board, name, timeout) {
+       std::chrono::milliseconds timeout, std::shared_ptr<Calls> calls, int numbers)
+      : GroupLink(board, name, timeout, std::move(calls), numbers) {
     const Launch& launch = board.launch();
     const bool named = !interface.empty() && ::if_nametoindex(interface.c_str()) != 0;
     const std::string address = interface.empty() ? detail::address_towards(launch.host) : interface;

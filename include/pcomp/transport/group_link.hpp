@@ -12,16 +12,18 @@ namespace pcomp {
 
 /// One rank's end of the links over c10d process groups, whatever their backend.
 ///
-/// Law: as `Transport`. A message is the bytes alone; the boundary is its tag.
+/// Law: as `Transport`. A message is the bytes alone; its tag is made of the boundary and of all calls so far.
 /// Bytes: sent from and received into the caller's buffers; the tensor over a buffer is made once.
 /// Errors: `Error` that says which peer is lost or silent. After one the groups are unusable.
 /// Source: c10d of LibTorch (ProcessGroupGloo, ProcessGroupNCCL).
 /// Example: docs/several-machines.md
 class GroupLink : public Transport {
  public:
-  GroupLink(detail::Board& board, const std::string& name, std::chrono::milliseconds timeout)
-      : timeout_(timeout) {
-    watch_.emplace(board, name, timeout, [this] { interrupt(); });
+  /// `calls`: of this rank, which also number the messages, of which there are `numbers` in one call.
+  GroupLink(detail::Board& board, const std::string& name, std::chrono::milliseconds timeout,
+            std::shared_ptr<Calls> calls, int numbers)
+      : timeout_(timeout), calls_(std::move(calls)), numbers_(numbers) {
+    watch_.emplace(board, name, timeout, calls_, [this] { interrupt(); });
   }
   GroupLink(const GroupLink&) = delete;
   GroupLink& operator=(const GroupLink&) = delete;
@@ -138,7 +140,8 @@ class GroupLink : public Transport {
     tensors_.assign(1, p.tensor);
     Work work;
     try {
-      work = sends ? to.group->send(tensors_, to.peer, m.edge) : to.group->recv(tensors_, to.peer, m.edge);
+      const int tag = calls_->tag(m.edge, numbers_);
+      work = sends ? to.group->send(tensors_, to.peer, tag) : to.group->recv(tensors_, to.peer, tag);
     } catch (const std::exception& e) {
       expect_no_abort();
       throw Error(blame(peer, e.what()));
@@ -209,6 +212,8 @@ class GroupLink : public Transport {
   }
 
   std::chrono::milliseconds timeout_;
+  std::shared_ptr<Calls> calls_;
+  int numbers_;
   std::mutex mutex_;  ///< guards the lists and every `work`
   std::deque<Post> posts_;
   std::vector<UnderWay> under_way_;

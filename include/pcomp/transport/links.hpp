@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "calls.hpp"
 #include "transport.hpp"
 
 namespace pcomp {
@@ -19,6 +20,8 @@ class Links {
   virtual Transport& link(int rank) = 0;
   /// Called before a step: clears what a failed one left behind, or throws if it cannot.
   virtual void begin() = 0;
+  /// The record of the calls that all processes make in the same order; null if there is one process.
+  virtual Calls* calls() { return nullptr; }
   /// The texts of all processes in rank order. All call it, in the same order; `about` names it in errors.
   virtual std::vector<std::string> exchange(const std::string& about, const std::string& text) = 0;
 };

@@ -23,7 +23,8 @@ namespace pcomp {
 ///
 /// Law: as `Transport`. Each boundary and direction has its own communicator: within one, only the oldest message
 ///   moves, and receives are posted early. Every rank creates all of them up front, in the order of the boundaries:
-///   creating one waits for the other end, so two ends that began with different ones would deadlock.
+///   creating one waits for the other end, so two ends that began with different ones would deadlock. NCCL knows no
+///   tags: there, calls that differ are found by the results, which every call ends with and Gloo carries.
 /// Bytes: device memory travels on NCCL's own streams, ordered after and before the caller's work, while the caller's
 ///   stream keeps computing; host memory goes through a device buffer, and the host waits.
 /// Errors: `Error` if a rank has no GPU or shares one, or the other end of a boundary does not come within the time
@@ -34,8 +35,9 @@ class Nccl final : public Gloo {
  public:
   /// `rank_of`: the rank of each stage. This rank's GPU is the one that `Launch::device` picks.
   Nccl(detail::Board& board, const std::string& name, const std::string& interface,
-       std::chrono::milliseconds timeout, const std::vector<int>& rank_of)
-      : Gloo(board, name, interface, timeout), rank_(board.launch().rank) {
+       std::chrono::milliseconds timeout, std::shared_ptr<Calls> calls, int numbers,
+       const std::vector<int>& rank_of)
+      : Gloo(board, name, interface, timeout, std::move(calls), numbers), rank_(board.launch().rank) {
     const Launch& launch = board.launch();
     const int devices = c10::cuda::device_count();
     if (devices == 0)

@@ -1,17 +1,21 @@
 #pragma once
 #include "board.hpp"
+#include "calls.hpp"
 
 namespace pcomp::detail {
 
 /// Tells every rank the reason for a failure, and learns theirs, through the store, polled ten times a second.
 ///
 /// Law: the first reason to reach the store wins, for every rank. If a peer was silent for too long, a roll call
-///   comes first: the reason ends with the ranks that do not answer it.
+///   comes first: the reason ends with the ranks that do not answer it. Ranks whose calls differ wait for messages
+///   that never come: a rank that has waited for 0.3 s compares the calls of all, and what differs is the reason.
 class Watch {
  public:
   /// `wake` is called once, when there is a reason or the store is lost, on the watch's thread.
-  Watch(Board& board, const std::string& name, Board::Limit limit, std::function<void()> wake)
+  Watch(Board& board, const std::string& name, Board::Limit limit, std::shared_ptr<Calls> calls,
+        std::function<void()> wake)
       : state_(std::make_shared<State>()) {
+    state_->calls = std::move(calls);
     state_->store = board.connect(limit);
     state_->key = board.prefix() + name + "/failure";
     state_->launch = board.launch();
@@ -69,15 +73,45 @@ class Watch {
     Launch launch;
     std::string key, keeper, own, reason;
     std::function<void()> wake;
+    std::shared_ptr<Calls> calls;
+    std::int64_t published = -1;  ///< the last call that the store knows of
+    std::chrono::steady_clock::time_point compared{};
     mutable std::mutex mutex;
     std::condition_variable changed;
     bool ask = false, heard = false, stop = false, lost = false, silent = false, ended = false;
     std::string here(int rank) const { return key + "/here" + std::to_string(rank); }
+    std::string record(int rank) const { return key + "/calls" + std::to_string(rank); }
   };
+
+  static void publish(State& s) {
+    s.published = s.calls->count();
+    s.store->set(s.record(s.launch.rank), value_of(s.calls->text()));
+  }
+  /// The calls of all ranks, as far as the store knows them.
+  static std::vector<std::string> records(State& s) {
+    std::vector<std::string> keys, texts;
+    for (int r = 0; r < s.launch.size; ++r) keys.push_back(s.record(r));
+    if (s.store->check(keys))
+      for (const StoreValue& text : s.store->multiGet(keys)) texts.push_back(text_of(text));
+    return texts;
+  }
+  /// While the current call lasts, twice a second: what differs between the ranks' calls.
+  static std::string difference(State& s) {
+    const auto now = std::chrono::steady_clock::now();
+    if (s.calls->lasts() < std::chrono::milliseconds(300)) return "";
+    if (s.published == s.calls->count() && now - s.compared < std::chrono::milliseconds(450)) return "";
+    s.compared = now;
+    publish(s);
+    return Calls::difference(records(s));
+  }
 
   /// The value under the key: nothing, "?r" while rank r calls the roll, or "!reason".
   static void loop(State& s) {
     bool answered = false;
+    try {
+      publish(s);
+    } catch (const std::exception&) {  // the first request below says so
+    }
     std::unique_lock lock(s.mutex);
     while (!s.stop && s.reason.empty() && !s.lost) {
       const std::string own = s.own;
@@ -90,8 +124,11 @@ class Watch {
           found = announce(s, own, ask);
         else if (s.store->check({s.key}))
           found = text_of(s.store->get(s.key));
+        if (own.empty() && found.empty())
+          if (const std::string differs = difference(s); !differs.empty())
+            found = announce(s, differs, false);
         if (found.starts_with("?") && !answered) {
-          s.store->set(s.here(s.launch.rank), value_of("yes"));
+          s.store->set(s.here(s.launch.rank), value_of(s.calls->text()));
           answered = true;
         }
       } catch (const std::exception&) {
@@ -106,6 +143,15 @@ class Watch {
         s.changed.wait_for(lock, std::chrono::milliseconds(100),
                            [&] { return s.stop || (!s.own.empty() && own.empty()); });
     }
+    if (s.stop && s.reason.empty() && !s.lost && !s.silent) {
+      s.calls->end();
+      lock.unlock();
+      try {
+        publish(s);
+      } catch (const std::exception&) {
+      }
+      lock.lock();
+    }
     s.ended = true;
     s.changed.notify_all();
   }
@@ -119,18 +165,30 @@ class Watch {
       s.changed.notify_all();
       return holds;
     };
-    if (!ask) return offer("", last);
+    if (!ask) {  // a rank that ended its pipeline is not lost: its calls were fewer
+      publish(s);
+      const std::string differs = Calls::difference(records(s));
+      return offer("", differs.empty() ? last : "!pcomp: " + differs);
+    }
     const std::string found = offer("", mine);
     if (found != mine) return found;
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
     std::string silent;
+    std::vector<std::string> calls;
     for (int r = 0; r < s.launch.size; ++r)
-      if (r != s.launch.rank && !s.store->check({s.here(r)}))
-        silent += (silent.empty() ? "" : ", ") + std::to_string(r);
+      if (r == s.launch.rank)
+        calls.push_back(s.calls->text());
+      else if (s.store->check({s.here(r)}))
+        calls.push_back(text_of(s.store->get(s.here(r))));
+      else
+        calls.emplace_back(), silent += (silent.empty() ? "" : ", ") + std::to_string(r);
+    if (const std::string differs = Calls::difference(calls); !differs.empty())
+      return offer(mine, "!pcomp: " + differs);
+    const std::string where = Calls::where(calls), at = where.empty() ? "" : ": " + where;
     const bool one = silent.find(',') == std::string::npos;
-    return offer(mine, silent.empty() ? last + "; every rank answers, so one computes longer than that"
+    return offer(mine, silent.empty() ? last + "; every rank answers, so one computes longer than that" + at
                                       : last + (one ? "; rank " : "; ranks ") + silent +
-                                            (one ? " does not answer" : " do not answer"));
+                                            (one ? " does not answer" : " do not answer") + at);
   }
 
   std::shared_ptr<State> state_;

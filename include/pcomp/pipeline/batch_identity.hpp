@@ -1,0 +1,123 @@
+#pragma once
+#include <ATen/ops/view_as_real.h>
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <optional>
+
+#include "../autograd/tensor.hpp"
+#include "../transport/transport.hpp"
+#include "report.hpp"
+
+namespace pcomp::detail {
+
+/// A few numbers by which two ranks tell whether they hold the same tensor.
+///
+/// Law: integers compare exactly. Of real numbers only sums under random signs compare, to a relative error of 1e-3, as
+///   machines may compute the same targets with different rounding.
+/// Bytes: 64.
+struct Identity {
+  std::uint64_t kind = 0;  ///< of dtype and shape; 0: there is no tensor
+  std::uint64_t sum = 0;   ///< of integers
+  double projections[4] = {}, squares = 0, unused = 0;
+
+  static Identity of(const at::Tensor& given) {
+    Identity id;
+    if (!given.defined() || given.layout() != at::kStrided || given.numel() == 0) return id;
+    at::Tensor t = given.detach();
+    if (t.is_complex()) t = at::view_as_real(t.resolve_conj());
+    id.kind = mix(static_cast<std::uint64_t>(given.scalar_type()) + 1);
+    for (std::int64_t n : given.sizes()) id.kind = mix(id.kind ^ static_cast<std::uint64_t>(n));
+    if (t.is_floating_point()) {
+      t = t.to(at::TensorOptions(at::kCPU).dtype(at::kDouble)).contiguous();
+      const auto* v = static_cast<const double*>(t.const_data_ptr());
+      for (std::int64_t i = 0; i < t.numel(); ++i) {
+        const std::uint64_t signs = mix(static_cast<std::uint64_t>(i) + 1);
+        for (int p = 0; p < 4; ++p) id.projections[p] += signs >> p & 1 ? v[i] : -v[i];
+        id.squares += v[i] * v[i];
+      }
+    } else {
+      t = t.to(at::TensorOptions(at::kCPU).dtype(at::kLong)).contiguous();
+      const auto* v = static_cast<const std::int64_t*>(t.const_data_ptr());
+      for (std::int64_t i = 0; i < t.numel(); ++i) id.sum = mix(id.sum ^ static_cast<std::uint64_t>(v[i]));
+    }
+    return id;
+  }
+  /// Whether both are there and of one dtype and shape.
+  static bool comparable(const Identity& a, const Identity& b) { return a.kind && a.kind == b.kind; }
+  static bool differ(const Identity& a, const Identity& b) {
+    if (!comparable(a, b)) return false;
+    if (a.sum != b.sum || std::isfinite(a.squares) != std::isfinite(b.squares)) return true;
+    const double size = 1e-3 * std::sqrt(std::max(a.squares, b.squares));
+    for (int p = 0; p < 4; ++p)
+      if (std::isfinite(a.squares) && std::abs(a.projections[p] - b.projections[p]) > size) return true;
+    return false;
+  }
+
+ private:
+  static std::uint64_t mix(std::uint64_t x) {  // splitmix64
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+  }
+};
+
+/// Whether the ranks of the first and the last stage were given the same batch, in each step and evaluation.
+///
+/// Law: the first stage's rank sends what it knows of the targets and of the samples' identities; the last stage's
+///   compares before its first loss. Where both were given identities these decide, else the targets; a tensor that one
+///   of the two was not given, or of another dtype or shape, is not compared. Nobody waits for an answer.
+/// Bytes: 128 a step, if the two stages are in different processes.
+/// Errors: `Error` on every rank at the first step whose batches differ.
+class BatchIdentity {
+ public:
+  /// `number`: the message's. `first`, `last`: the ranks of these stages. `away`: whether they are in two processes.
+  void begin(const at::Tensor& y, const at::Tensor& ids, Transport& link, int number, int rank, int first,
+             int last, bool away) {
+    finish();
+    link_ = &link;
+    first_ = first;
+    sent_ = {};
+    if (!away || (rank != first && rank != last)) return;
+    own_ = {Identity::of(y), Identity::of(ids)};
+    if (rank == first) {
+      ticket_ = link.send(last, {number, 0, false}, std::as_bytes(std::span(own_)));
+      sent_ = {1, sizeof own_, sizeof own_, sizeof own_};
+    } else {
+      ticket_ = link.receive(first, {number, 0, false}, std::as_writable_bytes(std::span(theirs_)));
+      compares_ = true;
+    }
+  }
+  /// Called before a loss is computed.
+  void expect_same() {
+    if (!std::exchange(compares_, false)) return;
+    finish();
+    const bool by_ids = Identity::comparable(own_[1], theirs_[1]);
+    if (Identity::differ(own_[by_ids], theirs_[by_ids]))
+      throw Error(std::string("the ") + (by_ids ? "identities of the samples" : "targets") +
+                  " given to this rank are not those given to rank " + std::to_string(first_) +
+                  ", which has the first stage: the two have drawn different batches. Give the loader of "
+                  "every rank a "
+                  "generator of its own with one seed, not LibTorch's global one, which dropout moves; a "
+                  "rank that does "
+                  "not have the targets passes an undefined tensor");
+  }
+  void finish() {
+    if (ticket_) link_->wait(*std::exchange(ticket_, std::nullopt));
+  }
+  const Traffic& sent() const { return sent_; }
+  /// After a failed step.
+  void forget() { ticket_.reset(), compares_ = false; }
+
+ private:
+  Transport* link_ = nullptr;
+  int first_ = 0;
+  bool compares_ = false;
+  std::array<Identity, 2> own_, theirs_;  ///< of the targets and of the samples
+  Traffic sent_;
+  std::optional<Transport::Ticket> ticket_;
+};
+
+}  // namespace pcomp::detail

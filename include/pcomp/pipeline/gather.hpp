@@ -1,0 +1,103 @@
+#pragma once
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "../transport/links.hpp"
+#include "report.hpp"
+
+namespace pcomp::detail {
+
+/// Brings the bytes of every process to every process, for numbers that all need at once.
+///
+/// Law: in rank order, so that what is added up in that order has the same bits on every rank.
+/// Bytes: each process sends its own to every other one; nothing passes the store.
+/// Errors: one `Error`, the same on every rank, which names what this rank did.
+class Gather {
+ public:
+  using Bytes = std::vector<std::byte>;
+
+  /// `sizes[r]`: the bytes of process r. `number`: the messages'.
+  const std::vector<Bytes>& operator()(Links& links, int number, std::span<const std::byte> mine,
+                                       const std::vector<std::size_t>& sizes) {
+    all_.resize(sizes.size());
+    for (std::size_t r = 0; r < sizes.size(); ++r) all_[r].resize(sizes[r]);
+    const int own = links.elsewhere().empty() ? 0 : links.here().front();
+    std::copy(mine.begin(), mine.end(), all_.at(static_cast<std::size_t>(own)).begin());
+    if (links.elsewhere().empty()) return all_;
+    Transport& link = links.link(own);
+    try {
+      std::vector<Transport::Ticket> posts;
+      for (int r : links.elsewhere())
+        posts.push_back(link.receive(r, {number, 0, false}, all_[static_cast<std::size_t>(r)]));
+      for (int r : links.elsewhere()) {
+        posts.push_back(link.send(r, {number, 0, false}, all_[static_cast<std::size_t>(own)]));
+        const auto n = static_cast<std::int64_t>(mine.size());
+        sent_ += {1, n, n, n};
+      }
+      for (const Transport::Ticket t : posts) link.wait(t);
+    } catch (const std::exception& e) {
+      if (link.aborted().empty())
+        link.abort("pcomp: rank " + std::to_string(own) + ", " +
+                   (links.calls() ? links.calls()->name() : "") + ": " + bare(e.what()));
+      throw Error(link.aborted());
+    }
+    return all_;
+  }
+  /// As above, where only each process knows how many bytes it has.
+  const std::vector<Bytes>& operator()(Links& links, int number, std::span<const std::byte> mine) {
+    const std::size_t processes = links.elsewhere().size() + 1;
+    std::uint64_t size = mine.size();
+    std::vector<std::size_t> sizes;
+    for (const Bytes& b : (*this)(links, number, std::as_bytes(std::span(&size, 1)),
+                                  std::vector<std::size_t>(processes, sizeof size))) {
+      std::memcpy(&size, b.data(), sizeof size);
+      sizes.push_back(size);
+    }
+    return (*this)(links, number, mine, sizes);
+  }
+  /// What was sent since the last time this was asked.
+  Traffic sent() { return std::exchange(sent_, {}); }
+
+ private:
+  std::vector<Bytes> all_;  ///< as long as the links may write into them
+  Traffic sent_;
+};
+
+/// What `Engine::sum` is given, as the ranks compare it.
+inline std::string summand_text(const at::Tensor& t) {
+  return t.defined() ? std::string(c10::toString(t.scalar_type())) + " " + c10::str(t.sizes())
+                     : "an undefined tensor";
+}
+inline void expect_summand(const at::Tensor& t) {
+  if (!t.defined() || t.layout() != at::kStrided || t.scalar_type() == at::kBool)
+    throw Error("pcomp: sum takes a dense tensor of numbers, not " + summand_text(t));
+}
+inline at::Tensor tensor_of_numbers(const std::vector<double>& values) {
+  const at::Tensor t = at::empty({static_cast<std::int64_t>(values.size())}, at::kDouble);
+  std::copy(values.begin(), values.end(), t.mutable_data_ptr<double>());
+  return t;
+}
+/// On the device of `values`, of its dtype.
+inline at::Tensor sum_of_all(Gather& gather, Links& links, int number, const at::Tensor& values) {
+  const at::AutoGradMode no_grad(false);
+  const at::Tensor own = values.detach().to(at::kCPU).contiguous().resolve_conj().resolve_neg();
+  const std::span<const std::byte> mine(static_cast<const std::byte*>(own.const_data_ptr()), own.nbytes());
+  at::Tensor total;
+  for (const Gather::Bytes& bytes :
+       gather(links, number, mine, std::vector<std::size_t>(links.elsewhere().size() + 1, own.nbytes()))) {
+    const at::Tensor part = at::empty(own.sizes(), own.options());
+    if (!bytes.empty()) std::memcpy(part.mutable_data_ptr(), bytes.data(), bytes.size());
+    total = total.defined() ? total + part : part;
+  }
+  return total.to(values.device());
+}
+
+}  // namespace pcomp::detail
