@@ -17,12 +17,12 @@ namespace pcomp::detail {
 struct Batch {
   std::vector<MicroBatch> parts;
   at::Tensor x, y;
-  const Loss* loss = nullptr;           ///< null: inference
-  std::vector<Activation> activations;  ///< of every stage
-  std::vector<std::int64_t> ids{};      ///< of the samples; empty: not given
-  int frozen = 0;                       ///< how many first stages only run forward
-  bool wants_grad = false;              ///< x came with a graph, whose gradient stage 0 gives
-  StepGraphs* graphs = nullptr;         ///< in training
+  const Loss* loss = nullptr;                    ///< null: inference
+  std::vector<Activation> activations;           ///< of every stage
+  std::vector<std::int64_t> ids{};               ///< of the samples; empty: not given
+  int frozen = 0;                                ///< how many first stages only run forward
+  bool wants_grad = false;                       ///< x came with a graph, whose gradient stage 0 gives
+  StepGraphs* graphs = nullptr;                  ///< in training
   at::Tensor given_ids{};                        ///< what this rank was given, to compare
   const Loss* judge = nullptr;                   ///< of an evaluation, which has no `loss`
   const std::vector<Metric>* metrics = nullptr;  ///< likewise

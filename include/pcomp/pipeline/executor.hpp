@@ -282,7 +282,8 @@ class Executor {
     const bool targets = batch_->numbers() && batch_->y.defined();
     const at::Tensor target = targets ? part_of(batch_->y, part).to(s.module.device) : at::Tensor();
     if (batch_->loss) {
-      v.output = trained_loss(*batch_->loss, v.output, target, shares_[at(micro)], batch_->graphs->check);
+      v.output = trained_loss(*batch_->loss, v.output, target, shares_[at(micro)],
+                              batch_->graphs->check.has_value());
       results_.set(micro, v.output.detach(), s.order);
     } else if (batch_->judge) {
       std::vector<at::Tensor> numbers{loss_of(*batch_->judge, v.output, target, shares_[at(micro)])};

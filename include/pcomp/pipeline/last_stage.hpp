@@ -7,13 +7,15 @@ namespace pcomp::detail {
 /// What a loss or a metric made of a micro-batch.
 inline at::Tensor one_number(const at::Tensor& made, const char* what) {
   if (!made.defined() || made.numel() != 1)
-    throw Error(std::string(what) + " must be one number, not " +
-                (made.defined() ? "a tensor of shape " + to_string(extents_of(made)) : "an undefined tensor"));
+    throw Error(
+        std::string(what) + " must be one number, not " +
+        (made.defined() ? "a tensor of shape " + to_string(extents_of(made)) : "an undefined tensor"));
   return made.reshape({});
 }
 
 /// A micro-batch's loss, weighted by its share of the batch's.
-inline at::Tensor loss_of(const Loss& loss, const at::Tensor& output, const at::Tensor& target, double share) {
+inline at::Tensor loss_of(const Loss& loss, const at::Tensor& output, const at::Tensor& target,
+                          double share) {
   const bool counts = share > 0;  // else a mean would be 0 / 0
   return one_number(counts ? loss(output, target) : output.narrow(0, 0, 0).sum(), "the loss") * share;
 }

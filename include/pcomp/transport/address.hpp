@@ -61,12 +61,12 @@ inline std::string meeting_host(const Launch& launch, const std::string& interfa
   const Addresses all = resolve(launch.host, launch.port, SOCK_STREAM);
   const std::string chosen = all ? text_of(all->ai_addr, all->ai_addrlen) : "";
   if (!is_loopback(chosen)) return launch.host;
+  const bool meant = is_literal(launch.host) || launch.host == "localhost";
+  if (meant && !launch.local_size) return launch.host;
   if (!interface.empty()) {
     const std::string own = address_of(interface);
     return is_loopback(own) ? launch.host : own;
   }
-  const bool meant = is_literal(launch.host) || launch.host == "localhost";
-  if (meant && !launch.local_size) return launch.host;
   throw Error(
       "pcomp: rank " + std::to_string(launch.rank) + ": MASTER_ADDR=" + launch.host +
       (meant ? " leads" : " is " + chosen + " on this machine (by its /etc/hosts perhaps), which leads") +
