@@ -11,6 +11,7 @@
 #include <pcomp/core/keep_memory.hpp>
 #include <pcomp/pipeline/engine.hpp>
 #include <pcomp/pipeline/loss.hpp>
+#include <pcomp/pipeline/optimizer_state.hpp>
 #include <pcomp/pipeline/total_report.hpp>
 #include <pcomp/pipeline/total_trace.hpp>
 #include <pcomp/pipeline/write_whole.hpp>
