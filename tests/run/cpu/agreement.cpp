@@ -28,6 +28,7 @@ std::vector<float> values(const Extents& e, int kind, unsigned seed) {
     }
     if (kind == 5) v = 7.25f;                                     // all the same
     if (kind == 6) v = std::clamp(v * 2e38f, -3.4e38f, 3.4e38f);  // wider than the float range
+    if (kind == 7) v = std::ldexp(v, -138);                       // a range below the least normal float
   }
   return x;
 }
@@ -66,7 +67,7 @@ void agrees(W w, const Extents& given, int kind, ParallelFor par) {
 }  // namespace
 
 TEST_CASE("every wire sends and receives what the documented format says", "[wire]") {
-  const int kind = GENERATE(0, 1, 2, 3, 4, 5, 6);
+  const int kind = GENERATE(0, 1, 2, 3, 4, 5, 6, 7);
   for_each_wire([&](auto w) {
     agrees(w, Extents{3, 5, 9, 11}, kind, {});
     agrees(w, Extents{2, 130}, kind, {});
@@ -155,6 +156,9 @@ TEST_CASE("a selection's segments may be found in different ways", "[wire]") {
 
 TEST_CASE("a selection over more elements than positions have numbers is an error", "[wire]") {
   CHECK_NOTHROW(wire_bytes(Quant<8>, Extents{1 << 20, 1 << 14}));
+  CHECK_NOTHROW(wire_bytes(TopK<Ratio<1, 10>>, Extents{4294967294}));
+  CHECK_THROWS_WITH(wire_bytes(TopK<Ratio<1, 10>>, Extents{4294967295}),
+                    "pcomp: TopK<1/10> takes at most 4294967294 elements, and 4294967295 has 4294967295");
   CHECK_THROWS_WITH(wire_bytes(TopK<Ratio<1, 10>>, Extents{1 << 20, 1 << 14}),
                     "pcomp: TopK<1/10> takes at most 4294967294 elements, and 1048576x16384 has 17179869184");
 }

@@ -2,6 +2,7 @@
 #include <pcomp/cpu.hpp>
 
 #include "catch.hpp"
+#include "reference.hpp"
 #include "wires.hpp"
 
 namespace {
@@ -76,6 +77,45 @@ struct Least : Composable {
   }
 };
 
+/// A stochastic coder that never rounds up.
+struct Biased : Coder {
+  static constexpr Name name = "Biased";
+  static constexpr std::int64_t group = 128;
+  static constexpr bool stochastic = true;
+  struct Scale {
+    float lo, step;
+  };
+  static constexpr Scale fit(Range r) { return {r.lo, (r.hi - r.lo) / 255}; }
+  static std::uint32_t encode(float x, const Scale& s, float) {
+    const float t = s.step > 0 ? (x - s.lo) / s.step : 0;
+    return t > 0 ? static_cast<std::uint32_t>(std::min(t, 255.0f)) : 0;
+  }
+  static float decode(std::uint32_t c, const Scale& s) { return s.lo + static_cast<float>(c) * s.step; }
+};
+/// A selection that scores the same value otherwise each time.
+struct Fickle : Composable {
+  static constexpr Role role = Role::select;
+  static constexpr Name name = "Fickle";
+  static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
+  static constexpr std::int64_t keep(std::int64_t n) { return (n + 9) / 10; }
+  static std::uint32_t score(float, std::int64_t) {
+    static std::uint32_t calls = 0;
+    return ++calls * 2654435761u;
+  }
+};
+/// A rotation whose signs are others each time, so that it does not come back.
+struct Dizzy : Composable {
+  static constexpr Role role = Role::rotate;
+  static constexpr Name name = "Dizzy";
+  static constexpr int block = 32;
+  static constexpr bool random_signs = true;
+  static constexpr float scale = 0.17677669529663687f;
+  static std::uint32_t signs(std::int64_t, int) {
+    static std::uint32_t calls = 0;
+    return ++calls * 2654435761u;
+  }
+};
+
 /// The mean square of a message's error, relative to that of the values.
 template <class W>
 double error_of(W w, const std::vector<float>& x) {
@@ -119,6 +159,10 @@ TEST_CASE("a rotation pays for outliers, and with plain signs makes one of a com
     outliers[i] = i % 100 == 7 ? 30 * noise : noise;
     mean[i] = 2 + noise;
   }
+  const Extents e{1 << 14};
+  std::vector<std::byte> payload(wire_bytes(flipped, e));
+  encode(flipped, std::span<const float>(mean), e, payload);
+  CHECK((payload == reference::Wire<std::remove_const_t<decltype(flipped)>>(mean, mean, e).forward.bytes));
   CHECK(1.5 * error_of(rotated, outliers) < error_of(plain, outliers));
   CHECK(1.5 * error_of(flipped, outliers) < error_of(plain, outliers));
   CHECK(error_of(rotated, mean) > 2 * error_of(flipped, mean));
@@ -133,6 +177,11 @@ TEST_CASE("a codec that breaks a law is told which", "[laws]") {
   CHECK(broken(check_codec<Forgiving>(), "what is not finite"));
   CHECK(broken(check_codec<Overflowing>(), "what is finite"));
   CHECK_FALSE(broken(check_codec<Overflowing>(), "what is not finite"));
+  CHECK(broken(check_codec<Biased>(), "unbiased"));
+  CHECK(broken(check_codec<Fickle>(), "highest scores"));
+  CHECK(broken(check_codec<Dizzy{} | Quant<8>>(), "R'R = 1"));
+  CHECK_FALSE(check_codec<TooProud>().passed());
+  CHECK(check_codec<TooProud>().str().starts_with("TooProud: a law is broken"));
   CHECK(check_codec<archetype::Sign{}>());
   const CodecLog least = check_codec<Least{} | Quant<8>>();
   INFO(least.str());

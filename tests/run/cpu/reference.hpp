@@ -8,6 +8,8 @@
 #include <pcomp/core.hpp>
 #include <vector>
 
+#include "coders.hpp"
+
 /// A second implementation of the wire, written from docs/wire-format.md: slow and plain, with sorts and temporaries.
 namespace reference {
 
@@ -178,10 +180,10 @@ struct Sent {
 
 template <class C>
 void code(const Floats& v, Bytes& out, Floats& decoded, std::uint32_t salt) {
-  using T = pcomp::detail::CoderTraits<C>;
+  using T = pcomp::detail::CoderTraits<C>;  // sizes alone; what is computed is Coder's
   std::vector<std::uint32_t> codes;
-  Bytes scales;
-  typename T::Scale scale{};
+  Bytes scales, scale;
+  Coder<C> coder;
   for (std::size_t i = 0; i < v.size(); ++i) {
     if constexpr (T::has_scale) {
       const std::size_t group = T::group() ? static_cast<std::size_t>(T::group()) : v.size();
@@ -191,24 +193,21 @@ void code(const Floats& v, Bytes& out, Floats& decoded, std::uint32_t salt) {
         for (std::size_t j = i; j < std::min(v.size(), i + group); ++j)
           finite = finite && std::isfinite(v[j]), lo = std::min(lo, v[j]), hi = std::max(hi, v[j]);
         constexpr float nan = std::numeric_limits<float>::quiet_NaN();
-        scale = C::fit(finite ? pcomp::Range{lo + 0.0f, hi + 0.0f} : pcomp::Range{nan, nan});
-        const auto* p = reinterpret_cast<const std::byte*>(&scale);
-        scales.insert(scales.end(), p, p + sizeof scale);
+        scale = finite ? coder.fit(lo + 0.0f, hi + 0.0f) : coder.fit(nan, nan);
+        scales.insert(scales.end(), scale.begin(), scale.end());
       }
     }
     float noise = 0;
     if constexpr (T::stochastic) {
       const auto block = static_cast<std::uint32_t>(i / 128);
       std::uint32_t seed = block * 0x9e3779b9u;
-      const auto* p = reinterpret_cast<const unsigned char*>(&scale);
-      for (std::size_t b = 0; b < sizeof scale; ++b) seed = (seed ^ p[b]) * 0x01000193u;
+      for (const std::byte b : scale) seed = (seed ^ static_cast<std::uint32_t>(b)) * 0x01000193u;
       noise = static_cast<float>(
                   mix((mix(seed) ^ salt) + static_cast<std::uint32_t>(i % 128) * 0x9e3779b9u) >> 8) *
               0x1p-24f;
     }
-    const auto prepared = T::prepare(scale);
-    codes.push_back(T::encode(v[i], prepared, noise));
-    decoded.push_back(T::decode(codes.back(), prepared));
+    codes.push_back(coder.encode(v[i], noise));
+    decoded.push_back(coder.decode(codes.back()));
   }
   pack(codes, T::bits, out);
   if (!scales.empty()) align(out);
