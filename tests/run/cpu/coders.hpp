@@ -123,7 +123,7 @@ struct Coder<pcomp::archetype::Sign> {
 };
 
 template <class S, int Bits>
-struct Coder<pcomp::ops::Step<S, Bits>> {
+struct Coder<pcomp::ops::lowest::Step<S, Bits>> {
   static constexpr float s = static_cast<float>(static_cast<double>(S::num) / static_cast<double>(S::den));
   static constexpr int most = (1 << (Bits - 1)) - 1;
   std::vector<std::byte> fit(float, float) { return {}; }

@@ -98,3 +98,18 @@ TEST_CASE("few blocks go over many tiles", "[cuda]") {
     CHECK(positions[0] == positions[1]);
   }
 }
+
+TEST_CASE("a rotation whose blocks take two words of signs agrees with the CPU", "[cuda]") {
+  const auto w = Hadamard<64, RandomSigns> | Half;
+  const Extents e{1000};
+  const Floats x = values(e.size());
+  std::vector<std::byte> payload(wire_bytes(w, e));
+  Floats y(x.size());
+  encode(w, std::span<const float>(x), e, payload);
+  decode(w, payload, e, std::span<float>(y));
+  const Bytes from(x), p(payload.size()), to(x.size() * 4), workspace(cuda::workspace_bytes(w, e));
+  cuda::encode(w, In(from.data(), DType::f32, e.size(), device::gpu()), e, p.all(), workspace.all());
+  CHECK((p.read() == payload));
+  cuda::decode(w, p.all(), e, Out(to.data(), DType::f32, e.size(), device::gpu()), workspace.all());
+  CHECK(to.read<float>() == y);
+}

@@ -355,3 +355,25 @@ TEST_CASE("What a link costs, number by number") {
   c.buffers = 1;
   CHECK(simulate(make_schedule(ForwardOnly{}, 2, 2), c).seconds == 1 + 4.5 + 4.5 + 1);
 }
+
+TEST_CASE("As many sends are posted early as there are buffers, in order, and only what is ready") {
+  const std::vector<int> order{2, 0, 1, 3, 4};
+  for (const std::size_t buffers : {1u, 2u, 3u}) {
+    detail::EarlySends early(buffers);
+    for (int m : order) early.expect(m);
+    CHECK_FALSE(early.any());
+    early.offer(0);
+    CHECK_FALSE(early.any());  // 2 comes first
+    for (int m : {1, 2, 3, 4}) early.offer(m);
+    std::size_t posted = 0;
+    const auto post = [&] {
+      for (; early.any(); ++posted) {
+        CHECK(early.next() == order[posted]);
+        CHECK(early.take() == order[posted]);
+      }
+      return posted;
+    };
+    for (std::size_t passed = 0; passed < 5; ++passed, early.pass())
+      CHECK(post() == std::min<std::size_t>(5, passed + buffers));
+  }
+}
