@@ -9,7 +9,7 @@ namespace {
 
 using Wires = std::vector<const BoundaryOps*>;
 
-std::string thrown(const std::function<void()>& f) {
+std::string what_it_throws(const std::function<void()>& f) {
   try {
     f();
   } catch (const Error& e) {
@@ -213,7 +213,7 @@ TEST_CASE("EF21: the estimate goes to a tensor that stays") {
   // Another micro-batch begins anew; the samples of a smaller one keep their places.
   CHECK((b(x, 1) == x).sum().item<int>() == 24);
   CHECK(torch::equal(b(x.narrow(0, 0, 2)), x.narrow(0, 0, 2)));
-  CHECK(thrown([&] {
+  CHECK(what_it_throws([&] {
           b(torch::randn({4, 30}));
         }).find("remembers samples of 60 elements, these have 30") != std::string::npos);
 }
@@ -240,9 +240,10 @@ TEST_CASE("Delta: a first visit whole, then the change alone") {
   CHECK(torch::equal(b(x, 0, more), x));
   CHECK(b.bytes() == 256 * 64 * 4);
   CHECK(half.bytes() == 256 * 64 * 2);
-  CHECK(thrown([&] { b(x); }).find("needs the identities of 6 samples") != std::string::npos);
-  CHECK(thrown([&] { b(x, 0, ids.to(at::kInt)); }).find("not CPUIntType 6") != std::string::npos);
-  CHECK(thrown([&] { b(x, 0, torch::zeros({6}, at::kLong)); }) == "pcomp: sample 0 comes twice in one batch");
+  CHECK(what_it_throws([&] { b(x); }).find("needs the identities of 6 samples") != std::string::npos);
+  CHECK(what_it_throws([&] { b(x, 0, ids.to(at::kInt)); }).find("not CPUIntType 6") != std::string::npos);
+  CHECK(what_it_throws([&] { b(x, 0, torch::zeros({6}, at::kLong)); }) ==
+        "pcomp: sample 0 comes twice in one batch");
 }
 
 TEST_CASE("Stochastic rounding draws anew for every message, the same numbers each run") {
@@ -262,13 +263,13 @@ TEST_CASE("Stochastic rounding draws anew for every message, the same numbers ea
 
 TEST_CASE("What a wire with memory cannot take is one clear error") {
   const auto& wire = boundary_ops(Delta<> | Quant<4>);
-  CHECK(thrown([&] {
+  CHECK(what_it_throws([&] {
           boundary(wire, torch::randn({2, 3}));
         }).find("Delta<> | Quant<4> has a memory") != std::string::npos);
   Engine engine(net::one_thread_each(), net::stages(), Wires(4, &wire), make_schedule(GPipe{}, 5, 2));
   const Batch b = batches()[0];
   const auto step = [&](const at::Tensor& ids) {
-    return thrown([&] { engine.step(b.x, b.y, cross_entropy, ids); });
+    return what_it_throws([&] { engine.step(b.x, b.y, cross_entropy, ids); });
   };
   CHECK(step({}) == "pcomp: Delta needs the identities of 10 samples, a tensor of as many int64, not none");
   CHECK(step(torch::arange(9)).find("not CPULongType 9") != std::string::npos);

@@ -1,4 +1,6 @@
 // Rows of numbers, through boundaries and pipelines: a loss behind a wire is NaN where it would be without the wire.
+#include <torch/nn.h>
+
 #include <pcomp/autograd/boundary_object.hpp>
 #include <pcomp/core.hpp>
 #include <pcomp/pipeline/engine.hpp>
