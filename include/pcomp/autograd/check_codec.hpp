@@ -161,7 +161,10 @@ struct Laws {
           const std::int64_t m = std::min(size, n - at), k = Select::keep(m);
           std::vector<std::int64_t> order(static_cast<std::size_t>(m));
           for (std::int64_t i = 0; i < m; ++i) order[static_cast<std::size_t>(i)] = at + i;
-          auto score = [&](std::int64_t i) { return score_of<Select>(x[static_cast<std::size_t>(i)], i); };
+          std::vector<std::uint32_t> scores;  // once each, as a broken codec's may change
+          for (std::int64_t i = at; i < at + m; ++i)
+            scores.push_back(score_of<Select>(x[static_cast<std::size_t>(i)], i));
+          auto score = [&](std::int64_t i) { return scores[static_cast<std::size_t>(i - at)]; };
           std::stable_sort(order.begin(), order.end(), [&](auto i, auto j) { return score(i) > score(j); });
           Floats expected(static_cast<std::size_t>(m), 0.0f);
           for (std::int64_t r = 0; r < k; ++r) {

@@ -33,8 +33,13 @@ class CodedSource {
   static constexpr std::int64_t window = 4 * pack_block;
 
   void decode(std::int64_t first, std::int64_t count, float* out) const {
-    PCOMP_SIMD((codes_, scales_, first, count, out), decode_codes<C>);
-    if constexpr (has_role<Role::rotate, R>) PCOMP_SIMD((out, count, first, out), rotate<R, true>);
+    if constexpr (has_role<Role::rotate, R>) {
+      float coded[chunk];
+      PCOMP_SIMD((codes_, scales_, first, count, coded), decode_codes<C>);
+      PCOMP_SIMD((static_cast<const float*>(coded), count, first, out), rotate<R, true>);
+    } else {
+      PCOMP_SIMD((codes_, scales_, first, count, out), decode_codes<C>);
+    }
   }
   /// Copies through the window of decoded ranks.
   void copy(std::int64_t first, std::int64_t count, float* out) {

@@ -29,6 +29,7 @@ class Selection {
   /// Passes on the survivors of ranks [begin, end), `begin` a multiple of `chunk`:
   /// mask(position, words, bits)              which of `bits` positions from `position` on survive, ascending
   /// values(rank, values, count)              their values, in runs of `chunk` except for the last
+  /// Of a selection whose scores change between calls, fewer may be found than there should be.
   template <class Mask, class Values>
   void emit(std::int64_t begin, std::int64_t end, Mask&& mask, Values&& values) const {
     if (begin >= end) return;
@@ -36,13 +37,14 @@ class Selection {
     std::uint64_t word[chunk / 64];
     std::int64_t piece = piece_of(begin), skip = begin - start_of(piece), held = 0;
     auto cursor = source_.cursor(segments_.begin_of(piece));
-    for (std::int64_t rank = begin, next = begin; rank < end; ++piece) {
+    for (std::int64_t rank = begin, next = begin; rank < end && piece < segments_.pieces; ++piece) {
       const std::int64_t i = segments_.begin_of(piece), n = segments_.end_of(piece) - i;
       if (!segments_.is_short() && !any(piece)) continue;
       std::int64_t found = kept_.has(piece)
                                ? narrowed(piece, n, value + held, word)
                                : compact(piece, cursor.load(i, n, buffer), i, n, value + held, word);
       if (skip) {
+        skip = std::min(skip, found);
         drop_first(word, skip);
         found -= skip;
         std::copy_n(value + held + skip, found, value + held);
@@ -82,7 +84,7 @@ class Selection {
   }
 
   static void drop_first(std::uint64_t* word, std::int64_t ones) {
-    for (; ones >= std::popcount(*word); *word++ = 0) ones -= std::popcount(*word);
+    for (; ones > 0 && ones >= std::popcount(*word); *word++ = 0) ones -= std::popcount(*word);
     for (; ones > 0; --ones) *word &= *word - 1;
   }
   static void keep_first(std::uint64_t* word, std::int64_t words, std::int64_t ones) {

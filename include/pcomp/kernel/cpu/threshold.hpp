@@ -199,7 +199,7 @@ class ThresholdSearch {
             count[(x >> shift) & last].fetch_add(1, std::memory_order_relaxed);
       });
       std::uint32_t b = last;
-      for (; rest > count[b].load(); --b) rest -= count[b].load();
+      for (; b > 0 && rest > count[b].load(); --b) rest -= count[b].load();
       prefix |= b << shift;
       known |= last << shift;
     }

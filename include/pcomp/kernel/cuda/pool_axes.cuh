@@ -33,12 +33,13 @@ struct PoolAxes {
       }
     }
     const float value = mean ? sum[0] * (1.0f / static_cast<float>(w.size)) : sum[0];
-    out[i] = is_finite(value) ? value : again(w, value);
+    out[i] = is_finite(value) ? value : again(i, value);
   }
 
  private:
   /// In doubles, where floats made `value`, an infinity or a NaN, of finite elements.
-  PCOMP_GPU_CALL float again(const PooledWindow<u32>& w, float value) const {
+  PCOMP_GPU_CALL float again(u32 i, float value) const {
+    const PooledWindow<u32> w = axes.window(i, axes.rank, 1);
     double sum[Extents::max_rank] = {};
     u32 at[Extents::max_rank] = {};
     for (u32 e = 0; e < w.size; ++e) {

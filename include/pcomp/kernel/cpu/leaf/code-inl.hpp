@@ -3,26 +3,29 @@ namespace pcomp::detail::HWY_NAMESPACE {
 
 #if PCOMP_BMI2
 // maskz forms throughout: g++ 12 reports uninitialised reads for the plain ones (bug 105593).
-/// Integers from 0 to 255 as bytes: the packs work within the four (two) 128-bit lanes, a last shuffle restores order.
-template <class DI>
+/// Integers as the nearest bytes from 0 to `most`: the packs work within the four (two) 128-bit lanes, a last shuffle
+/// restores order.
+template <int most, class DI>
 HWY_INLINE void store_bytes(DI di, const hn::Vec<DI>* number, std::uint8_t* to) {
 #if PCOMP_AVX512
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   const __m512i words0 = _mm512_packs_epi32(number[0].raw, number[1].raw);
   const __m512i words1 = _mm512_packs_epi32(number[2].raw, number[3].raw);
-  const __m512i bytes = _mm512_packus_epi16(words0, words1);
+  __m512i bytes = _mm512_packus_epi16(words0, words1);
+  if constexpr (most < 255) bytes = _mm512_min_epu8(bytes, _mm512_set1_epi8(most));
   return (void)di, _mm512_storeu_si512(to, _mm512_maskz_permutexvar_epi32(0xffff, order, bytes));
 #else
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   const __m256i words0 = _mm256_packs_epi32(number[0].raw, number[1].raw);
   const __m256i words1 = _mm256_packs_epi32(number[2].raw, number[3].raw);
-  const __m256i bytes = _mm256_packus_epi16(words0, words1);
+  __m256i bytes = _mm256_packus_epi16(words0, words1);
+  if constexpr (most < 255) bytes = _mm256_min_epu8(bytes, _mm256_set1_epi8(most));
   (void)di;
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permutevar8x32_epi32(bytes, order));
 #endif
 }
 template <class V>
-HWY_INLINE auto to_nearest(V x) {  // for a number in range
+HWY_INLINE auto to_nearest(V x) {  // NaN and what no int holds become the least int
 #if PCOMP_AVX512
   return hn::Vec<hn::RebindToSigned<hn::DFromV<V>>>{_mm512_maskz_cvtps_epi32(0xffff, x.raw)};
 #else
@@ -32,7 +35,7 @@ HWY_INLINE auto to_nearest(V x) {  // for a number in range
 #endif
 
 /// Codes as floats, before they are converted to integers: for hand-written coders, the arithmetic of their `encode`.
-/// On x86 NaN and numbers below 0 stand for code 0: the conversion saturates.
+/// On x86 numbers outside the range of the codes stand for the nearest code and NaN for 0: the conversion saturates.
 template <CodeCodec C, class D>
 struct Numbers;
 
@@ -54,7 +57,7 @@ struct Numbers<C, D> {
     if (halved) x = hn::Mul(x, pre);
     const V number = hn::Mul(hn::Sub(x, lo), inverse);
 #if PCOMP_BMI2
-    return (void)d, hn::Min(levels, number);  // MINPS returns its second operand for NaN
+    return (void)d, number;
 #else
     return hn::Min(higher(number, hn::Zero(d)), levels);
 #endif
@@ -99,7 +102,7 @@ HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prep
         const hn::Vec<decltype(di)> whole[4] = {
             to_nearest(number(d, v + j)), to_nearest(number(d, v + j + lanes)),
             to_nearest(number(d, v + j + 2 * lanes)), to_nearest(number(d, v + j + 3 * lanes))};
-        store_bytes(di, whole, code + j);
+        store_bytes<(1 << C::bits) - 1>(di, whole, code + j);
       }
       return;
     }
@@ -116,6 +119,8 @@ HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prep
     }
   } else if constexpr (std::is_same_v<C, ops::Half>) {
     narrow_f16(v, pack_block, code);
+  } else if constexpr (std::is_same_v<C, ops::BFloat16>) {
+    narrow_bf16(v, pack_block, code);
   } else {
     for (std::uint32_t j = 0; j < pack_block; ++j) {
       float noise = 0;
@@ -125,6 +130,18 @@ HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prep
     }
   }
 }
+
+#if HWY_TARGET != HWY_SCALAR
+/// Whether a block has a code 0.
+template <class Code>
+HWY_INLINE bool any_zero(const Code* code) {
+  const hn::CappedTag<Code, pack_block / 4> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  auto least = hn::LoadU(d, code);
+  for (std::int64_t j = lanes; j < pack_block; j += lanes) least = hn::Min(least, hn::LoadU(d, code + j));
+  return !hn::AllFalse(d, hn::Eq(least, hn::Zero(d)));
+}
+#endif
 
 template <CodeCodec C>
 HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits<C>::Prepared& p,
@@ -141,11 +158,11 @@ HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits
     };
     if constexpr (is_step<C>) {
       const auto bias = hn::Set(di, C::bias);
-      const auto s = hn::Set(d, C::s), nan = hn::Set(d, float_nan);
-      return each([&](auto c) HWY_ATTR {
-        const auto value = hn::Mul(hn::ConvertTo(d, hn::Sub(c, bias)), s);
-        return hn::IfThenElse(hn::RebindMask(d, hn::Eq(c, hn::Zero(di))), nan, value);
-      });
+      const auto s = hn::Set(d, C::s);
+      each([&](auto c) HWY_ATTR { return hn::Mul(hn::ConvertTo(d, hn::Sub(c, bias)), s); });
+      if (any_zero(code))
+        for (std::int64_t j = 0; j < pack_block; ++j) out[j] = code[j] ? out[j] : float_nan;
+      return;
     } else if (p.within) {
       const auto lo = hn::Set(d, p.lo), step = hn::Set(d, p.step);
       // The product is exact, so fusing changes nothing.
@@ -176,10 +193,15 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
     // All ranges, then all scales, then all codes: the groups' long dependency chains overlap.
     const std::int64_t groups = ceil_div(count, each);
     float lo[chunk / each + slack], hi[chunk / each + slack];
+    const auto zero = hn::Zero(hn::ScalableTag<float>());
+    Seen seen{zero, zero, 0};
     for (std::int64_t g = 0; g < groups; ++g) {
-      const Range r = range_of(v + g * each, std::min(count - g * each, each));
+      const Range r = range_of(v + g * each, std::min(count - g * each, each), seen);
       lo[g] = r.lo, hi[g] = r.hi;
     }
+    if (seen.may_be_spoilt())
+      for (std::int64_t g = 0; g < groups; ++g)
+        if (!all_finite_of(v + g * each, std::min(count - g * each, each))) lo[g] = hi[g] = float_nan;
     if constexpr (fits_in_vectors<C>) {
       float inverse[chunk / each + slack], pre[chunk / each + slack];
       std::fill_n(lo + groups, slack, 0.0f), std::fill_n(hi + groups, slack, 0.0f);

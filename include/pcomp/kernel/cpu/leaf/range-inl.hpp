@@ -19,47 +19,71 @@ HWY_INLINE V higher(V x, V high) {
 #endif
 }
 
+/// Whether no lane is a NaN or an infinity.
+template <class D, class V>
+HWY_INLINE bool is_finite_in(D d, V x) {
+  const V none = hn::Sub(x, x);
+  return hn::AllTrue(d, hn::Eq(none, none));
+}
+
 /// Whether all of n values are finite: a NaN or an infinity times 0 is NaN, and so is every sum with it.
 HWY_INLINE bool all_finite_of(const float* v, std::int64_t n) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const auto zero = hn::Zero(d);
-  auto sum = zero;
+  auto a = zero, b = zero, x = zero, y = zero;
   std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) sum = hn::MulAdd(hn::LoadU(d, v + i), zero, sum);
-  bool finite = hn::AllTrue(d, hn::Eq(sum, sum));
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    a = hn::MulAdd(hn::LoadU(d, v + i), zero, a);
+    b = hn::MulAdd(hn::LoadU(d, v + i + lanes), zero, b);
+    x = hn::MulAdd(hn::LoadU(d, v + i + 2 * lanes), zero, x);
+    y = hn::MulAdd(hn::LoadU(d, v + i + 3 * lanes), zero, y);
+  }
+  bool finite = is_finite_in(d, hn::Add(hn::Add(a, b), hn::Add(x, y)));
   for (; i < n; ++i) finite = finite && is_finite(v[i]);
   return finite;
 }
 inline bool all_finite(const float* v, std::int64_t n) { return all_finite_of(v, n); }
 
-/// The range of n values, n > 0; -0 counts as 0, so that the result does not depend on the order of reading. Lowest and
-/// highest pass over NaNs; those show in a sum, which is cheaper than a test of each value.
-HWY_INLINE Range range_of(const float* v, std::int64_t n) {
+/// The sum of all values seen, in which a NaN or an infinity shows: cheaper than a test of each value.
+struct Seen {
+  hn::Vec<hn::ScalableTag<float>> a, b;
+  float rest;
+
+  /// False is sure; huge values may add up to infinities, too.
+  HWY_INLINE bool may_be_spoilt() const {
+    return !is_finite(rest) || !is_finite_in(hn::ScalableTag<float>(), hn::Add(a, b));
+  }
+};
+
+/// The range of n finite values, n > 0, which are added to `seen`; -0 counts as 0, so that the result does not depend on
+/// the order of reading. Lowest and highest pass over NaNs.
+HWY_INLINE Range range_of(const float* v, std::int64_t n, Seen& seen) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = 0;
   auto low0 = hn::Set(d, float_inf), low1 = low0, high0 = hn::Set(d, -float_inf), high1 = high0;
-  auto sum0 = hn::Zero(d), sum1 = sum0;
+  auto sum0 = seen.a, sum1 = seen.b;
   for (; i + 2 * lanes <= n; i += 2 * lanes) {
     const auto a = hn::LoadU(d, v + i), b = hn::LoadU(d, v + i + lanes);
     low0 = lower(a, low0), high0 = higher(a, high0), sum0 = hn::Add(sum0, a);
     low1 = lower(b, low1), high1 = higher(b, high1), sum1 = hn::Add(sum1, b);
   }
-  const auto sum = hn::Add(sum0, sum1);
+  seen.a = sum0, seen.b = sum1;
   float lo = hn::GetLane(hn::MinOfLanes(d, lower(low0, low1)));
   float hi = hn::GetLane(hn::MaxOfLanes(d, higher(high0, high1)));
-  float rest = 0;
   for (; i < n; ++i) {
     lo = v[i] < lo ? v[i] : lo;
     hi = v[i] > hi ? v[i] : hi;
-    rest += v[i];
+    seen.rest += v[i];
   }
-  if (lo < -float_max || hi > float_max) return spoilt_range;
-  // Huge values may add up to infinities of both signs.
-  if ((rest != rest || !hn::AllTrue(d, hn::Eq(sum, sum))) && !all_finite_of(v, n)) return spoilt_range;
   return {lo + 0.0f, hi + 0.0f};
 }
-inline Range range(const float* v, std::int64_t n) { return range_of(v, n); }
+inline Range range(const float* v, std::int64_t n) {
+  const auto zero = hn::Zero(hn::ScalableTag<float>());
+  Seen seen{zero, zero, 0};
+  const Range r = range_of(v, n, seen);
+  return seen.may_be_spoilt() && !all_finite_of(v, n) ? spoilt_range : r;
+}
 
 }  // namespace pcomp::detail::HWY_NAMESPACE

@@ -1,23 +1,27 @@
 // Multiplies blocks of elements by the Walsh-Hadamard matrix.
 namespace pcomp::detail::HWY_NAMESPACE {
 
-/// The same in doubles, for a block that is not finite in floats: NaN if it holds what is not finite, else the nearest
-/// finite floats.
-template <int N>
-__attribute__((noinline)) void wide_butterflies(const float* x, float scale, float* out) {
-  double y[N];
-  bool finite = true;
-  for (int i = 0; i < N; ++i) y[i] = static_cast<double>(x[i]), finite = finite && is_finite(x[i]);
+/// Sums and differences of elements 1, 2, 4, ... apart, in this order.
+template <int N, class T>
+void plain_butterflies(T* y) {
   for (int h = 1; h < N; h *= 2)
     for (int i = 0; i < N; ++i)
       if (!(i & h)) {
-        const double a = y[i], b = y[i + h];
+        const T a = y[i], b = y[i + h];
         y[i] = a + b, y[i + h] = a - b;
       }
-  for (int i = 0; i < N; ++i) out[i] = finite ? to_finite(y[i] * static_cast<double>(scale)) : float_nan;
+}
+/// One block in doubles, where floats did not do: NaN if it holds what is not finite, else the nearest finite floats.
+template <int N>
+__attribute__((noinline)) void wide_butterflies(const float* x, float scale, float* out) {
+  double wide[N];
+  std::copy_n(x, N, wide);
+  const bool finite = std::all_of(x, x + N, is_finite);
+  plain_butterflies<N>(wide);
+  for (int i = 0; i < N; ++i) out[i] = finite ? to_finite(wide[i] * static_cast<double>(scale)) : float_nan;
 }
 
-/// One block: sums and differences of elements 1, 2, 4, ... apart, in this order, then scaled.
+/// One block, then scaled.
 template <int N>
 HWY_INLINE void butterflies(const float* x, float scale, float* out) {
 #if HWY_TARGET != HWY_SCALAR
@@ -49,31 +53,16 @@ HWY_INLINE void butterflies(const float* x, float scale, float* out) {
         const V a = v[i], b = v[i + h];
         v[i] = hn::Add(a, b), v[i + h] = hn::Sub(a, b);
       }
-  V sum = hn::Zero(d);  // NaN if not all are finite
-  for (int i = 0; i < count; ++i) {
-    v[i] = hn::Mul(v[i], hn::Set(d, scale));
-    sum = hn::MulAdd(v[i], hn::Zero(d), sum);
-  }
-  if (!hn::AllTrue(d, hn::Eq(sum, sum))) return wide_butterflies<N>(x, scale, out);
-  for (int i = 0; i < count; ++i) hn::StoreU(v[i], d, out + i * lanes);
+  for (int i = 0; i < count; ++i) hn::StoreU(hn::Mul(v[i], hn::Set(d, scale)), d, out + i * lanes);
 #else
-  float y[N];
-  std::copy_n(x, N, y);
-  for (int h = 1; h < N; h *= 2)
-    for (int i = 0; i < N; ++i)
-      if (!(i & h)) {
-        const float a = y[i], b = y[i + h];
-        y[i] = a + b, y[i + h] = a - b;
-      }
-  bool finite = true;
-  for (int i = 0; i < N; ++i) y[i] *= scale, finite = finite && is_finite(y[i]);
-  if (!finite) return wide_butterflies<N>(x, scale, out);
-  std::copy_n(y, N, out);
+  std::copy_n(x, N, out);
+  plain_butterflies<N>(out);
+  for (int i = 0; i < N; ++i) out[i] *= scale;
 #endif
 }
 
-/// Rotates `count` <= chunk elements, or rotates them back; `first`, their first rank, is a multiple of R::block, and
-/// `out` may be `in`. Never inlined, so that the product is rounded before a coder subtracts from it.
+/// Rotates `count` <= chunk elements, or rotates them back, from `in` to `out`; `first`, their first rank, is a multiple
+/// of R::block. Never inlined, so that the product is rounded before a coder subtracts from it.
 template <class R, bool back>
 __attribute__((noinline)) void rotate(const float* in, std::int64_t count, std::int64_t first, float* out) {
   constexpr int n = R::block;
@@ -85,20 +74,26 @@ __attribute__((noinline)) void rotate(const float* in, std::int64_t count, std::
             std::bit_cast<float>(std::bit_cast<std::uint32_t>(x[32 * word + i]) ^ (signs >> i & 1u) << 31);
     }
   };
-  std::int64_t i = 0;
-  for (; i + n <= count; i += n) {
+  const auto turn = [&](std::int64_t i, auto&& butterfly) HWY_ATTR {
     if constexpr (R::random_signs && !back) {
       float x[n];
       std::copy_n(in + i, n, x);
       flip((first + i) / n, x);
-      butterflies<n>(x, R::scale, out + i);
+      butterfly(x, out + i);
     } else {
-      butterflies<n>(in + i, R::scale, out + i);
+      butterfly(in + i, out + i);
       if constexpr (R::random_signs) flip((first + i) / n, out + i);
     }
-  }
+  };
+  const std::int64_t whole = count / n * n;
+  for (std::int64_t i = 0; i < whole; i += n)
+    turn(i, [](const float* x, float* y) HWY_ATTR { butterflies<n>(x, R::scale, y); });
+  if (!all_finite_of(out, whole))
+    for (std::int64_t i = 0; i < whole; i += n)
+      if (!all_finite_of(out + i, n))
+        turn(i, [](const float* x, float* y) { wide_butterflies<n>(x, R::scale, y); });
   (void)flip, (void)first;
-  if (out != in) std::copy_n(in + i, count - i, out + i);
+  std::copy_n(in + whole, count - whole, out + whole);
 }
 
 }  // namespace pcomp::detail::HWY_NAMESPACE
