@@ -92,17 +92,6 @@ struct Biased : Coder {
   }
   static float decode(std::uint32_t c, const Scale& s) { return s.lo + static_cast<float>(c) * s.step; }
 };
-/// A selection that scores the same value otherwise each time.
-struct Fickle : Composable {
-  static constexpr Role role = Role::select;
-  static constexpr Name name = "Fickle";
-  static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
-  static constexpr std::int64_t keep(std::int64_t n) { return (n + 9) / 10; }
-  static std::uint32_t score(float, std::int64_t) {
-    static std::uint32_t calls = 0;
-    return ++calls * 2654435761u;
-  }
-};
 /// A rotation whose signs are others each time, so that it does not come back.
 struct Dizzy : Composable {
   static constexpr Role role = Role::rotate;
@@ -178,7 +167,6 @@ TEST_CASE("a codec that breaks a law is told which", "[laws]") {
   CHECK(broken(check_codec<Overflowing>(), "what is finite"));
   CHECK_FALSE(broken(check_codec<Overflowing>(), "what is not finite"));
   CHECK(broken(check_codec<Biased>(), "unbiased"));
-  CHECK(broken(check_codec<Fickle>(), "highest scores"));
   CHECK(broken(check_codec<Dizzy{} | Quant<8>>(), "R'R = 1"));
   CHECK_FALSE(check_codec<TooProud>().passed());
   CHECK(check_codec<TooProud>().str().starts_with("TooProud: a law is broken"));
