@@ -167,8 +167,8 @@ TEST_CASE("What a boundary remembers is loaded over the wire that it was saved w
 }
 
 TEST_CASE("The state of another optimiser is refused") {
-  const Folder base;
-  const CheckpointFolder folder(base.path);
+  const Folder base, other;  // a folder belongs to the pipeline that saves into it
+  const CheckpointFolder folder(base.path), second(other.path);
   Run<AdamW> adamw({0, 0, 0, 0, 0}, {});
   Run<Sgd> sgd({0, 0, 0, 0, 0}, {});
   adamw.train(1), sgd.train(1);
@@ -178,8 +178,8 @@ TEST_CASE("The state of another optimiser is refused") {
   torch::optim::Adam adam(adamw.engine.parameters(), torch::optim::AdamOptions(0.01).amsgrad(true));
   load_checkpoint(folder, folder.manifest(), adamw.engine, adam);
   adam.step();
-  save_checkpoint(folder, {}, sgd.engine, sgd.optimiser, {});
-  CHECK(thrown_text([&] { load_checkpoint(folder, folder.manifest(), adamw.engine, adamw.optimiser); }) ==
+  save_checkpoint(second, {}, sgd.engine, sgd.optimiser, {});
+  CHECK(thrown_text([&] { load_checkpoint(second, second.manifest(), adamw.engine, adamw.optimiser); }) ==
         "pcomp: the checkpoint holds 'momentum' of another optimiser than AdamW");
 }
 
