@@ -1,5 +1,6 @@
 // The table "Training": one case a row. With -DPCOMP_BASE it compiles against the headers from before, where it fails.
 #include <ATen/autocast_mode.h>
+#include <torch/torch.h>
 
 #include <cmath>
 #include <filesystem>
@@ -8,7 +9,7 @@
 #include <pcomp/pipeline/checkpoint.hpp>
 #include <pcomp/pipeline/pipeline.hpp>
 
-#include "catch.hpp"
+#include "../../run/torch/catch.hpp"
 
 namespace trust_training {
 

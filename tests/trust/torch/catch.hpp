@@ -1,6 +1,0 @@
-#pragma once
-// LibTorch's logging has a CHECK of its own, which ends the program; here CHECK must be Catch2's.
-#include <c10/util/Logging.h>
-#undef CHECK
-
-#include "../../run/cpu/catch.hpp"
