@@ -120,9 +120,12 @@ TEST_CASE("a pipeline carries out lazy bits in its inputs, activations, gradient
     CHECK(torch::equal(pipe.infer(lazily_negative(x, true)), -x + 1));
   }
   // Gradients: a stage whose own gradient is lazy.
-  T w = torch::ones({5}).requires_grad_();
+  struct Scale : torch::nn::Module {
+    T w = register_parameter("w", torch::ones({5}));
+    T forward(const T& v) { return v * w; }
+  };
   Engine pipe(World::threads(),
-              {stage([w](const T& v) { return v * w; }), stage([](const T& v) {
+              {stage_spec([] { return std::make_shared<Scale>(); }), stage([](const T& v) {
                  T same = v * 1;
                  if (same.requires_grad())
                    same.register_hook([](const T& g) { return lazily_negative(-g, false); });
@@ -130,7 +133,7 @@ TEST_CASE("a pipeline carries out lazy bits in its inputs, activations, gradient
                })},
               {&boundary_ops(Raw)}, make_schedule(GPipe{}, 2, 3));
   pipe.step(x, {}, [](const T& o, const T&) { return o.sum() / 2; });
-  CHECK(torch::allclose(w.grad(), x.sum(0) / 6, 1e-5, 1e-6));
+  CHECK(torch::allclose(pipe.parameters().at(0).grad(), x.sum(0) / 6, 1e-5, 1e-6));
 }
 
 TEST_CASE("tensors of any layout in memory: right, or an Error", "[trust]") {

@@ -1,4 +1,5 @@
 #pragma once
+#include "../../wire/packing.hpp"
 #include "../axes.hpp"
 #include "source.cuh"
 
