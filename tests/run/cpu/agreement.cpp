@@ -204,4 +204,24 @@ TEST_CASE("a wrong length says what was expected and what came", "[wire]") {
       "it would average over samples or features; name the dimensions to pool, as in Downsample<2, "
       "Axes<1>>");
   CHECK_THROWS_AS(decode_grad(TopK<Ratio<1, 4>>, payload, e, payload, std::span<float>(x)), Error);
+  // A gradient's forward payload is whole or its index block, of no length between.
+  const BoundaryOps& k = kernels_of(TopK<Ratio<1, 10>>);
+  std::vector<std::byte> forward(k.bytes(e)), grad(k.grad_bytes(e));
+  k.encode(std::span<const float>(x), e, forward, {});
+  const std::size_t index = k.index_bytes(e);
+  for (const std::size_t size :
+       {index - 1, index, index + 1, forward.size() - 1, forward.size(), forward.size() + 1}) {
+    std::vector<std::byte> given = forward;
+    given.resize(size);
+    const std::string says = "pcomp: the forward payload has " + std::to_string(size) +
+                             " bytes, but TopK<1/10> on 2x8x8 takes " + std::to_string(forward.size()) +
+                             ", or its index block alone, " + std::to_string(index);
+    if (size == index || size == forward.size()) {
+      CHECK_NOTHROW(k.encode_grad(std::span<const float>(x), e, given, grad, {}));
+      CHECK_NOTHROW(k.decode_grad(grad, e, given, std::span<float>(x), {}));
+    } else {
+      CHECK_THROWS_WITH(k.encode_grad(std::span<const float>(x), e, given, grad, {}), says);
+      CHECK_THROWS_WITH(k.decode_grad(grad, e, given, std::span<float>(x), {}), says);
+    }
+  }
 }
