@@ -1,7 +1,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
-#include <pcomp/core/shape.hpp>
+#include <pcomp/base/shape.hpp>
 #include <random>
 #include <vector>
 

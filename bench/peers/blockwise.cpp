@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <pcomp/core/error.hpp>
+#include <pcomp/base/error.hpp>
 
 #include "contender.hpp"
 

@@ -4,7 +4,7 @@
 #include <zstd.h>
 
 #include <memory>
-#include <pcomp/core/error.hpp>
+#include <pcomp/base/error.hpp>
 
 #include "contender.hpp"
 

@@ -2,7 +2,7 @@
 
 #include <ATen/Context.h>
 
-#include <pcomp/core/error.hpp>
+#include <pcomp/base/error.hpp>
 
 namespace cifar {
 

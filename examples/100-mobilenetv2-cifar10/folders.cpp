@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
-#include <pcomp/core/error.hpp>
+#include <pcomp/base/error.hpp>
 
 namespace cifar {
 

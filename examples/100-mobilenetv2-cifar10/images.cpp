@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <pcomp/core/error.hpp>
+#include <pcomp/base/error.hpp>
 #include <pcomp/pipeline/crc32.hpp>
 
 #include "network.hpp"

@@ -1,6 +1,6 @@
 #pragma once
-#include <pcomp/core/error.hpp>
-#include <pcomp/core/shape.hpp>
+#include <pcomp/base/error.hpp>
+#include <pcomp/base/shape.hpp>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -4,7 +4,7 @@
 #include <charconv>
 #include <limits>
 #include <optional>
-#include <pcomp/core/error.hpp>
+#include <pcomp/base/error.hpp>
 
 #include "between.hpp"
 #include "network.hpp"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <numeric>
-#include <pcomp/core/error.hpp>
+#include <pcomp/base/error.hpp>
 #include <pcomp/schedule/gpipe.hpp>
 #include <pcomp/schedule/one_f_one_b.hpp>
 #include <pcomp/schedule/zero_bubble.hpp>

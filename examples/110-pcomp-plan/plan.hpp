@@ -2,7 +2,7 @@
 #include <functional>
 #include <iosfwd>
 #include <map>
-#include <pcomp/core/shape.hpp>
+#include <pcomp/base/shape.hpp>
 #include <pcomp/schedule/simulate.hpp>
 #include <string>
 #include <vector>

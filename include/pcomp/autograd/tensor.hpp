@@ -5,7 +5,7 @@
 #include <c10/core/Allocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include "../core/float_mode.hpp"
+#include "../base/float_mode.hpp"
 #include "../kernel/parallel.hpp"
 #include "../kernel/view.hpp"
 

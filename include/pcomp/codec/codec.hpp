@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "../core/name.hpp"
-#include "../core/refuse.hpp"
-#include "../core/shape.hpp"
+#include "../base/name.hpp"
+#include "../base/refuse.hpp"
+#include "../base/shape.hpp"
 
 namespace pcomp {
 

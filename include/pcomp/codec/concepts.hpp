@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "../core/device.hpp"
+#include "../base/device.hpp"
 #include "codec.hpp"
 
 namespace pcomp {

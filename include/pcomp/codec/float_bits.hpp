@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "../core/device.hpp"
+#include "../base/device.hpp"
 
 /// Conversions between the bits of the three float formats, rounded to nearest even; a finite number that would round
 /// to infinity becomes the largest finite one.

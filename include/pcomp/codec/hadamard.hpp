@@ -1,5 +1,5 @@
 #pragma once
-#include "../core/device.hpp"
+#include "../base/device.hpp"
 #include "concepts.hpp"
 
 namespace pcomp {

@@ -1,8 +1,8 @@
 #pragma once
 #include <cstdint>
 
-#include "../core/device.hpp"
-#include "../core/ratio.hpp"
+#include "../base/device.hpp"
+#include "../base/ratio.hpp"
 #include "concepts.hpp"
 #include "float_bits.hpp"
 

@@ -1,8 +1,8 @@
 #pragma once
 #include <cstdint>
 
-#include "../core/device.hpp"
-#include "../core/shape.hpp"
+#include "../base/device.hpp"
+#include "../base/shape.hpp"
 
 /// Pooling along named dimensions, for the CPU and the GPU.
 namespace pcomp::detail {

@@ -3,7 +3,7 @@
 #include <optional>
 #include <type_traits>
 
-#include "../core/function_ref.hpp"
+#include "../base/function_ref.hpp"
 
 namespace pcomp {
 

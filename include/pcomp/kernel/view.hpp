@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <span>
 
-#include "../core/error.hpp"
-#include "../core/shape.hpp"
+#include "../base/error.hpp"
+#include "../base/shape.hpp"
 
 namespace pcomp {
 

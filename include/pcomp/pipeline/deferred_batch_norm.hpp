@@ -4,7 +4,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/nn/modules/batchnorm.h>
 
-#include "../core/error.hpp"
+#include "../base/error.hpp"
 #include "batch_end.hpp"
 
 namespace pcomp {

@@ -2,7 +2,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "../core/version.hpp"
+#include "../base/version.hpp"
 #include "../kernel/boundary_ops.hpp"
 #include "../schedule/make_schedule.hpp"
 #include "../transport/fingerprint.hpp"

@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "../core/error.hpp"
+#include "../base/error.hpp"
 #include "../transport/run_identity.hpp"
 
 namespace pcomp::detail {

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "../core/error.hpp"
+#include "../base/error.hpp"
 #include "crc32.hpp"
 
 namespace pcomp {

@@ -8,7 +8,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "../core/refuse.hpp"
+#include "../base/refuse.hpp"
 
 namespace pcomp {
 

@@ -1,5 +1,5 @@
 #pragma once
-#include "../core/words.hpp"
+#include "../base/words.hpp"
 
 namespace pcomp {
 

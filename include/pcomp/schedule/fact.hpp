@@ -1,5 +1,5 @@
 #pragma once
-#include "../core/error.hpp"
+#include "../base/error.hpp"
 
 namespace pcomp::detail {
 

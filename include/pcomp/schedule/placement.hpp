@@ -2,8 +2,8 @@
 #include <array>
 #include <initializer_list>
 
-#include "../core/error.hpp"
-#include "../core/refuse.hpp"
+#include "../base/error.hpp"
+#include "../base/refuse.hpp"
 #include "policy.hpp"
 
 namespace pcomp {

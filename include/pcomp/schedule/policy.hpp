@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "../core/buffer.hpp"
+#include "../base/buffer.hpp"
 #include "action.hpp"
 
 namespace pcomp {

@@ -1,5 +1,5 @@
 #pragma once
-#include "../core/shape.hpp"
+#include "../base/shape.hpp"
 #include "policy.hpp"
 
 namespace pcomp {

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "../core/error.hpp"
+#include "../base/error.hpp"
 
 namespace pcomp {
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-#include "../core/error.hpp"
+#include "../base/error.hpp"
 #include "stream_order.hpp"
 
 namespace pcomp {

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "../core/device.hpp"
+#include "../base/device.hpp"
 
 namespace pcomp::detail {
 

@@ -6,7 +6,7 @@
 #include <fstream>
 #include <map>
 #include <optional>
-#include <pcomp/core/error.hpp>
+#include <pcomp/base/error.hpp>
 
 #include "../cpu/catch.hpp"
 #include "batches.hpp"

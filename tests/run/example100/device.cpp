@@ -5,7 +5,7 @@
 #include <ATen/ops/scalar_tensor.h>
 
 #include <limits>
-#include <pcomp/core/error.hpp>
+#include <pcomp/base/error.hpp>
 
 #include "../torch/catch.hpp"
 #include "feed.hpp"

@@ -3,7 +3,7 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <pcomp/core/error.hpp>
+#include <pcomp/base/error.hpp>
 
 #include "../../../examples/100-mobilenetv2-cifar10/images.hpp"
 #include "../../run/cpu/catch.hpp"

@@ -63,11 +63,9 @@
 #define PCOMP_HAS_AVX512
 #undef HWY_TARGET
 #define HWY_TARGET HWY_AVX3_DL
-#include "target-inl.hpp"
 #endif
 #undef HWY_TARGET
 #define HWY_TARGET HWY_STATIC_TARGET
-#include "target-inl.hpp"
 // Whoever includes Highway next finds its operations there.
 #undef HWY_TARGET_TOGGLE
 #undef HWY_HIGHWAY_PER_TARGET

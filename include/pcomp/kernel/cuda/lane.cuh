@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "../../core/device.hpp"
+#include "../../base/device.hpp"
 
 /// All that a kernel needs from the machine: thread indices, barriers, exchanges within a warp, atomics.
 ///

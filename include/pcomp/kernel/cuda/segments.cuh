@@ -1,6 +1,6 @@
 #pragma once
 #include "../../codec/topk.hpp"
-#include "../../core/ratio.hpp"
+#include "../../base/ratio.hpp"
 #include "rank.cuh"
 #include "source.cuh"
 
