@@ -4,7 +4,7 @@
 #include <torch/torch.h>
 
 #include "autograd/boundary.hpp"
-#include "autograd/check_codec.hpp"
+#include "testing/check_codec.hpp"
 #include "cpu.hpp"
 #include "pipeline/checkpoint.hpp"
 #include "pipeline/pipeline.hpp"

@@ -1,4 +1,4 @@
-#include <pcomp/autograd/check_codec.hpp>
+#include <pcomp/testing/check_codec.hpp>
 #include <pcomp/cpu.hpp>
 
 #include "catch.hpp"
