@@ -10,8 +10,8 @@
 #include <pcomp/pipeline/loss.hpp>
 #include <pcomp/pipeline/total_report.hpp>
 #include <pcomp/schedule/chrome_trace.hpp>
-#include <pcomp/schedule/gpipe.hpp>
-#include <pcomp/schedule/one_f_one_b.hpp>
+#include <pcomp/schedule/policies/gpipe.hpp>
+#include <pcomp/schedule/policies/one_f_one_b.hpp>
 
 #include "../common/alternate.hpp"
 #include "model.hpp"

@@ -5,10 +5,10 @@
 #include <cstdio>
 #include <fstream>
 #include <pcomp/pipeline/pipeline.hpp>
-#include <pcomp/schedule/one_f_one_b.hpp>
+#include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/schedule/simulate.hpp>
 #include <pcomp/schedule/svg.hpp>
-#include <pcomp/schedule/zero_bubble.hpp>
+#include <pcomp/schedule/policies/zero_bubble.hpp>
 #include <thread>
 
 using namespace pcomp;

@@ -16,9 +16,9 @@
 #include <pcomp/pipeline/total_trace.hpp>
 #include <pcomp/pipeline/write_whole.hpp>
 #include <pcomp/schedule/chrome_trace.hpp>
-#include <pcomp/schedule/gpipe.hpp>
-#include <pcomp/schedule/one_f_one_b.hpp>
-#include <pcomp/schedule/zero_bubble.hpp>
+#include <pcomp/schedule/policies/gpipe.hpp>
+#include <pcomp/schedule/policies/one_f_one_b.hpp>
+#include <pcomp/schedule/policies/zero_bubble.hpp>
 
 #include "amp.hpp"
 #include "checkpoint.hpp"

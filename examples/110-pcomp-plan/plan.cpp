@@ -4,9 +4,9 @@
 #include <charconv>
 #include <numeric>
 #include <pcomp/base/error.hpp>
-#include <pcomp/schedule/gpipe.hpp>
-#include <pcomp/schedule/one_f_one_b.hpp>
-#include <pcomp/schedule/zero_bubble.hpp>
+#include <pcomp/schedule/policies/gpipe.hpp>
+#include <pcomp/schedule/policies/one_f_one_b.hpp>
+#include <pcomp/schedule/policies/zero_bubble.hpp>
 #include <sstream>
 
 namespace plan {

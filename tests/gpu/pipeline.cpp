@@ -6,8 +6,8 @@
 
 #include <filesystem>
 #include <pcomp/pipeline/checkpoint.hpp>
-#include <pcomp/schedule/one_f_one_b.hpp>
-#include <pcomp/schedule/zero_bubble.hpp>
+#include <pcomp/schedule/policies/one_f_one_b.hpp>
+#include <pcomp/schedule/policies/zero_bubble.hpp>
 
 #include "../run/torch/catch.hpp"
 #include "wires.hpp"

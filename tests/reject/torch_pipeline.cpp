@@ -1,6 +1,6 @@
 #include <pcomp/codec/quant.hpp>
 #include <pcomp/pipeline/pipeline.hpp>
-#include <pcomp/schedule/gpipe.hpp>
+#include <pcomp/schedule/policies/gpipe.hpp>
 using namespace pcomp;
 
 struct Half1 : torch::nn::Module {

@@ -3,7 +3,7 @@
 #include <map>
 #include <memory>
 
-#include "../schedule/forward_only.hpp"
+#include "../schedule/policies/forward_only.hpp"
 #include "../schedule/make_schedule.hpp"
 #include "edge_buffers.hpp"
 

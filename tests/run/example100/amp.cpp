@@ -6,7 +6,7 @@
 
 #include <pcomp/pipeline/engine.hpp>
 #include <pcomp/pipeline/loss.hpp>
-#include <pcomp/schedule/zero_bubble.hpp>
+#include <pcomp/schedule/policies/zero_bubble.hpp>
 
 #include "../torch/catch.hpp"
 #include "model.hpp"

@@ -7,7 +7,7 @@
 #include <fstream>
 #include <pcomp/pipeline/engine.hpp>
 #include <pcomp/pipeline/loss.hpp>
-#include <pcomp/schedule/gpipe.hpp>
+#include <pcomp/schedule/policies/gpipe.hpp>
 
 #include "../torch/catch.hpp"
 #include "checkpoint.hpp"

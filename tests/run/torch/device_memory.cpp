@@ -1,8 +1,8 @@
 // A pipeline whose payloads stay in device memory: the device is emulated, and the links' copies on it are late.
 #include <pcomp/core.hpp>
 #include <pcomp/pipeline/engine.hpp>
-#include <pcomp/schedule/one_f_one_b.hpp>
-#include <pcomp/schedule/zero_bubble.hpp>
+#include <pcomp/schedule/policies/one_f_one_b.hpp>
+#include <pcomp/schedule/policies/zero_bubble.hpp>
 
 #include "../kernels/kernels.hpp"
 #include "../transport/emulated_device.hpp"

@@ -4,8 +4,8 @@
 #include <optional>
 #include <pcomp/core.hpp>
 #include <pcomp/pipeline/engine.hpp>
-#include <pcomp/schedule/one_f_one_b.hpp>
-#include <pcomp/schedule/zero_bubble.hpp>
+#include <pcomp/schedule/policies/one_f_one_b.hpp>
+#include <pcomp/schedule/policies/zero_bubble.hpp>
 #include <set>
 
 #include "../kernels/kernels.hpp"

@@ -1,5 +1,5 @@
 #pragma once
-#include "policy.hpp"
+#include "../policy.hpp"
 
 namespace pcomp {
 
