@@ -4,7 +4,7 @@
 #include <fstream>
 #include <pcomp/core.hpp>
 #include <pcomp/schedule/chrome_trace.hpp>
-#include <pcomp/schedule/simulate.hpp>
+#include <pcomp/plan/simulate.hpp>
 #include <pcomp/schedule/svg.hpp>
 #include <pcomp/schedule/terminal.hpp>
 

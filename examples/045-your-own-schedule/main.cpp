@@ -1,7 +1,7 @@
 // A schedule of your own: a clock of a few lines, from which rows, proof, facts and drawings follow.
 #include <iostream>
 #include <pcomp/core.hpp>
-#include <pcomp/schedule/simulate.hpp>
+#include <pcomp/plan/simulate.hpp>
 
 using namespace pcomp;
 

@@ -3,7 +3,7 @@
 #include <iosfwd>
 #include <map>
 #include <pcomp/base/shape.hpp>
-#include <pcomp/schedule/simulate.hpp>
+#include <pcomp/plan/simulate.hpp>
 #include <string>
 #include <vector>
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "../schedule/simulate.hpp"
+#include "../plan/simulate.hpp"
 
 namespace pcomp {
 

@@ -1,6 +1,6 @@
 #include <pcomp/core.hpp>
 #include <pcomp/schedule/chrome_trace.hpp>
-#include <pcomp/schedule/simulate.hpp>
+#include <pcomp/plan/simulate.hpp>
 #include <pcomp/schedule/svg.hpp>
 
 #include "catch.hpp"

@@ -1,7 +1,7 @@
 #include <cmath>
 #include <deque>
 #include <pcomp/core.hpp>
-#include <pcomp/schedule/simulate.hpp>
+#include <pcomp/plan/simulate.hpp>
 #include <queue>
 #include <random>
 

@@ -2,7 +2,7 @@
 #include <limits>
 #include <string>
 
-#include "make_schedule.hpp"
+#include "../schedule/make_schedule.hpp"
 
 namespace pcomp {
 

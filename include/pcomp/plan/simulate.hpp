@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "costs.hpp"
-#include "early_sends.hpp"
+#include "../schedule/early_sends.hpp"
 
 namespace pcomp {
 
