@@ -9,7 +9,7 @@
 #include <pcomp/pipeline/engine.hpp>
 #include <pcomp/pipeline/loss.hpp>
 #include <pcomp/pipeline/total_report.hpp>
-#include <pcomp/schedule/chrome_trace.hpp>
+#include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
 

@@ -7,7 +7,7 @@
 #include <pcomp/pipeline/pipeline.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/plan/simulate.hpp>
-#include <pcomp/schedule/svg.hpp>
+#include <pcomp/viz/svg.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 #include <thread>
 

@@ -3,10 +3,10 @@
 #include <cstdio>
 #include <fstream>
 #include <pcomp/core.hpp>
-#include <pcomp/schedule/chrome_trace.hpp>
+#include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/plan/simulate.hpp>
-#include <pcomp/schedule/svg.hpp>
-#include <pcomp/schedule/terminal.hpp>
+#include <pcomp/viz/svg.hpp>
+#include <pcomp/viz/terminal.hpp>
 
 using namespace pcomp;
 

@@ -15,7 +15,7 @@
 #include <pcomp/pipeline/total_report.hpp>
 #include <pcomp/pipeline/total_trace.hpp>
 #include <pcomp/pipeline/write_whole.hpp>
-#include <pcomp/schedule/chrome_trace.hpp>
+#include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>

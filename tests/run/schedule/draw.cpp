@@ -1,7 +1,7 @@
 #include <pcomp/core.hpp>
-#include <pcomp/schedule/chrome_trace.hpp>
+#include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/plan/simulate.hpp>
-#include <pcomp/schedule/svg.hpp>
+#include <pcomp/viz/svg.hpp>
 
 #include "catch.hpp"
 

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "draw.hpp"
+#include "../schedule/draw.hpp"
 
 namespace pcomp {
 

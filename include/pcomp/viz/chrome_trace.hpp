@@ -1,5 +1,5 @@
 #pragma once
-#include "draw.hpp"
+#include "../schedule/draw.hpp"
 #include "messages.hpp"
 
 namespace pcomp {

@@ -1,7 +1,7 @@
 #pragma once
 #include <cmath>
 
-#include "draw.hpp"
+#include "../schedule/draw.hpp"
 #include "messages.hpp"
 
 namespace pcomp {

@@ -2,7 +2,7 @@
 #include <map>
 #include <tuple>
 
-#include "trace.hpp"
+#include "../schedule/trace.hpp"
 
 namespace pcomp::detail {
 
