@@ -3,7 +3,7 @@
 #include <ATen/ops/empty.h>
 
 #include <cstring>
-#include <pcomp/pipeline/checkpoint.hpp>
+#include <pcomp/checkpoint/checkpoint.hpp>
 #include <pcomp/pipeline/total_report.hpp>
 
 namespace cifar {

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <pcomp/base/error.hpp>
-#include <pcomp/pipeline/crc32.hpp>
+#include <pcomp/checkpoint/crc32.hpp>
 
 #include "network.hpp"
 

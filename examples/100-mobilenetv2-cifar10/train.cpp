@@ -11,10 +11,10 @@
 #include <pcomp/core/keep_memory.hpp>
 #include <pcomp/pipeline/engine.hpp>
 #include <pcomp/pipeline/loss.hpp>
-#include <pcomp/pipeline/optimizer_state.hpp>
+#include <pcomp/checkpoint/optimizer_state.hpp>
 #include <pcomp/pipeline/total_report.hpp>
 #include <pcomp/pipeline/total_trace.hpp>
-#include <pcomp/pipeline/write_whole.hpp>
+#include <pcomp/checkpoint/atomic_file.hpp>
 #include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>

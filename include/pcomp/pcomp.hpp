@@ -6,5 +6,5 @@
 #include "autograd/boundary.hpp"
 #include "testing/check_codec.hpp"
 #include "cpu.hpp"
-#include "pipeline/checkpoint.hpp"
+#include "checkpoint/checkpoint.hpp"
 #include "pipeline/pipeline.hpp"

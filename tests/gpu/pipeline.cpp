@@ -5,7 +5,7 @@
 #include <torch/torch.h>
 
 #include <filesystem>
-#include <pcomp/pipeline/checkpoint.hpp>
+#include <pcomp/checkpoint/checkpoint.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 

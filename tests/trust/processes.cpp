@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <pcomp/pcomp.hpp>
-#include <pcomp/pipeline/checkpoint.hpp>
+#include <pcomp/checkpoint/checkpoint.hpp>
 #include <pcomp/pipeline/total_report.hpp>
 
 using namespace pcomp;

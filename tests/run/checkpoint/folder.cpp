@@ -4,7 +4,7 @@
 
 #include <chrono>
 #include <fstream>
-#include <pcomp/pipeline/checkpoint_folder.hpp>
+#include <pcomp/checkpoint/folder.hpp>
 #include <random>
 #include <sstream>
 

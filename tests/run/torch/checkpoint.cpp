@@ -1,5 +1,5 @@
 #include <pcomp/core.hpp>
-#include <pcomp/pipeline/checkpoint.hpp>
+#include <pcomp/checkpoint/checkpoint.hpp>
 
 #include "catch.hpp"
 #include "net.hpp"

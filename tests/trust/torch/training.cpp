@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <pcomp/core.hpp>
-#include <pcomp/pipeline/checkpoint.hpp>
+#include <pcomp/checkpoint/checkpoint.hpp>
 #include <pcomp/pipeline/pipeline.hpp>
 
 #include "../../run/torch/catch.hpp"

@@ -1,8 +1,8 @@
 #pragma once
 #include <ATen/CPUGeneratorImpl.h>
 
-#include "checkpoint_folder.hpp"
-#include "engine.hpp"
+#include "folder.hpp"
+#include "../pipeline/engine.hpp"
 #include "optimizer_state.hpp"
 
 namespace pcomp {
