@@ -12,7 +12,7 @@
 #include <string>
 
 #include "../base/error.hpp"
-#include "../transport/run_identity.hpp"
+#include "../transport/c10d/run_identity.hpp"
 #include "atomic_file.hpp"
 #include "manifest.hpp"
 

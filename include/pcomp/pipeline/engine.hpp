@@ -5,7 +5,7 @@
 #include <set>
 
 #include "../core/cpus.hpp"
-#include "../transport/connect.hpp"
+#include "../transport/c10d/connect.hpp"
 #include "agreement.hpp"
 #include "batch_end.hpp"
 #include "engine_base.hpp"

@@ -2,8 +2,8 @@
 #include <netinet/in.h>
 
 #include <catch2/catch.hpp>
-#include <pcomp/transport/address.hpp>
-#include <pcomp/transport/courier.hpp>
+#include <pcomp/transport/c10d/address.hpp>
+#include <pcomp/transport/c10d/timed_call.hpp>
 #include <pcomp/transport/fingerprint.hpp>
 #include <pcomp/transport/threads.hpp>
 

@@ -5,7 +5,7 @@
 
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
-#include "group_link.hpp"
+#include "process_group.hpp"
 
 namespace pcomp {
 

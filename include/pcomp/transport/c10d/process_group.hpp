@@ -5,8 +5,8 @@
 #include <thread>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 
-#include "transport.hpp"
-#include "watch.hpp"
+#include "../transport.hpp"
+#include "failure_monitor.hpp"
 
 namespace pcomp {
 

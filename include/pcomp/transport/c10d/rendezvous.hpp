@@ -6,7 +6,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "address.hpp"
-#include "courier.hpp"
+#include "timed_call.hpp"
 #include "run_identity.hpp"
 
 namespace pcomp::detail {

@@ -9,7 +9,7 @@
 #include <sstream>
 #include <string>
 
-#include "launch.hpp"
+#include "../launch.hpp"
 
 namespace pcomp::detail {
 

@@ -1,6 +1,6 @@
 #pragma once
-#include "board.hpp"
-#include "calls.hpp"
+#include "rendezvous.hpp"
+#include "../calls.hpp"
 
 namespace pcomp::detail {
 

@@ -3,8 +3,8 @@
 
 #include "gloo.hpp"
 #include "nccl.hpp"
-#include "threads.hpp"
-#include "world.hpp"
+#include "../threads.hpp"
+#include "../world.hpp"
 
 namespace pcomp {
 
