@@ -1,7 +1,7 @@
 #pragma once
 #include <c10/core/Device.h>
 
-#include <pcomp/transport/launch.hpp>
+#include <pcomp/transport/world.hpp>
 #include <string>
 
 namespace cifar {

@@ -1,5 +1,5 @@
 #pragma once
-#include <pcomp/transport/links.hpp>
+#include <pcomp/transport/communicator.hpp>
 
 #include "plan.hpp"
 

@@ -2,7 +2,7 @@
 #include <set>
 #include <tuple>
 
-#include "../transport/links.hpp"
+#include "../transport/communicator.hpp"
 #include "../transport/world.hpp"
 #include "fingerprint.hpp"
 

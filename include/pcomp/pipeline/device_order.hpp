@@ -7,7 +7,7 @@
 
 #include <functional>
 
-#include "../transport/stream_order.hpp"
+#include "../transport/transport.hpp"
 
 namespace pcomp::detail {
 

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "../transport/links.hpp"
+#include "../transport/communicator.hpp"
 #include "report.hpp"
 
 namespace pcomp::detail {

@@ -3,7 +3,7 @@
 #include <sstream>
 
 #include "../autograd/boundary_object.hpp"
-#include "../transport/links.hpp"
+#include "../transport/communicator.hpp"
 
 namespace pcomp::detail {
 

@@ -2,7 +2,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ThreadLocalState.h>
 
-#include "../transport/links.hpp"
+#include "../transport/communicator.hpp"
 #include "executor.hpp"
 #include "rank_thread.hpp"
 #include "same_random.hpp"

@@ -4,7 +4,7 @@
 #include <sstream>
 #include <utility>
 
-#include "../transport/links.hpp"
+#include "../transport/communicator.hpp"
 #include "probe.hpp"
 #include "same_random.hpp"
 

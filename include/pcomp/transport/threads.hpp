@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "links.hpp"
+#include "communicator.hpp"
 
 namespace pcomp {
 

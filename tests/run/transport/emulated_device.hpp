@@ -7,7 +7,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
-#include <pcomp/transport/stream_order.hpp>
+#include <pcomp/transport/transport.hpp>
 #include <random>
 #include <thread>
 

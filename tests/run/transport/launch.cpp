@@ -2,7 +2,7 @@
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <map>
-#include <pcomp/transport/launch.hpp>
+#include <pcomp/transport/world.hpp>
 #include <string>
 #include <vector>
 

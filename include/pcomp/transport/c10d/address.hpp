@@ -11,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "../launch.hpp"
+#include "../world.hpp"
 
 /// Chooses the address of this machine to listen on. All bytes travel through c10d.
 namespace pcomp::detail {

@@ -1,6 +1,6 @@
 #pragma once
 #include "rendezvous.hpp"
-#include "../calls.hpp"
+#include "../communicator.hpp"
 
 namespace pcomp::detail {
 

@@ -9,7 +9,7 @@
 #include <sstream>
 #include <string>
 
-#include "../launch.hpp"
+#include "../world.hpp"
 
 namespace pcomp::detail {
 
