@@ -6,7 +6,7 @@
 #include <torch/nn/modules/linear.h>
 
 #include <algorithm>
-#include <pcomp/pipeline/deferred_batch_norm.hpp>
+#include <pcomp/nn/deferred_batch_norm.hpp>
 
 #include "amp.hpp"
 #include "random.hpp"

@@ -7,7 +7,7 @@
 #include "../core/cpus.hpp"
 #include "../transport/c10d/connect.hpp"
 #include "agreement.hpp"
-#include "batch_end.hpp"
+#include "../nn/batch_end.hpp"
 #include "engine_base.hpp"
 #include "identities.hpp"
 #include "own_gpu.hpp"

@@ -1,5 +1,5 @@
 #include <pcomp/core.hpp>
-#include <pcomp/pipeline/deferred_batch_norm.hpp>
+#include <pcomp/nn/deferred_batch_norm.hpp>
 
 #include "catch.hpp"
 #include "net.hpp"
