@@ -10,7 +10,7 @@
 #include <cstring>
 #include <fstream>
 #include <map>
-#include <pcomp/kernel/cpu/isa.hpp>
+#include <pcomp/kernel/cpu/simd/isa.hpp>
 #include <random>
 
 #include "wires.hpp"

@@ -1,5 +1,5 @@
 #include <cstring>
-#include <pcomp/kernel/cpu/isa.hpp>
+#include <pcomp/kernel/cpu/simd/isa.hpp>
 #include <thread>
 
 #include "../kernels/kernels.hpp"

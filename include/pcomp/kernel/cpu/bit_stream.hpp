@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "isa.hpp"
+#include "simd/isa.hpp"
 
 namespace pcomp::detail {
 

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "scratch.hpp"
-#include "simd.hpp"
+#include "simd/simd.hpp"
 
 namespace pcomp::detail {
 

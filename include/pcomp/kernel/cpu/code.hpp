@@ -1,6 +1,6 @@
 #pragma once
 #include "../../wire/wire.hpp"
-#include "simd.hpp"
+#include "simd/simd.hpp"
 
 namespace pcomp::detail {
 

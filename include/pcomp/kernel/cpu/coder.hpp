@@ -2,7 +2,7 @@
 #include <cstdint>
 
 #include "../arithmetic.hpp"
-#include "isa.hpp"
+#include "simd/isa.hpp"
 
 namespace pcomp::detail {
 

@@ -2,7 +2,7 @@
 #include <optional>
 
 #include "scratch.hpp"
-#include "simd.hpp"
+#include "simd/simd.hpp"
 #include "strides.hpp"
 
 namespace pcomp::detail {

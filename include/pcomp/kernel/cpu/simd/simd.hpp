@@ -5,12 +5,12 @@
 #include <cstring>
 #include <limits>
 
-#include "../../codec/concepts.hpp"
-#include "../../codec/half.hpp"
-#include "../../codec/quant.hpp"
-#include "../../wire/packing.hpp"
-#include "bit_stream.hpp"
-#include "coder.hpp"
+#include "../../../codec/concepts.hpp"
+#include "../../../codec/half.hpp"
+#include "../../../codec/quant.hpp"
+#include "../../../wire/packing.hpp"
+#include "../bit_stream.hpp"
+#include "../coder.hpp"
 #include "isa.hpp"
 
 #if !__has_include(<hwy/highway.h>)

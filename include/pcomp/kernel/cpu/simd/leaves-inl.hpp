@@ -7,21 +7,21 @@
 #pragma GCC diagnostic ignored "-Wpsabi"  // vectors stay within inlined functions
 #endif
 HWY_BEFORE_NAMESPACE();
-#include "leaf/convert-inl.hpp"
-#include "leaf/range-inl.hpp"
+#include "convert-inl.hpp"
+#include "range-inl.hpp"
 //
-#include "leaf/fit-inl.hpp"
-#include "leaf/pack-inl.hpp"
+#include "fit-inl.hpp"
+#include "pack-inl.hpp"
 //
-#include "leaf/code-inl.hpp"
-#include "leaf/pool-inl.hpp"
-#include "leaf/rank-inl.hpp"
-#include "leaf/rotate-inl.hpp"
+#include "code-inl.hpp"
+#include "pool-inl.hpp"
+#include "rank-inl.hpp"
+#include "rotate-inl.hpp"
 //
-#include "leaf/fano-inl.hpp"
-#include "leaf/scatter-inl.hpp"
-#include "leaf/select-inl.hpp"
-#include "leaf/transpose-inl.hpp"
+#include "fano-inl.hpp"
+#include "scatter-inl.hpp"
+#include "select-inl.hpp"
+#include "transpose-inl.hpp"
 HWY_AFTER_NAMESPACE();
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
