@@ -1,5 +1,5 @@
 #pragma once
-#include "cpu/restricted.hpp"
+#include "cpu/index/restricted.hpp"
 #include "noise.hpp"
 #include "payloads.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 #include "../parallel.hpp"
-#include "pool_axes.hpp"
-#include "scatter.hpp"
+#include "io/pool_axes.hpp"
+#include "index/scatter.hpp"
 
 namespace pcomp::detail {
 

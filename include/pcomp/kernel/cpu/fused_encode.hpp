@@ -2,9 +2,9 @@
 #include <mutex>
 
 #include "../../wire/format.hpp"
-#include "index_writer.hpp"
-#include "pool_axes.hpp"
-#include "select.hpp"
+#include "index/index_writer.hpp"
+#include "io/pool_axes.hpp"
+#include "topk/select.hpp"
 
 namespace pcomp::detail {
 

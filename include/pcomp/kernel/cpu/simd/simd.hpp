@@ -9,7 +9,7 @@
 #include "../../../codec/half.hpp"
 #include "../../../codec/quant.hpp"
 #include "../../../wire/packing.hpp"
-#include "../bit_stream.hpp"
+#include "../index/bit_stream.hpp"
 #include "../coder.hpp"
 #include "isa.hpp"
 

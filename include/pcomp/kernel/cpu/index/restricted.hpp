@@ -1,6 +1,6 @@
 #pragma once
-#include "fused_decode.hpp"
-#include "fused_encode.hpp"
+#include "../fused_decode.hpp"
+#include "../fused_encode.hpp"
 
 namespace pcomp::detail {
 

@@ -1,6 +1,6 @@
 #pragma once
-#include "../../wire/index_format.hpp"
-#include "simd/simd.hpp"
+#include "../../../wire/index_format.hpp"
+#include "../simd/simd.hpp"
 
 namespace pcomp::detail {
 

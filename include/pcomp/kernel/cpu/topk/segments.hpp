@@ -1,5 +1,5 @@
 #pragma once
-#include "simd/simd.hpp"
+#include "../simd/simd.hpp"
 
 namespace pcomp::detail {
 

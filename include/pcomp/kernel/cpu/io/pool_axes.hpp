@@ -1,5 +1,5 @@
 #pragma once
-#include "../axes.hpp"
+#include "../../axes.hpp"
 #include "pool.hpp"
 
 namespace pcomp::detail {

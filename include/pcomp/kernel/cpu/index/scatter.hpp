@@ -1,6 +1,6 @@
 #pragma once
-#include "../../wire/format.hpp"
-#include "code.hpp"
+#include "../../../wire/format.hpp"
+#include "../code.hpp"
 #include "index_reader.hpp"
 
 namespace pcomp::detail {

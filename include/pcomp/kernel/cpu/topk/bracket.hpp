@@ -1,8 +1,8 @@
 #pragma once
 #include <cmath>
 
-#include "scratch.hpp"
-#include "simd/simd.hpp"
+#include "../scratch.hpp"
+#include "../simd/simd.hpp"
 
 namespace pcomp::detail {
 

@@ -1,8 +1,8 @@
 #pragma once
 #include <optional>
 
-#include "scratch.hpp"
-#include "simd/simd.hpp"
+#include "../scratch.hpp"
+#include "../simd/simd.hpp"
 #include "strides.hpp"
 
 namespace pcomp::detail {

@@ -1,5 +1,5 @@
 #pragma once
-#include "../parallel.hpp"
+#include "../../parallel.hpp"
 #include "candidates.hpp"
 
 namespace pcomp::detail {

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <atomic>
 
-#include "coder.hpp"
-#include "scratch.hpp"
+#include "../coder.hpp"
+#include "../scratch.hpp"
 
 namespace pcomp::detail {
 

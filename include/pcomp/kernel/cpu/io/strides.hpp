@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <array>
 
-#include "../../base/shape.hpp"
+#include "../../../base/shape.hpp"
 
 namespace pcomp::detail {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "simd/isa.hpp"
+#include "../simd/isa.hpp"
 
 namespace pcomp::detail {
 
