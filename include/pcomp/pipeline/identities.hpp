@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <sstream>
 
-#include "../autograd/boundary_object.hpp"
+#include "../autograd/boundary.hpp"
 #include "../transport/communicator.hpp"
 
 namespace pcomp::detail {

@@ -1,7 +1,7 @@
 #pragma once
 #include <torch/torch.h>
 
-#include <pcomp/autograd/boundary_object.hpp>
+#include <pcomp/autograd/boundary.hpp>
 #include <pcomp/pipeline/pipeline.hpp>
 
 /// A small network in five stages with what real ones have: an in-place operation at the start of a stage, batch

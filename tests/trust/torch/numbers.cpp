@@ -1,7 +1,7 @@
 // Rows of numbers, through boundaries and pipelines: a loss behind a wire is NaN where it would be without the wire.
 #include <torch/nn.h>
 
-#include <pcomp/autograd/boundary_object.hpp>
+#include <pcomp/autograd/boundary.hpp>
 #include <pcomp/core.hpp>
 #include <pcomp/pipeline/engine.hpp>
 
