@@ -10,7 +10,7 @@ LAYER = {"core": 0, "codec": 1, "schedule": 1, "wire": 2, "kernel": 3, "transpor
 APART = {("schedule", "codec"), ("codec", "schedule"), ("transport", "kernel"), ("kernel", "transport"),
          ("transport", "codec"), ("transport", "wire"), ("wire", "schedule"), ("kernel", "schedule")}
 LIMIT = 16 * 1024
-HANA_USER = "pipeline/pipeline.hpp"
+HANA_USER = "runtime/pipeline.hpp"
 # The only headers below autograd that may include LibTorch: the transports over its process groups.
 C10D = {f"transport/{name}.hpp" for name in ("board", "watch", "group_link", "gloo", "nccl", "connect")}
 

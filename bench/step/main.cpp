@@ -5,10 +5,10 @@
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <iostream>
-#include <pcomp/core/keep_memory.hpp>
-#include <pcomp/pipeline/engine.hpp>
-#include <pcomp/pipeline/loss.hpp>
-#include <pcomp/pipeline/total_report.hpp>
+#include <pcomp/runtime/process_setup.hpp>
+#include <pcomp/runtime/engine.hpp>
+#include <pcomp/runtime/loss.hpp>
+#include <pcomp/runtime/totals.hpp>
 #include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>

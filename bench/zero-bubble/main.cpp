@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <pcomp/pipeline/pipeline.hpp>
+#include <pcomp/runtime/pipeline.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/plan/simulate.hpp>
 #include <pcomp/viz/svg.hpp>

@@ -4,7 +4,7 @@
 
 #include <cstring>
 #include <pcomp/checkpoint/checkpoint.hpp>
-#include <pcomp/pipeline/total_report.hpp>
+#include <pcomp/runtime/totals.hpp>
 
 namespace cifar {
 namespace {

@@ -2,7 +2,7 @@
 #include <torch/optim/sgd.h>
 
 #include <filesystem>
-#include <pcomp/pipeline/engine.hpp>
+#include <pcomp/runtime/engine.hpp>
 #include <utility>
 
 #include "metrics.hpp"

@@ -1,5 +1,5 @@
 #pragma once
-#include <pcomp/pipeline/stage_module.hpp>
+#include <pcomp/runtime/stage.hpp>
 
 #include "network.hpp"
 

@@ -1,5 +1,5 @@
 #pragma once
-#include <pcomp/pipeline/report.hpp>
+#include <pcomp/runtime/report.hpp>
 
 #include "network.hpp"
 #include "options.hpp"

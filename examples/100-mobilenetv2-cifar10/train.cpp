@@ -8,12 +8,11 @@
 #include <cstdio>
 #include <iostream>
 #include <optional>
-#include <pcomp/core/keep_memory.hpp>
-#include <pcomp/pipeline/engine.hpp>
-#include <pcomp/pipeline/loss.hpp>
+#include <pcomp/runtime/process_setup.hpp>
+#include <pcomp/runtime/engine.hpp>
+#include <pcomp/runtime/loss.hpp>
 #include <pcomp/checkpoint/optimizer_state.hpp>
-#include <pcomp/pipeline/total_report.hpp>
-#include <pcomp/pipeline/total_trace.hpp>
+#include <pcomp/runtime/totals.hpp>
 #include <pcomp/checkpoint/atomic_file.hpp>
 #include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>

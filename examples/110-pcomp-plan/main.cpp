@@ -12,9 +12,9 @@
 #include <cstring>
 #include <fstream>
 #include <numeric>
-#include <pcomp/core/keep_memory.hpp>
-#include <pcomp/pipeline/engine.hpp>
-#include <pcomp/pipeline/loss.hpp>
+#include <pcomp/runtime/process_setup.hpp>
+#include <pcomp/runtime/engine.hpp>
+#include <pcomp/runtime/loss.hpp>
 #include <sstream>
 
 #include "between.hpp"

@@ -8,8 +8,8 @@
 #include <barrier>
 #include <chrono>
 #include <pcomp/autograd/tensor.hpp>
-#include <pcomp/pipeline/entrance.hpp>
-#include <pcomp/pipeline/split_backward.hpp>
+#include <pcomp/runtime/boundary_ends.hpp>
+#include <pcomp/runtime/split_backward.hpp>
 #include <thread>
 
 #include "model.hpp"

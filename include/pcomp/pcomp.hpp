@@ -7,4 +7,4 @@
 #include "testing/check_codec.hpp"
 #include "cpu.hpp"
 #include "checkpoint/checkpoint.hpp"
-#include "pipeline/pipeline.hpp"
+#include "runtime/pipeline.hpp"

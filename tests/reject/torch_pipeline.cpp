@@ -1,5 +1,5 @@
 #include <pcomp/codec/quant.hpp>
-#include <pcomp/pipeline/pipeline.hpp>
+#include <pcomp/runtime/pipeline.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>
 using namespace pcomp;
 

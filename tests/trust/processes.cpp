@@ -6,7 +6,7 @@
 #include <map>
 #include <pcomp/pcomp.hpp>
 #include <pcomp/checkpoint/checkpoint.hpp>
-#include <pcomp/pipeline/total_report.hpp>
+#include <pcomp/runtime/totals.hpp>
 
 using namespace pcomp;
 

@@ -2,7 +2,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "folder.hpp"
-#include "../pipeline/engine.hpp"
+#include "../runtime/engine.hpp"
 #include "optimizer_state.hpp"
 
 namespace pcomp {

@@ -4,8 +4,8 @@
 #include <ATen/autocast_mode.h>
 #include <torch/optim/sgd.h>
 
-#include <pcomp/pipeline/engine.hpp>
-#include <pcomp/pipeline/loss.hpp>
+#include <pcomp/runtime/engine.hpp>
+#include <pcomp/runtime/loss.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 
 #include "../torch/catch.hpp"

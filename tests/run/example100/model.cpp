@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <pcomp/pipeline/engine.hpp>
-#include <pcomp/pipeline/loss.hpp>
+#include <pcomp/runtime/engine.hpp>
+#include <pcomp/runtime/loss.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>
 
 #include "../torch/catch.hpp"

@@ -1,6 +1,6 @@
 // A pipeline whose payloads stay in device memory: the device is emulated, and the links' copies on it are late.
 #include <pcomp/core.hpp>
-#include <pcomp/pipeline/engine.hpp>
+#include <pcomp/runtime/engine.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 

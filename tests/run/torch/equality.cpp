@@ -1,7 +1,7 @@
 #include <ATen/autocast_mode.h>
 
 #include <pcomp/core.hpp>
-#include <pcomp/pipeline/total_trace.hpp>
+#include <pcomp/runtime/totals.hpp>
 
 #include "../kernels/kernels.hpp"
 #include "catch.hpp"

@@ -2,7 +2,7 @@
 #include <torch/torch.h>
 
 #include <pcomp/autograd/boundary.hpp>
-#include <pcomp/pipeline/pipeline.hpp>
+#include <pcomp/runtime/pipeline.hpp>
 
 /// A small network in five stages with what real ones have: an in-place operation at the start of a stage, batch
 /// normalisation, a stride, a plain function, a linear layer.

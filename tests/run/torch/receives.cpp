@@ -3,7 +3,7 @@
 #include <map>
 #include <optional>
 #include <pcomp/core.hpp>
-#include <pcomp/pipeline/engine.hpp>
+#include <pcomp/runtime/engine.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 #include <set>

@@ -4,7 +4,7 @@
 #include <catch2/catch.hpp>
 #include <pcomp/transport/c10d/address.hpp>
 #include <pcomp/transport/c10d/timed_call.hpp>
-#include <pcomp/transport/fingerprint.hpp>
+#include <pcomp/runtime/agreement.hpp>
 #include <pcomp/transport/threads.hpp>
 
 using namespace pcomp;

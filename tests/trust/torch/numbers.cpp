@@ -3,7 +3,7 @@
 
 #include <pcomp/autograd/boundary.hpp>
 #include <pcomp/core.hpp>
-#include <pcomp/pipeline/engine.hpp>
+#include <pcomp/runtime/engine.hpp>
 
 #include "../../run/kernels/kernels.hpp"
 #include "../../run/torch/catch.hpp"

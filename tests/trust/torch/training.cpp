@@ -7,7 +7,7 @@
 #include <fstream>
 #include <pcomp/core.hpp>
 #include <pcomp/checkpoint/checkpoint.hpp>
-#include <pcomp/pipeline/pipeline.hpp>
+#include <pcomp/runtime/pipeline.hpp>
 
 #include "../../run/torch/catch.hpp"
 

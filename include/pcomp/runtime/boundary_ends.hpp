@@ -1,15 +1,54 @@
 #pragma once
+#include <ATen/core/Tensor.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <memory>
 
 #include "../autograd/feedback.hpp"
 #include "batch.hpp"
-#include "entrance.hpp"
-#include "live.hpp"
+#include "payload_buffers.hpp"
 #include "report.hpp"
+#include "split_backward.hpp"
 
 namespace pcomp::detail {
+
+/// Where a received activation enters a stage's graph; the backward pass stores its gradient in a slot.
+///
+/// Why not a leaf: a stage may begin with an in-place operation, which autograd refuses on a leaf.
+class Entrance : public torch::autograd::Function<Entrance> {
+ public:
+  /// `anchor` is any tensor that requires grad; `slot` must outlive the backward pass.
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& anchor,
+                            const at::Tensor* received, at::Tensor* slot) {
+    (void)anchor;
+    ctx->saved_data["slot"] = reinterpret_cast<std::int64_t>(slot);
+    return *received;
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list grads) {
+    *reinterpret_cast<at::Tensor*>(ctx->saved_data["slot"].toInt()) = grads[0];
+    return {at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+/// What a stage keeps of one micro-batch between its forward and backward passes.
+struct Live {
+  at::Tensor input, output;                         ///< the ends of the stage's graph
+  at::Tensor input_grad, output_grad;               ///< set by the backward pass, and by the next stage
+  std::shared_ptr<torch::autograd::Node> entrance;  ///< the input's node, for a split backward pass
+  SplitBackward split;
+  ByteStore index_in, index_out;  ///< of the forward payloads, on the stage's device
+
+  /// Frees the graph; the index blocks keep their storage.
+  void clear() {
+    input = output = input_grad = output_grad = at::Tensor();
+    entrance.reset();
+    split = {};
+  }
+};
 
 /// The ends of every wire on one rank: they turn a micro-batch's tensors into payloads and back, in both directions.
 ///

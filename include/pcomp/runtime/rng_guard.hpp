@@ -4,7 +4,7 @@
 
 #include <mutex>
 
-#include "stage_module.hpp"
+#include "stage.hpp"
 
 namespace pcomp::detail {
 

@@ -4,16 +4,15 @@
 
 #include <set>
 
-#include "../core/cpus.hpp"
+#include "process_setup.hpp"
 #include "../transport/c10d/connect.hpp"
 #include "agreement.hpp"
 #include "../nn/batch_end.hpp"
 #include "engine_base.hpp"
-#include "identities.hpp"
-#include "own_gpu.hpp"
-#include "rank_reports.hpp"
-#include "shapes.hpp"
-#include "tables.hpp"
+#include "sample_ids.hpp"
+#include "device_streams.hpp"
+#include "ranks.hpp"
+#include "shape_inference.hpp"
 
 namespace pcomp {
 

@@ -2,12 +2,66 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ThreadLocalState.h>
 
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "../schedule/make_schedule.hpp"
 #include "../transport/communicator.hpp"
 #include "executor.hpp"
-#include "rank_thread.hpp"
-#include "same_random.hpp"
+#include "rng_guard.hpp"
 
 namespace pcomp::detail {
+
+/// A thread that lives as long as its rank, so that torch's per-thread state stays warm.
+class RankThread {
+ public:
+  RankThread() : thread_([this] { loop(); }) {}
+  RankThread(const RankThread&) = delete;
+  RankThread& operator=(const RankThread&) = delete;
+  ~RankThread() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  /// Hands over one task, which must not throw; the previous one must have been waited for.
+  void start(std::function<void()> task) {
+    {
+      std::lock_guard lock(mutex_);
+      task_ = std::move(task);
+    }
+    changed_.notify_all();
+  }
+  void wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !task_; });
+  }
+
+ private:
+  void loop() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [&] { return stop_ || task_; });
+      if (!task_) return;
+      lock.unlock();
+      task_();
+      lock.lock();
+      task_ = nullptr;
+      changed_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::function<void()> task_;
+  bool stop_ = false;
+  std::thread thread_;
+};
 
 /// Where the seeds of an engine's stages come from: rank 0's generator. Every rank's moves on alike.
 inline std::uint64_t shared_seed(Links& links) {
@@ -110,5 +164,36 @@ class Ranks {
 
   std::vector<std::unique_ptr<Rank>> all_;
 };
+
+/// What the ranks of this process sent over each boundary, and where their time went. `edges`: what was predicted.
+inline Report report_of(const ScheduleTable& schedule, const std::vector<const BoundaryOps*>& wires,
+                        const std::vector<BoundaryReport>& edges, std::int64_t steps, const Ranks& ranks) {
+  Report r;
+  r.steps = steps;
+  for (std::size_t e = 0; e < wires.size(); ++e) {
+    const int edge = static_cast<int>(e);
+    BoundaryReport b = edges[e];
+    b.edge = edge;
+    b.from_rank = schedule.rank_of(edge), b.to_rank = schedule.rank_of(edge + 1);
+    b.wire = std::string(wires[e]->name.view());
+    for (const auto& rank : ranks) {
+      b.forward += rank->executor.ends().forward(edge);
+      b.gradient += rank->executor.ends().gradient(edge);
+      b.inference += rank->executor.ends().inference(edge);
+      b.state += rank->executor.ends().state(edge);
+    }
+    r.boundaries.push_back(b);
+  }
+  r.ranks.resize(static_cast<std::size_t>(schedule.ranks));
+  for (const auto& rank : ranks)
+    r.ranks[static_cast<std::size_t>(rank->executor.rank())] = rank->executor.stopwatch().times();
+  r.stages.resize(static_cast<std::size_t>(schedule.stages));
+  for (int s = 0; s < schedule.stages; ++s)
+    if (const Rank* rank = ranks.find(schedule.rank_of(s)))
+      if (const auto& own = rank->executor.stopwatch().stages(); static_cast<std::size_t>(s) < own.size())
+        r.stages[static_cast<std::size_t>(s)] = own[static_cast<std::size_t>(s)];
+  r.predict(schedule);
+  return r;
+}
 
 }  // namespace pcomp::detail

@@ -5,11 +5,9 @@
 #include <algorithm>
 
 #include "../kernel/boundary_ops.hpp"
-#include "evaluation.hpp"
-#include "graph_check.hpp"
 #include "loss.hpp"
-#include "micro_batches.hpp"
-#include "probe.hpp"
+#include "graph_check.hpp"
+#include "shape_inference.hpp"
 
 namespace pcomp::detail {
 

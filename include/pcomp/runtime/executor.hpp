@@ -4,14 +4,13 @@
 #include "../schedule/action.hpp"
 #include "../schedule/early_sends.hpp"
 #include "autocast_cache.hpp"
-#include "batch_identity.hpp"
-#include "edge_buffers.hpp"
-#include "last_stage.hpp"
-#include "rank_streams.hpp"
+#include "sample_ids.hpp"
+#include "payload_buffers.hpp"
 #include "results.hpp"
-#include "stage_module.hpp"
+#include "device_streams.hpp"
+#include "stage.hpp"
 #include "stopwatch.hpp"
-#include "wire_ends.hpp"
+#include "boundary_ends.hpp"
 
 namespace pcomp::detail {
 

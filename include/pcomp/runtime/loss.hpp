@@ -1,21 +1,55 @@
 #pragma once
 #include <ATen/core/Reduction.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/argmax.h>
 #include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/eq.h>
 #include <ATen/ops/ne.h>
 #include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/sum.h>
 
 #include <cmath>
 #include <concepts>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <type_traits>
+#include <vector>
 
 #include "../autograd/tensor.hpp"
-#include "micro_batches.hpp"
+#include "../base/error.hpp"
 
 namespace pcomp {
+
+/// One micro-batch of a batch: `count` samples from `first` on.
+struct MicroBatch {
+  std::int64_t first = 0, count = 0;
+  double weight =
+      0;  ///< count / samples of the batch, so that a sum of weighted means over samples is the batch's
+};
+
+/// Divides a batch into micro-batches.
+///
+/// Law: in order, without gap or overlap; sizes differ by at most one, larger ones first.
+/// Errors: `Error` for fewer samples than micro-batches.
+/// Source: GPipe (Huang et al., 2019).
+/// Example: examples/050-first-program
+[[nodiscard]] inline std::vector<MicroBatch> split(std::int64_t samples, int micros) {
+  if (micros < 1 || samples < micros)
+    throw Error("pcomp: a batch of " + std::to_string(samples) + " samples cannot be split into " +
+                std::to_string(micros) + " micro-batches: give at least one sample to each");
+  std::vector<MicroBatch> parts(static_cast<std::size_t>(micros));
+  const std::int64_t size = samples / micros, larger = samples % micros;
+  std::int64_t first = 0;
+  for (int m = 0; m < micros; ++m) {
+    const std::int64_t n = size + (m < larger ? 1 : 0);
+    parts[static_cast<std::size_t>(m)] = {first, n, static_cast<double>(n) / static_cast<double>(samples)};
+    first += n;
+  }
+  return parts;
+}
 
 /// What `step` minimises: a callable from (output of the last stage, target) of one micro-batch to a mean, one number.
 ///
@@ -140,4 +174,42 @@ inline std::vector<double> loss_shares(const Loss& loss, const at::Tensor& y,
 }
 
 }  // namespace detail
+/// A number to add up over micro-batches, from (output of the last stage, target): a count or a sum, not a mean.
+using Metric = std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>;
+
+/// How many samples of [n, classes, ...] have their largest logit at the class index in [n, ...].
+///
+/// Example: docs/several-machines.md
+struct CountCorrect {
+  at::Tensor operator()(const at::Tensor& logits, const at::Tensor& classes) const {
+    return logits.argmax(1).eq(classes).sum();
+  }
+};
+inline constexpr CountCorrect count_correct{};
+
+/// What `evaluate` returns, the same on every rank.
+struct Evaluation {
+  at::Tensor loss;                  ///< the batch's mean loss, as of `step`
+  std::vector<at::Tensor> metrics;  ///< one number each, added up over the micro-batches in order
+};
+
+/// Which ranks of other processes get the outputs of `infer`; the last stage's rank always has them.
+///
+/// Bytes: the outputs as they are, to each rank that gets them.
+/// Example: docs/several-machines.md
+struct Outputs {
+  bool all = false;
+  std::vector<int> ranks;  ///< if not all
+  static const Outputs every_rank, last_stage;
+  static Outputs on(std::vector<int> ranks) { return {false, std::move(ranks)}; }
+  std::string text() const {
+    if (all) return "every rank";
+    std::string text = "the last stage's rank";
+    for (int r : ranks) text += " and " + std::to_string(r);
+    return text;
+  }
+};
+inline const Outputs Outputs::every_rank{true, {}};
+inline const Outputs Outputs::last_stage{false, {}};
+
 }  // namespace pcomp

@@ -1,0 +1,202 @@
+#pragma once
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <set>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "../base/error.hpp"
+#include "../base/version.hpp"
+#include "../kernel/boundary_ops.hpp"
+#include "../schedule/make_schedule.hpp"
+#include "../transport/communicator.hpp"
+#include "../transport/world.hpp"
+#include "batch.hpp"
+
+namespace pcomp {
+
+/// What must be the same on every rank before the first payload, as named lines.
+///
+/// Law: payloads carry no header, so ranks that differ in any line would read each other's bytes wrongly.
+/// Errors: `expect_alike` throws one `Error`, the same on every rank, with both descriptions side by side.
+/// Example: docs/several-machines.md
+class Fingerprint {
+ public:
+  /// A value may be any text without line breaks.
+  void add(std::string name, std::string value) { lines_.emplace_back(std::move(name), std::move(value)); }
+
+  std::string text() const {
+    std::string all;
+    for (const auto& [name, value] : lines_) all += name + "\t" + value + "\n";
+    return all;
+  }
+
+  /// `texts`: one of every rank, in rank order.
+  static void expect_alike(const std::vector<std::string>& texts) {
+    std::string differing;
+    std::size_t other = 0;
+    for (std::size_t r = 1; r < texts.size(); ++r)
+      if (texts[r] != texts[0]) {
+        if (!other) other = r;
+        differing += (differing.empty() ? "" : ", ") + std::to_string(r);
+      }
+    if (!other) return;
+    const auto a = parse(texts[0]), b = parse(texts[other]);
+    std::vector<std::string> names;
+    for (const auto* side : {&a, &b})
+      for (const auto& [name, value] : *side)
+        if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    const std::string left = "rank 0", right = "rank " + std::to_string(other);
+    std::size_t wide = 0, wide_left = left.size();
+    for (const auto& name : names) {
+      wide = std::max(wide, name.size());
+      wide_left = std::max(wide_left, value(a, name).size());
+    }
+    const auto padded = [](std::string s, std::size_t n) {
+      return s.append(n > s.size() ? n - s.size() : 0, ' ');
+    };
+    std::string table;
+    for (const auto& name : names)
+      table += std::string("\n") + (value(a, name) == value(b, name) ? "  " : "* ") + padded(name, wide) +
+               "  " + padded(value(a, name), wide_left) + "  " + value(b, name);
+    throw Error(
+        "pcomp: the ranks do not agree: " + right + " differs from rank 0 where * stands" +
+        (differing.find(',') == std::string::npos ? "" : " (ranks " + differing + " differ from it)") +
+        "\n  " + padded("", wide) + "  " + padded(left, wide_left) + "  " + right + table);
+  }
+
+ private:
+  using Lines = std::vector<std::pair<std::string, std::string>>;
+  static Lines parse(const std::string& text) {
+    Lines lines;
+    for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+      const std::string line = text.substr(begin, end - begin);
+      const std::size_t tab = std::min(line.find('\t'), line.size());
+      lines.emplace_back(line.substr(0, tab), tab < line.size() ? line.substr(tab + 1) : "");
+    }
+    return lines;
+  }
+  static std::string value(const Lines& lines, const std::string& name) {
+    for (const auto& [n, v] : lines)
+      if (n == name) return v;
+    return "(none)";
+  }
+
+  Lines lines_;
+};
+
+}  // namespace pcomp
+
+namespace pcomp::detail {
+
+/// Describes a pipeline, for its ranks to compare when they meet.
+inline Fingerprint fingerprint(const ScheduleTable& schedule, const std::vector<const BoundaryOps*>& wires,
+                               int world_size) {
+  Fingerprint f;
+  f.add("pcomp", version);
+  f.add("wire format", std::to_string(wire_format));
+  f.add("byte order", std::endian::native == std::endian::little ? "little" : "big");
+  f.add("processes", std::to_string(world_size));
+  f.add("schedule", schedule.policy);
+  f.add("stages", std::to_string(schedule.stages));
+  f.add("micro-batches", std::to_string(schedule.micros));
+  f.add("frozen stages", std::to_string(schedule.frozen()));
+  std::string placement;
+  for (int r : schedule.rank_map()) placement += (placement.empty() ? "" : " ") + std::to_string(r);
+  f.add("placement", placement);
+  std::uint64_t rows = 0xcbf29ce484222325u;  // FNV-1a: policies of the same name may differ
+  for (int r = 0; r < schedule.ranks; ++r)
+    for (const Action& a : schedule.row(r))
+      for (int part : {static_cast<int>(a.op), a.stage, a.micro})
+        rows = (rows ^ static_cast<std::uint64_t>(part)) * 0x100000001b3u;
+  constexpr char digits[] = "0123456789abcdef";
+  std::string sum;
+  for (int shift = 60; shift >= 0; shift -= 4) sum += digits[rows >> shift & 15];
+  f.add("rows", sum);
+  for (std::size_t e = 0; e < wires.size(); ++e)
+    f.add("wire " + std::to_string(e), std::string(wires[e]->name.view()));
+  return f;
+}
+
+inline std::string text_of(const Extents& shape, at::ScalarType dtype) {
+  return std::string(c10::toString(dtype)) + " " + to_string(shape);
+}
+
+/// Describes a batch of a new shape, including its bytes on the link.
+inline Fingerprint fingerprint(const Batch& batch, const std::vector<const BoundaryOps*>& wires) {
+  Fingerprint f;
+  f.add("step", batch.loss ? "training" : "inference");
+  f.add("micro-batches", std::to_string(batch.parts.size()));
+  f.add("batch", text_of(extents_of(batch.x), batch.x.scalar_type()));
+  for (std::size_t e = 0; e < wires.size(); ++e) {
+    const Extents s = batch.shape(static_cast<int>(e), 0);
+    f.add("boundary " + std::to_string(e), text_of(s, batch.activations[e].dtype) + ", " +
+                                               std::to_string(wires[e]->bytes(s)) + " bytes, back " +
+                                               std::to_string(wires[e]->grad_bytes(s)));
+  }
+  return f;
+}
+
+/// What the ranks of different processes compare before they rely on it.
+///
+/// Errors: one `Error`, the same on every rank.
+class Agreement {
+ public:
+  /// Their configurations, before anything else crosses a link.
+  static void meet(Links& links, const World& world, const ScheduleTable& schedule,
+                   const std::vector<const BoundaryOps*>& wires) {
+    if (!world.processes()) return;
+    Fingerprint::expect_alike(
+        links.exchange("description of the pipeline", fingerprint(schedule, wires, world.size()).text()));
+    if (world.size() != schedule.ranks)
+      throw Error("pcomp: the schedule has " + std::to_string(schedule.ranks) + " ranks, but " +
+                  world.launch()->by + " started " + std::to_string(world.size()) +
+                  " processes: start as many as ranks");
+  }
+  static void compare(Links& links, const std::string& about, const ScheduleTable& table,
+                      const std::vector<const BoundaryOps*>& wires) {
+    if (!links.elsewhere().empty())
+      Fingerprint::expect_alike(links.exchange(about, fingerprint(table, wires, table.ranks).text()));
+  }
+  /// Each new batch shape, before its first payload.
+  void compare(Links& links, const Batch& batch, const std::vector<const BoundaryOps*>& wires) {
+    if (links.elsewhere().empty()) return;
+    const auto key = std::make_tuple(text_of(batch) + autocast(), batch.parts.size(), batch.loss != nullptr);
+    if (agreed_.count(key)) return;
+    Fingerprint::expect_alike(links.exchange("description of a batch", fingerprint(batch, wires).text()));
+    agreed_.insert(key);
+  }
+  void forget() { agreed_.clear(); }
+
+  /// What a call works on, for the record of calls.
+  static std::string text_of(const Batch& batch) {
+    return detail::text_of(extents_of(batch.x), batch.x.scalar_type());
+  }
+  /// Ends a call that this rank refuses, on every rank; to be called while handling the exception.
+  [[noreturn]] static void refuse(Links& links, const std::string& why) {
+    if (links.elsewhere().empty()) throw;
+    const int own = links.here().front();
+    Transport& link = links.link(own);
+    link.abort("pcomp: rank " + std::to_string(own) + ": " + bare(why));
+    throw Error(link.aborted());
+  }
+  /// Runs what this rank alone may refuse.
+  template <class F>
+  static std::invoke_result_t<F&> checked(Links& links, F&& body) {
+    try {
+      return body();
+    } catch (const c10::Error& e) {
+      refuse(links, e.what_without_backtrace());
+    } catch (const std::exception& e) {
+      refuse(links, e.what());
+    }
+  }
+
+ private:
+  std::set<std::tuple<std::string, std::size_t, bool>> agreed_;
+};
+
+}  // namespace pcomp::detail
