@@ -1,6 +1,6 @@
 #pragma once
 #include "draw.hpp"
-#include "found.hpp"
+#include "prove.hpp"
 #include "placement.hpp"
 #include "row.hpp"
 #include "traffic.hpp"
