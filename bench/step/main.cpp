@@ -7,7 +7,7 @@
 #include <iostream>
 #include <pcomp/runtime/process_setup.hpp>
 #include <pcomp/runtime/engine.hpp>
-#include <pcomp/runtime/loss.hpp>
+#include <pcomp/nn/loss.hpp>
 #include <pcomp/runtime/totals.hpp>
 #include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>

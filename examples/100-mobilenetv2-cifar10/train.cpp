@@ -10,7 +10,7 @@
 #include <optional>
 #include <pcomp/runtime/process_setup.hpp>
 #include <pcomp/runtime/engine.hpp>
-#include <pcomp/runtime/loss.hpp>
+#include <pcomp/nn/loss.hpp>
 #include <pcomp/checkpoint/optimizer_state.hpp>
 #include <pcomp/runtime/totals.hpp>
 #include <pcomp/checkpoint/atomic_file.hpp>

@@ -14,7 +14,7 @@
 #include <numeric>
 #include <pcomp/runtime/process_setup.hpp>
 #include <pcomp/runtime/engine.hpp>
-#include <pcomp/runtime/loss.hpp>
+#include <pcomp/nn/loss.hpp>
 #include <sstream>
 
 #include "between.hpp"

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "../kernel/boundary_ops.hpp"
-#include "loss.hpp"
+#include "../nn/loss.hpp"
 #include "graph_check.hpp"
 #include "shape_inference.hpp"
 

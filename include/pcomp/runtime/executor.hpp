@@ -3,13 +3,12 @@
 
 #include "../schedule/action.hpp"
 #include "../schedule/early_sends.hpp"
-#include "autocast_cache.hpp"
+#include "stage.hpp"
 #include "sample_ids.hpp"
 #include "payload_buffers.hpp"
 #include "results.hpp"
 #include "device_streams.hpp"
-#include "stage.hpp"
-#include "stopwatch.hpp"
+#include "report.hpp"
 #include "boundary_ends.hpp"
 
 namespace pcomp::detail {

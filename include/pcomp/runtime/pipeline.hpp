@@ -3,7 +3,7 @@
 #include <boost/hana/tuple.hpp>
 
 #include "engine.hpp"
-#include "loss.hpp"
+#include "../nn/loss.hpp"
 
 namespace pcomp {
 

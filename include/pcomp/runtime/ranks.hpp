@@ -10,7 +10,7 @@
 #include "../schedule/make_schedule.hpp"
 #include "../transport/communicator.hpp"
 #include "executor.hpp"
-#include "rng_guard.hpp"
+#include "stage.hpp"
 
 namespace pcomp::detail {
 

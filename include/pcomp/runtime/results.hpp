@@ -11,7 +11,7 @@
 #include "../transport/transport.hpp"
 #include "batch.hpp"
 #include "graph_check.hpp"
-#include "loss.hpp"
+#include "../nn/loss.hpp"
 #include "report.hpp"
 
 namespace pcomp::detail {

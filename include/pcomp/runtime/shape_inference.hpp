@@ -9,7 +9,6 @@
 
 #include "../autograd/tensor.hpp"
 #include "../transport/communicator.hpp"
-#include "rng_guard.hpp"
 #include "stage.hpp"
 
 namespace pcomp::detail {

@@ -1,14 +1,47 @@
 #pragma once
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
 #include <torch/nn/module.h>
 
 #include <concepts>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <type_traits>
 #include <utility>
 
 #include "../base/refuse.hpp"
+
+namespace pcomp::detail {
+
+/// Sets whether autocast keeps casts of weights on this thread, until destroyed.
+class AutocastCache {
+ public:
+  explicit AutocastCache(bool on) : before_(at::autocast::is_autocast_cache_enabled()) {
+    at::autocast::set_autocast_cache_enabled(on);
+  }
+  AutocastCache(const AutocastCache&) = delete;
+  AutocastCache& operator=(const AutocastCache&) = delete;
+  ~AutocastCache() { at::autocast::set_autocast_cache_enabled(before_); }
+
+ private:
+  bool before_;
+};
+
+/// Drops the casts of weights that autocast keeps for all threads, when made and when destroyed.
+///
+/// Why: a cast outlives the weights' next change, and one made without a graph, as by the shape probe, would hide them
+///   from the backward pass. A plain loop drops them when its autocast region ends, once a step.
+struct FreshCasts {
+  FreshCasts() { at::autocast::clear_cache(); }
+  FreshCasts(const FreshCasts&) = delete;
+  FreshCasts& operator=(const FreshCasts&) = delete;
+  ~FreshCasts() { at::autocast::clear_cache(); }
+};
+
+}  // namespace pcomp::detail
 
 namespace pcomp {
 
@@ -98,3 +131,41 @@ template <std::invocable F>
 }
 
 }  // namespace pcomp
+
+namespace pcomp::detail {
+
+/// A number from LibTorch's generator for the CPU: the same after the same `manual_seed`, another the next time.
+inline std::uint64_t next_seed() {
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  const std::lock_guard lock(generator.mutex());
+  return generator.get<at::CPUGeneratorImpl>()->random64();
+}
+
+/// Restores LibTorch's generators of the CPU and of the stages' GPUs when destroyed; `stages` may hold nulls.
+class SameRandom {
+ public:
+  explicit SameRandom(const std::vector<const StageModule*>& stages = {}) {
+    keep(at::kCPU);
+    for (const StageModule* s : stages)
+      if (s && s->device.is_cuda()) keep(s->device);
+  }
+  SameRandom(const SameRandom&) = delete;
+  SameRandom& operator=(const SameRandom&) = delete;
+  ~SameRandom() {
+    for (auto& [generator, state] : states_) {
+      const std::lock_guard lock(generator.mutex());
+      generator.set_state(state);
+    }
+  }
+
+ private:
+  void keep(at::Device device) {
+    at::Generator generator = at::globalContext().defaultGenerator(device);
+    const std::lock_guard lock(generator.mutex());
+    states_.emplace_back(generator, generator.get_state());
+  }
+
+  std::vector<std::pair<at::Generator, at::Tensor>> states_;
+};
+
+}  // namespace pcomp::detail

@@ -5,7 +5,7 @@
 #include <torch/optim/sgd.h>
 
 #include <pcomp/runtime/engine.hpp>
-#include <pcomp/runtime/loss.hpp>
+#include <pcomp/nn/loss.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 
 #include "../torch/catch.hpp"

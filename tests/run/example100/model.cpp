@@ -6,7 +6,7 @@
 
 #include <fstream>
 #include <pcomp/runtime/engine.hpp>
-#include <pcomp/runtime/loss.hpp>
+#include <pcomp/nn/loss.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>
 
 #include "../torch/catch.hpp"

@@ -1,9 +1,8 @@
 // Parts of the pipeline that need no LibTorch, each judged by numbers written here.
 #include <cmath>
 #include <pcomp/core.hpp>
-#include <pcomp/runtime/loss.hpp>
+#include <pcomp/nn/loss.hpp>
 #include <pcomp/runtime/report.hpp>
-#include <pcomp/runtime/stopwatch.hpp>
 #include <sstream>
 #include <thread>
 
