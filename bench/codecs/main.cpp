@@ -116,7 +116,7 @@ std::array<double, 2> floors(std::int64_t n, int threads) {
   return {median(reads) / median(copies[0]), median(writes) / median(copies[1])};
 }
 
-void run(benchmark::State& state, const pcomp::BoundaryOps* k, std::int64_t n, int threads, Job job) {
+void run(benchmark::State& state, const pcomp::WireKernels* k, std::int64_t n, int threads, Job job) {
   static std::map<std::int64_t, std::unique_ptr<Tensors>> made;
   if (!made.count(n)) {
     made.clear();
@@ -125,11 +125,11 @@ void run(benchmark::State& state, const pcomp::BoundaryOps* k, std::int64_t n, i
   Tensors& t = *made[n];
   const Team team{threads};
   std::vector<std::byte> payload(k->bytes(t.shape)), grad(k->grad_bytes(t.shape));
-  const pcomp::In x(t.x.data(), pcomp::DType::f32, n), dy(t.dy.data(), pcomp::DType::f32, n);
-  const pcomp::Out y(t.y.data(), pcomp::DType::f32, n);
+  const pcomp::TensorView x(t.x.data(), pcomp::DType::f32, n), dy(t.dy.data(), pcomp::DType::f32, n);
+  const pcomp::MutableTensorView y(t.y.data(), pcomp::DType::f32, n);
   k->encode(x, t.shape, payload, team);
   k->encode_grad(dy, t.shape, payload, grad, team);
-  const pcomp::In& input = job == grad_encode ? dy : x;
+  const pcomp::TensorView& input = job == grad_encode ? dy : x;
   std::vector<double> copies, jobs;
   for (auto _ : state) {
     copies.push_back(seconds([&] { copy(team, input.data, t.y.data(), n); }));

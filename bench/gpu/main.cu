@@ -100,8 +100,8 @@ int main(int argc, char** argv) try {
       scratch = work.at;
       const std::span<std::byte> payload(static_cast<std::byte*>(p.at), sent),
           grad(static_cast<std::byte*>(g.at), grad_sent);
-      const pcomp::In in(x.at, pcomp::DType::f32, n, gpu);
-      const pcomp::Out out(y.at, pcomp::DType::f32, n, gpu);
+      const pcomp::TensorView in(x.at, pcomp::DType::f32, n, gpu);
+      const pcomp::MutableTensorView out(y.at, pcomp::DType::f32, n, gpu);
       w.ops->encode(in, shape, payload);
       w.ops->encode_grad(in, shape, payload, grad);
       std::printf("%-18s", w.name);

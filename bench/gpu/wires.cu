@@ -8,7 +8,7 @@ namespace {
 template <class W>
 Wire wire(const char* name, W) {
   using namespace pcomp;
-  return {name, &gpu_ops(W{}), [](const Extents& e) { return wire_bytes(W{}, e); },
+  return {name, &gpu_wire_kernels(W{}), [](const Extents& e) { return wire_bytes(W{}, e); },
           [](const Extents& e) { return grad_wire_bytes(W{}, e); },
           [](const Extents& e) { return index_bytes(W{}, e); }};
 }
@@ -29,7 +29,7 @@ const std::vector<Wire>& wires() {
                                      wire("topk10", TopK<Ratio<1, 10>>),
                                      wire("topk10-quant8", TopK<Ratio<1, 10>> | Quant<8>),
                                      wire("topk05-quant8", TopK<Ratio<1, 20>> | Quant<8>),
-                                     wire("topk10-sample", TopK<Ratio<1, 10>, Sample> | Quant<8>),
+                                     wire("topk10-sample", TopK<Ratio<1, 10>, PerSample> | Quant<8>),
                                      wire("thin", Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>)};
   return all;
 }

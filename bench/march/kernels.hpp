@@ -1,10 +1,10 @@
 #pragma once
-#include <pcomp/kernel/boundary_ops.hpp>
+#include <pcomp/kernel/wire_kernels.hpp>
 
 /// A wire's kernels in one of the two libraries.
 struct Kernels {
   const char* name;
-  const pcomp::BoundaryOps* ops;
+  const pcomp::WireKernels* ops;
 };
 inline constexpr int wire_count = 8;
 

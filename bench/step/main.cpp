@@ -19,7 +19,7 @@
 
 int main(int argc, char** argv) try {
   double width = 1;
-  int after = 6, batch = 64, micros = 4, threads = 1;
+  int after = 6, batch = 64, microbatches = 4, threads = 1;
   bool plain_malloc = false;
   std::string schedule = "1f1b", wire = "raw", trace;
   CLI::App app(
@@ -28,7 +28,7 @@ int main(int argc, char** argv) try {
   app.add_option("--width", width);
   app.add_option("--after", after, "the block behind which the network is cut")->check(CLI::Range(0, 16));
   app.add_option("--batch", batch);
-  app.add_option("--micro-batches", micros);
+  app.add_option("--micro-batches", microbatches);
   app.add_option("--threads", threads, "of each rank");
   app.add_option("--schedule", schedule)->check(CLI::IsMember({"gpipe", "1f1b"}));
   app.add_option("--wire", wire);
@@ -40,8 +40,8 @@ int main(int argc, char** argv) try {
   pcomp::World world = pcomp::World::from_env();
   world.threads_per_rank = threads;
   if (!plain_malloc) pcomp::keep_memory(world.processes() ? 1 : 2);
-  auto table = schedule == "1f1b" ? make_schedule(pcomp::OneFOneB{}, 2, micros)
-                                  : make_schedule(pcomp::GPipe{}, 2, micros);
+  auto table = schedule == "1f1b" ? make_schedule(pcomp::OneFOneB{}, 2, microbatches)
+                                  : make_schedule(pcomp::GPipe{}, 2, microbatches);
   pcomp::Engine engine(world, cifar::stages(width, cut, 1), {cifar::find_wire(wire).ops}, std::move(table));
   engine.record(!trace.empty());
   const std::vector<at::Tensor> parameters = engine.parameters();
@@ -52,7 +52,7 @@ int main(int argc, char** argv) try {
     now.steps -= before.steps;
     for (std::size_t i = 0; i < before.ranks.size(); ++i) now.ranks[i].steps -= before.ranks[i].steps;
     for (std::size_t i = 0; i < before.stages.size(); ++i) {
-      now.stages[i].micros -= before.stages[i].micros;
+      now.stages[i].microbatches -= before.stages[i].microbatches;
       now.stages[i].sum.forward -= before.stages[i].sum.forward;
       now.stages[i].sum.backward -= before.stages[i].sum.backward;
     }
@@ -66,7 +66,7 @@ int main(int argc, char** argv) try {
       double bandwidth = 0, latency = 0;
       std::cin >> bandwidth >> latency;
       pcomp::Report now = since();
-      now.predict(engine.schedule(), {pcomp::Link{bandwidth, latency}});
+      now.predict(engine.schedule(), {pcomp::LinkModel{bandwidth, latency}});
       std::cout << now.step.seconds << std::endl;
     } else {
       const int steps = std::stoi(word);

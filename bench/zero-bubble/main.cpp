@@ -119,7 +119,7 @@ int main(int argc, char** argv) {
   std::printf("%-8s %-12s %10s %12s   forward  backward   weights (ms of both ranks)\n", "stages", "schedule",
               "ms a step", "of 1 device");
   for (const Case& c : cases) {
-    const std::vector<const BoundaryOps*> wires{&boundary_ops(Raw)};
+    const std::vector<const WireKernels*> wires{&wire_kernels(Raw)};
     const std::pair<const char*, ScheduleTable> plans[] = {
         {"1 device", make_schedule(OneFOneB{}, 2, 4, {0, 0})},
         {"1 dev. split", make_schedule(ZeroBubble{}, 2, 4, {0, 0})},

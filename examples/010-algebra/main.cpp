@@ -41,9 +41,9 @@ int main() {
   show("Raw", Raw);
 
   std::cout << "\nA name says what differs from the defaults\n";
-  show("Quant<4, Group<128>, Nearest>", Quant<4, Group<128>, Nearest>);
+  show("Quant<4, PerGroup<128>, Nearest>", Quant<4, PerGroup<128>, Nearest>);
   show("Quant<4, PerTensor, Stochastic>", Quant<4, PerTensor, Stochastic>);
-  show("TopK<Ratio<1, 4>, Sample>", TopK<Ratio<1, 4>, Sample>);
+  show("TopK<Ratio<1, 4>, PerSample>", TopK<Ratio<1, 4>, PerSample>);
   show("Step<Ratio<1, 16>>", Step<Ratio<1, 16>>);
 
   std::cout << "\nActivations / gradients: by default the gradient is coded as the activation is\n";

@@ -69,7 +69,7 @@ int main() {
   size(Hadamard<64> | Quant<4>);
   size(Downsample<2>);
   size(TopK<Ratio<1, 10>>);
-  size(TopK<Ratio<1, 10>, Sample>);
+  size(TopK<Ratio<1, 10>, PerSample>);
   size(TopK<Ratio<1, 10>> | Quant<8>);
   size(thin);
   size(Wire<thin, Half>{});

@@ -8,7 +8,7 @@
 /// kept for NaN and infinities: a coder must not make them vanish.
 struct PowerOfTwo : pcomp::Composable {
   static constexpr auto role = pcomp::Role::code;
-  static constexpr pcomp::Name name = "PowerOfTwo";
+  static constexpr pcomp::FixedString name = "PowerOfTwo";
   static constexpr int bits = 4;
   static constexpr std::uint32_t encode(float x) {
     const float a = x < 0 ? -x : x;

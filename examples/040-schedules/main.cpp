@@ -12,27 +12,27 @@ using namespace pcomp;
 
 namespace {
 
-constexpr int ranks = 4, micros = 8;
+constexpr int ranks = 4, microbatches = 8;
 using Act = Shape<8, 32, 32, 32>;  // of one micro-batch, 1 MiB of floats
 constexpr auto thin = Downsample<2> | TopK<Ratio<1, 10>> | Quant<8>;
 
 // Schedules are constants: what does not hold does not compile.
-using Plan = Schedule<OneFOneB, ranks, micros>;
-static_assert(Plan::deadlock_free && Plan::peak_live[0] == ranks && Plan::ticks == 2 * (micros + ranks - 1));
+using Plan = Schedule<OneFOneB, ranks, microbatches>;
+static_assert(Plan::deadlock_free && Plan::peak_live[0] == ranks && Plan::ticks == 2 * (microbatches + ranks - 1));
 static_assert(20 * Plan::bytes_per_step(0, thin, Act{}) < Plan::bytes_per_step(0, Raw, Act{}));
 
 /// A network that takes 20 ms forward, 20 ms for gradients of activations and 20 ms for those of weights.
 template <class W>
-Costs costs(const ScheduleTable& plan, W wire, Link link) {
+Costs costs(const ScheduleTable& plan, W wire, LinkModel link) {
   Costs c;
   const double each = 0.020 * ranks / plan.stages;
   c.stages.assign(static_cast<std::size_t>(plan.stages), {each, each, each});
-  c.bytes.assign(static_cast<std::size_t>(plan.stages - 1), edge_bytes(wire, Act{}));
+  c.bytes.assign(static_cast<std::size_t>(plan.stages - 1), boundary_bytes(wire, Act{}));
   c.links.assign(static_cast<std::size_t>(plan.stages - 1), link);
   return c;
 }
 
-constexpr Link slow{100e6 / 8, 1e-3}, fast{10e9 / 8, 50e-6};
+constexpr LinkModel slow{100e6 / 8, 1e-3}, fast{10e9 / 8, 50e-6};
 
 void line(const ScheduleTable& plan) {
   std::string live;
@@ -40,7 +40,7 @@ void line(const ScheduleTable& plan) {
     live += std::to_string(plan.peak_live[static_cast<std::size_t>(r)]) + (r + 1 < plan.ranks ? "," : "");
   std::printf("%-20s %6d %6d %7.1f%%  %-12s", plan.policy.c_str(), plan.stages, int{plan.ticks},
               100 * plan.bubble, live.c_str());
-  for (const Link& link : {slow, fast})
+  for (const LinkModel& link : {slow, fast})
     std::printf("  %7.0f %7.0f", 1e3 * simulate(plan, costs(plan, Raw, link)).seconds,
                 1e3 * simulate(plan, costs(plan, thin, link)).seconds);
   std::printf("\n");
@@ -60,9 +60,9 @@ void write(const std::string& path, const std::string& text) { std::ofstream(pat
 }  // namespace
 
 int main(int argc, char** argv) {
-  const ScheduleTable plans[] = {make_schedule(GPipe{}, ranks, micros), Plan{},
-                                 make_schedule(Interleaved{}, 2 * ranks, micros, round_robin(ranks)),
-                                 make_schedule(ZeroBubble{}, ranks, micros)};
+  const ScheduleTable plans[] = {make_schedule(GPipe{}, ranks, microbatches), Plan{},
+                                 make_schedule(Interleaved{}, 2 * ranks, microbatches, round_robin(ranks)),
+                                 make_schedule(ZeroBubble{}, ranks, microbatches)};
   std::printf("4 ranks, 8 micro-batches of 8x32x32x32; %s sends %lld bytes forward where Raw sends %lld\n\n",
               std::string(name(thin).view()).c_str(), static_cast<long long>(wire_bytes(thin, Act{})),
               static_cast<long long>(wire_bytes(Raw, Act{})));

@@ -56,7 +56,7 @@ Batch Batches::make(int first, int size) const {
   if (order_.pictures) batch.x.resize(static_cast<std::size_t>(size) * pixels);
   for (int i = 0; i < size; ++i) {
     const int index = shown_[static_cast<std::size_t>(first + i)];
-    batch.ids.push_back(index);
+    batch.sample_ids.push_back(index);
     batch.y.push_back(images_.labels[static_cast<std::size_t>(index)]);
     if (!order_.pictures) continue;
     const Crop cut = crop(order_, index);

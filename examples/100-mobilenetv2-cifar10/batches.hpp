@@ -12,7 +12,7 @@ namespace cifar {
 /// A batch of normalised images in the layout [samples, 3, 32, 32].
 struct Batch {
   std::vector<float> x;
-  std::vector<std::int64_t> y, ids;  ///< labels; indices in the data set
+  std::vector<std::int64_t> y, sample_ids;  ///< labels; indices in the data set
   int size() const { return static_cast<int>(y.size()); }
 };
 

@@ -61,7 +61,7 @@ bool DeviceBatches::next(TensorBatch& batch) {
       at::index(images_.pictures, {image.view({size, 1, 1}), rows.unsqueeze(2), columns.unsqueeze(1)});
   batch.x = at::take(images_.values, bytes.to(at::kLong) + channel_).permute({0, 3, 1, 2});
   batch.y = images_.labels.index_select(0, image);
-  batch.ids = here[0];
+  batch.sample_ids = here[0];
   return true;
 }
 

@@ -8,7 +8,7 @@ namespace cifar {
 
 /// A batch as the engine takes it: pictures [samples, 3, 32, 32], labels, indices in the data set.
 struct TensorBatch {
-  at::Tensor x, y, ids;
+  at::Tensor x, y, sample_ids;
   std::int64_t size() const { return y.size(0); }
 };
 
@@ -24,7 +24,7 @@ struct DeviceImages {
 /// One pass over the images, cropped, mirrored and normalised on their device.
 ///
 /// Law: the batches of `Batches` with the same order, bit for bit, channels-last. Only a table of four numbers per
-///   image is sent to the device, to a GPU from pinned memory, and nothing waits for it. `ids` are in host memory.
+///   image is sent to the device, to a GPU from pinned memory, and nothing waits for it. `sample_ids` are in host memory.
 class DeviceBatches {
  public:
   DeviceBatches(const DeviceImages& images, const Order& order);

@@ -20,7 +20,7 @@ bool Feed::next(TensorBatch& batch) {
   batch.x = prepared_.x.empty() ? at::zeros({1}).expand({n, 3, side, side})
                                 : at::from_blob(prepared_.x.data(), {n, 3, side, side}, at::kFloat);
   batch.y = at::from_blob(prepared_.y.data(), {n}, at::kLong);
-  batch.ids = at::from_blob(prepared_.ids.data(), {n}, at::kLong);
+  batch.sample_ids = at::from_blob(prepared_.sample_ids.data(), {n}, at::kLong);
   return true;
 }
 

@@ -12,7 +12,7 @@ namespace cifar {
 int list_wires(const Settings& s) {
   const Cut& cut = find_cut(s.cut);
   const auto units = mobilenetv2(s.width);
-  const int samples = (s.batch + s.micro_batches - 1) / s.micro_batches;
+  const int samples = (s.batch + s.microbatches - 1) / s.microbatches;
   const bool mixed = s.wire.find('+') != std::string::npos;
   std::size_t longest = mixed ? s.wire.size() : 0;
   for (const NamedWire& w : wires()) longest = std::max(longest, w.name.size());

@@ -71,7 +71,7 @@ void bind(CLI::App& app, Settings& s) {
   option("--width", s.width, "multiplies the number of channels", "X", between(0.05, 4.0), false)
       ->group(group);
   option("--batch", s.batch, "images per step", "N", between(1, most), false)->group(group);
-  option("--micro-batches", s.micro_batches, "parts that the pipeline splits a batch into", "N",
+  option("--micro-batches", s.microbatches, "parts that the pipeline splits a batch into", "N",
          between(1, most), false)
       ->group(group);
   option("--lr", s.lr, "learning rate after the warm-up; from there a cosine to 0", "X", between(1e-9, 1e3),
@@ -133,7 +133,7 @@ std::string recipe_line(const char* name) {
       r.images > 0 ? std::to_string(r.images) + ", " + std::to_string(r.test_images) : "all";
   char line[160];
   std::snprintf(line, sizeof line, "%-6s %7g %7d %6d %14d %4g %7d %9g %13g  %s\n", name, r.width, r.epochs,
-                r.batch, r.micro_batches, r.lr, r.warmup, r.momentum, r.weight_decay, images.c_str());
+                r.batch, r.microbatches, r.lr, r.warmup, r.momentum, r.weight_decay, images.c_str());
   return line;
 }
 
@@ -190,7 +190,7 @@ Settings recipe(const std::string& name) {
     s.width = 0.05, s.batch = 32, s.epochs = 2;
     s.images = 128, s.test_images = 64;
   } else if (name == "seed") {
-    s.width = 1, s.lr = 0.4, s.batch = 1024, s.micro_batches = 4, s.weight_decay = 1e-4;
+    s.width = 1, s.lr = 0.4, s.batch = 1024, s.microbatches = 4, s.weight_decay = 1e-4;
     s.epochs = 200, s.warmup = 20;
   }
   return s;
@@ -225,7 +225,7 @@ std::vector<std::pair<std::string, std::string>> identity(const Settings& s) {
           {"epochs", std::to_string(s.epochs)},
           {"warmup", std::to_string(s.warmup)},
           {"batch", std::to_string(s.batch)},
-          {"micro-batches", std::to_string(s.micro_batches)},
+          {"micro-batches", std::to_string(s.microbatches)},
           {"raw-epochs", std::to_string(s.raw_epochs)},
           {"deferred-batch-norm", s.deferred_batch_norm ? "true" : "false"},
           {"amp", s.amp},

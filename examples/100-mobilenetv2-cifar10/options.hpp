@@ -11,7 +11,7 @@ struct Settings {
   // The run: what a checkpoint records.
   std::string wire = "thin", cut = "edge", recipe = "quick", schedule = "gpipe", amp = "off";
   double width = 0.25, lr = 0.1, momentum = 0.9, weight_decay = 5e-4;
-  int epochs = 6, warmup = 1, batch = 128, micro_batches = 4, images = 0, test_images = 0, raw_epochs = 0;
+  int epochs = 6, warmup = 1, batch = 128, microbatches = 4, images = 0, test_images = 0, raw_epochs = 0;
   bool deferred_batch_norm = false;
   std::uint64_t seed = 1;
   // Around it.

@@ -31,8 +31,8 @@ void print_beginning(const Summary& run, const pcomp::ScheduleTable& schedule, s
     std::printf("wire      %s: %s%s\n", s.wire.c_str(), chains(find_wires(s.wire)).c_str(),
                 raw_at_first(s.raw_epochs).c_str());
   std::printf("schedule  %s, %d micro-batch%s of %d images, %d rank%s, bubble %.0f %%\n",
-              schedule.policy.c_str(), s.micro_batches, s.micro_batches == 1 ? "" : "es",
-              (s.batch + s.micro_batches - 1) / s.micro_batches, schedule.ranks,
+              schedule.policy.c_str(), s.microbatches, s.microbatches == 1 ? "" : "es",
+              (s.batch + s.microbatches - 1) / s.microbatches, schedule.ranks,
               schedule.ranks == 1 ? "" : "s", 100 * schedule.bubble);
   std::printf("recipe    %s: %d epoch%s, batch %d, lr %g, weight decay %g, seed %llu\n", s.recipe.c_str(),
               s.epochs, s.epochs == 1 ? "" : "s", s.batch, s.lr, s.weight_decay,

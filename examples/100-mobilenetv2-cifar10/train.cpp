@@ -41,8 +41,8 @@ namespace {
 namespace fs = std::filesystem;
 
 /// The boundaries' wires in an epoch, counted from 1. Those without the chosen wire lose nothing.
-std::vector<const pcomp::BoundaryOps*> wires_of(const Settings& s, const Cut& cut, int epoch) {
-  std::vector<const pcomp::BoundaryOps*> all(static_cast<std::size_t>(cut.stages()) - 1,
+std::vector<const pcomp::WireKernels*> wires_of(const Settings& s, const Cut& cut, int epoch) {
+  std::vector<const pcomp::WireKernels*> all(static_cast<std::size_t>(cut.stages()) - 1,
                                              find_wire(s.amp == "off" ? "raw" : "bfloat16").ops);
   if (epoch <= s.raw_epochs) return all;
   const std::vector<NamedWire> chosen = wires_at(s.wire, cut);
@@ -53,10 +53,10 @@ std::vector<const pcomp::BoundaryOps*> wires_of(const Settings& s, const Cut& cu
 
 pcomp::ScheduleTable schedule_of(const Settings& s, const Cut& cut) {
   if (s.schedule == "1f1b")
-    return make_schedule(pcomp::OneFOneB{}, cut.stages(), s.micro_batches, pcomp::RankMap(cut.ranks));
+    return make_schedule(pcomp::OneFOneB{}, cut.stages(), s.microbatches, pcomp::RankMap(cut.ranks));
   if (s.schedule == "zero-bubble")
-    return make_schedule(pcomp::ZeroBubble{}, cut.stages(), s.micro_batches, pcomp::RankMap(cut.ranks));
-  return make_schedule(pcomp::GPipe{}, cut.stages(), s.micro_batches, pcomp::RankMap(cut.ranks));
+    return make_schedule(pcomp::ZeroBubble{}, cut.stages(), s.microbatches, pcomp::RankMap(cut.ranks));
+  return make_schedule(pcomp::GPipe{}, cut.stages(), s.microbatches, pcomp::RankMap(cut.ranks));
 }
 
 pcomp::World world_of(const Settings& s) {
@@ -67,7 +67,7 @@ pcomp::World world_of(const Settings& s) {
     throw pcomp::Error(
         "--link nccl: the ranks are threads of this one process, which need no link: start the ranks "
         "with torchrun, or leave --link out");
-  world.link = s.link == "nccl" ? pcomp::LinkKind::Nccl : pcomp::LinkKind::Gloo;
+  world.link = s.link == "nccl" ? pcomp::Backend::NcclTransport : pcomp::Backend::GlooTransport;
   return world;
 }
 
@@ -112,10 +112,10 @@ class Run {
     order_.seed = settings_.seed;
     order_.batch = settings_.batch;
     order_.limit = settings_.images;
-    order_.least = settings_.micro_batches;
+    order_.least = settings_.microbatches;
     steps_ = batch_count(data_.train.size(), order_);
     if (steps_ == 0)
-      throw pcomp::Error("there is no batch of at least " + std::to_string(settings_.micro_batches) +
+      throw pcomp::Error("there is no batch of at least " + std::to_string(settings_.microbatches) +
                          " images, one for each micro-batch: raise --images or lower --micro-batches");
     images_ = settings_.images > 0 ? std::min(settings_.images, data_.train.size()) : data_.train.size();
     if (device_.is_cuda() && order_.pictures) {
@@ -236,7 +236,7 @@ class Run {
       lr = learning_rate(settings_, step, steps_);
       static_cast<torch::optim::SGDOptions&>(optimiser_.param_groups()[0].options()).lr(lr);
       optimiser_.zero_grad();
-      const at::Tensor loss = engine_.step(batch.x, batch.y, cross_entropy, batch.ids);
+      const at::Tensor loss = engine_.step(batch.x, batch.y, cross_entropy, batch.sample_ids);
       forget_casts();
       if (!losses.add(loss, batch.size())) not_finite(step + 1, losses.unseen());
       optimiser_.step();
@@ -273,7 +273,7 @@ class Run {
     state_.images += losses.images();
     save(checkpoint(), state_, engine_, optimiser_);
     if (!prints_) return true;
-    pcomp::write_whole(folder_ / "metrics.csv", to_csv(state_.metrics));
+    pcomp::atomic_write_file(folder_ / "metrics.csv", to_csv(state_.metrics));
     print_epoch(settings_, m, sent_in_all);
     return true;
   }
@@ -332,13 +332,13 @@ class Run {
     add(traffic, state_.traffic);
     if (!settings_.trace.empty() && since_start.steps > 0) {
       const pcomp::Trace trace = pcomp::total_trace(engine_);
-      if (prints_) pcomp::write_whole(settings_.trace, pcomp::ChromeTrace()(trace));
+      if (prints_) pcomp::atomic_write_file(settings_.trace, pcomp::ChromeTrace()(trace));
     }
     if (!prints_) return;
     const Summary end = summary(traffic);
     // Again: a kill may have come between the last checkpoint and its row.
-    pcomp::write_whole(folder_ / "metrics.csv", to_csv(state_.metrics));
-    pcomp::write_whole(folder_ / "run.json", to_json(end));
+    pcomp::atomic_write_file(folder_ / "metrics.csv", to_csv(state_.metrics));
+    pcomp::atomic_write_file(folder_ / "run.json", to_json(end));
     print_result(end);
     since_start.print_times(std::cout);
     std::cout.flush();
@@ -351,7 +351,7 @@ class Run {
   const Cut& cut_;
   DataSet data_;
   Normalisation normalisation_;
-  std::vector<const pcomp::BoundaryOps*> wires_;
+  std::vector<const pcomp::WireKernels*> wires_;
   at::Device device_;
   std::optional<DeviceImages> train_there_, test_there_;
   pcomp::Engine engine_;
@@ -385,9 +385,9 @@ int train(Settings settings) {
     settings = resumed(settings, state.identity);
   } else {
     if (!folder.empty()) refuse_another(folder);
-    if (settings.batch < settings.micro_batches)
+    if (settings.batch < settings.microbatches)
       throw pcomp::Error("--batch " + std::to_string(settings.batch) +
-                         " cannot be cut into --micro-batches " + std::to_string(settings.micro_batches));
+                         " cannot be cut into --micro-batches " + std::to_string(settings.microbatches));
     if (settings.cut == "whole" && settings.wire != "raw")
       throw pcomp::Error("--cut whole has no boundary for --wire " + settings.wire);
     state.identity = identity(settings);

@@ -14,10 +14,10 @@ void for_each_wire(F&& f) {
   f("quant8", Quant<8>);
   f("quant6", Quant<6>);
   f("quant4", Quant<4>);
-  f("quant3", Quant<3, Group<256>>);
+  f("quant3", Quant<3, PerGroup<256>>);
   f("quant2", Quant<2>);
   f("quant4-grad8", Wire<Quant<4>, Quant<8>>{});
-  f("quant4-chance", Wire<Quant<4>, Quant<4, Group<128>, Stochastic>>{});
+  f("quant4-chance", Wire<Quant<4>, Quant<4, PerGroup<128>, Stochastic>>{});
   f("hadamard-quant4", Hadamard<64> | Quant<4>);
   f("hadamard-quant2", Hadamard<64> | Quant<2>);
   f("signs-quant2", Hadamard<64, RandomSigns> | Quant<2>);
@@ -25,20 +25,20 @@ void for_each_wire(F&& f) {
   f("step", Step<Ratio<1, 16>, 8>);
   f("downsample2", Downsample<2>);
   f("downsample4", Downsample<4>);
-  f("down2-quant3", Downsample<2> | Quant<3, Group<256>>);
+  f("down2-quant3", Downsample<2> | Quant<3, PerGroup<256>>);
   f("down2-quant6", Downsample<2> | Quant<6>);
   f("down4-quant4", Downsample<4> | Quant<4>);
   f("down4-quant6", Downsample<4> | Quant<6>);
   f("down4-quant8", Downsample<4> | Quant<8>);
-  f("quant3-down2-grad", Wire<Quant<3, Group<256>>, Downsample<2> | Quant<3, Group<256>>>{});
-  f("quant3-down4-grad", Wire<Quant<3, Group<256>>, Downsample<4> | Quant<4, Group<256>>>{});
+  f("quant3-down2-grad", Wire<Quant<3, PerGroup<256>>, Downsample<2> | Quant<3, PerGroup<256>>>{});
+  f("quant3-down4-grad", Wire<Quant<3, PerGroup<256>>, Downsample<4> | Quant<4, PerGroup<256>>>{});
   f("down2-quant3-down8-grad",
-    Wire<Downsample<2> | Quant<3, Group<256>>, Downsample<4> | Quant<4, Group<256>>>{});
-  f("down2-quant4-topk10-grad", Wire<Downsample<2> | Quant<4, Group<256>>, TopK<Ratio<1, 10>> | Quant<8>>{});
+    Wire<Downsample<2> | Quant<3, PerGroup<256>>, Downsample<4> | Quant<4, PerGroup<256>>>{});
+  f("down2-quant4-topk10-grad", Wire<Downsample<2> | Quant<4, PerGroup<256>>, TopK<Ratio<1, 10>> | Quant<8>>{});
   f("down2-quant5-down4-grad",
-    Wire<Downsample<2> | Quant<5, Group<256>>, Downsample<2> | Quant<4, Group<256>>>{});
+    Wire<Downsample<2> | Quant<5, PerGroup<256>>, Downsample<2> | Quant<4, PerGroup<256>>>{});
   f("down2-quant6-down8-grad",
-    Wire<Downsample<2> | Quant<6, Group<256>>, Downsample<4> | Quant<4, Group<256>>>{});
+    Wire<Downsample<2> | Quant<6, PerGroup<256>>, Downsample<4> | Quant<4, PerGroup<256>>>{});
   f("topk80", TopK<Ratio<8, 10>>);
   f("topk60", TopK<Ratio<6, 10>>);
   f("topk40", TopK<Ratio<4, 10>>);
@@ -51,8 +51,8 @@ void for_each_wire(F&& f) {
   f("topk20-quant8", TopK<Ratio<2, 10>> | Quant<8>);
   f("topk10-quant8", TopK<Ratio<1, 10>> | Quant<8>);
   f("topk05-quant8", TopK<Ratio<1, 20>> | Quant<8>);
-  f("topk10-sample-quant8", TopK<Ratio<1, 10>, Sample> | Quant<8>);
-  f("topk10-block-quant8", TopK<Ratio<1, 10>, Block<256>> | Quant<8>);
+  f("topk10-sample-quant8", TopK<Ratio<1, 10>, PerSample> | Quant<8>);
+  f("topk10-block-quant8", TopK<Ratio<1, 10>, PerGroup<256>> | Quant<8>);
   f("ef-topk10-quant8", ErrorFeedback | TopK<Ratio<1, 10>> | Quant<8>);
   f("ef21-topk10-quant8", EF21 | TopK<Ratio<1, 10>> | Quant<8>);
   f("quant4-ef-grad", Wire<Quant<4>, ErrorFeedback | Quant<4>>{});

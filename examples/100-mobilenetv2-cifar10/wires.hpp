@@ -1,5 +1,5 @@
 #pragma once
-#include <pcomp/kernel/boundary_ops.hpp>
+#include <pcomp/kernel/wire_kernels.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,7 +10,7 @@ namespace cifar {
 
 struct NamedWire {
   std::string_view name;
-  const pcomp::BoundaryOps* ops;
+  const pcomp::WireKernels* ops;
 };
 
 /// The choices of --wire.

@@ -61,8 +61,8 @@ double quantity(const std::string& text, const char* option,
   throw pcomp::Error(std::string(option) + " " + text + ": expected a number and one of " + known);
 }
 
-pcomp::Link link_of(const Settings& s) {
-  pcomp::Link link;
+pcomp::LinkModel link_of(const Settings& s) {
+  pcomp::LinkModel link;
   if (!s.rate.empty())
     link.bandwidth = quantity(s.rate, "--rate", {{"kbit", 1e3 / 8}, {"mbit", 1e6 / 8}, {"gbit", 1e9 / 8}});
   if (!(link.bandwidth > 0)) throw pcomp::Error("--rate " + s.rate + ": expected more than nothing");
@@ -71,7 +71,7 @@ pcomp::Link link_of(const Settings& s) {
   return link;
 }
 
-bool costs_nothing(const pcomp::Link& link) { return std::isinf(link.bandwidth) && link.latency == 0; }
+bool costs_nothing(const pcomp::LinkModel& link) { return std::isinf(link.bandwidth) && link.latency == 0; }
 
 std::string cut_text(const std::vector<int>& first) {
   static const auto name = [](int row) {
@@ -90,7 +90,7 @@ std::string cut_text(const std::vector<int>& first) {
 }
 
 void print_json(const std::vector<plan::Candidate>& ranked, const plan::Candidate& best,
-                const pcomp::Link& link, int top, const std::vector<Checked>& checks) {
+                const pcomp::LinkModel& link, int top, const std::vector<Checked>& checks) {
   const auto one = [](const plan::Candidate& c) {
     std::string first;
     for (int f : c.first) first += (first.empty() ? "" : ", ") + std::to_string(f);
@@ -100,7 +100,7 @@ void print_json(const std::vector<plan::Candidate>& ranked, const plan::Candidat
                   "\"micro_batches\": %d, "
                   "\"seconds\": %.6g, \"bubble\": %.4f, \"bytes\": %lld, \"raw_bytes\": %lld}",
                   first.c_str(), cut_text(c.first).c_str(), c.wire.c_str(), c.schedule.c_str(),
-                  c.micro_batches, c.seconds, c.bubble, static_cast<long long>(c.bytes),
+                  c.microbatches, c.seconds, c.bubble, static_cast<long long>(c.bytes),
                   static_cast<long long>(c.raw_bytes));
     return std::string(text);
   };
@@ -126,7 +126,7 @@ void print_line(const char* mark, const plan::Candidate& c) {
       "%-4s%10.1f %7.1f%% %12.1f %8.1f%%  %-16s %-12s %5d  %s\n", mark, 1e3 * c.seconds, 100 * c.bubble,
       static_cast<double>(c.bytes) / 1e3,
       100 * static_cast<double>(c.bytes) / static_cast<double>(std::max<std::int64_t>(1, c.raw_bytes)),
-      c.wire.c_str(), c.schedule.c_str(), c.micro_batches, cut_text(c.first).c_str());
+      c.wire.c_str(), c.schedule.c_str(), c.microbatches, cut_text(c.first).c_str());
 }
 constexpr const char* header =
     "     ms a step   bubble    kB a step   of raw  wire             schedule     micro  stages\n";
@@ -136,8 +136,8 @@ double run(const pcomp::World& world, const Settings& s, const plan::Candidate& 
   cifar::Cut cut{"", "", c.first, {}, {}};
   pcomp::Engine engine(
       world, cifar::stages(s.effort.width, cut, 1),
-      std::vector<const pcomp::BoundaryOps*>(c.first.size() - 1, cifar::find_wire(c.wire).ops),
-      plan::table_of(c.schedule, static_cast<int>(c.first.size()), c.micro_batches));
+      std::vector<const pcomp::WireKernels*>(c.first.size() - 1, cifar::find_wire(c.wire).ops),
+      plan::table_of(c.schedule, static_cast<int>(c.first.size()), c.microbatches));
   const at::Tensor x = at::randn({s.effort.batch, 3, 32, 32}),
                    y = at::randint(10, {s.effort.batch}, at::kLong);
   const auto parameters = engine.parameters();
@@ -172,7 +172,7 @@ std::vector<Checked> check(const pcomp::World& world, const Settings& s, const p
     all.push_back({c, predicted, measured});
     if (!prints) continue;
     std::printf("%9.1f %9.1f %11.3f           %s, %s, %d micro-batches, %s\n", 1e3 * predicted,
-                1e3 * measured, measured / predicted, c.wire.c_str(), c.schedule.c_str(), c.micro_batches,
+                1e3 * measured, measured / predicted, c.wire.c_str(), c.schedule.c_str(), c.microbatches,
                 cut_text(c.first).c_str());
     std::fflush(stdout);
   }
@@ -204,10 +204,10 @@ plan::Machine read_measured(Settings& s) {
   if (machine.blocks.empty() || machine.wires.empty())
     throw pcomp::Error("--from " + s.from + ": it has no measured blocks or no wires");
   for (const auto* measured : {&machine.blocks, &machine.crowded})
-    for (const auto& [micros, blocks] : *measured)
+    for (const auto& [microbatches, blocks] : *measured)
       if (blocks.size() != cifar::rows)
         throw pcomp::Error("--from " + s.from + ": " + std::to_string(blocks.size()) + " blocks with " +
-                           std::to_string(micros) + " micro-batches, but the network has " +
+                           std::to_string(microbatches) + " micro-batches, but the network has " +
                            std::to_string(cifar::rows) + " rows: measure them anew");
   /// `asked` must be among these, or becomes all of them.
   const auto choose = [&](const char* option, auto& asked, const auto& measured) {
@@ -227,7 +227,7 @@ plan::Machine read_measured(Settings& s) {
       }
   };
   choose("--wires", s.effort.wires, machine.wires);
-  choose("--micro-batches", s.effort.micro_batches, machine.blocks);
+  choose("--micro-batches", s.effort.microbatches, machine.blocks);
   const auto take = [&](const char* option, auto& asked, auto measured) {
     if (measured == 0) return;
     if (s.gives(option) && asked != measured) {
@@ -245,17 +245,17 @@ plan::Machine read_measured(Settings& s) {
 }
 
 /// The engine cuts a batch into at most as many micro-batches as it has images.
-void fit_micro_batches(Settings& s) {
-  std::vector<int>& all = s.effort.micro_batches;
-  const auto too_many = [&](int micros) { return micros > s.effort.batch; };
+void fit_microbatches(Settings& s) {
+  std::vector<int>& all = s.effort.microbatches;
+  const auto too_many = [&](int microbatches) { return microbatches > s.effort.batch; };
   if (!s.gives("--micro-batches")) {
     std::erase_if(all, too_many);
     if (all.empty()) all.push_back(1);
   }
-  for (const int micros : all)
-    if (too_many(micros))
+  for (const int microbatches : all)
+    if (too_many(microbatches))
       throw pcomp::Error("--batch " + std::to_string(s.effort.batch) +
-                         " cannot be cut into --micro-batches " + std::to_string(micros));
+                         " cannot be cut into --micro-batches " + std::to_string(microbatches));
 }
 
 int plan_for(Settings s) {
@@ -269,7 +269,7 @@ int plan_for(Settings s) {
   choices.link = link_of(s);
   refuse_mistakes(s, prints);
   if (!s.from.empty()) choices.machines.assign(static_cast<std::size_t>(ranks), read_measured(s));
-  fit_micro_batches(s);
+  fit_microbatches(s);
   choices.batch = s.effort.batch;
   choices.schedules = s.schedules;
   const auto units = cifar::mobilenetv2(s.effort.width);
@@ -283,14 +283,14 @@ int plan_for(Settings s) {
                   s.effort.wires.size(), cifar::rows, s.effort.width, s.effort.batch);
       std::fflush(stdout);
     }
-    std::unique_ptr<pcomp::Links> links;
+    std::unique_ptr<pcomp::Communicator> links;
     if (world.processes()) {
       std::vector<int> a_stage_each(static_cast<std::size_t>(ranks));
       std::iota(a_stage_each.begin(), a_stage_each.end(), 0);
       links = pcomp::connect(world, ranks, a_stage_each);
     }
     if (links && s.rate.empty() && ranks == 2) {
-      const pcomp::Link measured = plan::measure_link(*links, world.rank());
+      const pcomp::LinkModel measured = plan::measure_link(*links, world.rank());
       choices.link.bandwidth = measured.bandwidth;
       if (s.latency.empty()) choices.link.latency = measured.latency;
     }
@@ -312,11 +312,11 @@ int plan_for(Settings s) {
     if (!s.save.empty() && prints && !(std::ofstream(s.save) << plan::write(own) << std::flush))
       throw pcomp::Error("--save " + s.save + ": it cannot be written: " + std::strerror(errno));
   }
-  choices.micro_batches = s.effort.micro_batches;
+  choices.microbatches = s.effort.microbatches;
   for (const std::string& name : s.effort.wires) {
-    const pcomp::BoundaryOps* ops = cifar::find_wire(name).ops;
+    const pcomp::WireKernels* ops = cifar::find_wire(name).ops;
     choices.wires.push_back({name, [ops](const pcomp::Extents& shape) {
-                               return pcomp::EdgeBytes{static_cast<std::int64_t>(ops->bytes(shape)),
+                               return pcomp::BoundaryBytes{static_cast<std::int64_t>(ops->bytes(shape)),
                                                        static_cast<std::int64_t>(ops->grad_bytes(shape))};
                              }});
   }
@@ -349,7 +349,7 @@ int plan_for(Settings s) {
 
 int main(int argc, char** argv) {
   Settings s;
-  s.effort.micro_batches = {2, 4, 8, 16};
+  s.effort.microbatches = {2, 4, 8, 16};
   s.effort.wires = {"raw", "half", "quant8", "quant4", "topk10-quant8", "thin"};
   CLI::App app("Measures MobileNetV2 block by block and recommends cut, wire, schedule and micro-batches.",
                "pcomp-plan");
@@ -369,7 +369,7 @@ int main(int argc, char** argv) {
   app.add_option("--schedules", s.schedules, "schedules to choose from")
       ->delimiter(',')
       ->capture_default_str();
-  app.add_option("--micro-batches", s.effort.micro_batches, "numbers of micro-batches to choose from")
+  app.add_option("--micro-batches", s.effort.microbatches, "numbers of micro-batches to choose from")
       ->delimiter(',')
       ->check(cifar::between(1, 1 << 20))
       ->capture_default_str();

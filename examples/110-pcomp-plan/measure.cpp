@@ -51,7 +51,7 @@ class Chain {
     for (std::size_t b = 0; b < n; ++b) {
       if (b > 0) {
         const at::Tensor received = h;
-        h = pcomp::detail::Entrance::apply(anchor, &received, &input_grads[b]);
+        h = pcomp::detail::ReceivedActivation::apply(anchor, &received, &input_grads[b]);
         entrances[b] = h.grad_fn();
       }
       times[b].push_back(seconds([&] { outputs[b] = blocks_[b].forward(h); }));
@@ -98,7 +98,7 @@ std::vector<BlockCost> blocks(Chain& chain, const at::Tensor& x, int times) {
 }
 
 /// Seconds per element, on a medium-sized tensor.
-WireCost wire(const pcomp::BoundaryOps& w, int times) {
+WireCost wire(const pcomp::WireKernels& w, int times) {
   using namespace pcomp::detail;
   const at::Tensor x = at::randn({16, 32, 16, 16});
   at::Tensor y = at::randn({16, 32, 16, 16});
@@ -130,13 +130,13 @@ Machine measure(const Effort& effort, int at_once) {
       const auto own = static_cast<std::size_t>(t);
       try {
         at::set_num_threads(1);
-        for (int micros : effort.micro_batches) {
-          const at::Tensor x = at::randn({(effort.batch + micros - 1) / micros, 3, 32, 32});
-          if (t == 0) first.blocks[micros] = blocks(*chains[own], x, effort.times);
+        for (int microbatches : effort.microbatches) {
+          const at::Tensor x = at::randn({(effort.batch + microbatches - 1) / microbatches, 3, 32, 32});
+          if (t == 0) first.blocks[microbatches] = blocks(*chains[own], x, effort.times);
           together.arrive_and_wait();
           if (at_once == 1) continue;
           const auto crowded = blocks(*chains[own], x, effort.times);
-          if (t == 0) first.crowded[micros] = crowded;
+          if (t == 0) first.crowded[microbatches] = crowded;
           together.arrive_and_wait();
         }
         if (t == 0)
@@ -153,7 +153,7 @@ Machine measure(const Effort& effort, int at_once) {
   return first;
 }
 
-pcomp::Link measure_link(pcomp::Links& links, int rank) {
+pcomp::LinkModel measure_link(pcomp::Communicator& links, int rank) {
   pcomp::Transport& link = links.link(rank);
   const int peer = 1 - rank;
   std::vector<std::byte> out(1), in(1);

@@ -9,7 +9,7 @@ namespace plan {
 struct Effort {
   double width = 1;
   int batch = 64, ranks = 2, times = 5;
-  std::vector<int> micro_batches;
+  std::vector<int> microbatches;
   std::vector<std::string> wires;
 };
 
@@ -19,6 +19,6 @@ struct Effort {
 Machine measure(const Effort& effort, int at_once);
 
 /// Measures the link between ranks 0 and 1, each in its own process; both call it.
-pcomp::Link measure_link(pcomp::Links& links, int rank);
+pcomp::LinkModel measure_link(pcomp::Communicator& links, int rank);
 
 }  // namespace plan

@@ -30,16 +30,16 @@ void each_cut(int blocks, int stages, std::vector<int>& first, std::vector<std::
 }
 
 /// A lower bound on a step's time: the work of the busiest rank or link.
-double bound(const pcomp::Costs& costs, int micros) {
+double bound(const pcomp::Costs& costs, int microbatches) {
   double most = 0;
   for (const pcomp::StageCost& s : costs.stages) most = std::max(most, s.forward + s.backward + s.weights);
   for (std::size_t e = 0; e < costs.links.size(); ++e)
     most = std::max(most, static_cast<double>(std::max(costs.bytes[e].forward, costs.bytes[e].gradient)) /
                               costs.links[e].bandwidth);
-  return most * micros;
+  return most * microbatches;
 }
 
-int samples(const Choices& c, int micros) { return (c.batch + micros - 1) / micros; }
+int samples(const Choices& c, int microbatches) { return (c.batch + microbatches - 1) / microbatches; }
 
 }  // namespace
 
@@ -52,9 +52,9 @@ std::string write(const Machine& machine) {
     text << "network " << width << ' ' << machine.batch << '\n';
   }
   const auto lines = [&](const char* what, const std::map<int, std::vector<BlockCost>>& all) {
-    for (const auto& [micros, blocks] : all)
+    for (const auto& [microbatches, blocks] : all)
       for (std::size_t b = 0; b < blocks.size(); ++b)
-        text << what << ' ' << micros << ' ' << b << ' ' << blocks[b].forward << ' ' << blocks[b].backward
+        text << what << ' ' << microbatches << ' ' << b << ' ' << blocks[b].forward << ' ' << blocks[b].backward
              << ' ' << blocks[b].inputs << ' ' << blocks[b].weights << '\n';
   };
   lines("block", machine.blocks);
@@ -76,12 +76,12 @@ Machine read(const std::string& text) {
     if (what == "network") {
       ok = in >> machine.width >> machine.batch && machine.width > 0 && machine.batch > 0;
     } else if (what == "block" || what == "crowded") {
-      int micros = 0;
+      int microbatches = 0;
       std::size_t block = 0;
       BlockCost c;
-      ok = static_cast<bool>(in >> micros >> block >> c.forward >> c.backward >> c.inputs >> c.weights) &&
-           micros > 0;
-      auto& blocks = (what == "block" ? machine.blocks : machine.crowded)[micros];
+      ok = static_cast<bool>(in >> microbatches >> block >> c.forward >> c.backward >> c.inputs >> c.weights) &&
+           microbatches > 0;
+      auto& blocks = (what == "block" ? machine.blocks : machine.crowded)[microbatches];
       ok = ok && block == blocks.size();
       blocks.push_back(c);
     } else if (what == "wire") {
@@ -98,10 +98,10 @@ Machine read(const std::string& text) {
   return machine;
 }
 
-pcomp::ScheduleTable table_of(const std::string& schedule, int stages, int micro_batches) {
-  if (schedule == "gpipe") return make_schedule(pcomp::GPipe{}, stages, micro_batches);
-  if (schedule == "1f1b") return make_schedule(pcomp::OneFOneB{}, stages, micro_batches);
-  if (schedule == "zero-bubble") return make_schedule(pcomp::ZeroBubble{}, stages, micro_batches);
+pcomp::ScheduleTable table_of(const std::string& schedule, int stages, int microbatches) {
+  if (schedule == "gpipe") return make_schedule(pcomp::GPipe{}, stages, microbatches);
+  if (schedule == "1f1b") return make_schedule(pcomp::OneFOneB{}, stages, microbatches);
+  if (schedule == "zero-bubble") return make_schedule(pcomp::ZeroBubble{}, stages, microbatches);
   throw pcomp::Error("there is no schedule '" + schedule + "': gpipe, 1f1b and zero-bubble are known");
 }
 
@@ -111,11 +111,11 @@ pcomp::Costs costs_of(const Choices& choices, const Candidate& c, const std::vec
   pcomp::Costs costs;
   for (int s = 0; s < stages; ++s) {
     const Machine& machine = choices.machines.at(at(s));
-    const auto found = machine.blocks.find(c.micro_batches);
+    const auto found = machine.blocks.find(c.microbatches);
     const auto wire = machine.wires.find(c.wire);
     if (found == machine.blocks.end() || wire == machine.wires.end())
       throw pcomp::Error("rank " + std::to_string(s) + " was not measured with " +
-                         std::to_string(c.micro_batches) + " micro-batches and the wire " + c.wire);
+                         std::to_string(c.microbatches) + " micro-batches and the wire " + c.wire);
     const int end = s + 1 < stages ? c.first[at(s) + 1] : static_cast<int>(found->second.size());
     pcomp::StageCost sum;
     const auto add = [&](const std::vector<BlockCost>& blocks, double share) {
@@ -126,12 +126,12 @@ pcomp::Costs costs_of(const Choices& choices, const Candidate& c, const std::vec
         sum.weights += share * (split ? k.weights : 0);
       }
     };
-    const auto crowded = machine.crowded.find(c.micro_batches);
+    const auto crowded = machine.crowded.find(c.microbatches);
     const double share = crowd.empty() || crowded == machine.crowded.end() ? 0 : crowd.at(at(s));
     add(found->second, 1 - share);
     if (share > 0) add(crowded->second, share);
     const auto elements = [&](int block) {
-      return static_cast<double>(choices.activation(block, samples(choices, c.micro_batches)).size());
+      return static_cast<double>(choices.activation(block, samples(choices, c.microbatches)).size());
     };
     if (s > 0) {
       sum.forward += elements(c.first[at(s)] - 1) * wire->second.decode;
@@ -145,7 +145,7 @@ pcomp::Costs costs_of(const Choices& choices, const Candidate& c, const std::vec
     if (s + 1 == stages) break;
     for (const Wire& w : choices.wires)
       if (w.name == c.wire)
-        costs.bytes.push_back(w.bytes(choices.activation(end - 1, samples(choices, c.micro_batches))));
+        costs.bytes.push_back(w.bytes(choices.activation(end - 1, samples(choices, c.microbatches))));
     costs.links.push_back(choices.link);
   }
   return costs;
@@ -173,19 +173,19 @@ pcomp::Simulation predict(const Choices& choices, const Candidate& c, const pcom
 }  // namespace
 
 pcomp::Simulation predict(const Choices& choices, const Candidate& c) {
-  return predict(choices, c, table_of(c.schedule, static_cast<int>(c.first.size()), c.micro_batches));
+  return predict(choices, c, table_of(c.schedule, static_cast<int>(c.first.size()), c.microbatches));
 }
 
 std::vector<Candidate> rank(const Choices& choices) {
   const int stages = static_cast<int>(choices.machines.size());
   if (stages < 1) throw pcomp::Error("there is no machine to plan for");
   std::vector<Candidate> all;
-  for (int micros : choices.micro_batches) {
+  for (int microbatches : choices.microbatches) {
     const auto& machine = choices.machines.front();
-    const auto measured = machine.blocks.find(micros);
+    const auto measured = machine.blocks.find(microbatches);
     const int blocks = measured == machine.blocks.end() ? 0 : static_cast<int>(measured->second.size());
     if (blocks < stages)
-      throw pcomp::Error("with " + std::to_string(micros) + " micro-batches " + std::to_string(blocks) +
+      throw pcomp::Error("with " + std::to_string(microbatches) + " micro-batches " + std::to_string(blocks) +
                          " blocks were measured, fewer than the " + std::to_string(stages) + " ranks");
     std::vector<std::vector<int>> cuts;
     std::vector<int> none;
@@ -193,7 +193,7 @@ std::vector<Candidate> rank(const Choices& choices) {
     for (const Wire& wire : choices.wires) {
       std::vector<double> bounds;
       for (const auto& first : cuts)
-        bounds.push_back(bound(costs_of(choices, {first, wire.name, "1f1b", micros}), micros));
+        bounds.push_back(bound(costs_of(choices, {first, wire.name, "1f1b", microbatches}), microbatches));
       std::vector<std::size_t> order(cuts.size());
       std::iota(order.begin(), order.end(), std::size_t{0});
       std::stable_sort(order.begin(), order.end(),
@@ -201,17 +201,17 @@ std::vector<Candidate> rank(const Choices& choices) {
       if (order.size() > at(choices.shortlist)) order.resize(at(choices.shortlist));
       std::sort(order.begin(), order.end());
       for (const std::string& schedule : choices.schedules) {
-        const pcomp::ScheduleTable table = table_of(schedule, stages, micros);
+        const pcomp::ScheduleTable table = table_of(schedule, stages, microbatches);
         for (const std::size_t i : order) {
-          Candidate c{cuts[i], wire.name, schedule, micros};
+          Candidate c{cuts[i], wire.name, schedule, microbatches};
           const pcomp::Costs costs = costs_of(choices, c);
           const pcomp::Simulation step = predict(choices, c, table);
           c.seconds = step.seconds;
           c.bubble = 1 - std::accumulate(step.busy.begin(), step.busy.end(), 0.0) / (stages * step.seconds);
           for (int s = 0; s + 1 < stages; ++s) {
-            const pcomp::Extents shape = choices.activation(c.first[at(s) + 1] - 1, samples(choices, micros));
-            c.bytes += micros * (costs.bytes[at(s)].forward + costs.bytes[at(s)].gradient);
-            c.raw_bytes += micros * 2 * 4 * shape.size();
+            const pcomp::Extents shape = choices.activation(c.first[at(s) + 1] - 1, samples(choices, microbatches));
+            c.bytes += microbatches * (costs.bytes[at(s)].forward + costs.bytes[at(s)].gradient);
+            c.raw_bytes += microbatches * 2 * 4 * shape.size();
           }
           all.push_back(std::move(c));
         }

@@ -37,7 +37,7 @@ Machine read(const std::string& text);
 
 struct Wire {
   std::string name;
-  std::function<pcomp::EdgeBytes(const pcomp::Extents&)> bytes;
+  std::function<pcomp::BoundaryBytes(const pcomp::Extents&)> bytes;
 };
 
 /// What there is to choose from.
@@ -45,9 +45,9 @@ struct Choices {
   std::vector<Machine> machines;       ///< one per rank; stage s is on rank s
   std::vector<Wire> wires;             ///< as measured on every machine
   std::vector<std::string> schedules;  ///< gpipe, 1f1b, zero-bubble
-  std::vector<int> micro_batches;      ///< as measured on every machine
+  std::vector<int> microbatches;      ///< as measured on every machine
   int batch = 64;
-  pcomp::Link link;
+  pcomp::LinkModel link;
   std::function<pcomp::Extents(int block, int samples)> activation;  ///< a block's output
   int shortlist =
       40;  ///< cuts that are simulated for each wire and number of micro-batches, best bounds first
@@ -56,14 +56,14 @@ struct Choices {
 struct Candidate {
   std::vector<int> first;  ///< each stage's first block
   std::string wire, schedule;
-  int micro_batches = 1;
+  int microbatches = 1;
   double seconds = 0;  ///< of one step, by `pcomp::simulate`
   double bubble = 0;
   std::int64_t bytes = 0;  ///< over all boundaries in one step
   std::int64_t raw_bytes = 0;
 };
 
-pcomp::ScheduleTable table_of(const std::string& schedule, int stages, int micro_batches);
+pcomp::ScheduleTable table_of(const std::string& schedule, int stages, int microbatches);
 
 /// The costs of a candidate's stages and links, as `pcomp::simulate` takes them; `crowd`: for each stage, the share of
 /// its time in which the other ranks compute too (empty: 0).

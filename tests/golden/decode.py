@@ -91,7 +91,7 @@ class Coder:
         self.text, self.group, self.scale_bytes = text, 0, 0
         if m := re.match(r"Quant<(\d+)", text):
             self.bits, whole = int(m[1]), "PerTensor" in text
-            g = re.search(r"Group<(\d+)>", text)
+            g = re.search(r"PerGroup<(\d+)>", text)
             self.group, self.scale_bytes = (0, 8) if whole else (int(g[1]) if g else 128, 4)
         elif m := re.match(r"Step<(\d+)/(\d+), (\d+)>", text):
             self.bits, self.s = int(m[3]), f32(int(m[1]) / int(m[2]))
@@ -169,7 +169,7 @@ class Chain:
         n = size(e)
         if not self.top:
             return n
-        m = re.match(r"TopK<(\d+)/(\d+)(?:, (Sample|Block<(\d+)>))?>", self.top)
+        m = re.match(r"TopK<(\d+)/(\d+)(?:, (PerSample|PerGroup<(\d+)>))?>", self.top)
         num, den = int(m[1]), int(m[2])
         segment = n if not m[3] else int(m[4]) if m[4] else n // e[0] if len(e) > 1 else n
         keep = lambda m: max(1, m * num // den) if m else 0

@@ -37,8 +37,8 @@ std::vector<StageSpec> stages(const std::vector<at::Device>& devices) {
 }  // namespace
 
 TEST_CASE("a pipeline on the GPU, or partly there, is the pipeline on the CPU", "[gpu]") {
-  const std::vector<const BoundaryOps*> wires{&boundary_ops(thin), &boundary_ops(Quant<8>),
-                                              &boundary_ops(sample)};
+  const std::vector<const WireKernels*> wires{&wire_kernels(thin), &wire_kernels(Quant<8>),
+                                              &wire_kernels(sample)};
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({8, 6, 16, 16}), y = torch::randn({8, 6, 16, 16});
   const Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
@@ -62,8 +62,8 @@ TEST_CASE("a pipeline on the GPU, or partly there, is the pipeline on the CPU", 
 
 TEST_CASE("ranks on one GPU, each with its stream, train as on the CPU, whichever stream the caller has",
           "[gpu]") {
-  const std::vector<const BoundaryOps*> wires{&boundary_ops(thin), &boundary_ops(Quant<8>),
-                                              &boundary_ops(sample)};
+  const std::vector<const WireKernels*> wires{&wire_kernels(thin), &wire_kernels(Quant<8>),
+                                              &wire_kernels(sample)};
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({16, 6, 64, 64}), y = torch::randn({16, 6, 64, 64});
   const Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
@@ -88,13 +88,13 @@ TEST_CASE("ranks on one GPU, each with its stream, train as on the CPU, whicheve
 }
 
 TEST_CASE("a run that was saved on the one device goes on on the other", "[gpu]") {
-  const std::vector<const BoundaryOps*> wires{&boundary_ops(thin), &boundary_ops(Quant<8>),
-                                              &boundary_ops(sample)};
+  const std::vector<const WireKernels*> wires{&wire_kernels(thin), &wire_kernels(Quant<8>),
+                                              &wire_kernels(sample)};
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({8, 6, 16, 16}), y = torch::randn({8, 6, 16, 16});
   const Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
   struct Job {
-    Job(at::Device device, const std::vector<const BoundaryOps*>& all)
+    Job(at::Device device, const std::vector<const WireKernels*>& all)
         : engine(World::threads(), stages({device, device, device, device}), all,
                  make_schedule(OneFOneB{}, 4, 4)),
           sgd(engine.parameters(), torch::optim::SGDOptions(0.5).momentum(0.9)) {}

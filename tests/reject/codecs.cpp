@@ -1,5 +1,5 @@
 #include <pcomp/core.hpp>
-#include <pcomp/kernel/boundary_ops.hpp>
+#include <pcomp/kernel/wire_kernels.hpp>
 // A codec of one's own that lacks a member, or has one of another type: one error, which names it. Where that stands in
 // for the codec is the same in all cases, so a few go on to the kernels.
 #define KERNELS (CASE == 0 || CASE == 1 || CASE == 7 || CASE == 9 || CASE == 14 || CASE == 18)
@@ -7,7 +7,7 @@ using namespace pcomp;
 
 struct Coder : Composable {
   static constexpr Role role = Role::code;
-  static constexpr Name name = "Mine";
+  static constexpr FixedString name = "Mine";
   static constexpr int bits = 8;
 };
 struct Plain : Coder {
@@ -37,14 +37,14 @@ struct Noisy : Scaled {
 };
 struct Selection : Composable {
   static constexpr Role role = Role::select;
-  static constexpr Name name = "First";
+  static constexpr FixedString name = "First";
   static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
   static constexpr std::int64_t keep(std::int64_t n) { return (n + 1) / 2; }
   static std::uint32_t score(float, std::int64_t i) { return static_cast<std::uint32_t>(-i); }
 };
 struct Pool : Composable {
   static constexpr Role role = Role::shape;
-  static constexpr Name name = "Pool";
+  static constexpr FixedString name = "Pool";
   static constexpr int factor = 1;
   static constexpr Extents shaped(const Extents& e) { return e; }
 };
@@ -61,7 +61,7 @@ void use() {
   encode(C{}, std::span<const float>(x), shape, p);
   decode(C{}, p, shape, std::span<float>(x));
   encode_grad(C{}, std::span<const float>(x), shape, p, g);
-  boundary_ops(joined).encode(std::span<const float>(x), shape, p, {});
+  wire_kernels(joined).encode(std::span<const float>(x), shape, p, {});
 #endif
 }
 /// And with a codec of another role.
@@ -159,7 +159,7 @@ void f() { use<Mine>(); }
 #elif CASE == 16  // a selection needs static
 struct Mine : Composable {
   static constexpr Role role = Role::select;
-  static constexpr Name name = "Mine";
+  static constexpr FixedString name = "Mine";
   static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
   static constexpr std::int64_t keep(std::int64_t n) { return n; }
 };
@@ -167,14 +167,14 @@ void f() { join<Mine>(); }
 #elif CASE == 17  // a shape codec needs static
 struct Mine : Composable {
   static constexpr Role role = Role::shape;
-  static constexpr Name name = "Mine";
+  static constexpr FixedString name = "Mine";
   static constexpr int factor = 2;
 };
 void f() { join<Mine>(); }
 #elif CASE == 18  // a rotation needs static
 struct Mine : Composable {
   static constexpr Role role = Role::rotate;
-  static constexpr Name name = "Mine";
+  static constexpr FixedString name = "Mine";
   static constexpr int block = 48;
   static constexpr bool random_signs = false;
   static constexpr float scale = 1;
@@ -184,7 +184,7 @@ void f() { join<Mine>(); }
 #elif CASE == 19  // feedback needs static constexpr Memory memory
 struct Mine : Composable {
   static constexpr Role role = Role::feedback;
-  static constexpr Name name = "Mine";
+  static constexpr FixedString name = "Mine";
 };
 void f() { join<Mine>(); }
 #elif CASE == 20  // A_CODEC_IS_AN_EMPTY_TYPE_WITH_A_CONSTEXPR_role_AND_name
@@ -194,7 +194,7 @@ struct Mine : Plain {
 auto w = Mine{} | TopK<Ratio<1, 10>>;
 #elif CASE == 21  // A_CODEC_IS_AN_EMPTY_TYPE_WITH_A_CONSTEXPR_role_AND_name
 struct Mine : Plain {
-  static Name name;
+  static FixedString<> name;
 };
 auto w = TopK<Ratio<1, 10>> | Mine{};
 #elif CASE == 22  // Wire<...> takes codecs joined by \| \(or Raw\)

@@ -9,7 +9,7 @@ static_assert(Schedule<ZeroBubble, 16, 64>::deadlock_free);
 
 /// A wrong policy: a stage's backward comes before the one that gives it its gradient.
 struct Backwards : GPipe {
-  static constexpr std::int64_t tick(Op op, int stage, int micro, Size n) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, PipelineDims n) {
     return op == Op::Forward ? GPipe::tick(op, stage, micro, n) : 100 + stage + micro;
   }
 };

@@ -7,7 +7,7 @@ Wire<Quant<8> | TopK<Ratio<1, 10>>, TopK<Ratio<1, 2>>> also_fine;
 template <std::int64_t N>
 struct Scaled : Composable {
   static constexpr Role role = Role::code;
-  static constexpr Name name = "Scaled";
+  static constexpr FixedString name = "Scaled";
   static constexpr int bits = 8;
   static constexpr std::int64_t group = N;
   struct Scale {
@@ -39,10 +39,10 @@ auto w = Quant<0>;
 auto w = Step<Ratio<1, 10>, 1>;
 #elif CASE == 10  // Step's size must be above 0
 auto w = Step<Ratio<0, 10>>;
-#elif CASE == 11  // Group<N> takes 128, 256, 512, 1024 or 2048
-auto w = Quant<8, Group<100>>;
+#elif CASE == 11  // PerGroup<N> takes 128, 256, 512, 1024 or 2048
+auto w = Quant<8, PerGroup<100>>;
 #elif CASE == 12  // Block<B> needs B of at least 1
-auto w = TopK<Ratio<1, 10>, Block<0>>;
+auto w = TopK<Ratio<1, 10>, PerGroup<0>>;
 #elif CASE == 13  // Downsample<K> takes K from 1 to 256
 auto w = Downsample<0>;
 #elif CASE == 14  // Wire<...> takes codecs joined by \| \(or Raw\)
@@ -50,7 +50,7 @@ Wire<3> w;
 #elif CASE == 15  // the gradient of a selection is a list: no Downsample or Sample scope on it
 Wire<TopK<Ratio<1, 10>>, Downsample<2>> w;
 #elif CASE == 16  // the gradient of a selection is a list: no Downsample or Sample scope on it
-Wire<TopK<Ratio<1, 10>>, TopK<Ratio<1, 10>, Sample>> w;
+Wire<TopK<Ratio<1, 10>>, TopK<Ratio<1, 10>, PerSample>> w;
 #elif CASE == 17  // a Shape has 1 to 8 extents, each at least 1
 auto n = wire_bytes(Raw, Shape<>{});
 #elif CASE == 18  // a Shape has 1 to 8 extents, each at least 1

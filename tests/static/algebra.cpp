@@ -28,7 +28,7 @@ constexpr bool test_differs() {
   return !(Quant<8> == Quant<4>)&&!(Quant<8> == Quant<8, PerTensor>)&&!(
              TopK<Ratio<1, 10>> == TopK<Ratio<1, 5>>)&&TopK<Ratio<2, 20>> == TopK<Ratio<1, 10>> &&
          Step<Ratio<2, 32>> == Step<Ratio<1, 16>> &&
-         !(TopK<Ratio<1, 10>, Sample> == TopK<Ratio<1, 10>>)&&!((q | t) == q);
+         !(TopK<Ratio<1, 10>, PerSample> == TopK<Ratio<1, 10>>)&&!((q | t) == q);
 }
 
 template <class A, class B>
@@ -48,9 +48,9 @@ constexpr bool test_refusals() {
 
 /// A wire is identified by its name, so even a long name must be complete.
 constexpr bool test_long_name() {
-  constexpr auto f = Downsample<2> | TopK<Ratio<1, 10>, Block<65536>> | Hadamard<64, RandomSigns> |
-                     Quant<8, Group<1024>, Stochastic>;
-  constexpr auto g = TopK<Ratio<1, 10>, Block<4096>>;
+  constexpr auto f = Downsample<2> | TopK<Ratio<1, 10>, PerGroup<65536>> | Hadamard<64, RandomSigns> |
+                     Quant<8, PerGroup<1024>, Stochastic>;
+  constexpr auto g = TopK<Ratio<1, 10>, PerGroup<4096>>;
   return !(name(Wire<f, g | Quant<4>>{}) == name(Wire<f, g | Quant<5>>{}).view());
 }
 static_assert(test_long_name());
@@ -58,8 +58,8 @@ static_assert(test_long_name());
 constexpr bool test_names() {
   return name(q | t | d) == "Downsample<2> | TopK<1/10> | Quant<8>" && name(Raw) == "Raw" &&
          name(Quant<4, PerTensor, Stochastic>) == "Quant<4, PerTensor, Stochastic>" &&
-         name(Quant<4, Group<512>>) == "Quant<4, Group<512>>" && name(Wire<q, Half>{}) == "Quant<8> / Half" &&
-         name(Wire<q>{}) == "Quant<8>" && name(TopK<Ratio<2, 8>, Block<64>>) == "TopK<1/4, Block<64>>" &&
+         name(Quant<4, PerGroup<512>>) == "Quant<4, PerGroup<512>>" && name(Wire<q, Half>{}) == "Quant<8> / Half" &&
+         name(Wire<q>{}) == "Quant<8>" && name(TopK<Ratio<2, 8>, PerGroup<64>>) == "TopK<1/4, PerGroup<64>>" &&
          name(Step<Ratio<1, 10>>) == "Step<1/10, 8>" &&
          name(q | Hadamard<32, RandomSigns> | t) == "TopK<1/10> | Hadamard<32, RandomSigns> | Quant<8>" &&
          name(q | ErrorFeedback) == "ErrorFeedback | Quant<8>" &&

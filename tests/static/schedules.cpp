@@ -7,9 +7,9 @@ using namespace pcomp;
 namespace {
 
 template <class Plan>
-constexpr bool is_one_f_one_b(int ranks, int micros) {
+constexpr bool is_one_f_one_b(int ranks, int microbatches) {
   for (int r = 0; r < ranks; ++r) {
-    const int expected = ranks - r < micros ? ranks - r : micros;
+    const int expected = ranks - r < microbatches ? ranks - r : microbatches;
     if (Plan::peak_live[static_cast<std::size_t>(r)] != expected) return false;
     int forwards = 0;
     for (const Action& a : Plan::row(r)) {
@@ -18,7 +18,7 @@ constexpr bool is_one_f_one_b(int ranks, int micros) {
     }
     if (forwards != expected) return false;
   }
-  return Plan::deadlock_free && Plan::ticks == 2 * (micros + ranks - 1);
+  return Plan::deadlock_free && Plan::ticks == 2 * (microbatches + ranks - 1);
 }
 
 constexpr bool test_one_f_one_b() {
@@ -61,7 +61,7 @@ constexpr bool test_bytes() {
          Plan::bytes_per_step(0, forward, gradient) == 8 * (forward + gradient) &&
          Plan::bytes_per_step(1, thin, Micro{}) == 0 &&
          Infer::bytes_per_step(1, thin, Micro{}) == 8 * forward &&
-         edge_bytes(Wire<thin>{}, Micro{}) == EdgeBytes{forward, gradient};
+         boundary_bytes(Wire<thin>{}, Micro{}) == BoundaryBytes{forward, gradient};
 }
 
 /// A table in the wrong order, as constants: rank 0 waits for a gradient before it sends what leads to it.

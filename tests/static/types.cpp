@@ -14,13 +14,13 @@ constexpr bool test_types() {
          std::is_same_v<const ops::EF21, decltype(EF21)> &&
          std::is_same_v<const ops::Quant<8>, decltype(Quant<8>)> &&
          std::is_same_v<const ops::Quant<4, PerTensor>, decltype(Quant<4, PerTensor>)> &&
-         std::is_same_v<const ops::Quant<3, Group<256>, Stochastic>,
-                        decltype(Quant<3, Group<256>, Stochastic>)> &&
+         std::is_same_v<const ops::Quant<3, PerGroup<256>, Stochastic>,
+                        decltype(Quant<3, PerGroup<256>, Stochastic>)> &&
          std::is_same_v<const ops::Step<Ratio<1, 10>>, decltype(Step<Ratio<1, 10>>)> &&
          std::is_same_v<const ops::Step<Ratio<2, 20>, 5>, decltype(Step<Ratio<1, 10>, 5>)> &&
          std::is_same_v<const ops::TopK<Ratio<1, 10>>, decltype(TopK<Ratio<1, 10>>)> &&
-         std::is_same_v<const ops::TopK<Ratio<2, 20>, Sample>, decltype(TopK<Ratio<1, 10>, Sample>)> &&
-         std::is_same_v<const ops::TopK<Ratio<1, 4>, Block<64>>, decltype(TopK<Ratio<2, 8>, Block<64>>)> &&
+         std::is_same_v<const ops::TopK<Ratio<2, 20>, PerSample>, decltype(TopK<Ratio<1, 10>, PerSample>)> &&
+         std::is_same_v<const ops::TopK<Ratio<1, 4>, PerGroup<64>>, decltype(TopK<Ratio<2, 8>, PerGroup<64>>)> &&
          std::is_same_v<const ops::Downsample<2>, decltype(Downsample<2>)> &&
          std::is_same_v<const ops::Downsample<2, Axes<3, 2>>, decltype(Downsample<2, Axes<2, 3>>)> &&
          std::is_same_v<const ops::Hadamard<64>, decltype(Hadamard<64>)> &&
@@ -36,7 +36,7 @@ constexpr int bits_of(ops::TopK<Ratio<2, 20>>) { return 32; }
 constexpr int bits_of(ops::Step<Ratio<2, 20>>) { return 4; }
 constexpr int bits_of(ops::Raw) { return 0; }
 constexpr bool test_signatures() {
-  return bits_of(Quant<8>) == 8 && bits_of(Quant<8, Group<128>, Nearest>) == 8 &&
+  return bits_of(Quant<8>) == 8 && bits_of(Quant<8, PerGroup<128>, Nearest>) == 8 &&
          bits_of(TopK<Ratio<1, 10>>) == 32 && bits_of(Step<Ratio<1, 10>>) == 4 && bits_of(Raw) == 0;
 }
 static_assert(test_signatures());

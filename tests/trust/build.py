@@ -208,7 +208,7 @@ int main() {
         out.append(run(program) if code == 0 else None)
     expect(out[0] == out[1] == out[2], "the same bytes wherever Highway was included")
     code, said = run(compiler, "-std=c++20", "-dM", "-E", f"-I{source}/include", write(base / "macros.cpp", pcomp))
-    left = {m for m in re.findall(r"^#define (PCOMP_\w+)", said, re.M)} - {"PCOMP_HD", "PCOMP_INLINE", "PCOMP_SIMD"}
+    left = {m for m in re.findall(r"^#define (PCOMP_\w+)", said, re.M)} - {"PCOMP_HD", "PCOMP_INLINE", "PCOMP_DISPATCH"}
     expect(code == 0 and not left, f"macros left behind: {left}")
 
 

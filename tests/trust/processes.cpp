@@ -37,8 +37,8 @@ std::vector<StageSpec> stages() {
   return {linear(16, 24), linear(24, 16), linear(16, 16),
           stage_spec([] { return torch::nn::Linear(16, 4); })};
 }
-std::vector<const BoundaryOps*> wires(const std::string& name) {
-  return std::vector<const BoundaryOps*>(3, name == "raw" ? &boundary_ops(Raw) : &boundary_ops(Quant<8>));
+std::vector<const WireKernels*> wires(const std::string& name) {
+  return std::vector<const WireKernels*>(3, name == "raw" ? &wire_kernels(Raw) : &wire_kernels(Quant<8>));
 }
 
 class Program {
@@ -56,19 +56,19 @@ class Program {
                       : 0;
     torch::manual_seed(std::stoi(n ? given(2, "7") : "0"));
     at::Tensor x = n ? torch::randn({n, 16}) : at::Tensor(), y = n ? torch::randint(4, {n}) : at::Tensor(),
-               ids;
+               sample_ids;
     if (what == "step-no-targets") y = at::Tensor();
     if (what == "step-other-targets") y = torch::zeros({n, 3});
     if (what == "step-no-x") x = torch::zeros({n, 16});
     if (what == "step-real") y = torch::randn({n, 4});
     if (what == "step-near") y = torch::randn({n, 4}) * (1 + 1e-6);
-    if (what == "step-ids") ids = torch::arange(n) + std::stoi(given(3, "0"));
+    if (what == "step-ids") sample_ids = torch::arange(n) + std::stoi(given(3, "0"));
     if (what == "step-ids") y = y.roll(world_.rank());
     Loss loss = cross_entropy;
     if (what == "step-real" || what == "step-near")
       loss = [](const at::Tensor& o, const at::Tensor& t) { return torch::mse_loss(o, t); };
     if (what.starts_with("step")) {
-      print("loss", engine_->step(x, y, loss, ids));
+      print("loss", engine_->step(x, y, loss, sample_ids));
     } else if (what == "infer") {
       print("output", engine_->infer(x));
     } else if (what == "infer-last") {
@@ -149,10 +149,10 @@ class Program {
   void begin() {
     std::vector<int> ranks;
     for (char c : settings_.at("placement")) ranks.push_back(c - '0');
-    const int micros = std::stoi(settings_.at("micros"));
+    const int microbatches = std::stoi(settings_.at("micros"));
     torch::manual_seed(3);
     engine_.emplace(world_, stages(), wires(settings_.at("wire")),
-                    make_schedule(OneFOneB{}, 4, micros, RankMap(ranks)));
+                    make_schedule(OneFOneB{}, 4, microbatches, RankMap(ranks)));
     sgd_.reset();
     if (const auto all = engine_->parameters(); !all.empty())
       sgd_.emplace(all, torch::optim::SGDOptions(0.5).momentum(0.9));

@@ -27,7 +27,7 @@ inline void expect_first_gradient() {
 class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& input,
-                            const BoundaryOps* ops) {
+                            const WireKernels* ops) {
     const c10::DeviceGuard guard(input.device());
     const at::Tensor x = readable(input);
     const Extents shape = extents_of(x);
@@ -46,7 +46,7 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  torch::autograd::variable_list grads) {
     expect_first_gradient();
-    const auto* ops = reinterpret_cast<const BoundaryOps*>(ctx->saved_data["ops"].toInt());
+    const auto* ops = reinterpret_cast<const WireKernels*>(ctx->saved_data["ops"].toInt());
     at::Tensor index = ctx->get_saved_variables()[0];
     const c10::DeviceGuard guard(grads[0].device());
     const at::Tensor dy = readable(grads[0]);
@@ -75,7 +75,7 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
 /// Source: torchgpipe (Kim et al., 2020) for boundaries between stages; compression as in AQ-SGD (Wang et
 ///   al., 2022).
 /// Example: examples/060-boundary
-inline at::Tensor boundary(const BoundaryOps& ops, const at::Tensor& x) {
+inline at::Tensor boundary(const WireKernels& ops, const at::Tensor& x) {
   detail::expect_dense(x);
   if (ops.forward.memory != Memory::nothing || ops.backward.memory != Memory::nothing)
     throw Error("pcomp: " + std::string(ops.name.view()) +
@@ -90,7 +90,7 @@ at::Tensor boundary(const at::Tensor& x) {
   constexpr bool ok = !detail::Form<typename V::Forward>::feeds && !detail::Form<typename V::Backward>::feeds;
   static_assert(refuse::boundary_with_memory<ok>());
   if constexpr (ok)
-    return boundary(boundary_ops(W{}), x);
+    return boundary(wire_kernels(W{}), x);
   else
     return x;
 }
@@ -105,12 +105,12 @@ namespace pcomp {
 namespace detail {
 
 /// Sample identities as plain integers.
-inline std::vector<std::int64_t> identities(const at::Tensor& ids, std::int64_t samples) {
-  if (!ids.defined() || ids.dim() != 1 || ids.size(0) != samples || ids.scalar_type() != at::kLong)
+inline std::vector<std::int64_t> sample_ids_of(const at::Tensor& sample_ids, std::int64_t samples) {
+  if (!sample_ids.defined() || sample_ids.dim() != 1 || sample_ids.size(0) != samples || sample_ids.scalar_type() != at::kLong)
     throw Error("pcomp: Delta needs the identities of " + std::to_string(samples) +
                 " samples, a tensor of as many int64, not " +
-                (ids.defined() ? ids.toString() + " " + to_string(extents_of(ids)) : std::string("none")));
-  const at::Tensor plain = in_memory(ids).cpu().contiguous();
+                (sample_ids.defined() ? sample_ids.toString() + " " + to_string(extents_of(sample_ids)) : std::string("none")));
+  const at::Tensor plain = in_memory(sample_ids).cpu().contiguous();
   std::vector<std::int64_t> all(plain.const_data_ptr<std::int64_t>(),
                                 plain.const_data_ptr<std::int64_t>() + samples);
   std::vector<std::int64_t> sorted = all;
@@ -122,7 +122,7 @@ inline std::vector<std::int64_t> identities(const at::Tensor& ids, std::int64_t 
 
 /// The state shared by a Boundary and the graphs that it was part of.
 struct BoundaryMemory : torch::CustomClassHolder {
-  explicit BoundaryMemory(const BoundaryOps& ops, int number) : ends(ops, number) {}
+  explicit BoundaryMemory(const WireKernels& ops, int number) : ends(ops, number) {}
   FeedbackEnds ends;
   std::uint64_t messages = 0;
 };
@@ -132,10 +132,10 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& input,
                             const c10::intrusive_ptr<BoundaryMemory>& memory, std::int64_t place,
-                            const std::vector<std::int64_t>& ids) {
+                            const std::vector<std::int64_t>& sample_ids) {
     FeedbackEnds& ends = memory->ends;
-    const Visit v{static_cast<int>(place), ids, ends.first(ids)};
-    const BoundaryOps& w = ends.wire(v.first);
+    const Visit v{static_cast<int>(place), sample_ids, ends.first(sample_ids)};
+    const WireKernels& w = ends.wire(v.first);
     const c10::DeviceGuard guard(input.device());
     const at::Tensor x = readable(input);
     const Extents shape = extents_of(x);
@@ -150,7 +150,7 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
     ctx->saved_data["format"] = static_cast<std::int64_t>(x.suggest_memory_format());
     ctx->saved_data["message"] = static_cast<std::int64_t>(message);
     ctx->saved_data["place"] = place;
-    ctx->saved_data["ids"] = ids;
+    ctx->saved_data["ids"] = sample_ids;
     ctx->saved_data["first"] = v.first;
     return y;
   }
@@ -160,8 +160,8 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
     expect_first_gradient();
     const auto capsule = ctx->saved_data["memory"].toCapsule();
     FeedbackEnds& ends = static_cast<BoundaryMemory&>(*capsule).ends;
-    const std::vector<std::int64_t> ids = ctx->saved_data["ids"].toIntVector();
-    const Visit v{static_cast<int>(ctx->saved_data["place"].toInt()), ids, ctx->saved_data["first"].toBool()};
+    const std::vector<std::int64_t> sample_ids = ctx->saved_data["ids"].toIntVector();
+    const Visit v{static_cast<int>(ctx->saved_data["place"].toInt()), sample_ids, ctx->saved_data["first"].toBool()};
     at::Tensor index = ctx->get_saved_variables()[0];
     const c10::DeviceGuard guard(grads[0].device());
     const at::Tensor dy = readable(grads[0]);
@@ -189,16 +189,16 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
 /// Example: docs/feedback.md
 class Boundary {
  public:
-  explicit Boundary(const BoundaryOps& ops, int number = 0)
+  explicit Boundary(const WireKernels& ops, int number = 0)
       : memory_(c10::make_intrusive<detail::BoundaryMemory>(ops, number)) {}
 
-  at::Tensor operator()(const at::Tensor& x, int place = 0, const at::Tensor& ids = {}) {
+  at::Tensor operator()(const at::Tensor& x, int place = 0, const at::Tensor& sample_ids = {}) {
     detail::expect_dense(x);
     const detail::FeedbackEnds& ends = memory_->ends;
     if (!at::GradMode::is_enabled()) return detail::BoundaryFunction::apply(x, &ends.wire(true));
     return detail::StatefulBoundaryFunction::apply(
         x, memory_, static_cast<std::int64_t>(place),
-        ends.per_sample() ? detail::identities(ids, x.size(0)) : std::vector<std::int64_t>());
+        ends.per_sample() ? detail::sample_ids_of(sample_ids, x.size(0)) : std::vector<std::int64_t>());
   }
 
   std::int64_t bytes() const { return memory_->ends.forward.bytes() + memory_->ends.gradient.bytes(); }

@@ -31,7 +31,7 @@ inline double largest(at::ScalarType t) {
 /// Whose message this is: the micro-batch's place in the batch, and its samples.
 struct Visit {
   int place = 0;
-  std::span<const std::int64_t> ids{};
+  std::span<const std::int64_t> sample_ids{};
   bool first = false;  ///< Delta: one of the samples was not seen before
 };
 
@@ -50,8 +50,8 @@ class FeedbackState {
 
   const Remembers& how() const { return how_; }
   bool per_sample() const { return how_.memory == Memory::samples; }
-  bool knows(std::span<const std::int64_t> ids) const {
-    return std::all_of(ids.begin(), ids.end(), [&](std::int64_t id) { return row_.contains(id); });
+  bool knows(std::span<const std::int64_t> sample_ids) const {
+    return std::all_of(sample_ids.begin(), sample_ids.end(), [&](std::int64_t id) { return row_.contains(id); });
   }
 
   /// Contiguous floats in the shape of `like`, on its device.
@@ -63,7 +63,7 @@ class FeedbackState {
     if (per_sample()) {
       if (!v.first)
         for (std::int64_t i = 0; i < n; ++i) {
-          const std::int64_t r = row_.at(v.ids[static_cast<std::size_t>(i)]);
+          const std::int64_t r = row_.at(v.sample_ids[static_cast<std::size_t>(i)]);
           all[i].copy_(blocks_[static_cast<std::size_t>(r / kept_together)][r % kept_together]);
         }
     } else if (const auto p = static_cast<std::size_t>(v.place); p < places_.size() && places_[p].defined()) {
@@ -95,7 +95,7 @@ class FeedbackState {
     }
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int64_t row =
-          row_.emplace(v.ids[static_cast<std::size_t>(i)], static_cast<std::int64_t>(row_.size()))
+          row_.emplace(v.sample_ids[static_cast<std::size_t>(i)], static_cast<std::int64_t>(row_.size()))
               .first->second;
       const auto block = static_cast<std::size_t>(row / kept_together);
       if (block == blocks_.size())
@@ -125,9 +125,9 @@ class FeedbackState {
     for (std::size_t p = 0; p < places_.size(); ++p)
       if (places_[p].defined()) all.emplace_back("boundary/place/" + std::to_string(p), places_[p]);
     if (!per_sample()) return all;
-    std::vector<std::int64_t> ids(row_.size());
-    for (const auto& [id, row] : row_) ids[static_cast<std::size_t>(row)] = id;
-    all.emplace_back("boundary/samples", at::tensor(ids, at::kLong));
+    std::vector<std::int64_t> sample_ids(row_.size());
+    for (const auto& [id, row] : row_) sample_ids[static_cast<std::size_t>(row)] = id;
+    all.emplace_back("boundary/samples", at::tensor(sample_ids, at::kLong));
     for (std::size_t b = 0; b < blocks_.size(); ++b)
       all.emplace_back("boundary/messages/" + std::to_string(b), blocks_[b]);
     return all;
@@ -200,7 +200,7 @@ void receive_with(FeedbackState& state, const Visit& v, at::Tensor& y, Decode&& 
 }
 
 /// The part of a gradient that the loss depends on: `dy` through the same mask and windows, in floats.
-inline at::Tensor restricted_gradient(const BoundaryOps& w, const at::Tensor& dy, const Extents& shape,
+inline at::Tensor restricted_gradient(const WireKernels& w, const at::Tensor& dy, const Extents& shape,
                                       std::span<const std::byte> index) {
   if (!w.linear) return dy;
   at::Tensor payload = byte_tensor(w.linear->grad_bytes(shape), dy.device());
@@ -211,8 +211,8 @@ inline at::Tensor restricted_gradient(const BoundaryOps& w, const at::Tensor& dy
   return y;
 }
 
-inline In in(const at::Tensor& x, std::uint64_t noise) {
-  In view = in(x);
+inline TensorView in(const at::Tensor& x, std::uint64_t noise) {
+  TensorView view = in(x);
   view.noise = noise;
   return view;
 }
@@ -221,27 +221,27 @@ inline In in(const at::Tensor& x, std::uint64_t noise) {
 class FeedbackEnds {
  public:
   FeedbackEnds() = default;
-  FeedbackEnds(const BoundaryOps& ops, int number)
+  FeedbackEnds(const WireKernels& ops, int number)
       : forward(ops.forward),
         gradient(ops.backward),
         ops_(&ops),
         number_(static_cast<std::uint64_t>(number)) {}
 
-  const BoundaryOps& ops() const { return *ops_; }
+  const WireKernels& ops() const { return *ops_; }
   /// The kernels that a message goes through.
-  const BoundaryOps& wire(bool first) const { return first && ops_->first ? *ops_->first : *ops_; }
+  const WireKernels& wire(bool first) const { return first && ops_->first ? *ops_->first : *ops_; }
   bool per_sample() const { return forward.per_sample() || gradient.per_sample(); }
-  bool first(std::span<const std::int64_t> ids) const {
-    return (forward.per_sample() && !forward.knows(ids)) || (gradient.per_sample() && !gradient.knows(ids));
+  bool first(std::span<const std::int64_t> sample_ids) const {
+    return (forward.per_sample() && !forward.knows(sample_ids)) || (gradient.per_sample() && !gradient.knows(sample_ids));
   }
 
   void encode(const Visit& v, std::uint64_t message, const at::Tensor& x, const Extents& s,
               std::span<std::byte> payload, bool shared) {
-    const BoundaryOps& w = wire(v.first);
+    const WireKernels& w = wire(v.first);
     send_with(
         forward, v, x, shared,
         [&](const at::Tensor& t) {
-          w.encode(in(t, noise_of(number_, false, message)), s, payload, torch_threads);
+          w.encode(in(t, rng_counter(number_, false, message)), s, payload, torch_threads);
         },
         [&](at::Tensor& t) { w.decode(payload, s, out(t), torch_threads); });
   }
@@ -251,11 +251,11 @@ class FeedbackEnds {
   }
   void encode_grad(const Visit& v, std::uint64_t message, const at::Tensor& dy, const Extents& s,
                    std::span<const std::byte> index, std::span<std::byte> payload, bool shared) {
-    const BoundaryOps& w = wire(v.first);
+    const WireKernels& w = wire(v.first);
     send_with(
         gradient, v, restricted_gradient(w, dy, s, index), shared,
         [&](const at::Tensor& t) {
-          w.encode_grad(in(t, noise_of(number_, true, message)), s, index, payload, torch_threads);
+          w.encode_grad(in(t, rng_counter(number_, true, message)), s, index, payload, torch_threads);
         },
         [&](at::Tensor& t) { w.decode_grad(payload, s, index, out(t), torch_threads); });
   }
@@ -269,7 +269,7 @@ class FeedbackEnds {
   FeedbackState forward, gradient;
 
  private:
-  const BoundaryOps* ops_ = nullptr;
+  const WireKernels* ops_ = nullptr;
   std::uint64_t number_ = 0;
 };
 

@@ -69,12 +69,12 @@ inline Gpu gpu_of(const at::Tensor& x) {
 }
 
 /// A readable tensor as a kernel's argument; it must outlive the call.
-inline In in(const at::Tensor& x) {
+inline TensorView in(const at::Tensor& x) {
   const DType t = dtype_of(x.scalar_type());
   if (x.is_contiguous()) return {x.const_data_ptr(), t, x.numel(), gpu_of(x)};
   return {x.const_data_ptr(), t, extents_of(x), strides_of(x), gpu_of(x)};
 }
-inline Out out(at::Tensor& x) {
+inline MutableTensorView out(at::Tensor& x) {
   const DType t = dtype_of(x.scalar_type());
   if (x.is_contiguous()) return {x.mutable_data_ptr(), t, x.numel(), gpu_of(x)};
   return {x.mutable_data_ptr(), t, extents_of(x), strides_of(x), gpu_of(x)};

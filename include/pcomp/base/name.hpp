@@ -1,28 +1,32 @@
 #pragma once
-#include <array>
 #include <cstdint>
+#include <ostream>
+#include <string>
 #include <string_view>
 
 #include "error.hpp"
 
 namespace pcomp {
 
-/// A short string usable in constant expressions, from which codecs and wires compose their names.
+/// A short string usable in constant expressions and as a template argument, from which names are composed.
 ///
 /// Law: `view()` is the concatenation of everything added.
-/// Refusals: more than 511 characters, in a constant expression; elsewhere `Error`. A wire is identified
-///   by its name, so no name is truncated.
+/// Refusals: more than N characters, in a constant expression; elsewhere `Error`. A wire is identified by its name, so
+///   no name is truncated.
 /// Example: examples/010-algebra
-class Name {
- public:
-  constexpr Name() = default;
-  constexpr Name(const char* text) { *this += std::string_view(text); }
-  constexpr Name& operator+=(std::string_view text) {
-    if (text.size() >= text_.size() - size_) throw Error("pcomp: a name has at most 511 characters");
-    for (char c : text) text_[size_++] = c;
+template <std::size_t N = 511>
+struct FixedString {
+  char text[N + 1] = {};
+  std::size_t length = 0;
+
+  constexpr FixedString() = default;
+  constexpr FixedString(const char* from) { *this += std::string_view(from); }
+  constexpr FixedString& operator+=(std::string_view from) {
+    if (from.size() > N - length) throw Error("pcomp: this text has more characters than its FixedString holds");
+    for (char c : from) text[length++] = c;
     return *this;
   }
-  constexpr Name& operator+=(std::int64_t n) {
+  constexpr FixedString& operator+=(std::int64_t n) {
     char digits[20] = {};
     int k = 0;
     for (std::uint64_t u = n < 0 ? 0 - static_cast<std::uint64_t>(n) : static_cast<std::uint64_t>(n);
@@ -33,16 +37,31 @@ class Name {
     return *this;
   }
   template <class T>
-  friend constexpr Name operator+(Name a, T b) {
+  friend constexpr FixedString operator+(FixedString a, const T& b) {
     return a += b;
   }
-  constexpr std::string_view view() const { return {text_.data(), size_}; }
+  /// Adds what fits and leaves out the rest: for reports, which may be cut off.
+  constexpr FixedString& operator<<(std::string_view from) { return *this += from.substr(0, N - length); }
+  constexpr FixedString& operator<<(int n) {
+    FixedString<11> digits;
+    return *this << (digits += std::int64_t{n}).view();
+  }
+  /// The first M characters.
+  template <std::size_t M>
+  constexpr FixedString<M> first() const {
+    FixedString<M> s;
+    return s << view().substr(0, M);
+  }
+  constexpr std::string_view view() const { return {text, length}; }
+  constexpr std::size_t size() const { return length; }
+  std::string string() const { return std::string(view()); }
   constexpr operator std::string_view() const { return view(); }
-  friend constexpr bool operator==(const Name& a, std::string_view b) { return a.view() == b; }
-
- private:
-  std::array<char, 512> text_{};
-  std::size_t size_ = 0;
+  friend constexpr bool operator==(const FixedString& a, std::string_view b) { return a.view() == b; }
+  friend std::ostream& operator<<(std::ostream& out, const FixedString& s) { return out << s.view(); }
 };
+namespace detail {
+/// What an error or a refusal says.
+using LongText = FixedString<4096>;
+}  // namespace detail
 
 }  // namespace pcomp

@@ -18,9 +18,9 @@ template <bool ok> consteval bool ratio_outside_0_1()      { static_assert(ok, "
 template <bool ok> consteval bool bit_width()              { static_assert(ok, "pcomp: Quant takes 1 to 8 or 16 bits"); return true; }
 template <bool ok> consteval bool step_bit_width()         { static_assert(ok, "pcomp: Step takes 2 to 8 or 16 bits"); return true; }
 template <bool ok> consteval bool step_size()              { static_assert(ok, "pcomp: Step's size must be above 0"); return true; }
-template <bool ok> consteval bool group_size()             { static_assert(ok, "pcomp: Group<N> takes 128, 256, 512, 1024 or 2048"); return true; }
+template <bool ok> consteval bool group_size()             { static_assert(ok, "pcomp: Quant has one scale PerTensor or PerGroup<N>, N 128, 256, 512, 1024 or 2048"); return true; }
 template <bool ok> consteval bool coder_group()            { static_assert(ok, "pcomp: a coder's group is 128, 256, 512, 1024 or 2048 elements, or 0 for all that is sent"); return true; }
-template <bool ok> consteval bool block_size()             { static_assert(ok, "pcomp: Block<B> needs B of at least 1"); return true; }
+template <bool ok> consteval bool group_of_at_least_1()    { static_assert(ok, "pcomp: PerGroup<N> needs N of at least 1"); return true; }
 template <bool ok> consteval bool pool_factor()            { static_assert(ok, "pcomp: Downsample<K> takes K from 1 to 256"); return true; }
 template <bool ok> consteval bool axes()                   { static_assert(ok, "pcomp: Axes<...> names dimensions 1 to 7, or -1 to -7 from the last one on, each once: dimension 0 is the batch"); return true; }
 template <bool ok> consteval bool rotation_size()          { static_assert(ok, "pcomp: Hadamard<N> takes 32 or 64"); return true; }
@@ -45,18 +45,18 @@ template <bool ok, class C> consteval bool memory_members() { static_assert(ok, 
 template <bool ok> consteval bool boundary_with_memory()   { static_assert(ok, "pcomp: a wire with feedback has a memory: make a Boundary of it, boundary<...>() has none"); return true; }
 template <bool ok> consteval bool extent()                 { static_assert(ok, "pcomp: a Shape has 1 to 8 extents, each at least 1"); return true; }
 template <bool ok> consteval bool not_a_wire()             { static_assert(ok, "pcomp: Wire<...> takes codecs joined by | (or Raw)"); return true; }
-template <bool ok> consteval bool gradient_shape()         { static_assert(ok, "pcomp: the gradient of a selection is a list: no Downsample or Sample scope on it"); return true; }
+template <bool ok> consteval bool gradient_shape()         { static_assert(ok, "pcomp: the gradient of a selection is a list: no Downsample or PerSample scope on it"); return true; }
 template <bool ok> consteval bool last_stage_with_wire()   { static_assert(ok, "pcomp: the last stage of a Pipeline sends nothing: remove its Wire"); return true; }
 template <bool ok> consteval bool missing_wire()           { static_assert(ok, "pcomp: every stage but the last needs a Wire to the next"); return true; }
 template <bool ok> consteval bool stage_forward()          { static_assert(ok, "pcomp: a stage needs forward(Tensor) or operator()(Tensor) that returns a Tensor"); return true; }
 template <bool ok> consteval bool stage_callables()        { static_assert(ok, "pcomp: a Pipeline takes one callable for every stage, each returning that stage's module"); return true; }
 template <bool ok> consteval bool not_a_stage()            { static_assert(ok, "pcomp: a Pipeline takes one or more Stage<Module, Wire>"); return true; }
 template <bool ok> consteval bool plan_stages()            { static_assert(ok, "pcomp: this Plan is for another number of stages"); return true; }
-template <bool ok> consteval bool too_few_micro_batches()  { static_assert(ok, "pcomp: this schedule needs more micro-batches"); return true; }
+template <bool ok> consteval bool too_few_microbatches()  { static_assert(ok, "pcomp: this schedule needs more micro-batches"); return true; }
 template <bool ok> consteval bool placement_size()         { static_assert(ok, "pcomp: a Placement names one rank for every stage"); return true; }
 template <bool ok> consteval bool placement_ranks()        { static_assert(ok, "pcomp: a Placement must use every rank from 0 up"); return true; }
 template <bool ok> consteval bool placement_repeats()      { static_assert(ok, "pcomp: this schedule cannot run a Placement that names a rank twice like this"); return true; }
-template <bool ok> consteval bool table_size()             { static_assert(ok, "pcomp: a table of more than 8192 actions or 64 stages is built at run time: make_schedule(policy, stages, micros, placement)"); return true; }
+template <bool ok> consteval bool table_size()             { static_assert(ok, "pcomp: a table of more than 8192 actions or 64 stages is built at run time: make_schedule(policy, stages, microbatches, placement)"); return true; }
 template <bool ok, class Found> consteval bool deadlock()  { static_assert(ok, "pcomp: this schedule deadlocks under a blocking rendezvous, or cannot run at all: 'Found' beside this says where"); return true; }
 // clang-format on
 

@@ -10,10 +10,10 @@ namespace detail {
 
 inline std::string stage_part(int stage) { return "stage-" + std::to_string(stage); }
 
-inline std::string boundary_part(int edge, bool gradient) {
-  return "boundary-" + std::to_string(edge) + (gradient ? "-gradient" : "");
+inline std::string boundary_part(int boundary, bool gradient) {
+  return "boundary-" + std::to_string(boundary) + (gradient ? "-gradient" : "");
 }
-inline const Remembers& remembers(const BoundaryOps& w, bool gradient) {
+inline const Remembers& remembers(const WireKernels& w, bool gradient) {
   return gradient ? w.backward : w.forward;
 }
 
@@ -117,10 +117,10 @@ inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engin
       if (engine.here(s))
         mine[parts.back()] = pack_tensors(detail::stage_tensors(engine.module(s).get(), optimizer));
     }
-    detail::for_each_memory(engine, [&](int edge, bool gradient, int sender, int) {
-      parts.push_back(detail::boundary_part(edge, gradient));
+    detail::for_each_memory(engine, [&](int boundary, bool gradient, int sender, int) {
+      parts.push_back(detail::boundary_part(boundary, gradient));
       if (engine.here(sender))
-        mine[parts.back()] = pack_tensors(engine.ends_at(sender)->save(edge, gradient));
+        mine[parts.back()] = pack_tensors(engine.ends_at(sender)->save(boundary, gradient));
     });
     parts.push_back("run");
     if (together.writes_manifest) mine["run"] = pack_tensors(run);
@@ -129,7 +129,7 @@ inline void save_checkpoint(const CheckpointFolder& folder, Manifest what, Engin
   } catch (const std::exception& e) {
     error = e.what();
   }
-  if (error = together.agree(error); !error.empty()) throw Error(error);
+  if (error = together.check_agreement(error); !error.empty()) throw Error(error);
   folder.save(std::move(what), parts, mine, together);
 }
 
@@ -151,12 +151,12 @@ inline void load_checkpoint(const CheckpointFolder& folder, const Manifest& m, E
   if (m.stages != engine.schedule().stages)
     throw Error("pcomp: the checkpoint has " + std::to_string(m.stages) + " stages, the network " +
                 std::to_string(engine.schedule().stages));
-  detail::for_each_memory(engine, [&](int edge, bool, int, int) {
-    const auto e = static_cast<std::size_t>(edge);
+  detail::for_each_memory(engine, [&](int boundary, bool, int, int) {
+    const auto e = static_cast<std::size_t>(boundary);
     const std::string saved = e < m.wires.size() ? m.wires[e] : "none", now(engine.wires()[e]->name.view());
     if (saved != now)
       throw Error("pcomp: the checkpoint was made with the wire '" + saved + "' on boundary " +
-                  std::to_string(edge) + ", but it has '" + now +
+                  std::to_string(boundary) + ", but it has '" + now +
                   "', which would misread what was remembered");
   });
   for (int s = 0; s < m.stages; ++s) {
@@ -166,15 +166,15 @@ inline void load_checkpoint(const CheckpointFolder& folder, const Manifest& m, E
                               unpack_tensors(folder.read(m, detail::stage_part(s)), where), where);
   }
   // The receiver's state equals the sender's copy of it, so one file serves both.
-  detail::for_each_memory(engine, [&](int edge, bool gradient, int sender, int receiver) {
+  detail::for_each_memory(engine, [&](int boundary, bool gradient, int sender, int receiver) {
     if (!engine.here(sender) && !engine.here(receiver)) return;
-    const std::string where = "boundary " + std::to_string(edge) + " of the checkpoint";
-    const NamedTensors saved = unpack_tensors(folder.read(m, detail::boundary_part(edge, gradient)), where);
+    const std::string where = "boundary " + std::to_string(boundary) + " of the checkpoint";
+    const NamedTensors saved = unpack_tensors(folder.read(m, detail::boundary_part(boundary, gradient)), where);
     const bool same_rank = engine.ends_at(sender) == engine.ends_at(receiver);
-    const Memory memory = detail::remembers(*engine.wires()[static_cast<std::size_t>(edge)], gradient).memory;
-    if (engine.here(sender)) engine.ends_at(sender)->load(edge, gradient, saved);
+    const Memory memory = detail::remembers(*engine.wires()[static_cast<std::size_t>(boundary)], gradient).memory;
+    if (engine.here(sender)) engine.ends_at(sender)->load(boundary, gradient, saved);
     if (engine.here(receiver) && !same_rank && (memory == Memory::estimate || memory == Memory::samples))
-      engine.ends_at(receiver)->load(edge, gradient, saved);
+      engine.ends_at(receiver)->load(boundary, gradient, saved);
   });
 }
 

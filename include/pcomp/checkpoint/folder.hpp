@@ -67,7 +67,7 @@ struct Together {
   bool writes_manifest = true;
   /// Every process calls it at the same points with its own error, or nothing, and waits for the others; all get the
   /// same answer: one of the errors, or nothing.
-  std::function<std::string(const std::string&)> agree = [](const std::string& error) { return error; };
+  std::function<std::string(const std::string&)> check_agreement = [](const std::string& error) { return error; };
   /// The caller holds the folder, with `CheckpointFolder::hold`, on the process that writes the manifest.
   bool held = false;
 };
@@ -134,7 +134,7 @@ class CheckpointFolder {
       } catch (const std::exception& e) {
         error = e.what();
       }
-      if (error = together.agree(error); error.empty()) return;
+      if (error = together.check_agreement(error); error.empty()) return;
       std::error_code none;
       for (const auto& path : written) std::filesystem::remove(path, none);
       throw Error(error);
@@ -151,14 +151,14 @@ class CheckpointFolder {
       m.generation = holds_one() ? manifest().generation + 1 : 1;
       for (const auto& [part, bytes] : mine) {
         written.push_back(folder_ / file_name(part, m.generation));
-        write_whole(written.back(), bytes);
+        atomic_write_file(written.back(), bytes);
       }
     });
     step([&] {
       if (!together.writes_manifest) return;
       m.files.clear();
       for (const std::string& part : parts) m.files.push_back(entry(part, m.generation));
-      write_whole(folder_ / "manifest", to_text(m));
+      atomic_write_file(folder_ / "manifest", to_text(m));
     });
     if (together.writes_manifest) remove_older(m);
   }

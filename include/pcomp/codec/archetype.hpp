@@ -12,7 +12,7 @@ namespace pcomp::archetype {
 /// Example: examples/030-your-own-codec
 struct Sign : Composable {
   static constexpr Role role = Role::code;
-  static constexpr Name name = "Sign";
+  static constexpr FixedString name = "Sign";
   static constexpr int bits = 2;
   PCOMP_HD static constexpr std::uint32_t encode(float x) {
     return !detail::is_finite(x) ? 3u : x < 0 ? 2u : x > 0 ? 1u : 0u;

@@ -14,14 +14,14 @@ enum class Role { feedback, shape, select, rotate, code };
 
 namespace detail {
 consteval bool constant(Role) { return true; }
-consteval bool constant(Name) { return true; }
+consteval bool constant(FixedString<>) { return true; }
 }  // namespace detail
 
 /// An empty type with a role and a name, both constant expressions: what `|` joins.
 template <class C>
 concept Codec = std::is_empty_v<std::remove_cv_t<C>> && requires {
   { std::remove_cv_t<C>::role } -> std::convertible_to<Role>;
-  { std::remove_cv_t<C>::name } -> std::convertible_to<Name>;
+  { std::remove_cv_t<C>::name } -> std::convertible_to<FixedString<>>;
   typename std::bool_constant<detail::constant(std::remove_cv_t<C>::role)>;
   typename std::bool_constant<detail::constant(std::remove_cv_t<C>::name)>;
 };

@@ -53,9 +53,9 @@ template <int... Ds>
 inline constexpr bool is_axes<Axes<Ds...>> = true;
 
 template <class A>
-constexpr Name axes_name() {
-  Name s;
-  for (int d : A::list) s = (s.view().empty() ? Name("Axes<") : s + ", ") + std::int64_t{d};
+constexpr FixedString<> axes_name() {
+  FixedString s;
+  for (int d : A::list) s = (s.view().empty() ? FixedString("Axes<") : s + ", ") + std::int64_t{d};
   return s + ">";
 }
 }  // namespace detail
@@ -84,9 +84,9 @@ template <int K, class A>
 struct Downsample : Composable {
   static_assert(refuse::pool_factor<(K >= 1 && K <= 256)>());
   static constexpr Role role = Role::shape;
-  static constexpr Name name =
-      A::count ? Name("Downsample<") + std::int64_t{K} + ", " + detail::axes_name<A>().view() + ">"
-               : Name("Downsample<") + std::int64_t{K} + ">";
+  static constexpr FixedString name =
+      A::count ? FixedString("Downsample<") + std::int64_t{K} + ", " + detail::axes_name<A>().view() + ">"
+               : FixedString("Downsample<") + std::int64_t{K} + ">";
   static constexpr int factor = K;
   static constexpr int named = A::count;  ///< how many dimensions have windows; 0: the last two
 

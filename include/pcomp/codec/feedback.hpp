@@ -35,7 +35,7 @@ namespace ops {
 /// Example: docs/feedback.md
 struct ErrorFeedback : Composable {
   static constexpr Role role = Role::feedback;
-  static constexpr Name name = "ErrorFeedback";
+  static constexpr FixedString name = "ErrorFeedback";
   static constexpr Memory memory = Memory::residual;
   static constexpr bool in_bfloat16 = false;
 };
@@ -54,7 +54,7 @@ struct ErrorFeedback : Composable {
 /// Example: docs/feedback.md
 struct EF21 : Composable {
   static constexpr Role role = Role::feedback;
-  static constexpr Name name = "EF21";
+  static constexpr FixedString name = "EF21";
   static constexpr Memory memory = Memory::estimate;
   static constexpr bool in_bfloat16 = false;
 };

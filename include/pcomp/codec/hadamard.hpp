@@ -30,8 +30,8 @@ struct Hadamard : Composable {
   static_assert(
       refuse::rotation_signs<(std::is_same_v<Signs, PlainSigns> || std::is_same_v<Signs, RandomSigns>)>());
   static constexpr Role role = Role::rotate;
-  static constexpr Name name =
-      Name("Hadamard<") + std::int64_t{N} + (std::is_same_v<Signs, RandomSigns> ? ", RandomSigns>" : ">");
+  static constexpr FixedString name =
+      FixedString("Hadamard<") + std::int64_t{N} + (std::is_same_v<Signs, RandomSigns> ? ", RandomSigns>" : ">");
   static constexpr int block = N;
   static constexpr bool random_signs = std::is_same_v<Signs, RandomSigns>;
   static constexpr float scale = N == 64 ? 0.125f : 0.17677669529663687f;

@@ -15,7 +15,7 @@ namespace ops {
 /// Example: examples/020-bytes
 struct Half : Composable {
   static constexpr Role role = Role::code;
-  static constexpr Name name = "Half";
+  static constexpr FixedString name = "Half";
   static constexpr int bits = 16;
   [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
     return detail::to_half(x);
@@ -39,7 +39,7 @@ struct Half : Composable {
 /// Example: examples/020-bytes
 struct BFloat16 : Composable {
   static constexpr Role role = Role::code;
-  static constexpr Name name = "BFloat16";
+  static constexpr FixedString name = "BFloat16";
   static constexpr int bits = 16;
   [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
     return detail::to_bf16(x);
@@ -56,7 +56,7 @@ struct BFloat16 : Composable {
 /// What a wire without a coder sends: the float itself, 4 bytes, every bit kept.
 struct Float32 : Composable {
   static constexpr Role role = Role::code;
-  static constexpr Name name = "Float32";
+  static constexpr FixedString name = "Float32";
   static constexpr int bits = 32;
   [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
     return detail::bits_as<std::uint32_t>(x);

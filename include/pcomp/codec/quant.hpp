@@ -1,22 +1,13 @@
 #pragma once
 #include "concepts.hpp"
 #include "float_bits.hpp"
+#include "scope.hpp"
 
 namespace pcomp {
 
-/// N consecutive elements share one scale: a 16-bit minimum and a 16-bit step.
-template <int N>
-struct Group {
-  static_assert(refuse::group_size<(N != 0 && detail::is_group_size(N))>());
-  static constexpr int size = N;
-};
-/// All elements sent share one scale: a float minimum and a float step.
-struct PerTensor {
-  static constexpr int size = 0;
-};
 /// Rounds to the nearest code, ties to even.
 struct Nearest {};
-/// Rounds up with a probability equal to the fraction. The noise is a hash of `In::noise`, scale and position: the same
+/// Rounds up with a probability equal to the fraction. The noise is a hash of `TensorView::noise`, scale and position: the same
 /// for any number of threads and instruction set, different for every message, known to the sender alone.
 struct Stochastic {};
 
@@ -60,33 +51,28 @@ namespace ops {
 /// Law: |decode(encode(x)) - x| <= step/2 (Nearest) or step (Stochastic), up to the rounding of one float
 ///   operation, for every finite x of a group with that stored step; step where it is the largest of its format,
 ///   as with one bit for a group wider than the float range. A group that holds a NaN or an infinity decodes to NaN.
-/// Bytes: packed(n, Bits) + 4 per Group<N>, or + 8 once for PerTensor.
+/// Bytes: packed(n, Bits) + 4 per PerGroup<N>, or + 8 once for PerTensor.
 /// Shapes: any; Bits 1..8 or 16. The step has so few significant bits that code * step is exact in float: the
 ///   bytes and the values do not depend on whether the machine fuses multiply and add.
 /// Refusals: another bit width; a group that is not 128, 256, 512, 1024 or 2048.
 /// Source: Jacob et al., "Quantization and Training of Neural Networks", CVPR 2018; QSGD (Alistarh et al.,
 ///   2017) for Stochastic.
 /// Example: examples/020-bytes
-template <int Bits, class Groups = Group<128>, class Rounding = Nearest>
+template <int Bits, class Groups = PerGroup<128>, class Rounding = Nearest>
 struct Quant : Composable {
   static_assert(refuse::bit_width<((Bits >= 1 && Bits <= 8) || Bits == 16)>());
   static constexpr Role role = Role::code;
-  static constexpr Name name = [] {
-    Name s = Name("Quant<") + std::int64_t{Bits};
-    if (Groups::size == 0)
-      s += ", PerTensor";
-    else if (Groups::size != 128)
-      s = s + ", Group<" + std::int64_t{Groups::size} + ">";
-    if (std::is_same_v<Rounding, Stochastic>) s += ", Stochastic";
-    return s + ">";
-  }();
+  static constexpr std::int64_t group = detail::scale_group<Groups>;
+  static_assert(refuse::group_size<(group == 0 || (group > 0 && detail::is_group_size(group)))>());
+  static constexpr FixedString name = FixedString("Quant<") + std::int64_t{Bits} +
+                                      detail::scope_name<Groups, PerGroup<128>> +
+                                      (std::is_same_v<Rounding, Stochastic> ? ", Stochastic>" : ">");
   static constexpr int bits = Bits;
-  static constexpr std::int64_t group = Groups::size;
   static constexpr bool stochastic = std::is_same_v<Rounding, Stochastic>;
   static constexpr bool affine = !stochastic;  // kernels may compute encode and decode from a Prepared
   static constexpr float levels = static_cast<float>((1 << Bits) - 1);
 
-  using Scale = std::conditional_t<Groups::size == 0, detail::ScaleF32, detail::ScaleBf16>;
+  using Scale = std::conditional_t<group == 0, detail::ScaleF32, detail::ScaleBf16>;
 
   /// The largest step that a Scale can hold: with one bit, a group may ask for up to twice the float range.
   static constexpr double largest_step =
@@ -163,7 +149,7 @@ template <int Bits, class Groups, class Rounding>
 inline constexpr bool has_short_cut<ops::Quant<Bits, Groups, Rounding>> = true;
 }  // namespace detail
 
-template <int Bits, class Groups = Group<128>, class Rounding = Nearest>
+template <int Bits, class Groups = PerGroup<128>, class Rounding = Nearest>
 inline constexpr ops::Quant<Bits, Groups, Rounding> Quant{};
 
 }  // namespace pcomp

@@ -23,19 +23,19 @@ struct Remembers {
 /// Bytes: `bytes`, `grad_bytes` and `index_bytes` of a shape.
 /// Errors: as those functions; for a tensor on a GPU where the program has no such GpuOps.
 /// Example: examples/100-mobilenetv2-cifar10
-struct BoundaryOps {
-  Name name;
+struct WireKernels {
+  FixedString<> name;
   std::size_t (*bytes)(const Extents&);
   std::size_t (*grad_bytes)(const Extents&);
   std::size_t (*index_bytes)(const Extents&);
-  void (*encode)(In, const Extents&, std::span<std::byte>, ParallelFor);
-  void (*decode)(std::span<const std::byte>, const Extents&, Out, ParallelFor);
-  void (*encode_grad)(In, const Extents&, std::span<const std::byte>, std::span<std::byte>, ParallelFor);
-  void (*decode_grad)(std::span<const std::byte>, const Extents&, std::span<const std::byte>, Out,
+  void (*encode)(TensorView, const Extents&, std::span<std::byte>, ParallelFor);
+  void (*decode)(std::span<const std::byte>, const Extents&, MutableTensorView, ParallelFor);
+  void (*encode_grad)(TensorView, const Extents&, std::span<const std::byte>, std::span<std::byte>, ParallelFor);
+  void (*decode_grad)(std::span<const std::byte>, const Extents&, std::span<const std::byte>, MutableTensorView,
                       ParallelFor);
   Remembers forward{}, backward{};
-  const BoundaryOps* first = nullptr;   ///< with Delta: the wire of a first visit
-  const BoundaryOps* linear = nullptr;  ///< with ErrorFeedback on a restricted gradient: the wire in floats
+  const WireKernels* first = nullptr;   ///< with Delta: the wire of a first visit
+  const WireKernels* linear = nullptr;  ///< with ErrorFeedback on a restricted gradient: the wire in floats
 };
 
 namespace detail {
@@ -49,26 +49,26 @@ constexpr Remembers remembers() {
 
 /// The table of a wire without feedback.
 template <AnyWire W>
-const BoundaryOps& stateless_ops(W = {}) {
+const WireKernels& stateless_ops(W = {}) {
   using V = detail::as_wire<W>;
-  static constexpr BoundaryOps ops{
+  static constexpr WireKernels ops{
       name(V{}),
       [](const Extents& s) { return wire_bytes(V{}, s); },
       [](const Extents& s) { return grad_wire_bytes(V{}, s); },
       [](const Extents& s) { return index_bytes(V{}, s); },
-      [](In x, const Extents& s, std::span<std::byte> p, ParallelFor par) {
+      [](TensorView x, const Extents& s, std::span<std::byte> p, ParallelFor par) {
         if (x.gpu) return detail::gpu_ops_of(name(V{})).encode(x, s, p);
         encode(V{}, x, s, p, par);
       },
-      [](std::span<const std::byte> p, const Extents& s, Out y, ParallelFor par) {
+      [](std::span<const std::byte> p, const Extents& s, MutableTensorView y, ParallelFor par) {
         if (y.gpu) return detail::gpu_ops_of(name(V{})).decode(p, s, y);
         decode(V{}, p, s, y, par);
       },
-      [](In dy, const Extents& s, std::span<const std::byte> p, std::span<std::byte> g, ParallelFor par) {
+      [](TensorView dy, const Extents& s, std::span<const std::byte> p, std::span<std::byte> g, ParallelFor par) {
         if (dy.gpu) return detail::gpu_ops_of(name(V{})).encode_grad(dy, s, p, g);
         encode_grad(V{}, dy, s, p, g, par);
       },
-      [](std::span<const std::byte> g, const Extents& s, std::span<const std::byte> p, Out dx,
+      [](std::span<const std::byte> g, const Extents& s, std::span<const std::byte> p, MutableTensorView dx,
          ParallelFor par) {
         if (dx.gpu) return detail::gpu_ops_of(name(V{})).decode_grad(g, s, p, dx);
         decode_grad(V{}, g, s, p, dx, par);
@@ -81,20 +81,20 @@ const BoundaryOps& stateless_ops(W = {}) {
 
 /// The table of the wire W, one object per program.
 template <AnyWire W>
-const BoundaryOps& boundary_ops(W = {}) {
+const WireKernels& wire_kernels(W = {}) {
   using V = detail::as_wire<W>;
   using F = typename V::Forward;
   using G = typename V::Backward;
   if constexpr (!detail::Form<F>::feeds && !detail::Form<G>::feeds) {
     return detail::stateless_ops<W>();
   } else {
-    static const BoundaryOps ops = [] {
+    static const WireKernels ops = [] {
       using Plain = detail::Stateless<F>;
-      BoundaryOps o = detail::stateless_ops(detail::wire_of(Plain{}, detail::Stateless<G>{}));
+      WireKernels o = detail::stateless_ops(detail::wire_of(Plain{}, detail::Stateless<G>{}));
       o.name = name(V{});
       o.forward = detail::remembers<F>(), o.backward = detail::remembers<G>();
       if constexpr (detail::Form<F>::memory == Memory::samples || detail::Form<G>::memory == Memory::samples)
-        o.first = &boundary_ops(detail::wire_of(detail::first_of<F>(), detail::first_of<G>()));
+        o.first = &wire_kernels(detail::wire_of(detail::first_of<F>(), detail::first_of<G>()));
       if constexpr (detail::Form<G>::memory == Memory::residual &&
                     (detail::Form<F>::selects || detail::Form<F>::shapes))
         o.linear = &detail::stateless_ops(Wire<Plain{}, Raw>{});

@@ -15,13 +15,13 @@ namespace pcomp {
 /// Errors: `Error` for a wrong element or byte count, or a shape that the wire does not take.
 /// Example: examples/020-bytes
 template <AnyWire W>
-void encode(W w, In x, const Extents& shape, std::span<std::byte> payload, ParallelFor par = {}) {
+void encode(W w, TensorView x, const Extents& shape, std::span<std::byte> payload, ParallelFor par = {}) {
   using V = detail::as_wire<W>;
   detail::expect_shape("the input", x, shape);
   detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
                        name(w), shape);
   detail::encode_chain<typename V::Forward, detail::Pool::mean>(detail::DenseSource(x), shape, payload.data(),
-                                                                par, detail::salt_of(x.noise));
+                                                                par, detail::fold_counter(x.noise));
 }
 
 /// Reads a forward payload back into a dense tensor: one fused kernel.
@@ -33,7 +33,7 @@ void encode(W w, In x, const Extents& shape, std::span<std::byte> payload, Paral
 /// Errors: as encode.
 /// Example: examples/020-bytes
 template <AnyWire W>
-void decode(W w, std::span<const std::byte> payload, const Extents& shape, Out y, ParallelFor par = {}) {
+void decode(W w, std::span<const std::byte> payload, const Extents& shape, MutableTensorView y, ParallelFor par = {}) {
   using V = detail::as_wire<W>;
   detail::expect_shape("the output", y, shape);
   detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
@@ -44,9 +44,9 @@ void decode(W w, std::span<const std::byte> payload, const Extents& shape, Out y
 
 // clang-format off
 template <AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
-refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> encode(W, In, Shape<Ds...>, std::span<std::byte>, ParallelFor = {}) = delete;
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> encode(W, TensorView, Shape<Ds...>, std::span<std::byte>, ParallelFor = {}) = delete;
 template <AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
-refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> decode(W, std::span<const std::byte>, Shape<Ds...>, Out, ParallelFor = {}) = delete;
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> decode(W, std::span<const std::byte>, Shape<Ds...>, MutableTensorView, ParallelFor = {}) = delete;
 // clang-format on
 
 }  // namespace pcomp

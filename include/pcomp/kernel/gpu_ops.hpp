@@ -14,13 +14,13 @@ namespace pcomp {
 /// Bytes: `workspace` is the most scratch that any of the four needs, from the tensor's own allocator.
 /// Errors: as those functions, and what CUDA reports.
 /// Example: docs/gpu.md
-struct GpuOps {
-  Name name;
+struct GpuWireKernels {
+  FixedString<> name;
   std::size_t (*workspace)(const Extents&);
-  void (*encode)(const In&, const Extents&, std::span<std::byte>);
-  void (*decode)(std::span<const std::byte>, const Extents&, const Out&);
-  void (*encode_grad)(const In&, const Extents&, std::span<const std::byte>, std::span<std::byte>);
-  void (*decode_grad)(std::span<const std::byte>, const Extents&, std::span<const std::byte>, const Out&);
+  void (*encode)(const TensorView&, const Extents&, std::span<std::byte>);
+  void (*decode)(std::span<const std::byte>, const Extents&, const MutableTensorView&);
+  void (*encode_grad)(const TensorView&, const Extents&, std::span<const std::byte>, std::span<std::byte>);
+  void (*decode_grad)(std::span<const std::byte>, const Extents&, std::span<const std::byte>, const MutableTensorView&);
 };
 
 namespace detail {
@@ -28,14 +28,14 @@ namespace detail {
 /// The tables of this program; filled before main.
 struct GpuRegistry {
   std::mutex mutex;
-  std::vector<const GpuOps*> all;
+  std::vector<const GpuWireKernels*> all;
   static GpuRegistry& get() {
     static GpuRegistry r;
     return r;
   }
 };
 
-inline bool add_gpu_ops(const GpuOps& ops) {
+inline bool add_gpu_ops(const GpuWireKernels& ops) {
   GpuRegistry& r = GpuRegistry::get();
   const std::lock_guard lock(r.mutex);
   r.all.push_back(&ops);
@@ -43,10 +43,10 @@ inline bool add_gpu_ops(const GpuOps& ops) {
 }
 
 /// The table of a wire, or an error that says what to do.
-inline const GpuOps& gpu_ops_of(const Name& name) {
+inline const GpuWireKernels& gpu_ops_of(const FixedString<>& name) {
   GpuRegistry& r = GpuRegistry::get();
   const std::lock_guard lock(r.mutex);
-  for (const GpuOps* ops : r.all)
+  for (const GpuWireKernels* ops : r.all)
     if (ops->name == name.view()) return *ops;
   throw Error(
       "pcomp: this program has no CUDA kernels for the wire " + std::string(name.view()) +

@@ -15,11 +15,11 @@ namespace pcomp {
 /// Errors: `Error` for a wrong element or byte count.
 /// Example: examples/020-bytes
 template <AnyWire W>
-void encode_grad(W w, In dy, const Extents& shape, std::span<const std::byte> payload,
+void encode_grad(W w, TensorView dy, const Extents& shape, std::span<const std::byte> payload,
                  std::span<std::byte> grad_payload, ParallelFor par = {}) {
   detail::expect_payloads(w, dy, shape, payload.size(), grad_payload.size());
   detail::encode_restricted<detail::as_wire<W>>(detail::DenseSource(dy), shape, payload.data(),
-                                                grad_payload.data(), par, detail::salt_of(dy.noise));
+                                                grad_payload.data(), par, detail::fold_counter(dy.noise));
 }
 
 /// Reads a gradient payload back: each value goes to its place in the forward mask and is spread by the adjoint
@@ -30,7 +30,7 @@ void encode_grad(W w, In dy, const Extents& shape, std::span<const std::byte> pa
 /// Example: examples/020-bytes
 template <AnyWire W>
 void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& shape,
-                 std::span<const std::byte> payload, Out dx, ParallelFor par = {}) {
+                 std::span<const std::byte> payload, MutableTensorView dx, ParallelFor par = {}) {
   detail::expect_payloads(w, dx, shape, payload.size(), grad_payload.size());
   detail::decode_restricted<detail::as_wire<W>>(grad_payload.data(), shape, payload.data(),
                                                 detail::DenseSink(dx), par);
@@ -38,9 +38,9 @@ void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& sh
 
 // clang-format off
 template <AnyWire W, std::int64_t... Ds> requires(!detail::BothTake<W, Ds...>)
-refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> encode_grad(W, In, Shape<Ds...>, std::span<const std::byte>, std::span<std::byte>, ParallelFor = {}) = delete;
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> encode_grad(W, TensorView, Shape<Ds...>, std::span<const std::byte>, std::span<std::byte>, ParallelFor = {}) = delete;
 template <AnyWire W, std::int64_t... Ds> requires(!detail::BothTake<W, Ds...>)
-refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> decode_grad(W, std::span<const std::byte>, Shape<Ds...>, std::span<const std::byte>, Out, ParallelFor = {}) = delete;
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> decode_grad(W, std::span<const std::byte>, Shape<Ds...>, std::span<const std::byte>, MutableTensorView, ParallelFor = {}) = delete;
 // clang-format on
 
 }  // namespace pcomp

@@ -9,7 +9,7 @@ namespace pcomp {
 /// Source: counter-based generators (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", 2011); the mixer
 ///   is SplitMix64's (Steele, Lea and Flood, 2014).
 /// Example: docs/feedback.md
-constexpr std::uint64_t noise_of(std::uint64_t boundary, bool gradient, std::uint64_t message) {
+constexpr std::uint64_t rng_counter(std::uint64_t boundary, bool gradient, std::uint64_t message) {
   std::uint64_t z = (2 * boundary + gradient + 1) * 0x9e3779b97f4a7c15u + message * 0xd1342543de82ef95u;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
@@ -19,7 +19,7 @@ constexpr std::uint64_t noise_of(std::uint64_t boundary, bool gradient, std::uin
 
 namespace detail {
 /// Makes the noise of two messages differ where scale and position are the same; 0 for 0.
-constexpr std::uint32_t salt_of(std::uint64_t noise) {
+constexpr std::uint32_t fold_counter(std::uint64_t noise) {
   return static_cast<std::uint32_t>(noise ^ (noise >> 32));
 }
 }  // namespace detail

@@ -38,7 +38,7 @@ inline void expect_strides(const Extents& shape, const Extents& strides) {
 ///   channels-last memory. A channels-last tensor of shape {N, C, H, W} has {C * H * W, 1, W * C, C}.
 /// Errors: `Error` for more or fewer strides than extents.
 /// Example: examples/020-bytes
-struct In {
+struct TensorView {
   const void* data = nullptr;
   DType dtype = DType::f32;
   std::int64_t count = 0;
@@ -46,10 +46,10 @@ struct In {
   Gpu gpu;
   std::uint64_t noise = 0;  ///< which noise a Stochastic coder adds, see noise_of; known to the sender alone
 
-  In(std::span<const float> x) : data(x.data()), count(static_cast<std::int64_t>(x.size())) {}
-  In(std::span<float> x) : In(std::span<const float>(x)) {}
-  In(const void* d, DType t, std::int64_t n, Gpu g = {}) : data(d), dtype(t), count(n), gpu(g) {}
-  In(const void* d, DType t, const Extents& e, const Extents& s, Gpu g = {})
+  TensorView(std::span<const float> x) : data(x.data()), count(static_cast<std::int64_t>(x.size())) {}
+  TensorView(std::span<float> x) : TensorView(std::span<const float>(x)) {}
+  TensorView(const void* d, DType t, std::int64_t n, Gpu g = {}) : data(d), dtype(t), count(n), gpu(g) {}
+  TensorView(const void* d, DType t, const Extents& e, const Extents& s, Gpu g = {})
       : data(d), dtype(t), count(e.size()), shape(e), strides(s), gpu(g) {
     detail::expect_strides(e, s);
   }
@@ -60,16 +60,16 @@ struct In {
 /// Shapes: as In; its elements must not overlap.
 /// Errors: as In, and `Error` for a stride of 0.
 /// Example: examples/020-bytes
-struct Out {
+struct MutableTensorView {
   void* data = nullptr;
   DType dtype = DType::f32;
   std::int64_t count = 0;
   Extents shape{}, strides{};
   Gpu gpu;
 
-  Out(std::span<float> y) : data(y.data()), count(static_cast<std::int64_t>(y.size())) {}
-  Out(void* d, DType t, std::int64_t n, Gpu g = {}) : data(d), dtype(t), count(n), gpu(g) {}
-  Out(void* d, DType t, const Extents& e, const Extents& s, Gpu g = {})
+  MutableTensorView(std::span<float> y) : data(y.data()), count(static_cast<std::int64_t>(y.size())) {}
+  MutableTensorView(void* d, DType t, std::int64_t n, Gpu g = {}) : data(d), dtype(t), count(n), gpu(g) {}
+  MutableTensorView(void* d, DType t, const Extents& e, const Extents& s, Gpu g = {})
       : data(d), dtype(t), count(e.size()), shape(e), strides(s), gpu(g) {
     detail::expect_strides(e, s);
     for (int i = 0; i < e.rank(); ++i)

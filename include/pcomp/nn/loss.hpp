@@ -24,7 +24,7 @@
 namespace pcomp {
 
 /// One micro-batch of a batch: `count` samples from `first` on.
-struct MicroBatch {
+struct Microbatch {
   std::int64_t first = 0, count = 0;
   double weight =
       0;  ///< count / samples of the batch, so that a sum of weighted means over samples is the batch's
@@ -36,14 +36,14 @@ struct MicroBatch {
 /// Errors: `Error` for fewer samples than micro-batches.
 /// Source: GPipe (Huang et al., 2019).
 /// Example: examples/050-first-program
-[[nodiscard]] inline std::vector<MicroBatch> split(std::int64_t samples, int micros) {
-  if (micros < 1 || samples < micros)
+[[nodiscard]] inline std::vector<Microbatch> split(std::int64_t samples, int microbatches) {
+  if (microbatches < 1 || samples < microbatches)
     throw Error("pcomp: a batch of " + std::to_string(samples) + " samples cannot be split into " +
-                std::to_string(micros) + " micro-batches: give at least one sample to each");
-  std::vector<MicroBatch> parts(static_cast<std::size_t>(micros));
-  const std::int64_t size = samples / micros, larger = samples % micros;
+                std::to_string(microbatches) + " micro-batches: give at least one sample to each");
+  std::vector<Microbatch> parts(static_cast<std::size_t>(microbatches));
+  const std::int64_t size = samples / microbatches, larger = samples % microbatches;
   std::int64_t first = 0;
-  for (int m = 0; m < micros; ++m) {
+  for (int m = 0; m < microbatches; ++m) {
     const std::int64_t n = size + (m < larger ? 1 : 0);
     parts[static_cast<std::size_t>(m)] = {first, n, static_cast<double>(n) / static_cast<double>(samples)};
     first += n;
@@ -156,11 +156,11 @@ namespace detail {
 
 /// Each micro-batch's share of the batch's loss; they add up to 1, or are all 0.
 inline std::vector<double> loss_shares(const Loss& loss, const at::Tensor& y,
-                                       const std::vector<MicroBatch>& parts) {
+                                       const std::vector<Microbatch>& parts) {
   std::vector<double> shares;
   double sum = 0;
   const bool weighs = loss.has_weight() && y.defined();
-  for (const MicroBatch& part : parts) {
+  for (const Microbatch& part : parts) {
     shares.push_back(weighs ? loss.weight(y.narrow(0, part.first, part.count)) : part.weight);
     if (!(std::isfinite(shares.back()) && shares.back() >= 0))
       throw Error("the loss gives the targets of micro-batch " + std::to_string(shares.size() - 1) +

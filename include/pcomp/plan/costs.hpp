@@ -13,22 +13,22 @@ struct StageCost {
 };
 
 /// The link between two stages: bytes per second in each direction, and seconds from the last byte sent to its arrival.
-struct Link {
+struct LinkModel {
   double bandwidth = std::numeric_limits<double>::infinity();
   double latency = 0;
 };
 
 /// What a schedule costs on given machines: one entry per stage or boundary, or no entries where that is free.
 ///
-/// Bytes: `bytes` from `edge_bytes(wire, shape of a micro-batch)`.
+/// Bytes: `bytes` from `boundary_bytes(wire, shape of a micro-batch)`.
 /// Shapes: seconds and bytes; `buffers` is how many messages of an edge and direction each side can hold between the
 ///   start of a send and the end of its receive, as in the executor.
 /// Errors: `check` throws `Error` for a wrong number of entries, a negative time or no bandwidth.
 /// Example: examples/040-schedules
 struct Costs {
   std::vector<StageCost> stages;
-  std::vector<EdgeBytes> bytes;
-  std::vector<Link> links;
+  std::vector<BoundaryBytes> bytes;
+  std::vector<LinkModel> links;
   int buffers = 2;
 
   void check(const ScheduleTable& table) const {
@@ -45,8 +45,8 @@ struct Costs {
     };
     for (const StageCost& s : stages)
       number(s.forward >= 0 && s.backward >= 0 && s.weights >= 0, "times of at least 0 seconds");
-    for (const EdgeBytes& b : bytes) number(b.forward >= 0 && b.gradient >= 0, "at least 0 bytes");
-    for (const Link& l : links)
+    for (const BoundaryBytes& b : bytes) number(b.forward >= 0 && b.gradient >= 0, "at least 0 bytes");
+    for (const LinkModel& l : links)
       number(l.bandwidth > 0 && l.latency >= 0, "a bandwidth above 0 and a latency");
     number(buffers >= 1, "at least 1 buffer");
   }

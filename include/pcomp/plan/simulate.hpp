@@ -41,10 +41,10 @@ class Simulator {
     for (int s = 0; s + 1 < table.stages; ++s)
       for (const bool gradient : {false, true}) {
         Channel& c = channel(s, gradient);
-        c.edge = s, c.gradient = gradient;
+        c.boundary = s, c.gradient = gradient;
         c.early = EarlySends(depth_);
-        const Link link = costs.links.empty() ? Link{} : costs.links[static_cast<std::size_t>(s)];
-        const EdgeBytes bytes = costs.bytes.empty() ? EdgeBytes{} : costs.bytes[static_cast<std::size_t>(s)];
+        const LinkModel link = costs.links.empty() ? LinkModel{} : costs.links[static_cast<std::size_t>(s)];
+        const BoundaryBytes bytes = costs.bytes.empty() ? BoundaryBytes{} : costs.bytes[static_cast<std::size_t>(s)];
         c.occupies = static_cast<double>(gradient ? bytes.gradient : bytes.forward) / link.bandwidth;
         c.latency = link.latency;
       }
@@ -99,11 +99,11 @@ class Simulator {
   };
   struct Channel {
     double occupies = 0, latency = 0;
-    std::vector<int> micros;  ///< in the order of the sends
+    std::vector<int> microbatches;  ///< in the order of the sends
     std::vector<Moment> handed, arrived, taken;
     Moment link_free;
     EarlySends early;
-    int edge = 0;
+    int boundary = 0;
     bool gradient = false;
   };
   struct Rank {
@@ -114,15 +114,15 @@ class Simulator {
   };
 
   Rank& rank(int r) { return ranks_[static_cast<std::size_t>(r)]; }
-  Channel& channel(int edge, bool gradient) {
-    return channels_[2 * static_cast<std::size_t>(edge) + (gradient ? 1 : 0)];
+  Channel& channel(int boundary, bool gradient) {
+    return channels_[2 * static_cast<std::size_t>(boundary) + (gradient ? 1 : 0)];
   }
   /// The channel of a Send or SendGrad.
   Channel& sends(const Action& a) {
     return a.op == Op::Send ? channel(a.stage, false) : channel(a.stage - 1, true);
   }
-  bool remote(int edge) const {
-    return edge >= 0 && edge + 1 < table_.stages && table_.rank_of(edge) != table_.rank_of(edge + 1);
+  bool remote(int boundary) const {
+    return boundary >= 0 && boundary + 1 < table_.stages && table_.rank_of(boundary) != table_.rank_of(boundary + 1);
   }
 
   void step_all() {
@@ -186,8 +186,8 @@ class Simulator {
       rank(r).now.not_before(c.arrived[n - depth_]);
     }
     c.handed.push_back(rank(r).now);
-    c.micros.push_back(micro);
-    note(r, {c.gradient ? Op::SendGrad : Op::Send, c.gradient ? c.edge + 1 : c.edge, micro}, begin);
+    c.microbatches.push_back(micro);
+    note(r, {c.gradient ? Op::SendGrad : Op::Send, c.gradient ? c.boundary + 1 : c.boundary, micro}, begin);
     transfer(c);
     return true;
   }
@@ -199,7 +199,7 @@ class Simulator {
       Moment start = c.handed[n];
       start.not_before(c.link_free);
       if (n >= depth_) start.not_before(c.taken[n - depth_]);
-      const Action a{c.gradient ? Op::SendGrad : Op::Send, c.gradient ? c.edge + 1 : c.edge, c.micros[n]};
+      const Action a{c.gradient ? Op::SendGrad : Op::Send, c.gradient ? c.boundary + 1 : c.boundary, c.microbatches[n]};
       nodes_.push_back({a, start.time, start.cause});
       const int node = static_cast<int>(nodes_.size()) - 1;
       c.link_free = {start.time + c.occupies, node};

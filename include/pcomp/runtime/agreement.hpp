@@ -93,7 +93,7 @@ class Fingerprint {
 namespace pcomp::detail {
 
 /// Describes a pipeline, for its ranks to compare when they meet.
-inline Fingerprint fingerprint(const ScheduleTable& schedule, const std::vector<const BoundaryOps*>& wires,
+inline Fingerprint fingerprint(const ScheduleTable& schedule, const std::vector<const WireKernels*>& wires,
                                int world_size) {
   Fingerprint f;
   f.add("pcomp", version);
@@ -102,7 +102,7 @@ inline Fingerprint fingerprint(const ScheduleTable& schedule, const std::vector<
   f.add("processes", std::to_string(world_size));
   f.add("schedule", schedule.policy);
   f.add("stages", std::to_string(schedule.stages));
-  f.add("micro-batches", std::to_string(schedule.micros));
+  f.add("micro-batches", std::to_string(schedule.microbatches));
   f.add("frozen stages", std::to_string(schedule.frozen()));
   std::string placement;
   for (int r : schedule.rank_map()) placement += (placement.empty() ? "" : " ") + std::to_string(r);
@@ -126,7 +126,7 @@ inline std::string text_of(const Extents& shape, at::ScalarType dtype) {
 }
 
 /// Describes a batch of a new shape, including its bytes on the link.
-inline Fingerprint fingerprint(const Batch& batch, const std::vector<const BoundaryOps*>& wires) {
+inline Fingerprint fingerprint(const Batch& batch, const std::vector<const WireKernels*>& wires) {
   Fingerprint f;
   f.add("step", batch.loss ? "training" : "inference");
   f.add("micro-batches", std::to_string(batch.parts.size()));
@@ -146,8 +146,8 @@ inline Fingerprint fingerprint(const Batch& batch, const std::vector<const Bound
 class Agreement {
  public:
   /// Their configurations, before anything else crosses a link.
-  static void meet(Links& links, const World& world, const ScheduleTable& schedule,
-                   const std::vector<const BoundaryOps*>& wires) {
+  static void handshake(Communicator& links, const World& world, const ScheduleTable& schedule,
+                   const std::vector<const WireKernels*>& wires) {
     if (!world.processes()) return;
     Fingerprint::expect_alike(
         links.exchange("description of the pipeline", fingerprint(schedule, wires, world.size()).text()));
@@ -156,13 +156,13 @@ class Agreement {
                   world.launch()->by + " started " + std::to_string(world.size()) +
                   " processes: start as many as ranks");
   }
-  static void compare(Links& links, const std::string& about, const ScheduleTable& table,
-                      const std::vector<const BoundaryOps*>& wires) {
+  static void compare(Communicator& links, const std::string& about, const ScheduleTable& table,
+                      const std::vector<const WireKernels*>& wires) {
     if (!links.elsewhere().empty())
       Fingerprint::expect_alike(links.exchange(about, fingerprint(table, wires, table.ranks).text()));
   }
   /// Each new batch shape, before its first payload.
-  void compare(Links& links, const Batch& batch, const std::vector<const BoundaryOps*>& wires) {
+  void compare(Communicator& links, const Batch& batch, const std::vector<const WireKernels*>& wires) {
     if (links.elsewhere().empty()) return;
     const auto key = std::make_tuple(text_of(batch) + autocast(), batch.parts.size(), batch.loss != nullptr);
     if (agreed_.count(key)) return;
@@ -176,7 +176,7 @@ class Agreement {
     return detail::text_of(extents_of(batch.x), batch.x.scalar_type());
   }
   /// Ends a call that this rank refuses, on every rank; to be called while handling the exception.
-  [[noreturn]] static void refuse(Links& links, const std::string& why) {
+  [[noreturn]] static void refuse(Communicator& links, const std::string& why) {
     if (links.elsewhere().empty()) throw;
     const int own = links.here().front();
     Transport& link = links.link(own);
@@ -185,7 +185,7 @@ class Agreement {
   }
   /// Runs what this rank alone may refuse.
   template <class F>
-  static std::invoke_result_t<F&> checked(Links& links, F&& body) {
+  static std::invoke_result_t<F&> checked(Communicator& links, F&& body) {
     try {
       return body();
     } catch (const c10::Error& e) {

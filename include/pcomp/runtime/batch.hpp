@@ -13,11 +13,11 @@ namespace pcomp::detail {
 
 /// What every rank works on in one step.
 struct Batch {
-  std::vector<MicroBatch> parts;
+  std::vector<Microbatch> parts;
   at::Tensor x, y;
   const Loss* loss = nullptr;                    ///< null: inference
   std::vector<Activation> activations;           ///< of every stage
-  std::vector<std::int64_t> ids{};               ///< of the samples; empty: not given
+  std::vector<std::int64_t> sample_ids{};               ///< of the samples; empty: not given
   int frozen = 0;                                ///< how many first stages only run forward
   bool wants_grad = false;                       ///< x came with a graph, whose gradient stage 0 gives
   StepGraphs* graphs = nullptr;                  ///< in training
@@ -49,7 +49,7 @@ struct Batch {
 };
 
 /// The wires take these shapes, or an error names the boundary before anything is sent.
-inline void expect_shapes(const Batch& batch, const std::vector<const BoundaryOps*>& wires) {
+inline void expect_shapes(const Batch& batch, const std::vector<const WireKernels*>& wires) {
   for (std::size_t e = 0; e < wires.size(); ++e) try {
       const Extents s = batch.shape(static_cast<int>(e), 0);
       wires[e]->bytes(s), wires[e]->grad_bytes(s);
@@ -90,15 +90,15 @@ inline void expect_targets(const at::Tensor& y, const at::Tensor& x) {
 
 /// What to do where a forward pass failed because its micro-batch has one sample, though the batch has more.
 inline std::string single_sample(const Batch& batch, int micro, const std::string& why) {
-  const std::size_t m = static_cast<std::size_t>(micro), micros = batch.parts.size();
-  if (!batch.loss || m >= micros || micros == 1 || batch.parts[m].count != 1) return "";
+  const std::size_t m = static_cast<std::size_t>(micro), microbatches = batch.parts.size();
+  if (!batch.loss || m >= microbatches || microbatches == 1 || batch.parts[m].count != 1) return "";
   const std::string samples = std::to_string(batch.x.size(0));
   return (why.find("more than 1 value per channel") == std::string::npos
               ? "; this micro-batch has 1 of the batch's " + samples + " samples: if that is the reason, "
-              : "; the batch of " + samples + " samples is fine, but not its " + std::to_string(micros) +
+              : "; the batch of " + samples + " samples is fine, but not its " + std::to_string(microbatches) +
                     " micro-batches, of which this one has 1 sample: ") +
          "call smallest_microbatch(2), which divides such a batch into fewer micro-batches, give at least " +
-         std::to_string(2 * micros) + " samples, or leave the last batch out";
+         std::to_string(2 * microbatches) + " samples, or leave the last batch out";
 }
 
 }  // namespace pcomp::detail

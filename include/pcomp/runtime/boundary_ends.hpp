@@ -18,7 +18,7 @@ namespace pcomp::detail {
 /// Where a received activation enters a stage's graph; the backward pass stores its gradient in a slot.
 ///
 /// Why not a leaf: a stage may begin with an in-place operation, which autograd refuses on a leaf.
-class Entrance : public torch::autograd::Function<Entrance> {
+class ReceivedActivation : public torch::autograd::Function<ReceivedActivation> {
  public:
   /// `anchor` is any tensor that requires grad; `slot` must outlive the backward pass.
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& anchor,
@@ -35,12 +35,12 @@ class Entrance : public torch::autograd::Function<Entrance> {
 };
 
 /// What a stage keeps of one micro-batch between its forward and backward passes.
-struct Live {
+struct MicrobatchState {
   at::Tensor input, output;                         ///< the ends of the stage's graph
   at::Tensor input_grad, output_grad;               ///< set by the backward pass, and by the next stage
   std::shared_ptr<torch::autograd::Node> entrance;  ///< the input's node, for a split backward pass
   SplitBackward split;
-  ByteStore index_in, index_out;  ///< of the forward payloads, on the stage's device
+  PayloadBuffer index_in, index_out;  ///< of the forward payloads, on the stage's device
 
   /// Frees the graph; the index blocks keep their storage.
   void clear() {
@@ -55,94 +55,94 @@ struct Live {
 /// Law: a tensor arrives in the memory format in which it departed, as from `boundary`. A wire's state changes only in
 ///   training, and only when a message leaves or arrives; a failed step clears it at all ends.
 /// Bytes: counted for each boundary where a payload leaves.
-class WireEnds {
+class BoundaryEnds {
  public:
-  explicit WireEnds(const std::vector<const BoundaryOps*>& wires)
-      : edges_(wires.size()), traffic_(wires.size()), devices_(wires.size() + 1, at::kCPU) {
+  explicit BoundaryEnds(const std::vector<const WireKernels*>& wires)
+      : boundaries_(wires.size()), traffic_(wires.size()), devices_(wires.size() + 1, at::kCPU) {
     rewire(wires);
   }
 
   /// Boundaries whose wire changes start with empty state.
-  void rewire(const std::vector<const BoundaryOps*>& wires) {
+  void rewire(const std::vector<const WireKernels*>& wires) {
     for (std::size_t e = 0; e < wires.size(); ++e)
-      if (!edges_[e].wire || &edges_[e].wire->ops() != wires[e])
-        edges_[e] = {FeedbackEnds(*wires[e], static_cast<int>(e)), 0, {}};
+      if (!boundaries_[e].wire || &boundaries_[e].wire->ops() != wires[e])
+        boundaries_[e] = {FeedbackEnds(*wires[e], static_cast<int>(e)), 0, {}};
   }
   /// Where a stage of this rank computes.
   void place(int stage, at::Device device) { devices_[at(stage)] = device; }
   void begin(const Batch& batch) {
     batch_ = &batch;
-    for (Edge& e : edges_) {
+    for (Edge& e : boundaries_) {
       e.first.assign(batch.parts.size(), !batch.loss);
       if (batch.loss && e.wire->per_sample())
-        for (std::size_t m = 0; m < batch.parts.size(); ++m) e.first[m] = e.wire->first(ids(m));
+        for (std::size_t m = 0; m < batch.parts.size(); ++m) e.first[m] = e.wire->first(sample_ids(m));
     }
   }
   /// A step is over everywhere.
   void over(bool whole) {
-    for (Edge& e : edges_)
+    for (Edge& e : boundaries_)
       if (whole)
         e.messages += batch_->parts.size();
       else
         e.wire->forget();
   }
-  std::size_t bytes(int edge, int micro) const { return wire(edge, micro).bytes(batch_->shape(edge, micro)); }
-  std::size_t grad_bytes(int edge, int micro) const {
-    return wire(edge, micro).grad_bytes(batch_->shape(edge, micro));
+  std::size_t bytes(int boundary, int micro) const { return wire(boundary, micro).bytes(batch_->shape(boundary, micro)); }
+  std::size_t grad_bytes(int boundary, int micro) const {
+    return wire(boundary, micro).grad_bytes(batch_->shape(boundary, micro));
   }
   /// Bytes that this rank's ends of a boundary keep in memory.
-  std::int64_t state(int edge) const {
-    return edges_[at(edge)].wire->forward.bytes() + edges_[at(edge)].wire->gradient.bytes();
+  std::int64_t state(int boundary) const {
+    return boundaries_[at(boundary)].wire->forward.bytes() + boundaries_[at(boundary)].wire->gradient.bytes();
   }
-  FeedbackState::Named save(int edge, bool gradient) const {
-    const Edge& e = edges_[at(edge)];
+  FeedbackState::Named save(int boundary, bool gradient) const {
+    const Edge& e = boundaries_[at(boundary)];
     FeedbackState::Named all = (gradient ? e.wire->gradient : e.wire->forward).save();
     all.emplace_back("boundary/message", at::scalar_tensor(static_cast<std::int64_t>(e.messages), at::kLong));
     return all;
   }
-  void load(int edge, bool gradient, const FeedbackState::Named& saved) {
-    Edge& e = edges_[at(edge)];
+  void load(int boundary, bool gradient, const FeedbackState::Named& saved) {
+    Edge& e = boundaries_[at(boundary)];
     (gradient ? e.wire->gradient : e.wire->forward).load(saved);
     for (const auto& [name, tensor] : saved)
       if (name == "boundary/message") e.messages = static_cast<std::uint64_t>(tensor.item<std::int64_t>());
   }
-  const Traffic& forward(int edge) const { return traffic_[at(edge)].forward; }
-  const Traffic& gradient(int edge) const { return traffic_[at(edge)].gradient; }
-  const Traffic& inference(int edge) const { return traffic_[at(edge)].inference; }
+  const Traffic& forward(int boundary) const { return traffic_[at(boundary)].forward; }
+  const Traffic& gradient(int boundary) const { return traffic_[at(boundary)].gradient; }
+  const Traffic& inference(int boundary) const { return traffic_[at(boundary)].inference; }
   /// `take_back` undoes what was counted since `mark`.
   void mark() { marked_ = traffic_; }
   void take_back() { traffic_ = marked_; }
 
-  /// Output of the stage before `edge` -> payload. The sender keeps only the index block.
-  void depart(int edge, int micro, Live& v, const Placed& payload, bool both_here = false) {
-    const BoundaryOps& w = wire(edge, micro);
+  /// Output of the stage before `boundary` -> payload. The sender keeps only the index block.
+  void encode_and_send(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload, bool both_here = false) {
+    const WireKernels& w = wire(boundary, micro);
     expect_dense(v.output);
     const at::Tensor x = readable(v.output.detach());
     const c10::DeviceGuard guard(x.device());
-    const Extents s = batch_->shape(edge, micro);
+    const Extents s = batch_->shape(boundary, micro);
     if (batch_->loss)
-      edges_[at(edge)].wire->encode(visit(edge, micro), message(edge, micro), x, s, payload.bytes, both_here);
+      boundaries_[at(boundary)].wire->encode(visit(boundary, micro), message(boundary, micro), x, s, payload.bytes, both_here);
     else
       w.encode(in(x), s, payload.bytes, torch_threads);
-    count(batch_->loss ? &Counts::forward : &Counts::inference, edge, payload.bytes.size());
-    if (batch_->trains(edge))
+    count(batch_->loss ? &Counts::forward : &Counts::inference, boundary, payload.bytes.size());
+    if (batch_->trains(boundary))
       v.index_out.assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
     else
       v.output = at::Tensor();
   }
 
-  /// Payload -> input of the stage after `edge`.
-  void arrive(int edge, int micro, Live& v, const Placed& payload) {
-    const BoundaryOps& w = wire(edge, micro);
-    const Extents s = batch_->shape(edge, micro);
-    const Activation& a = batch_->activations[at(edge)];
-    const c10::DeviceGuard guard(device_behind(edge));
-    at::Tensor x = tensor_of(s, a.dtype, a.format, device_behind(edge));
+  /// Payload -> input of the stage after `boundary`.
+  void receive_and_decode(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload) {
+    const WireKernels& w = wire(boundary, micro);
+    const Extents s = batch_->shape(boundary, micro);
+    const Activation& a = batch_->activations[at(boundary)];
+    const c10::DeviceGuard guard(device_behind(boundary));
+    at::Tensor x = tensor_of(s, a.dtype, a.format, device_behind(boundary));
     if (batch_->loss)
-      edges_[at(edge)].wire->decode(visit(edge, micro), payload.bytes, s, x);
+      boundaries_[at(boundary)].wire->decode(visit(boundary, micro), payload.bytes, s, x);
     else
       w.decode(payload.bytes, s, out(x), torch_threads);
-    if (!batch_->trains(edge)) {
+    if (!batch_->trains(boundary)) {
       v.input = x;
       return;
     }
@@ -154,39 +154,39 @@ class WireEnds {
   /// The tensor as the beginning of a graph, whose gradient comes to `slot`.
   at::Tensor entrance(const at::Tensor& x, at::Tensor* slot) {
     if (!anchor_.defined()) anchor_ = at::zeros({}).requires_grad_();
-    return Entrance::apply(anchor_, &x, slot);
+    return ReceivedActivation::apply(anchor_, &x, slot);
   }
 
-  /// Gradient of the input of the stage after `edge` -> gradient payload.
-  void depart_grad(int edge, int micro, Live& v, const Placed& payload, bool both_here = false) {
-    const Extents s = batch_->shape(edge, micro);
-    const at::Tensor dy = v.input_grad.defined() ? readable(v.input_grad) : no_gradient(edge, s);
+  /// Gradient of the input of the stage after `boundary` -> gradient payload.
+  void depart_grad(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload, bool both_here = false) {
+    const Extents s = batch_->shape(boundary, micro);
+    const at::Tensor dy = v.input_grad.defined() ? readable(v.input_grad) : no_gradient(boundary, s);
     const c10::DeviceGuard guard(dy.device());
     v.input_grad = at::Tensor();
-    edges_[at(edge)].wire->encode_grad(visit(edge, micro), message(edge, micro), dy, s, v.index_in.bytes(),
+    boundaries_[at(boundary)].wire->encode_grad(visit(boundary, micro), message(boundary, micro), dy, s, v.index_in.bytes(),
                                        payload.bytes, both_here);
-    count(&Counts::gradient, edge, payload.bytes.size());
+    count(&Counts::gradient, boundary, payload.bytes.size());
   }
 
-  /// Gradient payload -> gradient of the output of the stage before `edge`.
-  void arrive_grad(int edge, int micro, Live& v, const Placed& payload) {
-    const Extents s = batch_->shape(edge, micro);
+  /// Gradient payload -> gradient of the output of the stage before `boundary`.
+  void arrive_grad(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload) {
+    const Extents s = batch_->shape(boundary, micro);
     const c10::DeviceGuard guard(v.output.device());
     v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.suggest_memory_format(), v.output.device());
-    edges_[at(edge)].wire->decode_grad(visit(edge, micro), payload.bytes, s, v.index_out.bytes(),
+    boundaries_[at(boundary)].wire->decode_grad(visit(boundary, micro), payload.bytes, s, v.index_out.bytes(),
                                        v.output_grad);
   }
 
   /// Both ends of an edge within this rank.
-  void hand_over(int edge, int micro, Live& from, Live& to) {
-    const Placed payload = local(edge, bytes(edge, micro));
-    depart(edge, micro, from, payload, true);
-    arrive(edge, micro, to, payload);
+  void pass_on(int boundary, int micro, MicrobatchState& from, MicrobatchState& to) {
+    const DeviceBytes payload = local(boundary, bytes(boundary, micro));
+    encode_and_send(boundary, micro, from, payload, true);
+    receive_and_decode(boundary, micro, to, payload);
   }
-  void hand_back(int edge, int micro, Live& from, Live& to) {
-    const Placed payload = local(edge, grad_bytes(edge, micro));
-    depart_grad(edge, micro, from, payload, true);
-    arrive_grad(edge, micro, to, payload);
+  void pass_back(int boundary, int micro, MicrobatchState& from, MicrobatchState& to) {
+    const DeviceBytes payload = local(boundary, grad_bytes(boundary, micro));
+    depart_grad(boundary, micro, from, payload, true);
+    arrive_grad(boundary, micro, to, payload);
   }
 
  private:
@@ -200,43 +200,43 @@ class WireEnds {
   struct Counts {
     Traffic forward, gradient, inference;
   };
-  const BoundaryOps& wire(int edge, int micro) const {
-    return edges_[at(edge)].wire->wire(edges_[at(edge)].first[at(micro)]);
+  const WireKernels& wire(int boundary, int micro) const {
+    return boundaries_[at(boundary)].wire->wire(boundaries_[at(boundary)].first[at(micro)]);
   }
-  std::uint64_t message(int edge, int micro) const {
-    return edges_[at(edge)].messages + static_cast<std::uint64_t>(micro);
+  std::uint64_t message(int boundary, int micro) const {
+    return boundaries_[at(boundary)].messages + static_cast<std::uint64_t>(micro);
   }
-  std::span<const std::int64_t> ids(std::size_t micro) const {
-    const MicroBatch& part = batch_->parts[micro];
-    return std::span(batch_->ids)
+  std::span<const std::int64_t> sample_ids(std::size_t micro) const {
+    const Microbatch& part = batch_->parts[micro];
+    return std::span(batch_->sample_ids)
         .subspan(static_cast<std::size_t>(part.first), static_cast<std::size_t>(part.count));
   }
-  Visit visit(int edge, int micro) const {
-    const Edge& e = edges_[at(edge)];
-    return {micro, e.wire->per_sample() ? ids(at(micro)) : std::span<const std::int64_t>(),
+  Visit visit(int boundary, int micro) const {
+    const Edge& e = boundaries_[at(boundary)];
+    return {micro, e.wire->per_sample() ? sample_ids(at(micro)) : std::span<const std::int64_t>(),
             e.first[at(micro)] != 0};
   }
-  at::Device device_behind(int edge) const { return devices_[at(edge) + 1]; }
-  at::Tensor no_gradient(int edge, const Extents& s) const {
-    const Activation& a = batch_->activations[at(edge)];
-    return tensor_of(s, a.dtype, at::MemoryFormat::Contiguous, device_behind(edge)).zero_();
+  at::Device device_behind(int boundary) const { return devices_[at(boundary) + 1]; }
+  at::Tensor no_gradient(int boundary, const Extents& s) const {
+    const Activation& a = batch_->activations[at(boundary)];
+    return tensor_of(s, a.dtype, at::MemoryFormat::Contiguous, device_behind(boundary)).zero_();
   }
   /// On the device that both stages compute on, if they share one; else on the host.
-  Placed local(int edge, std::size_t size) {
-    const at::Device before = devices_[at(edge)], behind = device_behind(edge);
+  DeviceBytes local(int boundary, std::size_t size) {
+    const at::Device before = devices_[at(boundary)], behind = device_behind(boundary);
     const bool together = before == behind && !before.is_cpu();
     return local_[together].sized(size, together ? before : at::Device(at::kCPU));
   }
-  void count(Traffic Counts::*direction, int edge, std::size_t bytes) {
-    traffic_[at(edge)].*direction += {1, static_cast<std::int64_t>(bytes), 0, 0};
+  void count(Traffic Counts::*direction, int boundary, std::size_t bytes) {
+    traffic_[at(boundary)].*direction += {1, static_cast<std::int64_t>(bytes), 0, 0};
   }
 
-  std::vector<Edge> edges_;
+  std::vector<Edge> boundaries_;
   std::vector<Counts> traffic_, marked_;
   std::vector<at::Device> devices_;  ///< of the stages
   const Batch* batch_ = nullptr;
   at::Tensor anchor_;
-  ByteStore local_[2];  ///< on the host, on a device
+  PayloadBuffer local_[2];  ///< on the host, on a device
 };
 
 }  // namespace pcomp::detail

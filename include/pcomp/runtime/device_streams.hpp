@@ -15,7 +15,7 @@
 namespace pcomp::detail {
 
 /// With a process per rank: makes the rank's GPU current on this thread, so that at::kCUDA without a number means it.
-inline void take_own_gpu(const World& world) {
+inline void set_local_device(const World& world) {
   if (!world.launch() || !c10::impl::hasDeviceGuardImpl(at::kCUDA)) return;
   const c10::impl::VirtualGuardImpl cuda(at::kCUDA);
   if (const int devices = cuda.deviceCount(); devices > 0)
@@ -23,7 +23,7 @@ inline void take_own_gpu(const World& world) {
 }
 
 /// The order of one GPU's streams, through c10: includes and links nothing of CUDA.
-class DeviceOrder final : public StreamOrder {
+class DeviceOrder final : public StreamFence {
  public:
   explicit DeviceOrder(at::Device device)
       : device_(device), streams_(device.type()), copies_(streams_.getStreamFromGlobalPool(device)) {}
@@ -59,9 +59,9 @@ class DeviceOrder final : public StreamOrder {
 };
 
 /// Makes the order of a device, or null for one without streams; tests substitute an emulated device.
-using OrderMaker = std::function<std::shared_ptr<StreamOrder>(at::Device)>;
+using OrderMaker = std::function<std::shared_ptr<StreamFence>(at::Device)>;
 inline OrderMaker& order_maker() {
-  static OrderMaker make = [](at::Device d) -> std::shared_ptr<StreamOrder> {
+  static OrderMaker make = [](at::Device d) -> std::shared_ptr<StreamFence> {
     return d.is_cuda() ? std::make_shared<DeviceOrder>(d) : nullptr;
   };
   return make;
@@ -74,13 +74,13 @@ inline OrderMaker& order_maker() {
 class RankStreams {
  public:
   /// On the rank's thread: a stage computes on `d` from now on, after what this thread has enqueued there.
-  StreamOrder* add(at::Device d) {
+  StreamFence* add(at::Device d) {
     auto [found, is_new] = devices_.try_emplace(d);
     Device& device = found->second;
     if (!is_new) return device.order.get();
     device.order = order_maker()(d);
     if (!device.order) return nullptr;
-    const StreamOrder::Mark built = device.order->mark();
+    const StreamFence::Mark built = device.order->mark();
     if (!d.is_cpu()) {
       device.own = c10::impl::VirtualGuardImpl(d.type()).getStreamFromGlobalPool(d);
       enter();
@@ -113,9 +113,9 @@ class RankStreams {
 
  private:
   struct Device {
-    std::shared_ptr<StreamOrder> order;
+    std::shared_ptr<StreamFence> order;
     std::optional<c10::Stream> own;
-    StreamOrder::Mark called, left;
+    StreamFence::Mark called, left;
   };
   template <class F>
   void for_each(F f) {

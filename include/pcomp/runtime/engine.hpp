@@ -27,7 +27,7 @@ namespace pcomp {
 /// Processes: every rank makes the same calls in the same order; calls that differ end on every rank in one `Error`
 ///   that names both. Only stage 0's rank reads the values of x, only the last stage's those of y; of the others' x
 ///   only the shape counts, and their y may be undefined. Where stage 0's rank has a y of the same dtype and shape it
-///   must be the same, or, if both are given `ids`, these. `parameters`, `module`, `train`, `report` and `trace`
+///   must be the same, or, if both are given `sample_ids`, these. `parameters`, `module`, `train`, `report` and `trace`
 ///   cover only this process's ranks.
 /// Bytes: `report()`.
 /// Shapes: `stages.size() == schedule.stages`, and one wire fewer. The first dimension of every tensor is the batch;
@@ -40,21 +40,21 @@ namespace pcomp {
 /// Example: examples/100-mobilenetv2-cifar10
 class Engine : public detail::EngineBase {
  public:
-  Engine(const World& world, std::vector<StageSpec> stages, std::vector<const BoundaryOps*> wires,
-         ScheduleTable schedule, const Connect& join = connect)
-      : EngineBase(schedule), whole_(std::move(schedule)), wires_(std::move(wires)), edges_(wires_.size()) {
+  Engine(const World& world, std::vector<StageSpec> stages, std::vector<const WireKernels*> wires,
+         ScheduleTable schedule, const CommunicatorFactory& join = connect)
+      : EngineBase(schedule), whole_(std::move(schedule)), wires_(std::move(wires)), boundaries_(wires_.size()) {
     detail::expect_runnable(schedule_, stages.size(), wires_.size());
-    links_ = join(world, schedule_.ranks, schedule_.rank_map());
-    detail::Agreement::meet(*links_, world, schedule_, wires_);
-    const std::uint64_t seed = detail::shared_seed(*links_);
-    for (int r : links_->here()) ranks_.add(r, schedule_.rank_map(), wires_, links_->link(r));
+    communicator_ = join(world, schedule_.ranks, schedule_.rank_map());
+    detail::Agreement::handshake(*communicator_, world, schedule_, wires_);
+    const std::uint64_t seed = detail::shared_seed(*communicator_);
+    for (int r : communicator_->here()) ranks_.add(r, schedule_.rank_map(), wires_, communicator_->link(r));
     const int neighbours =
         world.launch() && world.launch()->local_size ? world.launch()->local_size : schedule_.ranks;
     const int threads =
         world.threads_per_rank > 0 ? world.threads_per_rank : detail::default_threads(neighbours);
     ranks_.on_every([&](detail::Rank&) {
       at::set_num_threads(threads);
-      detail::take_own_gpu(world);
+      detail::set_local_device(world);
     });
     checked([&] { ranks_.build(stages, schedule_.rank_map(), seed); });
     graphs_->know(all_stages());
@@ -71,9 +71,9 @@ class Engine : public detail::EngineBase {
           if (listed.insert(p.unsafeGetTensorImpl()).second) all.push_back(p);
     return all;
   }
-  const std::vector<const BoundaryOps*>& wires() const { return wires_; }
+  const std::vector<const WireKernels*>& wires() const { return wires_; }
   /// The wire ends on a stage's rank, or null in another process; for checkpoints.
-  detail::WireEnds* ends_at(int stage) {
+  detail::BoundaryEnds* ends_at(int stage) {
     detail::Rank* rank = ranks_.find(schedule_.rank_of(stage));
     return rank ? &rank->executor.ends() : nullptr;
   }
@@ -94,7 +94,7 @@ class Engine : public detail::EngineBase {
 
   /// One batch forward and backward: accumulates gradients in the parameters, returns the batch's mean loss.
   ///
-  /// `ids` are the samples' identities in the data set, which wires with Delta need; stage 0's rank reads them. A
+  /// `sample_ids` are the samples' identities in the data set, which wires with Delta need; stage 0's rank reads them. A
   /// batch of fewer samples than micro-batches runs in fewer, in the order that the schedule gives them. Where x
   /// requires a gradient, as behind an encoder, it reaches x's graph once, on stage 0's rank. The first step of a kind
   /// also looks at the stages' graphs (graph_check.hpp).
@@ -102,10 +102,10 @@ class Engine : public detail::EngineBase {
   /// Errors: `Error` for x and y of different batch sizes, Delta without ids, x that requires a gradient before frozen
   ///   stages, a loss or stage whose graph would leave something untrained, or first and last stage's ranks with
   ///   different batches.
-  at::Tensor step(const at::Tensor& x, const at::Tensor& y, const Loss& loss, const at::Tensor& ids = {}) {
+  at::Tensor step(const at::Tensor& x, const at::Tensor& y, const Loss& loss, const at::Tensor& sample_ids = {}) {
     const auto call = called("trains", x);
     const at::AutoGradMode grad(true);
-    detail::Batch batch = checked([&] { return batch_of(x, y, ids); });
+    detail::Batch batch = checked([&] { return batch_of(x, y, sample_ids); });
     const ScheduleTable& table = tables_.training(schedule_, static_cast<int>(batch.parts.size()));
     const at::Tensor source = std::exchange(batch.x, batch.x.detach());
     batch.loss = &loss;
@@ -116,24 +116,24 @@ class Engine : public detail::EngineBase {
         throw Error("pcomp: x requires a gradient, but the first " + std::to_string(batch.frozen) +
                     " stages are frozen and give it none: detach x, or freeze no stage");
     });
-    for (const BoundaryOps* w : wires_)
-      if (w->first && batch.ids.empty())
-        batch.ids = detail::agreed_identities(ids, x.size(0), schedule_.rank_of(0), *links_);
-    const void* shapes = learn(batch);
+    for (const WireKernels* w : wires_)
+      if (w->first && batch.sample_ids.empty())
+        batch.sample_ids = detail::agreed_sample_ids(sample_ids, x.size(0), schedule_.rank_of(0), *communicator_);
+    const void* shapes = infer_shapes(batch);
     Numbers losses;
     graphs_->begin(batch.parts.size(), batch.frozen, shapes, all_stages());
     batch.graphs = graphs_.get();
     try {
       losses = run(table, batch);
     } catch (...) {
-      over(false);
+      end_step(false);
       throw;
     }
-    over(true);
+    end_step(true);
     ++steps_;
     if (batch.wants_grad) detail::pass_back(source, batch, find_rank(0)->executor.input_grads());
-    predict(batch, &BoundaryReport::forward, &detail::WireEnds::bytes, 0);
-    predict(batch, &BoundaryReport::gradient, &detail::WireEnds::grad_bytes, 1, batch.frozen);
+    predict(batch, &BoundaryReport::forward, &detail::BoundaryEnds::bytes, 0);
+    predict(batch, &BoundaryReport::gradient, &detail::BoundaryEnds::grad_bytes, 1, batch.frozen);
     return sum_of(losses, 0);
   }
 
@@ -158,10 +158,10 @@ class Engine : public detail::EngineBase {
   /// Bytes: 8 for each number and micro-batch, to each other process.
   /// Errors: as `step`; a loss or metric that is not one number.
   Evaluation evaluate(const at::Tensor& x, const at::Tensor& y, const Loss& loss,
-                      const std::vector<Metric>& metrics = {}, const at::Tensor& ids = {}) {
+                      const std::vector<Metric>& metrics = {}, const at::Tensor& sample_ids = {}) {
     const auto call =
         called("evaluates", x, [&] { return ", " + std::to_string(metrics.size()) + " metrics"; });
-    detail::Batch batch = forward_batch(x, y, ids);
+    detail::Batch batch = forward_batch(x, y, sample_ids);
     batch.judge = &loss;
     batch.metrics = &metrics;
     const Numbers made = run_forward(batch);
@@ -173,14 +173,14 @@ class Engine : public detail::EngineBase {
   /// Sets other wires from the next step on, e.g. raw ones for a warm-up; all ranks call it between the same steps.
   ///
   /// Errors: `Error` for another number of wires, or if the processes differ.
-  void rewire(std::vector<const BoundaryOps*> wires) {
-    const Calls::Scope call(links_->calls(), "rewires");
+  void rewire(std::vector<const WireKernels*> wires) {
+    const Calls::Scope call(communicator_->calls(), "rewires");
     checked([&] {
       if (wires.size() != wires_.size())
         throw Error("pcomp: " + std::to_string(wires_.size() + 1) + " stages take " +
                     std::to_string(wires_.size()) + " wires, not " + std::to_string(wires.size()));
     });
-    detail::Agreement::compare(*links_, "description of the wires", schedule_, wires);
+    detail::Agreement::compare(*communicator_, "description of the wires", schedule_, wires);
     wires_ = std::move(wires);
     agreement_.forget();
     for (auto& rank : ranks_) rank->executor.ends().rewire(wires_);
@@ -192,9 +192,9 @@ class Engine : public detail::EngineBase {
   ///
   /// Errors: `Error` if no stage is left to train, or if the processes differ.
   void freeze(int stages) {
-    const Calls::Scope call(links_->calls(), "freezes");
+    const Calls::Scope call(communicator_->calls(), "freezes");
     ScheduleTable less = checked([&] { return whole_.freeze(stages); });
-    detail::Agreement::compare(*links_, "number of frozen stages", less, wires_);
+    detail::Agreement::compare(*communicator_, "number of frozen stages", less, wires_);
     schedule_ = std::move(less);
     tables_.forget();
   }
@@ -207,7 +207,7 @@ class Engine : public detail::EngineBase {
   detail::Stopwatch::Clock::time_point trace_origin() const { return trace_origin_; }
 
   /// What the ranks of this process sent, and where their time went.
-  [[nodiscard]] Report report() const { return detail::report_of(schedule_, wires_, edges_, steps_, ranks_); }
+  [[nodiscard]] Report report() const { return detail::report_of(schedule_, wires_, boundaries_, steps_, ranks_); }
 
  private:
   using Numbers = std::vector<std::vector<at::Tensor>>;
@@ -219,33 +219,33 @@ class Engine : public detail::EngineBase {
     return all;
   }
 
-  detail::Batch batch_of(const at::Tensor& x, const at::Tensor& y, const at::Tensor& ids) const {
+  detail::Batch batch_of(const at::Tensor& x, const at::Tensor& y, const at::Tensor& sample_ids) const {
     detail::expect_batch(x);
     detail::expect_targets(y, x);
     detail::Batch batch;
-    batch.parts = split(x.size(0), tables_.micros(schedule_, x.size(0)));
-    batch.x = brought(x, 0), batch.y = brought(y, schedule_.stages - 1);
-    batch.given_ids = ids;
+    batch.parts = split(x.size(0), tables_.microbatches(schedule_, x.size(0)));
+    batch.x = to_stage_device(x, 0), batch.y = to_stage_device(y, schedule_.stages - 1);
+    batch.given_ids = sample_ids;
     return batch;
   }
-  detail::Batch forward_batch(const at::Tensor& x, const at::Tensor& y, const at::Tensor& ids) const {
-    detail::Batch batch = checked([&] { return batch_of(x, y, ids); });
+  detail::Batch forward_batch(const at::Tensor& x, const at::Tensor& y, const at::Tensor& sample_ids) const {
+    detail::Batch batch = checked([&] { return batch_of(x, y, sample_ids); });
     batch.x = batch.x.detach();
     return batch;
   }
   Numbers run_forward(detail::Batch& batch) {
     const at::AutoGradMode grad(false);
     const ScheduleTable& table = tables_.inference(schedule_, static_cast<int>(batch.parts.size()));
-    learn(batch);
+    infer_shapes(batch);
     Numbers made;
     try {
       made = run(table, batch);
     } catch (...) {
-      tell(false);
+      notify_batch_end(false);
       throw;
     }
-    tell(false);
-    predict(batch, &BoundaryReport::inference, &detail::WireEnds::bytes, 0);
+    notify_batch_end(false);
+    predict(batch, &BoundaryReport::inference, &detail::BoundaryEnds::bytes, 0);
     return made;
   }
   /// In order, as a loop would.
@@ -255,25 +255,25 @@ class Engine : public detail::EngineBase {
     return sum;
   }
   /// All micro-batches went through, or one of them failed.
-  void over(bool whole) {
+  void end_step(bool whole) {
     graphs_->end(whole);
-    ranks_.over(whole);
-    tell(whole);
+    ranks_.end_step(whole);
+    notify_batch_end(whole);
   }
-  void tell(bool whole) {
+  void notify_batch_end(bool whole) {
     std::vector<std::shared_ptr<torch::nn::Module>> all;
     for (int s = 0; s < schedule_.stages; ++s) all.push_back(module(s));
     detail::tell_batch_over(all, whole);
   }
 
   /// Moves a tensor from another GPU to its stage's on the caller's stream: the rank's is not ordered with that GPU.
-  at::Tensor brought(const at::Tensor& t, int stage) const {
+  at::Tensor to_stage_device(const at::Tensor& t, int stage) const {
     const StageModule* held = find(stage);
     return t.defined() && !t.is_cpu() && held && held->device != t.device() ? t.to(held->device) : t;
   }
 
   Numbers run(const ScheduleTable& table, const detail::Batch& batch) {
-    links_->begin();
+    communicator_->begin();
     const detail::FreshCasts casts;
     const bool record = recording_ && batch.loss;
     if (record)
@@ -287,10 +287,10 @@ class Engine : public detail::EngineBase {
         const int r = rank.executor.rank();
         rank.executor.stopwatch().record(record ? &trace_.ranks[static_cast<std::size_t>(r)] : nullptr,
                                          origin);
-        rank.executor.run(table.row(r), batch, rank.link, links_->elsewhere());
+        rank.executor.run(table.row(r), batch, rank.link, communicator_->elsewhere());
       });
     } catch (...) {
-      if (links_->elsewhere().empty()) ranks_.drain();  // a lost process's message never completes
+      if (communicator_->elsewhere().empty()) ranks_.drain();  // a lost process's message never completes
       ranks_.take_back();
       throw;
     }
@@ -300,29 +300,29 @@ class Engine : public detail::EngineBase {
 
   /// Learns every stage's output shape; the ranks agree on each new batch shape before its first payload.
   /// Returns what stands for this kind of batch.
-  const void* learn(detail::Batch& batch) {
+  const void* infer_shapes(detail::Batch& batch) {
     const auto& shapes =
-        shapes_.of(batch.x, all_stages(), schedule_.rank_map(), *links_, batch.parts[0].count);
+        shapes_.of(batch.x, all_stages(), schedule_.rank_map(), *communicator_, batch.parts[0].count);
     batch.activations = shapes;
     detail::expect_shapes(batch, wires_);
-    agreement_.compare(*links_, batch, wires_);
+    agreement_.compare(*communicator_, batch, wires_);
     return &shapes;
   }
 
   void predict(const detail::Batch& batch, Traffic BoundaryReport::*direction,
-               std::size_t (detail::WireEnds::*size)(int, int) const, int sender, int first = 0) {
+               std::size_t (detail::BoundaryEnds::*size)(int, int) const, int sender, int first = 0) {
     for (int e = first; e < static_cast<int>(wires_.size()); ++e)
-      if (const detail::WireEnds* ends = ends_at(e + sender))
+      if (const detail::BoundaryEnds* ends = ends_at(e + sender))
         for (int m = 0; m < static_cast<int>(batch.parts.size()); ++m)
-          (edges_[static_cast<std::size_t>(e)].*direction) +=
+          (boundaries_[static_cast<std::size_t>(e)].*direction) +=
               {0, 0, static_cast<std::int64_t>((ends->*size)(e, m)), 4 * batch.shape(e, m).size()};
   }
 
   ScheduleTable whole_;  ///< as given; `schedule_` is without what frozen stages skip
   detail::Tables tables_;
-  std::vector<const BoundaryOps*> wires_;
-  std::vector<BoundaryReport> edges_;
-  detail::Shapes shapes_;
+  std::vector<const WireKernels*> wires_;
+  std::vector<BoundaryReport> boundaries_;
+  detail::ShapeInference shapes_;
   detail::Agreement agreement_;
   std::unique_ptr<detail::StepGraphs> graphs_ = std::make_unique<detail::StepGraphs>();
   std::int64_t steps_ = 0;

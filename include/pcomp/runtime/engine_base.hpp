@@ -30,7 +30,7 @@ inline void expect_runnable(const ScheduleTable& schedule, std::size_t stages, s
                 "wire fewer, not " +
                 std::to_string(stages) + " stages and " + std::to_string(wires) + " wires");
   if (!schedule.backward) throw Error("pcomp: training needs a schedule with backward passes");
-  constexpr int buffers = static_cast<int>(EdgeBuffers::depth);
+  constexpr int buffers = static_cast<int>(BoundaryBuffers::depth);
   if (!schedule.deadlock_free && !schedule.runs_with(buffers))
     throw Error("pcomp: this schedule needs more than " + std::to_string(buffers) +
                 " messages in flight on an edge, and a rank has " + std::to_string(buffers) +
@@ -43,19 +43,19 @@ class Tables {
  public:
   int smallest = 1;  ///< samples of a micro-batch
 
-  int micros(const ScheduleTable& schedule, std::int64_t samples) const {
-    return static_cast<int>(std::clamp<std::int64_t>(samples / smallest, 1, schedule.micros));
+  int microbatches(const ScheduleTable& schedule, std::int64_t samples) const {
+    return static_cast<int>(std::clamp<std::int64_t>(samples / smallest, 1, schedule.microbatches));
   }
-  const ScheduleTable& training(const ScheduleTable& schedule, int micros) {
-    if (micros == schedule.micros) return schedule;
-    const auto known = fewer_.find(micros);
+  const ScheduleTable& training(const ScheduleTable& schedule, int microbatches) {
+    if (microbatches == schedule.microbatches) return schedule;
+    const auto known = fewer_.find(microbatches);
     return known != fewer_.end() ? known->second
-                                 : fewer_.emplace(micros, schedule.first(micros)).first->second;
+                                 : fewer_.emplace(microbatches, schedule.first(microbatches)).first->second;
   }
-  const ScheduleTable& inference(const ScheduleTable& schedule, int micros) {
-    if (!inference_ || inference_->micros != micros)
+  const ScheduleTable& inference(const ScheduleTable& schedule, int microbatches) {
+    if (!inference_ || inference_->microbatches != microbatches)
       inference_ = std::make_unique<ScheduleTable>(
-          make_schedule(ForwardOnly{}, schedule.stages, micros, RankMap(schedule.rank_map())));
+          make_schedule(ForwardOnly{}, schedule.stages, microbatches, RankMap(schedule.rank_map())));
     return *inference_;
   }
   /// The engine's schedule is another one from now on.
@@ -106,7 +106,7 @@ inline std::pair<double, at::Tensor> clip_factor(const std::vector<GradNorm>& no
 
 /// See `Engine::clip_grad_norm`.
 inline double clip_gradients(const Ranks& ranks, const std::vector<int>& rank_of, Gather& gather,
-                             Links& links, int number, double most, double type, bool error_if_nonfinite) {
+                             Communicator& links, int number, double most, double type, bool error_if_nonfinite) {
   const at::AutoGradMode no_grad(false);
   const auto own = gradients(ranks, rank_of);
   std::vector<GradNorm> mine, norms;
@@ -164,7 +164,7 @@ class EngineBase {
   /// Bytes: 8 + 16 for each parameter with a gradient, to each other process.
   /// Errors: `Error` for a `max` or `norm_type` that is negative or NaN.
   double clip_grad_norm(double max, double norm_type = 2, bool error_if_nonfinite = false) {
-    const Calls::Scope call(links_->calls(), "clips the gradients",
+    const Calls::Scope call(communicator_->calls(), "clips the gradients",
                             [&] { return c10::str("norm ", norm_type, " to at most ", max); });
     checked([&] {
       if (!(max >= 0) || !(norm_type >= 0))
@@ -172,7 +172,7 @@ class EngineBase {
             "pcomp: gradients are clipped to a norm of at least 0 and of an order of at least 0, not " +
             std::to_string(max) + " and " + std::to_string(norm_type));
     });
-    const double norm = clip_gradients(ranks_, schedule_.rank_map(), gather_, *links_, schedule_.stages, max,
+    const double norm = clip_gradients(ranks_, schedule_.rank_map(), gather_, *communicator_, schedule_.stages, max,
                                        norm_type, error_if_nonfinite);
     count_gathered();
     return norm;
@@ -185,9 +185,9 @@ class EngineBase {
   /// Bytes: the numbers, to each other process.
   /// Errors: `Error` on every rank if dtypes or shapes differ.
   at::Tensor sum(const at::Tensor& values) {
-    const Calls::Scope call(links_->calls(), "sums", [&] { return summand_text(values); });
+    const Calls::Scope call(communicator_->calls(), "sums", [&] { return summand_text(values); });
     checked([&] { expect_summand(values); });
-    const at::Tensor total = sum_of_all(gather_, *links_, schedule_.stages, values);
+    const at::Tensor total = sum_of_all(gather_, *communicator_, schedule_.stages, values);
     count_gathered();
     return total;
   }
@@ -199,7 +199,7 @@ class EngineBase {
 
   /// The texts of all processes in rank order; every process calls it. With threads: the one text.
   std::vector<std::string> exchange(const std::string& about, const std::string& text) {
-    return links_->exchange(about, text);
+    return communicator_->exchange(about, text);
   }
   /// Ends the pipeline on every rank with this reason.
   void abort(const std::string& reason) {
@@ -209,7 +209,7 @@ class EngineBase {
   /// Something to keep as long as this pipeline, such as the lock of a folder that it saves into.
   std::shared_ptr<void>& kept(const std::string& name) { return kept_[name]; }
   /// The record of calls that all processes make in the same order, for functions that are such a call; or null.
-  Calls* calls() const { return links_->calls(); }
+  Calls* calls() const { return communicator_->calls(); }
 
  protected:
   explicit EngineBase(ScheduleTable schedule) : schedule_(std::move(schedule)) {}
@@ -225,11 +225,11 @@ class EngineBase {
   /// Runs what this rank alone may refuse; then the call ends on every rank.
   template <class F>
   std::invoke_result_t<F&> checked(F&& body) const {
-    return Agreement::checked(*links_, body);
+    return Agreement::checked(*communicator_, body);
   }
   template <class More>
   Calls::Scope called(const char* verb, const at::Tensor& x, More more) const {
-    return Calls::Scope(links_->calls(), verb, [&] {
+    return Calls::Scope(communicator_->calls(), verb, [&] {
       return (x.defined() ? text_of(extents_of(x), x.scalar_type()) : "nothing") + autocast() + more();
     });
   }
@@ -239,7 +239,7 @@ class EngineBase {
   ScheduleTable schedule_;
   Ranks ranks_;
   Gather gather_;
-  std::unique_ptr<Links> links_;  // destroyed first: nothing may arrive in a freed buffer
+  std::unique_ptr<Communicator> communicator_;  // destroyed first: nothing may arrive in a freed buffer
 
  private:
   std::map<std::string, std::shared_ptr<void>> kept_;

@@ -21,7 +21,7 @@ namespace pcomp::detail {
 /// Errors: one `Error` that names rank, stage, micro-batch and operation; every other rank ends with it.
 class Executor {
  public:
-  Executor(int rank, std::vector<int> rank_of, const std::vector<const BoundaryOps*>& wires)
+  Executor(int rank, std::vector<int> rank_of, const std::vector<const WireKernels*>& wires)
       : rank_(rank),
         rank_of_(std::move(rank_of)),
         ends_(wires),
@@ -29,7 +29,7 @@ class Executor {
 
   /// Called in stage order.
   void build(int stage, const StageSpec& spec) {
-    Held& s = stages_[stage];
+    StageState& s = stages_[stage];
     s.module = spec.build();
     s.order = streams_.add(s.module.device);
     ends_.place(stage, s.module.device);
@@ -42,8 +42,8 @@ class Executor {
   const StageModule& stage(int s) const { return stages_.at(s).module; }
   int rank() const { return rank_; }
   RankStreams& streams() { return streams_; }
-  const WireEnds& ends() const { return ends_; }
-  WireEnds& ends() { return ends_; }
+  const BoundaryEnds& ends() const { return ends_; }
+  BoundaryEnds& ends() { return ends_; }
   Stopwatch& stopwatch() { return timed_; }
   const Stopwatch& stopwatch() const { return timed_; }
   /// Of every micro-batch its numbers (in a step, its weighted loss) or, in inference, its output.
@@ -87,10 +87,10 @@ class Executor {
   }
 
  private:
-  struct Held {
+  struct StageState {
     StageModule module;
-    StreamOrder* order = nullptr;
-    std::vector<Live> live;
+    StreamFence* order = nullptr;
+    std::vector<MicrobatchState> live;
     Inbox received, received_grad;
     Outbox sent, sent_grad;
     EarlySends early, early_grad;
@@ -100,10 +100,10 @@ class Executor {
 
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
   bool last(int stage) const { return at(stage) + 1 == rank_of_.size(); }
-  bool local(int edge) const { return rank_of_[at(edge)] == rank_of_[at(edge) + 1]; }
-  Live& live(int stage, int micro) { return stages_.at(stage).live[at(micro)]; }
+  bool local(int boundary) const { return rank_of_[at(boundary)] == rank_of_[at(boundary) + 1]; }
+  MicrobatchState& live(int stage, int micro) { return stages_.at(stage).live[at(micro)]; }
   /// All views share one autograd version counter: an in-place change to one micro-batch would count for the others.
-  static at::Tensor part_of(const at::Tensor& all, const MicroBatch& m) {
+  static at::Tensor part_of(const at::Tensor& all, const Microbatch& m) {
     const at::Tensor part = all.narrow(0, m.first, m.count);
     return part.requires_grad() ? part : at::Tensor(part.variable_data());
   }
@@ -125,10 +125,10 @@ class Executor {
     for (auto& [stage, s] : stages_) {
       s.gone.assign(batch_->parts.size(), 0);
       s.gone_grad = s.gone;
-      s.early = s.early_grad = EarlySends(EdgeBuffers::depth);
+      s.early = s.early_grad = EarlySends(BoundaryBuffers::depth);
       s.live.resize(std::max(s.live.size(), batch_->parts.size()));
-      const auto end = [&, &s = s](int peer, int edge, bool gradient) {
-        return EdgeEnd{link_,    rank_of_[at(peer)], edge,
+      const auto end = [&, &s = s](int peer, int boundary, bool gradient) {
+        return BoundaryEnd{link_,    rank_of_[at(peer)], boundary,
                        gradient, s.module.device,    link_->moves_device_memory() ? s.order : nullptr};
       };
       if (stage > 0) {
@@ -188,10 +188,10 @@ class Executor {
   }
 
   void receive(int stage, int micro) {
-    Held& s = stages_.at(stage);
-    Placed payload;
+    StageState& s = stages_.at(stage);
+    DeviceBytes payload;
     timed_(&RankReport::wait, now_, [&] { payload = s.received.take(); });
-    timed_(&RankReport::decode, now_, [&] { ends_.arrive(stage - 1, micro, live(stage, micro), payload); });
+    timed_(&RankReport::decode, now_, [&] { ends_.receive_and_decode(stage - 1, micro, live(stage, micro), payload); });
     s.received.release();
     listen();
   }
@@ -205,18 +205,18 @@ class Executor {
 
   void send(int stage, int micro) {
     now_.op = Op::Send;
-    Held& s = stages_.at(stage);
-    Placed payload;
+    StageState& s = stages_.at(stage);
+    DeviceBytes payload;
     timed_(&RankReport::send, now_, [&] { payload = s.sent.buffer(ends_.bytes(stage, micro)); });
-    timed_(&RankReport::encode, now_, [&] { ends_.depart(stage, micro, live(stage, micro), payload); });
+    timed_(&RankReport::encode, now_, [&] { ends_.encode_and_send(stage, micro, live(stage, micro), payload); });
     timed_(&RankReport::send, now_, [&] { s.sent.send(micro); });
     s.gone[at(micro)] = 1;
     listen();
   }
 
   void receive_grad(int stage, int micro) {
-    Held& s = stages_.at(stage);
-    Placed payload;
+    StageState& s = stages_.at(stage);
+    DeviceBytes payload;
     timed_(&RankReport::wait, now_, [&] { payload = s.received_grad.take(); });
     timed_(&RankReport::decode, now_, [&] { ends_.arrive_grad(stage, micro, live(stage, micro), payload); });
     s.received_grad.release();
@@ -225,8 +225,8 @@ class Executor {
 
   void send_grad(int stage, int micro) {
     now_.op = Op::SendGrad;
-    Held& s = stages_.at(stage);
-    Placed payload;
+    StageState& s = stages_.at(stage);
+    DeviceBytes payload;
     timed_(&RankReport::send, now_,
            [&] { payload = s.sent_grad.buffer(ends_.grad_bytes(stage - 1, micro)); });
     timed_(&RankReport::encode, now_,
@@ -237,8 +237,8 @@ class Executor {
   }
 
   void forward_pass(int stage, int micro) {
-    Live& v = live(stage, micro);
-    const MicroBatch& part = batch_->parts[at(micro)];
+    MicrobatchState& v = live(stage, micro);
+    const Microbatch& part = batch_->parts[at(micro)];
     timed_(&RankReport::compute, now_, [&] {
       const StageModule& module = stages_.at(stage).module;
       const bool trains = batch_->trains(stage);
@@ -260,13 +260,13 @@ class Executor {
       throw Error(std::string("the output is ") + c10::toString(v.output.scalar_type()) +
                   ", but one sample of this shape gave " + c10::toString(dtype));
     if (local(stage))
-      timed_(&RankReport::encode, now_, [&] { ends_.hand_over(stage, micro, v, live(stage + 1, micro)); });
+      timed_(&RankReport::encode, now_, [&] { ends_.pass_on(stage, micro, v, live(stage + 1, micro)); });
     else
       stages_.at(stage).early.offer(micro), send_ready(stage);
   }
 
   /// A micro-batch of x as stage 0's input. Where x has a graph, a copy: stage 0 may change its input in place.
-  void enter(Live& v, const MicroBatch& part, at::Device device) {
+  void enter(MicrobatchState& v, const Microbatch& part, at::Device device) {
     const at::Tensor x = part_of(batch_->x, part);
     v.input = x.to(device);
     if (!batch_->wants_grad || !batch_->trains(0)) return;
@@ -275,7 +275,7 @@ class Executor {
     v.entrance = v.input.grad_fn();
   }
 
-  void finish(Live& v, const MicroBatch& part, int micro, const Held& s) {
+  void finish(MicrobatchState& v, const Microbatch& part, int micro, const StageState& s) {
     identity_.expect_same();
     const bool targets = batch_->numbers() && batch_->y.defined();
     const at::Tensor target = targets ? part_of(batch_->y, part).to(s.module.device) : at::Tensor();
@@ -296,7 +296,7 @@ class Executor {
   }
 
   void backward_pass(int stage, int micro) {
-    Live& v = live(stage, micro);
+    MicrobatchState& v = live(stage, micro);
     timed_(&RankReport::compute, now_, [&] {
       const auto here = batch_->graphs->shared.enter(stage, micro);
       if (v.output.requires_grad() && split_)
@@ -311,7 +311,7 @@ class Executor {
     if (stage == 0 || !batch_->trains(stage - 1)) return;
     if (local(stage - 1))
       timed_(&RankReport::encode, now_,
-             [&] { ends_.hand_back(stage - 1, micro, v, live(stage - 1, micro)); });
+             [&] { ends_.pass_back(stage - 1, micro, v, live(stage - 1, micro)); });
     else
       stages_.at(stage).early_grad.offer(micro), send_ready_grads(stage);
   }
@@ -330,16 +330,16 @@ class Executor {
 
   void clear() {
     for (auto& [stage, s] : stages_)
-      for (Live& v : s.live) v.clear();
+      for (MicrobatchState& v : s.live) v.clear();
   }
 
   int rank_;
   std::vector<int> rank_of_;
   RankStreams streams_;  ///< outlives what is in their memory
-  WireEnds ends_;
+  BoundaryEnds ends_;
   Results results_;
   BatchIdentity identity_;
-  std::map<int, Held> stages_;
+  std::map<int, StageState> stages_;
   const Batch* batch_ = nullptr;
   Transport* link_ = nullptr;
   Action now_;

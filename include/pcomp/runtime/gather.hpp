@@ -26,7 +26,7 @@ class Gather {
   using Bytes = std::vector<std::byte>;
 
   /// `sizes[r]`: the bytes of process r. `number`: the messages'.
-  const std::vector<Bytes>& operator()(Links& links, int number, std::span<const std::byte> mine,
+  const std::vector<Bytes>& operator()(Communicator& links, int number, std::span<const std::byte> mine,
                                        const std::vector<std::size_t>& sizes) {
     all_.resize(sizes.size());
     for (std::size_t r = 0; r < sizes.size(); ++r) all_[r].resize(sizes[r]);
@@ -53,7 +53,7 @@ class Gather {
     return all_;
   }
   /// As above, where only each process knows how many bytes it has.
-  const std::vector<Bytes>& operator()(Links& links, int number, std::span<const std::byte> mine) {
+  const std::vector<Bytes>& operator()(Communicator& links, int number, std::span<const std::byte> mine) {
     const std::size_t processes = links.elsewhere().size() + 1;
     std::uint64_t size = mine.size();
     std::vector<std::size_t> sizes;
@@ -87,7 +87,7 @@ inline at::Tensor tensor_of_numbers(const std::vector<double>& values) {
   return t;
 }
 /// On the device of `values`, of its dtype.
-inline at::Tensor sum_of_all(Gather& gather, Links& links, int number, const at::Tensor& values) {
+inline at::Tensor sum_of_all(Gather& gather, Communicator& links, int number, const at::Tensor& values) {
   const at::AutoGradMode no_grad(false);
   const at::Tensor own = values.detach().to(at::kCPU).contiguous().resolve_conj().resolve_neg();
   const std::span<const std::byte> mine(static_cast<const std::byte*>(own.const_data_ptr()), own.nbytes());

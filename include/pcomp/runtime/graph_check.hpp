@@ -42,11 +42,11 @@ class SharedGradients {
   }
 
   /// `first` is the first stage that has backward passes.
-  void begin(std::size_t micros, int first) {
+  void begin(std::size_t microbatches, int first) {
     const std::lock_guard lock(mutex_);
     stepping_ = true;
     first_ = first;
-    done_.assign(micros, {});
+    done_.assign(microbatches, {});
     for (auto& entry : leaves_) watch(entry.second);
   }
   /// A step is over: adds what is left, or drops it after a failure.
@@ -191,8 +191,8 @@ inline Reach reach_of(const at::Tensor& output, const torch::autograd::Node* inp
 class GraphCheck {
  public:
   /// `stages`: null for those in other processes.
-  GraphCheck(const std::vector<const StageModule*>& stages, std::size_t micros, SharedGradients& shared)
-      : seen_(stages.size()), micros_(micros), shared_(shared) {
+  GraphCheck(const std::vector<const StageModule*>& stages, std::size_t microbatches, SharedGradients& shared)
+      : seen_(stages.size()), microbatches_(microbatches), shared_(shared) {
     for (std::size_t s = 0; s < stages.size(); ++s) {
       if (!stages[s] || !stages[s]->module) continue;
       for (const at::Tensor& p : stages[s]->module->parameters()) {
@@ -227,7 +227,7 @@ class GraphCheck {
           "train(): let the stage's callable return the module itself, or a module that registers it "
           "(register_module, register_parameter)");
     }
-    if (++s.micros < micros_) return;
+    if (++s.microbatches < microbatches_) return;
     if (!s.own.empty() && !s.parameters)
       throw Error(
           "the output depends on none of the stage's " + std::to_string(s.own.size()) +
@@ -242,12 +242,12 @@ class GraphCheck {
  private:
   struct Seen {
     std::unordered_set<c10::TensorImpl*> own;  ///< parameters that require a gradient
-    std::size_t micros = 0;
+    std::size_t microbatches = 0;
     bool parameters = false, input = false;
   };
   std::vector<Seen> seen_;  ///< each used by its stage's rank alone
   std::unordered_set<c10::TensorImpl*> owned_;
-  std::size_t micros_;
+  std::size_t microbatches_;
   SharedGradients& shared_;
 };
 
@@ -263,11 +263,11 @@ class StepGraphs {
         for (const at::Tensor& p : stages[s]->module->parameters()) shared.uses(static_cast<int>(s), p);
   }
   /// `shapes`: where those of this kind of batch stand.
-  void begin(std::size_t micros, int frozen, const void* shapes,
+  void begin(std::size_t microbatches, int frozen, const void* shapes,
              const std::vector<const StageModule*>& stages) {
     kind_ = {shapes, frozen};
-    if (!checked_.count(kind_)) check.emplace(stages, micros, shared);
-    shared.begin(micros, frozen);
+    if (!checked_.count(kind_)) check.emplace(stages, microbatches, shared);
+    shared.begin(microbatches, frozen);
   }
   void end(bool whole) {
     shared.end(whole);

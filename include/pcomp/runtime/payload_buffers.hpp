@@ -13,12 +13,12 @@
 namespace pcomp::detail {
 
 /// Bytes, and the device they are on.
-struct Placed {
+struct DeviceBytes {
   std::span<std::byte> bytes;
   at::Device device = at::kCPU;
 };
 
-inline at::Tensor tensor_over(const Placed& p) {
+inline at::Tensor tensor_over(const DeviceBytes& p) {
   return at::from_blob(p.bytes.data(), {static_cast<std::int64_t>(p.bytes.size())},
                        at::TensorOptions(at::kByte).device(p.device));
 }
@@ -27,15 +27,15 @@ inline at::Tensor tensor_over(const Placed& p) {
 ///
 /// Law: grows to the largest payload and stays there, so a step after the first allocates nothing here. On a GPU it
 ///   belongs to the stream that was current when it grew.
-class ByteStore {
+class PayloadBuffer {
  public:
-  Placed sized(std::size_t size, at::Device device) {
+  DeviceBytes sized(std::size_t size, at::Device device) {
     if (!storage_.defined() || storage_.device() != device || bytes_in(storage_).size() < size)
       storage_ = byte_tensor(size, device);
     return {bytes_in(storage_).first(size), device};
   }
   /// A copy of `from` on `device`.
-  void assign(const Placed& from, at::Device device) {
+  void assign(const DeviceBytes& from, at::Device device) {
     held_ = sized(from.bytes.size(), device);
     if (from.bytes.empty()) return;
     if (from.device.is_cpu() && device.is_cpu())
@@ -47,36 +47,36 @@ class ByteStore {
 
  private:
   at::Tensor storage_;
-  Placed held_;
+  DeviceBytes held_;
 };
 
 /// What one edge and direction connects: a link to another rank, and the device of its stage on this rank.
-struct EdgeEnd {
+struct BoundaryEnd {
   Transport* link = nullptr;
-  int peer = 0, edge = 0;
+  int peer = 0, boundary = 0;
   bool gradient = false;
   at::Device device = at::kCPU;
-  StreamOrder* order = nullptr;  ///< of the device; null if payloads pass through the host
+  StreamFence* order = nullptr;  ///< of the device; null if payloads pass through the host
 
   /// Payloads stay on the device if the link can move them from there, else in host memory.
   at::Device memory() const { return order ? device : at::Device(at::kCPU); }
-  Message message(int micro) const { return {edge, micro, gradient}; }
+  Message message(int micro) const { return {boundary, micro, gradient}; }
 };
 
 /// The two buffers of one edge and direction: one is in flight while the other is read or written.
-class EdgeBuffers {
+class BoundaryBuffers {
  public:
   static constexpr std::size_t depth = 2;
 
  protected:
   struct Slot {
-    ByteStore storage;
-    Placed payload;
+    PayloadBuffer storage;
+    DeviceBytes payload;
     Transport::Ticket ticket = 0;
     bool pending = false;
   };
   Slot& slot(std::size_t n) { return slots_[n % depth]; }
-  static Placed sized(Slot& s, std::size_t size, const EdgeEnd& end) {
+  static DeviceBytes sized(Slot& s, std::size_t size, const BoundaryEnd& end) {
     return s.payload = s.storage.sized(size, end.memory());
   }
   static void finish(Transport& link, Slot& s) {
@@ -93,13 +93,13 @@ class EdgeBuffers {
 };
 
 /// Receives of one edge and direction, posted up to two ahead, in row order.
-class Inbox : EdgeBuffers {
+class Inbox : BoundaryBuffers {
  public:
   struct Expected {
     int micro;
     std::size_t size;
   };
-  void begin(const EdgeEnd& end) {
+  void begin(const BoundaryEnd& end) {
     forget();
     end_ = end;
     expected_.clear();
@@ -112,7 +112,7 @@ class Inbox : EdgeBuffers {
     while (posted_ < expected_.size() && posted_ < taken_ + depth && may(expected_[posted_].micro)) post();
   }
   /// The next payload, valid until `release`.
-  Placed take() {
+  DeviceBytes take() {
     if (posted_ == taken_) post();
     Slot& s = slot(taken_);
     finish(*end_.link, s);
@@ -128,19 +128,19 @@ class Inbox : EdgeBuffers {
     s.pending = true;
   }
 
-  EdgeEnd end_;
+  BoundaryEnd end_;
   std::vector<Expected> expected_;
   std::size_t posted_ = 0, taken_ = 0;
 };
 
 /// Sends of one edge and direction: a buffer is reused once its send is complete.
-class Outbox : EdgeBuffers {
+class Outbox : BoundaryBuffers {
  public:
-  void begin(const EdgeEnd& end) {
+  void begin(const BoundaryEnd& end) {
     forget();
     end_ = end;
   }
-  Placed buffer(std::size_t size) {
+  DeviceBytes buffer(std::size_t size) {
     Slot& s = slot(next_);
     finish(*end_.link, s);
     return sized(s, size, end_);
@@ -155,7 +155,7 @@ class Outbox : EdgeBuffers {
   }
 
  private:
-  EdgeEnd end_;
+  BoundaryEnd end_;
   std::size_t next_ = 0;
 };
 

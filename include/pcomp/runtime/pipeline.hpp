@@ -78,17 +78,17 @@ class Pipeline {
   static constexpr int size = sizeof...(Stages);
 
   /// The schedule of this network under a policy.
-  template <Policy P, int MicroBatches, class Where = OneStagePerRank>
-  using Plan = Schedule<P, size, MicroBatches, Where>;
+  template <Policy P, int Microbatches, class Where = OneStagePerRank>
+  using Plan = Schedule<P, size, Microbatches, Where>;
 
-  /// Bytes per step of a plan over the boundary after stage `edge`, for micro-batches of this shape.
+  /// Bytes per step of a plan over the boundary after stage `boundary`, for micro-batches of this shape.
   template <class Plan>
-  static constexpr std::int64_t bytes_per_step(int edge, const Extents& micro_batch) {
-    std::int64_t bytes = Plan::messages(edge);
+  static constexpr std::int64_t bytes_per_step(int boundary, const Extents& microbatch) {
+    std::int64_t bytes = Plan::messages(boundary);
     int stage = 0;
     const auto add = [&]<class W>(std::type_identity<W>) {
       if constexpr (!std::is_void_v<W>)
-        if (stage == edge) bytes = Plan::bytes_per_step(edge, W{}, micro_batch);
+        if (stage == boundary) bytes = Plan::bytes_per_step(boundary, W{}, microbatch);
       ++stage;
     };
     (add(std::type_identity<typename Stages::WireType>{}), ...);
@@ -108,12 +108,12 @@ class Pipeline {
 
   const std::vector<StageSpec>& stages() const { return specs_; }
 
-  static std::vector<const BoundaryOps*> wires() {
-    std::vector<const BoundaryOps*> all;
+  static std::vector<const WireKernels*> wires() {
+    std::vector<const WireKernels*> all;
     if constexpr (ok)
       boost::hana::for_each(boost::hana::tuple_t<Stages...>, [&](auto stage) {
         using S = typename decltype(stage)::type;
-        if constexpr (S::has_wire) all.push_back(&boundary_ops<typename S::WireType>());
+        if constexpr (S::has_wire) all.push_back(&wire_kernels<typename S::WireType>());
       });
     return all;
   }

@@ -64,7 +64,7 @@ class RankThread {
 };
 
 /// Where the seeds of an engine's stages come from: rank 0's generator. Every rank's moves on alike.
-inline std::uint64_t shared_seed(Links& links) {
+inline std::uint64_t shared_seed(Communicator& links) {
   const std::uint64_t own = next_seed();
   if (links.elsewhere().empty()) return own;
   return std::strtoull(links.exchange("seed of the stages", std::to_string(own)).at(0).c_str(), nullptr, 10);
@@ -72,7 +72,7 @@ inline std::uint64_t shared_seed(Links& links) {
 
 /// One rank of this process: what it runs and over which link, on its own thread and streams.
 struct Rank {
-  Rank(int r, const std::vector<int>& rank_of, const std::vector<const BoundaryOps*>& wires, Transport& to)
+  Rank(int r, const std::vector<int>& rank_of, const std::vector<const WireKernels*>& wires, Transport& to)
       : executor(r, rank_of, wires), link(to) {}
   Executor executor;
   Transport& link;
@@ -83,7 +83,7 @@ struct Rank {
 /// The ranks of this process, which run concurrently.
 class Ranks {
  public:
-  void add(int r, const std::vector<int>& rank_of, const std::vector<const BoundaryOps*>& wires,
+  void add(int r, const std::vector<int>& rank_of, const std::vector<const WireKernels*>& wires,
            Transport& link) {
     all_.push_back(std::make_unique<Rank>(r, rank_of, wires, link));
   }
@@ -129,7 +129,7 @@ class Ranks {
   void build(const std::vector<StageSpec>& stages, const std::vector<int>& rank_of,
              std::uint64_t seed) const {
     at::Generator generator = at::detail::getDefaultCPUGenerator();
-    const SameRandom after;
+    const RngStateGuard after;
     for (std::size_t s = 0; s < stages.size(); ++s) {
       generator.set_current_seed(seed * 0x9e3779b97f4a7c15u + s);
       on_every([&](Rank& rank) {
@@ -165,22 +165,22 @@ class Ranks {
   std::vector<std::unique_ptr<Rank>> all_;
 };
 
-/// What the ranks of this process sent over each boundary, and where their time went. `edges`: what was predicted.
-inline Report report_of(const ScheduleTable& schedule, const std::vector<const BoundaryOps*>& wires,
-                        const std::vector<BoundaryReport>& edges, std::int64_t steps, const Ranks& ranks) {
+/// What the ranks of this process sent over each boundary, and where their time went. `boundaries`: what was predicted.
+inline Report report_of(const ScheduleTable& schedule, const std::vector<const WireKernels*>& wires,
+                        const std::vector<BoundaryReport>& boundaries, std::int64_t steps, const Ranks& ranks) {
   Report r;
   r.steps = steps;
   for (std::size_t e = 0; e < wires.size(); ++e) {
-    const int edge = static_cast<int>(e);
-    BoundaryReport b = edges[e];
-    b.edge = edge;
-    b.from_rank = schedule.rank_of(edge), b.to_rank = schedule.rank_of(edge + 1);
+    const int boundary = static_cast<int>(e);
+    BoundaryReport b = boundaries[e];
+    b.boundary = boundary;
+    b.from_rank = schedule.rank_of(boundary), b.to_rank = schedule.rank_of(boundary + 1);
     b.wire = std::string(wires[e]->name.view());
     for (const auto& rank : ranks) {
-      b.forward += rank->executor.ends().forward(edge);
-      b.gradient += rank->executor.ends().gradient(edge);
-      b.inference += rank->executor.ends().inference(edge);
-      b.state += rank->executor.ends().state(edge);
+      b.forward += rank->executor.ends().forward(boundary);
+      b.gradient += rank->executor.ends().gradient(boundary);
+      b.inference += rank->executor.ends().inference(boundary);
+      b.state += rank->executor.ends().state(boundary);
     }
     r.boundaries.push_back(b);
   }

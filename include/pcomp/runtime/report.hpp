@@ -29,7 +29,7 @@ struct Traffic {
 
 /// One boundary of a pipeline, measured.
 struct BoundaryReport {
-  int edge = 0;
+  int boundary = 0;
   int from_rank = 0, to_rank = 0;  ///< equal: encoded, but no message
   std::string wire;
   Traffic forward, gradient;  ///< of training steps
@@ -59,9 +59,9 @@ struct RankReport {
 /// What one stage cost in training steps, in seconds, including the coding of its payloads on either side.
 struct StageReport {
   StageCost sum;
-  std::int64_t micros = 0;
+  std::int64_t microbatches = 0;
   StageCost each() const {
-    const double n = micros > 0 ? static_cast<double>(micros) : 1;
+    const double n = microbatches > 0 ? static_cast<double>(microbatches) : 1;
     return {sum.forward / n, sum.backward / n, sum.weights / n};
   }
 };
@@ -96,8 +96,8 @@ struct Report {
     return sum;
   }
   /// Simulates one step from the measured stage costs.
-  void predict(const ScheduleTable& schedule, std::vector<Link> links = {}) {
-    if (steps == 0 || std::int64_t{schedule.stages} * schedule.micros > 10000)
+  void predict(const ScheduleTable& schedule, std::vector<LinkModel> links = {}) {
+    if (steps == 0 || std::int64_t{schedule.stages} * schedule.microbatches > 10000)
       return;  // too slow to do in passing
     Costs costs;
     for (const StageReport& s : stages) costs.stages.push_back(s.each());
@@ -126,7 +126,7 @@ struct Report {
               << " messages\n";
     for (const BoundaryReport& b : boundaries)
       if (b.state)
-        out << "boundary " << b.edge << " keeps " << b.state << " bytes in memory for its feedback\n";
+        out << "boundary " << b.boundary << " keeps " << b.state << " bytes in memory for its feedback\n";
   }
 
   /// Where the time went, rank by rank, measured beside predicted.
@@ -165,7 +165,7 @@ struct Report {
                                   ? "on " + std::to_string(b.from_rank)
                                   : std::to_string(b.from_rank) + "->" + std::to_string(b.to_rank);
     const double share = t.raw ? 100.0 * static_cast<double>(t.bytes) / static_cast<double>(t.raw) : 0.0;
-    out << std::setw(8) << b.edge << "  " << std::setw(5) << ranks << "  " << std::left << std::setw(9)
+    out << std::setw(8) << b.boundary << "  " << std::setw(5) << ranks << "  " << std::left << std::setw(9)
         << direction << std::right << std::setw(11) << t.messages << std::setw(14) << t.bytes << std::setw(14)
         << t.predicted << std::setw(14) << t.raw << std::setw(8) << std::fixed << std::setprecision(2)
         << share << "%  " << b.wire << "\n";
@@ -231,7 +231,7 @@ class Stopwatch {
     (ahead                         ? cost.forward
      : a.op == Op::BackwardWeights ? cost.weights
                                    : cost.backward) += between(start, stop);
-    if (a.op == Op::Forward && what == &RankReport::compute) ++stages_[s].micros;
+    if (a.op == Op::Forward && what == &RankReport::compute) ++stages_[s].microbatches;
   }
   void note(const Action& a, Clock::time_point start, Clock::time_point stop) {
     if (!lane_->empty())

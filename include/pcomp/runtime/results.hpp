@@ -77,7 +77,7 @@ class Results {
     if (listening_) ticket_ = link.receive(from, {stage_, 0, false}, buffer_);
   }
   /// `order`: of the device that computes the values, or null.
-  void set(int micro, std::vector<at::Tensor> values, StreamOrder* order) {
+  void set(int micro, std::vector<at::Tensor> values, StreamFence* order) {
     values_[static_cast<std::size_t>(micro)] = std::move(values);
     if (--missing_ || !to_ || to_->empty()) return;
     if (order) await(*order);
@@ -89,7 +89,7 @@ class Results {
       if (whole) sent_ += {1, static_cast<std::int64_t>(all.size()), predicted(), raw()};
     }
   }
-  void set(int micro, at::Tensor value, StreamOrder* order) {
+  void set(int micro, at::Tensor value, StreamFence* order) {
     set(micro, std::vector<at::Tensor>{std::move(value)}, order);
   }
   /// Waits for this process's sends to complete, as it may exit afterwards, and for the results of another one.
@@ -115,8 +115,8 @@ class Results {
     for (; !sends_.empty(); sends_.pop_back()) link_->wait(sends_.back());
   }
   /// A device may wait for a peer, so the host's wait has a time limit.
-  void await(StreamOrder& order) {
-    const StreamOrder::Mark made = order.mark();
+  void await(StreamFence& order) {
+    const StreamFence::Mark made = order.mark();
     const auto end = std::chrono::steady_clock::now() + link_->limit();
     while (!order.passed(made)) {
       if (const std::string reason = link_->aborted(); !reason.empty()) throw Error(reason);

@@ -20,13 +20,13 @@ namespace pcomp::detail {
 ///
 /// Why not each rank's own: payloads of first visits differ in size, and Gloo ends a process that receives more than it
 /// expects. Between processes this costs an exchange through the store each step.
-/// Errors: as `identities`, on every rank.
-inline std::vector<std::int64_t> agreed_identities(const at::Tensor& ids, std::int64_t samples, int owner,
-                                                   Links& links) {
-  if (links.elsewhere().empty()) return identities(ids, samples);
+/// Errors: as `sample_ids_of`, on every rank.
+inline std::vector<std::int64_t> agreed_sample_ids(const at::Tensor& sample_ids, std::int64_t samples, int owner,
+                                                   Communicator& links) {
+  if (links.elsewhere().empty()) return sample_ids_of(sample_ids, samples);
   std::string said;
   if (std::find(links.here().begin(), links.here().end(), owner) != links.here().end()) try {
-      for (std::int64_t id : identities(ids, samples)) said += std::to_string(id) + ' ';
+      for (std::int64_t id : sample_ids_of(sample_ids, samples)) said += std::to_string(id) + ' ';
     } catch (const Error& e) {
       said = std::string("!") + e.what();
     }
@@ -100,14 +100,14 @@ struct Identity {
 class BatchIdentity {
  public:
   /// `number`: the message's. `first`, `last`: the ranks of these stages. `away`: whether they are in two processes.
-  void begin(const at::Tensor& y, const at::Tensor& ids, Transport& link, int number, int rank, int first,
+  void begin(const at::Tensor& y, const at::Tensor& sample_ids, Transport& link, int number, int rank, int first,
              int last, bool away) {
     finish();
     link_ = &link;
     first_ = first;
     sent_ = {};
     if (!away || (rank != first && rank != last)) return;
-    own_ = {Identity::of(y), Identity::of(ids)};
+    own_ = {Identity::of(y), Identity::of(sample_ids)};
     if (rank == first) {
       ticket_ = link.send(last, {number, 0, false}, std::as_bytes(std::span(own_)));
       sent_ = {1, sizeof own_, sizeof own_, sizeof own_};

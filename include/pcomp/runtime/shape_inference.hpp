@@ -91,32 +91,32 @@ inline at::Tensor probe(const StageModule& stage, int number, bool last, at::Ten
 ///
 /// Law: a stage in another process reports its shape or failure; the next one is probed with zeros of that shape. The
 ///   batch and the random generators stay as they were, whatever the stages do.
-class Shapes {
+class ShapeInference {
  public:
   /// `stages`: null for those in other processes.
   const std::vector<Activation>& of(const at::Tensor& x, const std::vector<const StageModule*>& stages,
-                                    const std::vector<int>& rank_of, Links& links, std::int64_t samples) {
+                                    const std::vector<int>& rank_of, Communicator& links, std::int64_t samples) {
     std::pair key(autocast(), Activation::of_sample(x));
     // Across processes x need only have the same shape: there the first memory format of a shape holds.
     if (!links.elsewhere().empty()) key.second.format = at::MemoryFormat::Contiguous;
     for (const auto& [known, shapes] : known_)
       if (known == key) return shapes;
     std::string why, also;
-    auto shapes = learn(x.narrow(0, 0, 1), stages, rank_of, links, why);
-    if (!shapes && samples > 1) shapes = learn(x.narrow(0, 0, samples), stages, rank_of, links, also);
+    auto shapes = infer_shapes(x.narrow(0, 0, 1), stages, rank_of, links, why);
+    if (!shapes && samples > 1) shapes = infer_shapes(x.narrow(0, 0, samples), stages, rank_of, links, also);
     if (!shapes) throw Error(why + (also.empty() || also == why ? "" : "; nor a micro-batch: " + bare(also)));
     return known_.emplace_back(key, std::move(*shapes)).second;
   }
 
  private:
   /// What these samples give behind every stage, or nothing and why one of the stages cannot take them.
-  static std::optional<std::vector<Activation>> learn(const at::Tensor& x,
+  static std::optional<std::vector<Activation>> infer_shapes(const at::Tensor& x,
                                                       const std::vector<const StageModule*>& stages,
-                                                      const std::vector<int>& rank_of, Links& links,
+                                                      const std::vector<int>& rank_of, Communicator& links,
                                                       std::string& why) {
     const at::AutoGradMode no_grad(false);
     std::vector<Activation> shapes;
-    const SameRandom random(stages);
+    const RngStateGuard random(stages);
     at::Tensor sample = x.clone();  // a stage may work in place
     for (std::size_t s = 0; s < stages.size(); ++s) {
       std::string said;

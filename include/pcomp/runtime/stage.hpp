@@ -142,16 +142,16 @@ inline std::uint64_t next_seed() {
 }
 
 /// Restores LibTorch's generators of the CPU and of the stages' GPUs when destroyed; `stages` may hold nulls.
-class SameRandom {
+class RngStateGuard {
  public:
-  explicit SameRandom(const std::vector<const StageModule*>& stages = {}) {
+  explicit RngStateGuard(const std::vector<const StageModule*>& stages = {}) {
     keep(at::kCPU);
     for (const StageModule* s : stages)
       if (s && s->device.is_cuda()) keep(s->device);
   }
-  SameRandom(const SameRandom&) = delete;
-  SameRandom& operator=(const SameRandom&) = delete;
-  ~SameRandom() {
+  RngStateGuard(const RngStateGuard&) = delete;
+  RngStateGuard& operator=(const RngStateGuard&) = delete;
+  ~RngStateGuard() {
     for (auto& [generator, state] : states_) {
       const std::lock_guard lock(generator.mutex());
       generator.set_state(state);

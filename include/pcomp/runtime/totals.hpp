@@ -51,7 +51,7 @@ inline std::vector<std::int64_t*> messages_of(Report& r) {
   }
   for (std::int64_t* v : detail::messages_of(total)) own << std::exchange(*v, 0) << ' ';
   for (double* v : detail::seconds_of(total)) own << std::exchange(*v, 0) << ' ';
-  for (StageReport& s : total.stages) own << std::exchange(s.micros, 0) << ' ';
+  for (StageReport& s : total.stages) own << std::exchange(s.microbatches, 0) << ' ';
   for (const std::string& text : engine.exchange("report", own.str())) {
     std::istringstream in(text);
     const auto add = [&](std::int64_t& v) {
@@ -69,7 +69,7 @@ inline std::vector<std::int64_t*> messages_of(Report& r) {
       in >> more;
       *v += more;
     }
-    for (StageReport& s : total.stages) add(s.micros);
+    for (StageReport& s : total.stages) add(s.microbatches);
   }
   total.predict(engine.schedule());
   return total;

@@ -1,5 +1,5 @@
 #pragma once
-#include "../base/words.hpp"
+#include "../base/name.hpp"
 
 namespace pcomp {
 
@@ -29,15 +29,13 @@ constexpr const char* to_string(Op op) {
   return names[static_cast<int>(op)];
 }
 
-namespace detail {
-constexpr Words& operator<<(Words& text, const Action& a) {
+constexpr detail::LongText& operator<<(detail::LongText& text, const Action& a) {
   return text << to_string(a.op) << " of stage " << a.stage << ", micro-batch " << a.micro;
 }
-}  // namespace detail
 
 /// "Forward of stage 1, micro-batch 3".
 inline std::string to_string(const Action& a) {
-  detail::Words text;
+  detail::LongText text;
   return (text << a).string();
 }
 

@@ -7,13 +7,13 @@ namespace pcomp::detail {
 ///
 /// Calls `note(rank, step, tick)` for every entry (for a message, the tick at which it happens) and returns the end.
 template <class Note>
-constexpr int timeline(Rows rows, Size n, Note note) {
+constexpr int timeline(Rows rows, PipelineDims n, Note note) {
   struct Rank {
     const Action* row = nullptr;
     std::size_t size = 0, at = 0;
     int free = 0;
   };
-  const std::size_t cells = static_cast<std::size_t>(n.stages) * static_cast<std::size_t>(n.micros);
+  const std::size_t cells = static_cast<std::size_t>(n.stages) * static_cast<std::size_t>(n.microbatches);
   const Buffer<int> forwards(cells), backwards(cells);  // the tick after it, or 0 while unknown
   const Buffer<Rank> buffer(rows.size());
   int* const forward = forwards.data();
@@ -26,11 +26,11 @@ constexpr int timeline(Rows rows, Size n, Note note) {
     for (std::size_t r = 0; r < rows.size(); ++r)
       for (Rank& rank = ranks[r]; rank.at < rank.size; ++rank.at) {
         const Action& a = rank.row[rank.at];
-        const std::ptrdiff_t cell = std::ptrdiff_t{a.stage} * n.micros + a.micro;
+        const std::ptrdiff_t cell = std::ptrdiff_t{a.stage} * n.microbatches + a.micro;
         int ready = -1;  // nothing to wait for
-        if ((a.op == Op::Forward || a.op == Op::Recv) && a.stage > 0) ready = forward[cell - n.micros];
+        if ((a.op == Op::Forward || a.op == Op::Recv) && a.stage > 0) ready = forward[cell - n.microbatches];
         if (a.op == Op::Backward || a.op == Op::RecvGrad)
-          ready = a.stage + 1 < n.stages ? backward[cell + n.micros] : forward[cell];
+          ready = a.stage + 1 < n.stages ? backward[cell + n.microbatches] : forward[cell];
         if (ready == 0) break;
         const int begin = ready > rank.free ? ready : rank.free;
         if (a.op == Op::Forward) forward[cell] = begin + 1;
@@ -43,7 +43,7 @@ constexpr int timeline(Rows rows, Size n, Note note) {
   for (std::size_t r = 0; r < rows.size(); ++r) end = ranks[r].free > end ? ranks[r].free : end;
   return end;
 }
-constexpr int count_ticks(Rows rows, Size n) {
+constexpr int count_ticks(Rows rows, PipelineDims n) {
   return timeline(rows, n, [](std::size_t, std::size_t, int) {});
 }
 
@@ -60,8 +60,8 @@ constexpr int peak_live(std::span<const Action> row, Passes passes) {
 }
 
 /// The share of rank-ticks in which nothing is computed.
-constexpr double bubble(Size n, Passes passes, int ticks) {
-  const double busy = static_cast<double>(passes.computations(n.stages)) * n.micros;
+constexpr double bubble(PipelineDims n, Passes passes, int ticks) {
+  const double busy = static_cast<double>(passes.computations(n.stages)) * n.microbatches;
   const double all = static_cast<double>(ticks) * n.ranks;
   return all > 0 ? 1.0 - busy / all : 0.0;
 }

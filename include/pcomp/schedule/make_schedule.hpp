@@ -33,35 +33,35 @@ class Fact {
 namespace pcomp {
 namespace detail {
 
-[[noreturn]] inline void fail(const Words& text) { throw Error(text.string()); }
-inline Size checked(int stages, int micros) {
-  if (stages < 1) fail(Words() << "pcomp: a schedule needs at least 1 stage, not " << stages);
-  if (micros < 1)
-    fail(Words() << "pcomp: this schedule needs more micro-batches: at least 1, not " << micros);
-  return {stages, micros};
+[[noreturn]] inline void fail(const LongText& text) { throw Error(text.string()); }
+inline PipelineDims checked(int stages, int microbatches) {
+  if (stages < 1) fail(LongText() << "pcomp: a schedule needs at least 1 stage, not " << stages);
+  if (microbatches < 1)
+    fail(LongText() << "pcomp: this schedule needs more micro-batches: at least 1, not " << microbatches);
+  return {stages, microbatches};
 }
 inline void check_frozen(int first, int least, int stages) {
   if (first < least || first >= stages)
-    fail(Words() << "pcomp: of " << stages << " stages the first " << least << " to " << stages - 1
+    fail(LongText() << "pcomp: of " << stages << " stages the first " << least << " to " << stages - 1
                  << " can be frozen, not " << first);
 }
 inline void check_rank(int rank, int ranks) {
   if (rank < 0 || rank >= ranks)
-    fail(Words() << "pcomp: there is no rank " << rank << ": this schedule has " << ranks);
+    fail(LongText() << "pcomp: there is no rank " << rank << ": this schedule has " << ranks);
 }
 
 template <Policy P>
 void check_suits(std::span<const int> rank_of) {
   if (!suits<P>(rank_of))
-    fail(list(Words() << "pcomp: this schedule cannot run a Placement that names a rank twice like this: "
+    fail(list(LongText() << "pcomp: this schedule cannot run a Placement that names a rank twice like this: "
                       << P::name << " on ranks ",
               rank_of));
 }
 /// One rank's row, once the clock is checked to keep its law.
 template <Policy P>
-std::vector<Action> checked_row(int rank, Size n, std::span<const int> rank_of) {
+std::vector<Action> checked_row(int rank, PipelineDims n, std::span<const int> rank_of) {
   if (const ClockFault late = clock_fault<P>(rank, n, rank_of); late.found)
-    fail(Words() << "pcomp: the clock of " << P::name << " breaks its law: the tick of " << late.late
+    fail(LongText() << "pcomp: the clock of " << P::name << " breaks its law: the tick of " << late.late
                  << " must be above that of " << late.needs);
   return make_row<P>(rank, n, rank_of);
 }
@@ -70,7 +70,7 @@ std::vector<Action> checked_row(int rank, Size n, std::span<const int> rank_of) 
 
 /// A schedule built at run time, with the facts of `Schedule` under the same names.
 ///
-/// Law: equal to `Schedule<P, stages, micros, Where>` entry by entry.
+/// Law: equal to `Schedule<P, stages, microbatches, Where>` entry by entry.
 /// Shapes: up to `proved_at_once` actions, all rows are built and proved together. A larger table builds a row
 ///   when it is first asked for, in memory proportional to that row, and checks the policy's clock there, which
 ///   implies freedom from deadlock; first ask for a rank's row from one thread at a time.
@@ -81,7 +81,7 @@ class ScheduleTable {
   template <class Use>
   auto with_rows(Use use) const {
     if (make_)
-      detail::fail(detail::Words() << "pcomp: a table of more than " << proved_at_once
+      detail::fail(detail::LongText() << "pcomp: a table of more than " << proved_at_once
                                    << " actions is asked for single rows");
     const detail::Buffer<std::span<const Action>> views(rows_.size());
     for (std::size_t r = 0; r < rows_.size(); ++r) views.data()[r] = {rows_[r].data(), rows_[r].size()};
@@ -91,19 +91,19 @@ class ScheduleTable {
  public:
   static constexpr int proved_at_once = 4'000'000;
 
-  int stages = 1, micros = 1, ranks = 1;
+  int stages = 1, microbatches = 1, ranks = 1;
   bool backward = true;
   std::string policy;
   bool deadlock_free = true;  ///< under a blocking rendezvous
   detail::Fact<std::vector<int>> peak_live;
   detail::Fact<int> ticks;
   detail::Fact<double> bubble;
-  std::vector<EdgeBytes> bytes;  ///< payloads of every boundary, where set
+  std::vector<BoundaryBytes> bytes;  ///< payloads of every boundary, where set
 
   int rank_of(int stage) const { return rank_of_.at(static_cast<std::size_t>(stage)); }
   const std::vector<int>& rank_map() const { return rank_of_; }
   bool splits_backward() const { return passes_.weights; }
-  Size size() const { return {stages, micros, ranks}; }
+  PipelineDims size() const { return {stages, microbatches, ranks}; }
 
   /// What rank `r` does, in order.
   std::span<const Action> row(int r) const {
@@ -112,24 +112,24 @@ class ScheduleTable {
     if (made.empty()) drop(made = make_(r, size(), map()));
     return {made.data(), made.size()};
   }
-  int messages(int edge) const { return detail::messages(map(), micros, edge); }
-  std::int64_t bytes_per_step(int edge, std::int64_t forward, std::int64_t gradient) const {
-    return messages(edge) * (forward + (trains(edge) ? gradient : 0));
+  int messages(int boundary) const { return detail::messages(map(), microbatches, boundary); }
+  std::int64_t bytes_per_step(int boundary, std::int64_t forward, std::int64_t gradient) const {
+    return messages(boundary) * (forward + (trains(boundary) ? gradient : 0));
   }
   /// For the payloads in `bytes`, one entry per boundary.
-  std::int64_t bytes_per_step(int edge) const {
+  std::int64_t bytes_per_step(int boundary) const {
     const int named = static_cast<int>(bytes.size());
     if (named != stages - 1)
-      detail::fail(detail::Words() << "pcomp: set `bytes` for " << stages - 1 << " boundaries first, not "
+      detail::fail(detail::LongText() << "pcomp: set `bytes` for " << stages - 1 << " boundaries first, not "
                                    << named);
-    messages(edge);
-    const EdgeBytes b = bytes[static_cast<std::size_t>(edge)];
-    return bytes_per_step(edge, b.forward, b.gradient);
+    messages(boundary);
+    const BoundaryBytes b = bytes[static_cast<std::size_t>(boundary)];
+    return bytes_per_step(boundary, b.forward, b.gradient);
   }
   template <class W>
-  std::int64_t bytes_per_step(int edge, W wire, const Extents& micro_batch) const {
-    const EdgeBytes b = edge_bytes(wire, micro_batch);
-    return bytes_per_step(edge, b.forward, b.gradient);
+  std::int64_t bytes_per_step(int boundary, W wire, const Extents& microbatch) const {
+    const BoundaryBytes b = boundary_bytes(wire, microbatch);
+    return bytes_per_step(boundary, b.forward, b.gradient);
   }
 
   /// Whether the table runs to its end with at most `in_flight` messages between a send and its receive on each edge
@@ -145,7 +145,7 @@ class ScheduleTable {
   /// Source: PipeTransformer (He et al., 2021) for pipelines whose first stages are frozen.
   [[nodiscard]] ScheduleTable freeze(int frozen_stages) const {
     if (!backward)
-      detail::fail(detail::Words() << "pcomp: a schedule without backward passes has none to leave out");
+      detail::fail(detail::LongText() << "pcomp: a schedule without backward passes has none to leave out");
     detail::check_frozen(frozen_stages, passes_.frozen, stages);
     ScheduleTable less = *this;
     less.passes_.frozen = frozen_stages;
@@ -159,11 +159,11 @@ class ScheduleTable {
   /// Law: every row without the others' operations, in the same order, so it runs wherever the whole table does.
   /// Errors: `Error` for fewer than 1, or more than this table has.
   [[nodiscard]] ScheduleTable first(int count) const {
-    if (count < 1 || count > micros)
-      detail::fail(detail::Words() << "pcomp: a table of " << micros << " micro-batches has no first "
+    if (count < 1 || count > microbatches)
+      detail::fail(detail::LongText() << "pcomp: a table of " << microbatches << " micro-batches has no first "
                                    << count);
     ScheduleTable less = *this;
-    less.micros = count;
+    less.microbatches = count;
     for (auto& row : less.rows_) less.drop(row);
     if (make_) return less;
     less.deadlock_free = deadlock_free || less.runs_with(0);
@@ -186,12 +186,12 @@ class ScheduleTable {
 
   /// A table of your own rows, for at most `in_flight` messages on their way (0: a blocking rendezvous).
   /// Errors: `Error` with the text of `Proof::explain` if they cannot run.
-  ScheduleTable(std::string policy_name, Size n, Passes passes, std::vector<int> rank_map,
+  ScheduleTable(std::string policy_name, PipelineDims n, Passes passes, std::vector<int> rank_map,
                 std::vector<std::vector<Action>> rows, int in_flight = 0)
-      : ScheduleTable(std::move(policy_name), detail::checked(n.stages, n.micros), passes,
+      : ScheduleTable(std::move(policy_name), detail::checked(n.stages, n.microbatches), passes,
                       RankMap(std::move(rank_map)).resolve(n.stages)) {
     if (rows.size() != rows_.size())
-      detail::fail(detail::Words() << "pcomp: a table for " << ranks << " ranks needs as many rows, not "
+      detail::fail(detail::LongText() << "pcomp: a table for " << ranks << " ranks needs as many rows, not "
                                    << static_cast<int>(rows.size()));
     detail::check_frozen(passes.frozen, 0, stages);
     rows_ = std::move(rows);
@@ -200,15 +200,15 @@ class ScheduleTable {
   }
 
   /// The same table as a compile-time schedule.
-  template <Policy P, int Stages, int MicroBatches, class Where>
-  ScheduleTable(Schedule<P, Stages, MicroBatches, Where>)
-      : ScheduleTable(P{}, Stages, MicroBatches, RankMap(Where{})) {}
+  template <Policy P, int Stages, int Microbatches, class Where>
+  ScheduleTable(Schedule<P, Stages, Microbatches, Where>)
+      : ScheduleTable(P{}, Stages, Microbatches, RankMap(Where{})) {}
 
   /// What `make_schedule` returns.
   template <Policy P>
-  ScheduleTable(P, int stage_count, int micro_count, const RankMap& where)
-      : ScheduleTable(P::name, detail::checked(stage_count, micro_count), detail::passes_of<P>,
-                      where.resolve(detail::checked(stage_count, micro_count).stages)) {
+  ScheduleTable(P, int stage_count, int microbatch_count, const RankMap& where)
+      : ScheduleTable(P::name, detail::checked(stage_count, microbatch_count), detail::passes_of<P>,
+                      where.resolve(detail::checked(stage_count, microbatch_count).stages)) {
     detail::check_suits<P>(map());
     if (actions() > proved_at_once) {
       make_ = detail::checked_row<P>;
@@ -220,9 +220,9 @@ class ScheduleTable {
   }
 
  private:
-  ScheduleTable(std::string policy_name, Size n, Passes passes, std::vector<int> rank_map)
+  ScheduleTable(std::string policy_name, PipelineDims n, Passes passes, std::vector<int> rank_map)
       : stages(n.stages),
-        micros(n.micros),
+        microbatches(n.microbatches),
         backward(passes.backward),
         policy(std::move(policy_name)),
         passes_(passes),
@@ -236,7 +236,7 @@ class ScheduleTable {
     std::int64_t each = std::int64_t{passes_.count()} * stages;
     for (int e = 0; e + 1 < stages; ++e)
       if (messages(e)) each += backward ? 4 : 2;
-    return each * micros;
+    return each * microbatches;
   }
   void prove(int in_flight) {
     with_rows([&](detail::Rows all) {
@@ -247,7 +247,7 @@ class ScheduleTable {
   }
   /// Drops what frozen stages do not do, and other micro-batches.
   void drop(std::vector<Action>& row) const {
-    std::erase_if(row, [&](const Action& a) { return !passes_.has(a) || a.micro >= micros; });
+    std::erase_if(row, [&](const Action& a) { return !passes_.has(a) || a.micro >= microbatches; });
   }
   void count() {
     with_rows([&](detail::Rows all) {
@@ -262,7 +262,7 @@ class ScheduleTable {
   Passes passes_;
   std::vector<int> rank_of_;
   mutable std::vector<std::vector<Action>> rows_;
-  std::vector<Action> (*make_)(int, Size,
+  std::vector<Action> (*make_)(int, PipelineDims,
                                std::span<const int>) = nullptr;  ///< for a table too large for all at once
 };
 
@@ -274,19 +274,19 @@ class ScheduleTable {
 /// Errors: `Error` with the text of the compile-time refusal.
 /// Example: examples/040-schedules
 template <Policy P>
-[[nodiscard]] ScheduleTable make_schedule(P policy, int stages, int micros, const RankMap& where = {}) {
-  return {policy, stages, micros, where};
+[[nodiscard]] ScheduleTable make_schedule(P policy, int stages, int microbatches, const RankMap& where = {}) {
+  return {policy, stages, microbatches, where};
 }
 
 /// One rank's row alone, in memory proportional to it.
 ///
-/// Law: `make_schedule(policy, stages, micros, where).row(rank)`.
+/// Law: `make_schedule(policy, stages, microbatches, where).row(rank)`.
 /// Errors: as there.
 template <Policy P>
-[[nodiscard]] std::vector<Action> make_row(P, int stages, int micros, int rank, const RankMap& where = {}) {
-  const std::vector<int> map = where.resolve(detail::checked(stages, micros).stages);
+[[nodiscard]] std::vector<Action> make_row(P, int stages, int microbatches, int rank, const RankMap& where = {}) {
+  const std::vector<int> map = where.resolve(detail::checked(stages, microbatches).stages);
   const std::span<const int> rank_of(map.data(), map.size());
-  const Size n{stages, micros, detail::count_ranks(rank_of)};
+  const PipelineDims n{stages, microbatches, detail::count_ranks(rank_of)};
   detail::check_rank(rank, n.ranks);
   detail::check_suits<P>(rank_of);
   return detail::checked_row<P>(rank, n, rank_of);

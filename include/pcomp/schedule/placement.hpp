@@ -51,7 +51,7 @@ constexpr int count_ranks(std::span<const int> rank_of) {
 }
 
 /// "0,1,0".
-inline Words& list(Words& text, std::span<const int> rank_of) {
+inline LongText& list(LongText& text, std::span<const int> rank_of) {
   for (std::size_t s = 0; s < rank_of.size(); ++s) text << (s ? "," : "") << rank_of[s];
   return text;
 }
@@ -74,7 +74,7 @@ class RankMap {
   template <int Ranks>
   RankMap(RoundRobin<Ranks>) : RankMap(modulo(Ranks)) {}
   static RankMap modulo(int ranks) {
-    detail::Words text;
+    detail::LongText text;
     if (ranks < 1) throw Error((text << "pcomp: round_robin needs at least 1 rank, not " << ranks).string());
     RankMap map;
     map.modulus_ = ranks;
@@ -85,7 +85,7 @@ class RankMap {
     std::vector<int> map = ranks_.empty() ? std::vector<int>(static_cast<std::size_t>(stages)) : ranks_;
     for (int s = 0; s < stages && ranks_.empty(); ++s)
       map[static_cast<std::size_t>(s)] = modulus_ ? s % modulus_ : s;
-    detail::Words text;
+    detail::LongText text;
     if (const int named = static_cast<int>(map.size()); named != stages)
       text << "pcomp: a Placement names one rank for every stage: " << stages << " stages, but " << named
            << " ranks named";

@@ -10,9 +10,9 @@
 namespace pcomp {
 
 /// How many stages, micro-batches and ranks a schedule is for.
-struct Size {
+struct PipelineDims {
   int stages = 1;
-  int micros = 1;
+  int microbatches = 1;
   int ranks = 1;
 };
 
@@ -27,7 +27,7 @@ struct Size {
 ///   and `takes(rank_of)`, whether it runs on a placement.
 /// Example: docs/your-own-schedule.md
 template <class P>
-concept Policy = requires(Size n) {
+concept Policy = requires(PipelineDims n) {
   { P::name } -> std::convertible_to<const char*>;
   { P::backward } -> std::convertible_to<bool>;
   { P::tick(Op::Forward, 0, 0, n) } -> std::convertible_to<std::int64_t>;

@@ -6,11 +6,11 @@ namespace pcomp::detail {
 /// Which actions of one step are done, and which may come next.
 class Progress {
  public:
-  constexpr Progress(Size n, std::span<const int> rank_of, Passes passes)
+  constexpr Progress(PipelineDims n, std::span<const int> rank_of, Passes passes)
       : n_(n),
         rank_of_(rank_of.data()),
         passes_(passes),
-        plane_(std::ptrdiff_t{n.stages} * n.micros),
+        plane_(std::ptrdiff_t{n.stages} * n.microbatches),
         done_(static_cast<std::size_t>(7 * plane_)),
         enters_(static_cast<std::size_t>(n.stages) + 1) {
     for (int s = 1; s < n.stages; ++s) enters_.data()[s] = rank_of_[s - 1] != rank_of_[s];
@@ -19,38 +19,38 @@ class Progress {
   constexpr int rank(int stage) const { return rank_of_[stage]; }
 
   constexpr void mark(const Action& a) {
-    done_.data()[static_cast<int>(a.op) * plane_ + std::ptrdiff_t{a.stage} * n_.micros + a.micro] = 1;
+    done_.data()[static_cast<int>(a.op) * plane_ + std::ptrdiff_t{a.stage} * n_.microbatches + a.micro] = 1;
     ++count_;
   }
 
   /// Why `a` is invalid on rank `r` now, or null.
   constexpr const char* fault(int r, const Action& a) const {
-    if (a.stage < 0 || a.stage >= n_.stages || a.micro < 0 || a.micro >= n_.micros)
+    if (a.stage < 0 || a.stage >= n_.stages || a.micro < 0 || a.micro >= n_.microbatches)
       return "a stage or micro-batch that does not exist";
     if (rank_of_[a.stage] != r) return "a stage of another rank";
-    const char* const done = done_.data() + std::ptrdiff_t{a.stage} * n_.micros + a.micro;  // + op * plane_
+    const char* const done = done_.data() + std::ptrdiff_t{a.stage} * n_.microbatches + a.micro;  // + op * plane_
     const bool enters = enters_.data()[a.stage], leaves = enters_.data()[a.stage + 1];
     if (done[static_cast<int>(a.op) * plane_]) return "an operation comes twice";
     switch (a.op) {
       case Op::Recv:
-        return enters ? nullptr : no_edge;
+        return enters ? nullptr : no_boundary;
       case Op::RecvGrad:
-        return leaves && passes_.has(a) ? nullptr : no_edge;
+        return leaves && passes_.has(a) ? nullptr : no_boundary;
       case Op::Send:
-        return !leaves ? no_edge : done[forward * plane_] ? nullptr : "a send before its computation";
+        return !leaves ? no_boundary : done[forward * plane_] ? nullptr : "a send before its computation";
       case Op::SendGrad:
-        return !enters || !passes_.has(a) ? no_edge
+        return !enters || !passes_.has(a) ? no_boundary
                : done[backward * plane_]  ? nullptr
                                           : "a send before its computation";
       case Op::Forward:
-        return a.stage == 0 || (enters ? done[received * plane_] : done[forward * plane_ - n_.micros])
+        return a.stage == 0 || (enters ? done[received * plane_] : done[forward * plane_ - n_.microbatches])
                    ? nullptr
                    : "a forward before its input";
       case Op::Backward:
         if (!passes_.has(a)) return no_pass;
         if (!done[forward * plane_]) return "a backward before its forward";
         return a.stage + 1 == n_.stages ||
-                       (leaves ? done[received_grad * plane_] : done[backward * plane_ + n_.micros])
+                       (leaves ? done[received_grad * plane_] : done[backward * plane_ + n_.microbatches])
                    ? nullptr
                    : "a backward before its gradient";
       case Op::BackwardWeights:
@@ -66,22 +66,22 @@ class Progress {
     std::ptrdiff_t each = passes_.computations(n_.stages);
     for (int s = 1; s < n_.stages; ++s)
       if (enters_.data()[s]) each += passes_.trains(s - 1) ? 4 : 2;
-    return count_ == n_.micros * each;
+    return count_ == n_.microbatches * each;
   }
   /// The first action that is not done.
   constexpr Action missing() const {
     for (Op op :
          {Op::Forward, Op::Backward, Op::BackwardWeights, Op::Recv, Op::Send, Op::RecvGrad, Op::SendGrad})
       for (int s = 0; s < n_.stages; ++s)
-        for (int m = 0; m < n_.micros; ++m)
+        for (int m = 0; m < n_.microbatches; ++m)
           if (belongs(op, s) &&
-              !done_.data()[static_cast<int>(op) * plane_ + std::ptrdiff_t{s} * n_.micros + m])
+              !done_.data()[static_cast<int>(op) * plane_ + std::ptrdiff_t{s} * n_.microbatches + m])
             return {op, s, m};
     return {};
   }
 
  private:
-  static constexpr const char* no_edge = "a message where no edge leaves the rank";
+  static constexpr const char* no_boundary = "a message where no edge leaves the rank";
   static constexpr const char* no_pass = "a pass that this policy does not have";
   static constexpr int received = static_cast<int>(Op::Recv), forward = static_cast<int>(Op::Forward),
                        received_grad = static_cast<int>(Op::RecvGrad),
@@ -92,7 +92,7 @@ class Progress {
            (is_compute(op) || enters_.data()[s + (op == Op::Send || op == Op::RecvGrad ? 1 : 0)]);
   }
 
-  Size n_;
+  PipelineDims n_;
   const int* rank_of_;
   Passes passes_;
   std::ptrdiff_t plane_;  ///< stages times micro-batches

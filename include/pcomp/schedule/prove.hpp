@@ -20,14 +20,14 @@ namespace pcomp {
 /// Example: docs/schedules.md
 class Proof {
  public:
-  constexpr Proof(detail::Rows rows, Size n, std::span<const int> rank_of, Passes passes, int in_flight = 0)
+  constexpr Proof(detail::Rows rows, PipelineDims n, std::span<const int> rank_of, Passes passes, int in_flight = 0)
       : progress_(n, rank_of, passes),
         in_flight_(in_flight),
         ranks_(static_cast<int>(rows.size())),
-        micros_(n.micros),
+        microbatches_(n.microbatches),
         cursors_(rows.size()),
         channels_(in_flight ? 2 * static_cast<std::size_t>(n.stages) : 0),
-        sent_(in_flight ? 2 * static_cast<std::size_t>(n.stages) * static_cast<std::size_t>(n.micros) : 0) {
+        sent_(in_flight ? 2 * static_cast<std::size_t>(n.stages) * static_cast<std::size_t>(n.microbatches) : 0) {
     for (int r = 0; r < ranks_; ++r) {
       const auto& row = rows[static_cast<std::size_t>(r)];
       cursors_.data()[r] = {row.data(), row.data(), row.data() + row.size()};
@@ -40,13 +40,13 @@ class Proof {
 
   constexpr bool ok() const { return !stuck_ && !missing_; }
   std::string explain() const {
-    detail::Words text;
+    detail::LongText text;
     explain(text);
     return text.string();
   }
 
   /// The same text, also in a constant expression.
-  constexpr void explain(detail::Words& text) const {
+  constexpr void explain(detail::LongText& text) const {
     if (ok()) text << "no deadlock";
     if (missing_) text << "pcomp: a table that cannot run: an operation is missing";
     if (fault_) text << "pcomp: a table that cannot run: " << fault_;
@@ -151,9 +151,9 @@ class Proof {
   /// One end of a message that may wait between send and receive.
   constexpr bool pass_on(int r, const Action& a) {
     const bool gradient = a.op == Op::SendGrad || a.op == Op::RecvGrad;
-    const int edge = a.stage - (a.op == Op::Recv || a.op == Op::SendGrad ? 1 : 0);
-    Channel& c = channels_.data()[2 * edge + gradient];
-    int* const sent = sent_.data() + (2 * edge + gradient) * std::ptrdiff_t{micros_};
+    const int boundary = a.stage - (a.op == Op::Recv || a.op == Op::SendGrad ? 1 : 0);
+    Channel& c = channels_.data()[2 * boundary + gradient];
+    int* const sent = sent_.data() + (2 * boundary + gradient) * std::ptrdiff_t{microbatches_};
     if (a.op == Op::Send || a.op == Op::SendGrad) {
       if (c.sent - c.received >= in_flight_) return false;
       sent[c.sent++] = a.micro;
@@ -171,7 +171,7 @@ class Proof {
   }
 
   detail::Progress progress_;
-  int in_flight_, ranks_, micros_;
+  int in_flight_, ranks_, microbatches_;
   detail::Buffer<Cursor> cursors_;
   detail::Buffer<Channel> channels_;
   detail::Buffer<int> sent_;  ///< their micro-batches, in send order
@@ -219,18 +219,18 @@ struct FindFault {
   template <class Use>
   static constexpr auto text(Use use) {
     return Plan::proved([&](const Proof& proof) {
-      Words words;
+      LongText words;
       proof.explain(words);
       return use(words);
     });
   }
-  static constexpr std::size_t size = text([](const Words& words) { return words.size(); });
-  using type = Explanation<text([](const Words& words) { return words.fixed<size>(); })>;
+  static constexpr std::size_t size = text([](const LongText& words) { return words.size(); });
+  using type = Explanation<text([](const LongText& words) { return words.first<size>(); })>;
 #endif
 };
 
 /// For a Plan with `proved(use)`, which makes the proof and returns `use(proof)`.
 template <bool ok, class Plan>
-using Found = typename std::conditional_t<ok, std::type_identity<void>, FindFault<Plan>>::type;
+using Diagnosis = typename std::conditional_t<ok, std::type_identity<void>, FindFault<Plan>>::type;
 
 }  // namespace pcomp::detail

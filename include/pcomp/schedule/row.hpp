@@ -23,7 +23,7 @@ struct Stream {
   std::int64_t key = 0;  ///< tick, depth and kind as one number
 
   template <class P>
-  constexpr void find_key(Size n) {
+  constexpr void find_key(PipelineDims n) {
     key = 2 * (P::tick(consumer, at, micro, n) * n.stages - at) + (computes ? 1 : 0);
   }
 };
@@ -64,17 +64,17 @@ constexpr std::vector<Stream> streams(int rank, std::span<const int> rank_of) {
 /// The row of one rank, from the policy's clock alone: needs no other rank's row, and no more memory than the
 /// row itself.
 template <Policy P>
-constexpr std::vector<Action> make_row(int rank, Size n, std::span<const int> rank_of) {
+constexpr std::vector<Action> make_row(int rank, PipelineDims n, std::span<const int> rank_of) {
   std::vector<Stream> list = streams<P>(rank, rank_of);
   std::vector<Action> row;
-  row.reserve(list.size() * static_cast<std::size_t>(n.micros));
+  row.reserve(list.size() * static_cast<std::size_t>(n.microbatches));
   Stream* const heap = list.data();
   std::size_t size = list.size();
   for (Stream& s : list) s.find_key<P>(n);
   for (std::size_t i = size / 2; i-- > 0;) sink(heap, size, i);
   while (size) {
     row.push_back({heap->op, heap->stage, heap->micro});
-    if (++heap->micro < n.micros)
+    if (++heap->micro < n.microbatches)
       heap->find_key<P>(n);
     else
       *heap = heap[--size];
@@ -93,7 +93,7 @@ struct ClockFault {
 ///
 /// Law: if no rank has one, rows of this clock cannot deadlock; so each rank may check its own.
 template <Policy P>
-constexpr ClockFault clock_fault(int rank, Size n, std::span<const int> rank_of) {
+constexpr ClockFault clock_fault(int rank, PipelineDims n, std::span<const int> rank_of) {
   ClockFault fault;
   const auto late = [&](const Action& a, const Action& b) {
     if (P::tick(a.op, a.stage, a.micro, n) > P::tick(b.op, b.stage, b.micro, n)) return false;
@@ -102,7 +102,7 @@ constexpr ClockFault clock_fault(int rank, Size n, std::span<const int> rank_of)
   };
   for (int s = 0; s < n.stages; ++s) {
     if (rank_of[static_cast<std::size_t>(s)] != rank) continue;
-    for (int m = 0; m < n.micros; ++m) {
+    for (int m = 0; m < n.microbatches; ++m) {
       const Action f{Op::Forward, s, m}, b{Op::Backward, s, m}, w{Op::BackwardWeights, s, m};
       if (m > 0 && late(f, {f.op, s, m - 1})) return fault;
       if (s > 0 && late(f, {f.op, s - 1, m})) return fault;

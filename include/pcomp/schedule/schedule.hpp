@@ -26,17 +26,17 @@ inline constexpr int most_stages = 64;
 ///
 /// Law: `deadlock_free` under a blocking rendezvous, or it does not compile; forward and backward passes run in
 ///   ascending micro-batches on every stage; `peak_live[r]` is the most activations that rank r keeps at once.
-/// Bytes: `bytes_per_step(edge, f, g)` for f bytes forward and g bytes backward in each micro-batch, or
-///   `bytes_per_step(edge, wire, shape of a micro-batch)`.
+/// Bytes: `bytes_per_step(boundary, f, g)` for f bytes forward and g bytes backward in each micro-batch, or
+///   `bytes_per_step(boundary, wire, shape of a micro-batch)`.
 /// Shapes: `ticks` counts every computation as one and messages as none; `bubble` is the idle fraction of ranks
 ///   times ticks. Up to 8192 actions and 64 stages; larger ones come from `make_schedule`.
 /// Refusals: no stage or no micro-batch; a placement that does not name one rank for every stage, leaves a rank
 ///   out or does not suit the policy; a larger table; a table that cannot run, with the step and the cycle.
 /// Source: GPipe (Huang et al., 2019), PipeDream-flush (Narayanan et al., 2021).
 /// Example: examples/040-schedules
-template <Policy P, int Stages, int MicroBatches, class Where = OneStagePerRank>
+template <Policy P, int Stages, int Microbatches, class Where = OneStagePerRank>
 class Schedule {
-  static constexpr bool sizes_ok = Stages >= 1 && MicroBatches >= 1;
+  static constexpr bool sizes_ok = Stages >= 1 && Microbatches >= 1;
   static constexpr bool size_ok = detail::placement_fits<Where, Stages>();
   static constexpr auto named = [] {
     std::array<int, (Stages > 0 ? Stages : 1)> list{};
@@ -50,7 +50,7 @@ class Schedule {
     std::int64_t each = detail::passes_of<P>.count() * std::int64_t{Stages};
     for (std::size_t s = 0; s + 1 < named.size(); ++s)
       if (named[s] != named[s + 1]) each += P::backward ? 4 : 2;
-    return each * MicroBatches;
+    return each * Microbatches;
   }();
   static constexpr bool small = actions <= detail::most_actions && Stages <= detail::most_stages;
   static constexpr bool fits = sizes_ok && size_ok && ranks_ok && suits_ok && small;
@@ -59,21 +59,21 @@ class Schedule {
 
  public:
   using PolicyType = P;
-  static_assert(refuse::too_few_micro_batches<sizes_ok>());
+  static_assert(refuse::too_few_microbatches<sizes_ok>());
   static_assert(refuse::placement_size<size_ok>());
   static_assert(refuse::placement_ranks<ranks_ok>());
   static_assert(refuse::placement_repeats<suits_ok>());
   static_assert(refuse::table_size<small>());
 
   static constexpr int stages = Stages;
-  static constexpr int micros = MicroBatches;
+  static constexpr int microbatches = Microbatches;
   static constexpr int ranks = fits ? detail::count_ranks(map) : 1;
   static constexpr bool backward = P::backward;
   static constexpr const char* policy = P::name;
   static constexpr int rank_of(int stage) { return map[static_cast<std::size_t>(stage)]; }
 
  private:
-  static constexpr Size n{fits ? Stages : 1, fits ? MicroBatches : 1, ranks};
+  static constexpr PipelineDims n{fits ? Stages : 1, fits ? Microbatches : 1, ranks};
   static constexpr std::span<const int> placed() { return std::span<const int>(map).first(n.stages); }
 
   /// Each rank's row is a constant of its own, so that no single evaluation is long.
@@ -81,7 +81,7 @@ class Schedule {
   static constexpr auto stored = [] {
     constexpr std::size_t size = [] {
       std::size_t streams = detail::streams<P>(R, placed()).size();
-      return streams * static_cast<std::size_t>(n.micros);
+      return streams * static_cast<std::size_t>(n.microbatches);
     }();
     std::array<Action, size> row{};
     const std::vector<Action> made = detail::make_row<P>(R, n, placed());
@@ -104,7 +104,7 @@ class Schedule {
   }
 
   static constexpr bool deadlock_free = proved([](const Proof& proof) { return proof.ok(); });
-  static_assert(refuse::deadlock<deadlock_free, detail::Found<deadlock_free, Schedule>>());
+  static_assert(refuse::deadlock<deadlock_free, detail::Diagnosis<deadlock_free, Schedule>>());
 
   /// What rank `r` does, in order.
   static constexpr std::span<const Action> row(int r) { return all[static_cast<std::size_t>(r)]; }
@@ -117,15 +117,15 @@ class Schedule {
   static constexpr int ticks = detail::count_ticks(rows(), n);
   static constexpr double bubble = detail::bubble(n, detail::passes_of<P>, ticks);
 
-  /// Messages over the boundary between `edge` and the next stage in one step and direction.
-  static constexpr int messages(int edge) { return detail::messages(placed(), MicroBatches, edge); }
-  static constexpr std::int64_t bytes_per_step(int edge, std::int64_t forward, std::int64_t gradient) {
-    return messages(edge) * (forward + (P::backward ? gradient : 0));
+  /// Messages over the boundary between `boundary` and the next stage in one step and direction.
+  static constexpr int messages(int boundary) { return detail::messages(placed(), Microbatches, boundary); }
+  static constexpr std::int64_t bytes_per_step(int boundary, std::int64_t forward, std::int64_t gradient) {
+    return messages(boundary) * (forward + (P::backward ? gradient : 0));
   }
   template <class W>
-  static constexpr std::int64_t bytes_per_step(int edge, W wire, const Extents& micro_batch) {
-    const EdgeBytes b = edge_bytes(wire, micro_batch);
-    return bytes_per_step(edge, b.forward, b.gradient);
+  static constexpr std::int64_t bytes_per_step(int boundary, W wire, const Extents& microbatch) {
+    const BoundaryBytes b = boundary_bytes(wire, microbatch);
+    return bytes_per_step(boundary, b.forward, b.gradient);
   }
 
   /// The table as a trace in ticks, and drawn: by default as text.

@@ -55,23 +55,23 @@ inline std::string label(const Interval& i, bool with_stage) {
 namespace detail {
 
 /// "1F1B, 4 stages on 4 ranks, 8 micro-batches".
-inline std::string describe(const char* policy, Size n) {
+inline std::string describe(const char* policy, PipelineDims n) {
   char text[200];
   std::snprintf(text, sizeof text, "%s, %d stage%s on %d rank%s, %d micro-batch%s", policy, n.stages,
-                n.stages == 1 ? "" : "s", n.ranks, n.ranks == 1 ? "" : "s", n.micros,
-                n.micros == 1 ? "" : "es");
+                n.stages == 1 ? "" : "s", n.ranks, n.ranks == 1 ? "" : "s", n.microbatches,
+                n.microbatches == 1 ? "" : "es");
   return text;
 }
 
 /// A table as a trace in ticks, each message at its computation; a template, so that a program that draws nothing
 /// does not pay for it.
 template <class T>
-T trace_of(const char* policy, Rows rows, Size n, std::span<const int> rank_of, Passes passes) {
+T trace_of(const char* policy, Rows rows, PipelineDims n, std::span<const int> rank_of, Passes passes) {
   T trace{describe(policy, n), n.stages, true, {}};
   trace.ranks.resize(rows.size());
-  const auto remote = [&](int edge) {
-    return edge >= 0 && edge + 1 < n.stages &&
-           rank_of[static_cast<std::size_t>(edge)] != rank_of[static_cast<std::size_t>(edge) + 1];
+  const auto remote = [&](int boundary) {
+    return boundary >= 0 && boundary + 1 < n.stages &&
+           rank_of[static_cast<std::size_t>(boundary)] != rank_of[static_cast<std::size_t>(boundary) + 1];
   };
   const int last = timeline(rows, n, [&](std::size_t r, std::size_t i, int tick) {
     const Action& a = rows[r][i];

@@ -5,9 +5,9 @@
 namespace pcomp {
 
 /// The payloads of one boundary for one micro-batch, in bytes.
-struct EdgeBytes {
+struct BoundaryBytes {
   std::int64_t forward = 0, gradient = 0;
-  friend constexpr bool operator==(const EdgeBytes&, const EdgeBytes&) = default;
+  friend constexpr bool operator==(const BoundaryBytes&, const BoundaryBytes&) = default;
 };
 
 /// The payloads of a wire for a micro-batch of this shape.
@@ -16,21 +16,21 @@ struct EdgeBytes {
 /// Errors: as for those.
 /// Example: examples/040-schedules
 template <class W>
-constexpr EdgeBytes edge_bytes(W wire, const Extents& micro_batch) {
-  return {static_cast<std::int64_t>(wire_bytes(wire, micro_batch)),
-          static_cast<std::int64_t>(grad_wire_bytes(wire, micro_batch))};
+constexpr BoundaryBytes boundary_bytes(W wire, const Extents& microbatch) {
+  return {static_cast<std::int64_t>(wire_bytes(wire, microbatch)),
+          static_cast<std::int64_t>(grad_wire_bytes(wire, microbatch))};
 }
 
 namespace detail {
-constexpr int messages(std::span<const int> rank_of, int micros, int edge) {
-  const int edges = static_cast<int>(rank_of.size()) - 1;
-  if (edge < 0 || edge >= edges) {
-    Words text;
-    text << "pcomp: there is no boundary " << edge << ": " << edges + 1 << " stages have " << edges;
+constexpr int messages(std::span<const int> rank_of, int microbatches, int boundary) {
+  const int boundaries = static_cast<int>(rank_of.size()) - 1;
+  if (boundary < 0 || boundary >= boundaries) {
+    LongText text;
+    text << "pcomp: there is no boundary " << boundary << ": " << boundaries + 1 << " stages have " << boundaries;
     throw Error(text.string());
   }
-  const auto i = static_cast<std::size_t>(edge);
-  return rank_of[i] == rank_of[i + 1] ? 0 : micros;
+  const auto i = static_cast<std::size_t>(boundary);
+  return rank_of[i] == rank_of[i + 1] ? 0 : microbatches;
 }
 }  // namespace detail
 

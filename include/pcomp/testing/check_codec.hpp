@@ -126,7 +126,7 @@ struct Laws {
       constexpr int messages = 64;
       Floats mean(x.size(), 0.0f);
       for (int m = 0; m < messages; ++m) {
-        In in{std::span<const float>(x)};
+        TensorView in{std::span<const float>(x)};
         in.noise = static_cast<std::uint64_t>(m);
         Bytes p(wire_bytes(Code{}, e));
         pcomp::encode(Code{}, in, e, p);

@@ -135,8 +135,8 @@ struct NumberLaws {
   void stays(const std::vector<T>& x, const Extents& e, DType t) {
     Bytes p(wire_bytes(C{}, e)), g(grad_wire_bytes(C{}, e));
     std::vector<T> y(x.size());
-    const In in(x.data(), t, e.size());
-    const Out out(y.data(), t, e.size());
+    const TensorView in(x.data(), t, e.size());
+    const MutableTensorView out(y.data(), t, e.size());
     pcomp::encode(C{}, in, e, p);
     pcomp::decode(C{}, p, e, out);
     ++finite, overflown += !all_finite(y, t);

@@ -205,9 +205,9 @@ class Calls {
 ///
 /// Errors: as `Transport`; between processes the links are unusable after the first one.
 /// Example: docs/architecture.md
-class Links {
+class Communicator {
  public:
-  virtual ~Links() = default;
+  virtual ~Communicator() = default;
   /// The ranks of this process, and those of other processes.
   virtual const std::vector<int>& here() const = 0;
   virtual const std::vector<int>& elsewhere() const = 0;

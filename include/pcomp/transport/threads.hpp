@@ -21,10 +21,10 @@ namespace pcomp {
 /// Errors: as `Transport`; `timeout` is the limit of one wait. A device may still copy what was posted before an error:
 ///   the buffers stay until its `drain()` returns, for which the engine waits before it passes an error on.
 /// Example: docs/architecture.md
-class Threads final : public Links {
+class ThreadTransport final : public Communicator {
  public:
-  Threads(int ranks, int edges, std::chrono::milliseconds timeout)
-      : boxes_(2 * static_cast<std::size_t>(edges)), timeout_(timeout) {
+  ThreadTransport(int ranks, int boundaries, std::chrono::milliseconds timeout)
+      : boxes_(2 * static_cast<std::size_t>(boundaries)), timeout_(timeout) {
     for (int r = 0; r < ranks; ++r) {
       here_.push_back(r);
       ends_.emplace_back(*this, r);
@@ -34,24 +34,24 @@ class Threads final : public Links {
   /// One rank's end; it must not outlive this object.
   class End final : public Transport {
    public:
-    End(Threads& links, int rank) : links_(&links), rank_(rank) {}
-    void wait(Ticket t) override { links_->wait(t, rank_); }
+    End(ThreadTransport& links, int rank) : communicator_(&links), rank_(rank) {}
+    void wait(Ticket t) override { communicator_->wait(t, rank_); }
     bool moves_device_memory() const override { return true; }
-    std::chrono::milliseconds limit() const override { return links_->timeout_; }
-    void abort(const std::string& reason) noexcept override { links_->abort(reason); }
-    std::string aborted() const override { return links_->aborted(); }
+    std::chrono::milliseconds limit() const override { return communicator_->timeout_; }
+    void abort(const std::string& reason) noexcept override { communicator_->abort(reason); }
+    std::string aborted() const override { return communicator_->aborted(); }
 
    private:
     Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes,
-                     StreamOrder* order) override {
-      return links_->post(&Mailbox::sends, rank_, to, m, {const_cast<std::byte*>(bytes.data()), order},
+                     StreamFence* order) override {
+      return communicator_->post(&Mailbox::sends, rank_, to, m, {const_cast<std::byte*>(bytes.data()), order},
                           bytes.size());
     }
-    Ticket post_receive(int from, const Message& m, std::span<std::byte> bytes, StreamOrder* order) override {
-      return links_->post(&Mailbox::receives, rank_, from, m, {bytes.data(), order}, bytes.size());
+    Ticket post_receive(int from, const Message& m, std::span<std::byte> bytes, StreamFence* order) override {
+      return communicator_->post(&Mailbox::receives, rank_, from, m, {bytes.data(), order}, bytes.size());
     }
 
-    Threads* links_;
+    ThreadTransport* communicator_;
     int rank_;
   };
 
@@ -75,18 +75,18 @@ class Threads final : public Links {
  private:
   struct Post {
     Message message;
-    StreamOrder::Place place;
+    StreamFence::Place place;
     std::size_t size;
     int rank, peer;
-    StreamOrder::Mark ready;  ///< on a device: passed once the bytes may be read or written
+    StreamFence::Mark ready;  ///< on a device: passed once the bytes may be read or written
   };
   /// The device's copy for one match, kept until both ranks have waited for it.
   struct Copy {
     std::int64_t number;
-    StreamOrder* device;
-    StreamOrder::Mark made;
+    StreamFence* device;
+    StreamFence::Mark made;
     int sender;
-    StreamOrder *of_sender, *of_receiver;
+    StreamFence *of_sender, *of_receiver;
     int waits = 2;
   };
   /// Posts are matched in order, so the number of matches says which tickets are done.
@@ -99,13 +99,13 @@ class Threads final : public Links {
   };
 
   Transport::Ticket post(std::vector<Post> Mailbox::*queue, int rank, int peer, const Message& m,
-                         StreamOrder::Place place, std::size_t size) {
-    const auto index = 2 * static_cast<std::size_t>(m.edge) + (m.gradient ? 1u : 0u);
-    if (m.edge < 0 || index >= boxes_.size())
+                         StreamFence::Place place, std::size_t size) {
+    const auto index = 2 * static_cast<std::size_t>(m.boundary) + (m.gradient ? 1u : 0u);
+    if (m.boundary < 0 || index >= boxes_.size())
       throw Error("pcomp: there are " + std::to_string(boxes_.size() / 2) + " boundaries, no boundary " +
-                  std::to_string(m.edge));
+                  std::to_string(m.boundary));
     Mailbox& box = boxes_[index];
-    StreamOrder::Mark ready = place.order ? place.order->mark() : nullptr;
+    StreamFence::Mark ready = place.order ? place.order->mark() : nullptr;
     std::lock_guard lock(box.mutex);
     (box.*queue).push_back({m, place, size, rank, peer, std::move(ready)});
     const std::int64_t n = queue == &Mailbox::sends ? box.posted_sends++ : box.posted_receives++;
@@ -120,7 +120,7 @@ class Threads final : public Links {
                   " bytes to rank " + std::to_string(s.peer) + ", " + to_string(s.message) + "; rank " +
                   std::to_string(r.rank) + " expects " + std::to_string(r.size) + " bytes from rank " +
                   std::to_string(r.peer) + ", " + to_string(r.message));
-    if (StreamOrder* device = r.place.order ? r.place.order : s.place.order; device && s.size)
+    if (StreamFence* device = r.place.order ? r.place.order : s.place.order; device && s.size)
       box.copies.push_back({box.done, device, device->copy(r.place, s.place, s.size, s.ready, r.ready),
                             s.rank, s.place.order, r.place.order});
     else if (s.size)
@@ -152,7 +152,7 @@ class Threads final : public Links {
     const Copy copy = *found;
     if (--found->waits == 0) box.copies.erase(found);
     lock.unlock();
-    if (StreamOrder* own = rank == copy.sender ? copy.of_sender : copy.of_receiver)
+    if (StreamFence* own = rank == copy.sender ? copy.of_sender : copy.of_receiver)
       return own->await(copy.made);
     const auto end = std::chrono::steady_clock::now() + timeout_;
     while (!copy.device->passed(copy.made)) {

@@ -17,16 +17,16 @@ namespace pcomp {
 /// Shapes: calls come from several threads at once.
 /// Errors: what the device reports, as an exception.
 /// Example: tests/run/transport
-class StreamOrder {
+class StreamFence {
  public:
   using Mark = std::shared_ptr<void>;
   /// Where bytes are: in the memory of the order's device, or in host memory if there is no order.
   struct Place {
     std::byte* data = nullptr;
-    StreamOrder* order = nullptr;
+    StreamFence* order = nullptr;
   };
 
-  virtual ~StreamOrder() = default;
+  virtual ~StreamFence() = default;
   virtual Mark mark() = 0;
   virtual void await(const Mark&) = 0;
   /// Whether the mark is passed.
@@ -37,9 +37,9 @@ class StreamOrder {
   virtual Mark copy(Place to, Place from, std::size_t size, const Mark& first, const Mark& second) = 0;
 };
 
-/// Identifies a message: the payload of one micro-batch over the boundary between stage `edge` and the next.
+/// Identifies a message: the payload of one micro-batch over the boundary between stage `boundary` and the next.
 struct Message {
-  int edge = 0;
+  int boundary = 0;
   int micro = 0;
   bool gradient = false;
   friend bool operator==(const Message&, const Message&) = default;
@@ -48,7 +48,7 @@ struct Message {
 /// "the gradient of micro-batch 3 over boundary 0".
 inline std::string to_string(const Message& m) {
   return std::string(m.gradient ? "the gradient" : "the activation") + " of micro-batch " +
-         std::to_string(m.micro) + " over boundary " + std::to_string(m.edge);
+         std::to_string(m.micro) + " over boundary " + std::to_string(m.boundary);
 }
 
 /// One rank's end of the links to the others: asynchronous send and receive of bytes.
@@ -69,10 +69,10 @@ class Transport {
   using Ticket = std::int64_t;
 
   virtual ~Transport() = default;
-  Ticket send(int to, const Message& m, std::span<const std::byte> bytes, StreamOrder* order = nullptr) {
+  Ticket send(int to, const Message& m, std::span<const std::byte> bytes, StreamFence* order = nullptr) {
     return post_send(to, m, bytes, order);
   }
-  Ticket receive(int from, const Message& m, std::span<std::byte> bytes, StreamOrder* order = nullptr) {
+  Ticket receive(int from, const Message& m, std::span<std::byte> bytes, StreamFence* order = nullptr) {
     return post_receive(from, m, bytes, order);
   }
   virtual void wait(Ticket) = 0;
@@ -88,8 +88,8 @@ class Transport {
   virtual std::string aborted() const = 0;
 
  private:
-  virtual Ticket post_send(int to, const Message&, std::span<const std::byte>, StreamOrder*) = 0;
-  virtual Ticket post_receive(int from, const Message&, std::span<std::byte>, StreamOrder*) = 0;
+  virtual Ticket post_send(int to, const Message&, std::span<const std::byte>, StreamFence*) = 0;
+  virtual Ticket post_receive(int from, const Message&, std::span<std::byte>, StreamFence*) = 0;
 };
 
 }  // namespace pcomp

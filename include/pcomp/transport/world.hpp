@@ -15,7 +15,7 @@ namespace pcomp {
 ///
 /// Errors: `Error` for variables that are missing, not numbers or out of range.
 /// Example: docs/several-machines.md
-struct Launch {
+struct LauncherEnvironment {
   std::string by;  ///< torchrun, mpirun, srun
   int rank = 0, size = 1;
   int local_size = 0;   ///< processes on this machine; 0: not known
@@ -27,7 +27,7 @@ struct Launch {
   bool agent_store = false;  ///< the launcher hosts the store; else rank 0 does
 
   /// Reads the environment; nothing if there is a single process.
-  [[nodiscard]] static std::optional<Launch> from_env() {
+  [[nodiscard]] static std::optional<LauncherEnvironment> from_env() {
     struct Names {
       const char *by, *rank, *size, *local, *local_rank, *run;
     };
@@ -43,7 +43,7 @@ struct Launch {
       // Inside a job script but not started by srun: the job's tasks are not this program's.
       if (std::getenv("SLURM_JOB_ID") && !std::getenv("SLURM_STEP_NUM_TASKS") && names.size == slurm)
         continue;
-      Launch l;
+      LauncherEnvironment l;
       l.by = names.by;
       l.size = number(names.size, 1, 1 << 20);
       if (l.size == 1) break;  // a launcher within another one's job
@@ -99,16 +99,16 @@ struct Launch {
 };
 
 namespace detail {
-class Board;
+class Rendezvous;
 /// What all pipelines of one process share: the store where the ranks meet, once it is needed.
-struct Meeting {
-  std::shared_ptr<Board> board;
+struct ProcessContext {
+  std::shared_ptr<Rendezvous> rendezvous;
   int pipelines = 0;
 };
 }  // namespace detail
 
 /// How payloads travel between processes.
-enum class LinkKind { Gloo, Nccl };
+enum class Backend { GlooTransport, NcclTransport };
 
 /// Where the ranks of a pipeline live.
 ///
@@ -124,7 +124,7 @@ class World {
   /// MASTER_ADDR and MASTER_PORT; in a single process: threads.
   [[nodiscard]] static World from_env() {
     World world;
-    world.launch_ = Launch::from_env();
+    world.launch_ = LauncherEnvironment::from_env();
 #if !defined(USE_C10D_GLOO)
     if (world.launch_)
       throw Error("pcomp: " + world.launch_->by + " started " + std::to_string(world.launch_->size) +
@@ -140,7 +140,7 @@ class World {
   /// This process's rank, or 0 if the ranks are threads; for programs that print once.
   int rank() const { return launch_ ? launch_->rank : 0; }
   int size() const { return launch_ ? launch_->size : 1; }
-  const Launch* launch() const { return launch_ ? &*launch_ : nullptr; }
+  const LauncherEnvironment* launch() const { return launch_ ? &*launch_ : nullptr; }
 
   /// The time limit of one wait for a peer; a stage that computes for longer looks dead.
   std::chrono::milliseconds timeout = std::chrono::minutes(10);
@@ -150,10 +150,10 @@ class World {
   /// What this rank listens on: the name of an interface or an address of this machine. Empty: the address from
   /// which MASTER_ADDR is reached. Never all interfaces.
   std::string interface = from_environment("PCOMP_INTERFACE", "GLOO_SOCKET_IFNAME");
-  LinkKind link = LinkKind::Gloo;
+  Backend link = Backend::GlooTransport;
 
   /// For the pipelines built on this world.
-  detail::Meeting& meeting() const { return *meeting_; }
+  detail::ProcessContext& meeting() const { return *meeting_; }
 
  private:
   World() = default;
@@ -163,8 +163,8 @@ class World {
     return "";
   }
 
-  std::optional<Launch> launch_;
-  std::shared_ptr<detail::Meeting> meeting_ = std::make_shared<detail::Meeting>();
+  std::optional<LauncherEnvironment> launch_;
+  std::shared_ptr<detail::ProcessContext> meeting_ = std::make_shared<detail::ProcessContext>();
 };
 
 }  // namespace pcomp

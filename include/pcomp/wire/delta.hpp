@@ -28,13 +28,13 @@ struct Delta : Composable {
   static constexpr Role role = Role::feedback;
   static constexpr Memory memory = Memory::samples;
   static constexpr bool in_bfloat16 = std::is_same_v<Kept, BFloat16>;
-  static constexpr Name name = [] {
+  static constexpr FixedString name = [] {
     if constexpr (!detail::is_stateless<First>()) {
-      return Name("Delta");  // refused above
+      return FixedString("Delta");  // refused above
     } else {
-      const Name first = detail::chain_name(static_cast<typename detail::Codecs<First>::type*>(nullptr));
-      if (in_bfloat16) return Name("Delta<") + first + ", BFloat16>";
-      return std::is_same_v<First, Chain<>> ? Name("Delta<>") : Name("Delta<") + first + ">";
+      const FixedString first = detail::chain_name(static_cast<typename detail::Codecs<First>::type*>(nullptr));
+      if (in_bfloat16) return FixedString("Delta<") + first + ", BFloat16>";
+      return std::is_same_v<First, Chain<>> ? FixedString("Delta<>") : FixedString("Delta<") + first + ">";
     }
   }();
 };

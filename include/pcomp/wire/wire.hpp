@@ -202,18 +202,18 @@ template <AnyWire W>
 using as_wire = typename AsWire<std::remove_cv_t<W>>::type;
 
 template <class... Cs>
-constexpr Name chain_name(Chain<Cs...>*) {
-  Name s;
-  ((s = s.view().empty() ? Name(Cs::name) : s + " | " + Name(Cs::name)), ...);
-  return s.view().empty() ? Name("Raw") : s;
+constexpr FixedString<> chain_name(Chain<Cs...>*) {
+  FixedString s;
+  ((s = s.view().empty() ? FixedString(Cs::name) : s + " | " + FixedString(Cs::name)), ...);
+  return s.view().empty() ? FixedString("Raw") : s;
 }
 }  // namespace detail
 
 /// "Downsample<2> | TopK<1/10> | Quant<8>"; a Wire with its own gradient adds " / " and the gradient's name.
 template <AnyWire W>
-constexpr Name name(W) {
+constexpr FixedString<> name(W) {
   using V = detail::as_wire<W>;
-  const Name f =
+  const FixedString f =
       detail::chain_name(static_cast<typename detail::Codecs<typename V::Forward>::type*>(nullptr));
   if constexpr (std::is_same_v<typename V::Backward, decltype(detail::coder_of<typename V::Forward>())>)
     return f;

@@ -167,7 +167,7 @@ TEST_CASE("A save that fails is one error and leaves the last checkpoint whole")
   }
   SECTION("another rank that fails") {
     Together together;
-    together.agree = [](const std::string&) { return "pcomp: rank 1 cannot save"; };
+    together.check_agreement = [](const std::string&) { return "pcomp: rank 1 cannot save"; };
     CHECK(thrown([&] { folder.save(filled(), parts, bytes_of(2), together); }) ==
           "pcomp: rank 1 cannot save");
     CHECK(std::distance(fs::directory_iterator(base.path / "run"), {}) == 4);

@@ -44,10 +44,10 @@ template <class W>
 void agrees(W w, const Extents& given, int kind, ParallelFor par) {
   const Extents e = fitting(kernels_of(w), given);
   const auto x = values(e, kind, 1), dy = values(e, kind == 4 ? 4 : 0, 2);
-  In in_x{std::span<const float>(x)}, in_dy{std::span<const float>(dy)};
-  in_x.noise = in_dy.noise = kind == 0 ? 0 : noise_of(3, false, static_cast<std::uint64_t>(kind));
+  TensorView in_x{std::span<const float>(x)}, in_dy{std::span<const float>(dy)};
+  in_x.noise = in_dy.noise = kind == 0 ? 0 : rng_counter(3, false, static_cast<std::uint64_t>(kind));
   const reference::Wire<W> expected(x, dy, e, in_x.noise);
-  const BoundaryOps& k = kernels_of(w);
+  const WireKernels& k = kernels_of(w);
   std::vector<std::byte> payload(wire_bytes(w, e), std::byte{0xaa}),
       grad(grad_wire_bytes(w, e), std::byte{0xaa});
   std::vector<float> y(x.size(), 99.0f), dx(x.size(), 99.0f);
@@ -112,9 +112,9 @@ TEST_CASE("a signalling NaN of 16 bits is a quiet one on every instruction set",
     if (isa > best) continue;
     detail::isa() = isa;
     std::vector<std::uint32_t> bits(64);
-    encode(Raw, In(half.data(), DType::f16, 64), e, std::as_writable_bytes(std::span(bits)));
+    encode(Raw, TensorView(half.data(), DType::f16, 64), e, std::as_writable_bytes(std::span(bits)));
     CHECK(bits == std::vector<std::uint32_t>(64, 0x7fc02000));
-    decode(Half, std::as_bytes(std::span(half)), e, Out(bits.data(), DType::f32, 64));
+    decode(Half, std::as_bytes(std::span(half)), e, MutableTensorView(bits.data(), DType::f32, 64));
     CHECK(bits == std::vector<std::uint32_t>(64, 0x7fc02000));
   }
   detail::isa() = best;
@@ -137,7 +137,7 @@ TEST_CASE("a selection that its sample misleads is still exact", "[wire]") {
 
 TEST_CASE("a selection's segments may be found in different ways", "[wire]") {
   // Full segments by a bracket; the last, shorter one by sorting or by a bracket of its own; one segment is all ties.
-  const auto w = TopK<Ratio<1, 10>, Block<32768>> | Quant<8>;
+  const auto w = TopK<Ratio<1, 10>, PerGroup<32768>> | Quant<8>;
   for (const std::int64_t n : {75000, 2 * 32768 + 3, 3 * 32768 - 7}) {
     const Extents e{n};
     std::vector<float> x(static_cast<std::size_t>(n));
@@ -175,13 +175,13 @@ TEST_CASE("bfloat16 and half tensors are read and written as the floats they sta
     }
     for_each_wire([&](auto w) {
       INFO(name(w).view());
-      const BoundaryOps& k = kernels_of(w);
+      const WireKernels& k = kernels_of(w);
       std::vector<std::byte> a(wire_bytes(w, e)), b(a.size());
       k.encode(std::span<const float>(wide), e, a, {});
-      k.encode(In(x16.data(), t, e.size()), e, b, {});
+      k.encode(TensorView(x16.data(), t, e.size()), e, b, {});
       CHECK((a == b));
       k.decode(a, e, std::span<float>(y), {});
-      k.decode(b, e, Out(y16.data(), t, e.size()), {});
+      k.decode(b, e, MutableTensorView(y16.data(), t, e.size()), {});
       bool equal = true;
       for (std::size_t i = 0; i < y.size(); ++i)
         equal = equal && y16[i] == (t == DType::bf16 ? detail::to_bf16(y[i]) : detail::to_half(y[i]));
@@ -205,7 +205,7 @@ TEST_CASE("a wrong length says what was expected and what came", "[wire]") {
       "Axes<1>>");
   CHECK_THROWS_AS(decode_grad(TopK<Ratio<1, 4>>, payload, e, payload, std::span<float>(x)), Error);
   // A gradient's forward payload is whole or its index block, of no length between.
-  const BoundaryOps& k = kernels_of(TopK<Ratio<1, 10>>);
+  const WireKernels& k = kernels_of(TopK<Ratio<1, 10>>);
   std::vector<std::byte> forward(k.bytes(e)), grad(k.grad_bytes(e));
   k.encode(std::span<const float>(x), e, forward, {});
   const std::size_t index = k.index_bytes(e);

@@ -15,10 +15,10 @@ namespace {
 
 using namespace pcomp;
 
-std::vector<float> values(const Extents& e, std::uint32_t salt) {
+std::vector<float> values(const Extents& e, std::uint32_t rng_counter) {
   std::vector<float> x(static_cast<std::size_t>(e.size()));
   for (std::uint32_t i = 0; i < x.size(); ++i)
-    x[i] = static_cast<float>(((i + salt) * 2654435761u) >> 8) * 0x1p-21f - 4.0f;
+    x[i] = static_cast<float>(((i + rng_counter) * 2654435761u) >> 8) * 0x1p-21f - 4.0f;
   return x;
 }
 
@@ -44,7 +44,7 @@ std::string line(W w, const Extents& given) {
   const auto x = values(e, 0), dy = values(e, 1000);
   std::vector<std::byte> payload(wire_bytes(w, e)), grad(grad_wire_bytes(w, e));
   std::vector<float> y(x.size()), dx(x.size());
-  const BoundaryOps& k = kernels_of(w);
+  const WireKernels& k = kernels_of(w);
   k.encode(std::span<const float>(x), e, payload, {});
   k.decode(payload, e, std::span<float>(y), {});
   k.encode_grad(std::span<const float>(dy), e, payload, grad, {});

@@ -15,14 +15,14 @@ struct Coder : Composable {
 };
 /// A coder that states a tighter bound than it keeps.
 struct TooProud : Coder {
-  static constexpr Name name = "TooProud";
+  static constexpr FixedString name = "TooProud";
   static constexpr std::uint32_t encode(float x) { return x > 0 ? 1 : 0; }
   static constexpr float decode(std::uint32_t c) { return c ? 1.0f : -1.0f; }
   static constexpr double bound(double) { return 0.5; }
 };
 /// A coder whose result depends on how often it was called.
 struct Forgetful : Coder {
-  static constexpr Name name = "Forgetful";
+  static constexpr FixedString name = "Forgetful";
   static std::uint32_t encode(float) {
     static unsigned calls = 0;
     return ++calls / 3 & 0xffu;
@@ -31,7 +31,7 @@ struct Forgetful : Coder {
 };
 /// A coder whose decoder is not a function of the bytes.
 struct Moody : Coder {
-  static constexpr Name name = "Moody";
+  static constexpr FixedString name = "Moody";
   static constexpr std::uint32_t encode(float) { return 0; }
   static float decode(std::uint32_t) {
     static float calls = 0;
@@ -40,7 +40,7 @@ struct Moody : Coder {
 };
 /// A coder that fits its range to the least value alone, so that the others fall outside.
 struct HalfBlind : Coder {
-  static constexpr Name name = "HalfBlind";
+  static constexpr FixedString name = "HalfBlind";
   static constexpr std::int64_t group = 128;
   struct Scale {
     float lo, step;
@@ -55,13 +55,13 @@ struct HalfBlind : Coder {
 };
 /// A coder that has no code for NaN.
 struct Forgiving : Coder {
-  static constexpr Name name = "Forgiving";
+  static constexpr FixedString name = "Forgiving";
   static constexpr std::uint32_t encode(float x) { return x < 0 ? 0u : 255u; }
   static constexpr float decode(std::uint32_t c) { return c < 128 ? -1.0f : 1.0f; }
 };
 /// A coder whose largest value decodes to infinity.
 struct Overflowing : Coder {
-  static constexpr Name name = "Overflowing";
+  static constexpr FixedString name = "Overflowing";
   static constexpr int bits = 16;
   static constexpr std::uint32_t encode(float x) { return (std::bit_cast<std::uint32_t>(x) + 0x8000u) >> 16; }
   static constexpr float decode(std::uint32_t c) { return std::bit_cast<float>(c << 16); }
@@ -69,7 +69,7 @@ struct Overflowing : Coder {
 /// A selection that prefers small values, and would so lose what is not finite.
 struct Least : Composable {
   static constexpr Role role = Role::select;
-  static constexpr Name name = "Least";
+  static constexpr FixedString name = "Least";
   static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
   static constexpr std::int64_t keep(std::int64_t n) { return (n + 9) / 10; }
   static constexpr std::uint32_t score(float x, std::int64_t) {
@@ -79,7 +79,7 @@ struct Least : Composable {
 
 /// A stochastic coder that never rounds up.
 struct Biased : Coder {
-  static constexpr Name name = "Biased";
+  static constexpr FixedString name = "Biased";
   static constexpr std::int64_t group = 128;
   static constexpr bool stochastic = true;
   struct Scale {
@@ -95,7 +95,7 @@ struct Biased : Coder {
 /// A rotation whose signs are others each time, so that it does not come back.
 struct Dizzy : Composable {
   static constexpr Role role = Role::rotate;
-  static constexpr Name name = "Dizzy";
+  static constexpr FixedString name = "Dizzy";
   static constexpr int block = 32;
   static constexpr bool random_signs = true;
   static constexpr float scale = 0.17677669529663687f;

@@ -47,7 +47,7 @@ void decodes_noise(W w, const Extents& given, unsigned seed) {
     }
   };
   INFO(name(w).view() << " on " << to_string(e) << ", seed " << seed);
-  const BoundaryOps& k = kernels_of(w);
+  const WireKernels& k = kernels_of(w);
   noise(forward);
   noise(grad);
   noise(index);
@@ -85,12 +85,12 @@ TEST_CASE("any floats encode", "[wire]") {
   std::vector<float> x(static_cast<std::size_t>(e.size()));
   for (float& v : x) v = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
   for_each_wire([&](auto w) {
-    const BoundaryOps& k = kernels_of(w);
+    const WireKernels& k = kernels_of(w);
     std::vector<std::byte> payload(k.bytes(e)), grad(k.grad_bytes(e));
     std::vector<float> y(x.size());
     k.encode(std::span<const float>(x), e, payload, {});
     k.decode(payload, e, std::span<float>(y), {});
-    k.encode(In(x.data(), DType::f32, e, {495, 1, 55, 5}), e, payload, {});  // channels-last
+    k.encode(TensorView(x.data(), DType::f32, e, {495, 1, 55, 5}), e, payload, {});  // channels-last
     k.encode_grad(std::span<const float>(x), e, payload, grad, {});
     k.decode_grad(grad, e, payload, std::span<float>(y), {});
     CHECK(y.size() == x.size());

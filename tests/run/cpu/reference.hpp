@@ -179,7 +179,7 @@ struct Sent {
 };
 
 template <class C>
-void code(const Floats& v, Bytes& out, Floats& decoded, std::uint32_t salt) {
+void code(const Floats& v, Bytes& out, Floats& decoded, std::uint32_t rng_counter) {
   using T = pcomp::detail::CoderTraits<C>;  // sizes alone; what is computed is Coder's
   std::vector<std::uint32_t> codes;
   Bytes scales, scale;
@@ -203,7 +203,7 @@ void code(const Floats& v, Bytes& out, Floats& decoded, std::uint32_t salt) {
       std::uint32_t seed = block * 0x9e3779b9u;
       for (const std::byte b : scale) seed = (seed ^ static_cast<std::uint32_t>(b)) * 0x01000193u;
       noise = static_cast<float>(
-                  mix((mix(seed) ^ salt) + static_cast<std::uint32_t>(i % 128) * 0x9e3779b9u) >> 8) *
+                  mix((mix(seed) ^ rng_counter) + static_cast<std::uint32_t>(i % 128) * 0x9e3779b9u) >> 8) *
               0x1p-24f;
     }
     codes.push_back(coder.encode(v[i], noise));
@@ -258,7 +258,7 @@ Floats rotated(Floats x, bool back) {
 
 /// Sends already shaped values through the selection and the coder of E.
 template <class E>
-Sent send(const Floats& shaped, const Extents& e, std::uint32_t salt) {
+Sent send(const Floats& shaped, const Extents& e, std::uint32_t rng_counter) {
   using F = pcomp::detail::Form<E>;
   Sent s;
   Floats list = shaped;
@@ -273,10 +273,10 @@ Sent send(const Floats& shaped, const Extents& e, std::uint32_t salt) {
   }
   Floats decoded;
   if constexpr (F::rotates) {
-    code<typename F::Code>(rotated<typename F::Rotate>(list, false), s.bytes, decoded, salt);
+    code<typename F::Code>(rotated<typename F::Rotate>(list, false), s.bytes, decoded, rng_counter);
     decoded = rotated<typename F::Rotate>(decoded, true);
   } else {
-    code<typename F::Code>(list, s.bytes, decoded, salt);
+    code<typename F::Code>(list, s.bytes, decoded, rng_counter);
   }
   s.values.assign(shaped.size(), 0.0f);
   for (std::size_t i = 0; i < s.kept.size(); ++i) s.values[static_cast<std::size_t>(s.kept[i])] = decoded[i];
@@ -315,8 +315,8 @@ struct Wire {
   Floats y, dx;
 
   Wire(const Floats& x, const Floats& dy, const Extents& e, std::uint64_t noise = 0) {
-    const auto salt = static_cast<std::uint32_t>(noise ^ (noise >> 32));
-    forward = send<F>(shape<F>(x, e, true), shaped_extents<F>(e), salt);
+    const auto rng_counter = static_cast<std::uint32_t>(noise ^ (noise >> 32));
+    forward = send<F>(shape<F>(x, e, true), shaped_extents<F>(e), rng_counter);
     y = unshape<F>(forward.values, e, false);
     const Floats sums = shape<F>(dy, e, false);
     Floats list = sums;
@@ -325,7 +325,7 @@ struct Wire {
       for (auto i : forward.kept) list.push_back(sums[static_cast<std::size_t>(i)]);
     }
     const Extents r = pcomp::detail::restricted<W>(e);
-    backward = send<G>(shape<G>(list, r, true), shaped_extents<G>(r), salt);
+    backward = send<G>(shape<G>(list, r, true), shaped_extents<G>(r), rng_counter);
     const Floats back = unshape<G>(backward.values, r, false);
     Floats placed = back;
     if constexpr (pcomp::detail::Form<F>::selects) {

@@ -80,10 +80,10 @@ struct Threads {
 
 /// Values of that type: floats, or the bits of a 16-bit type.
 template <class T>
-std::vector<T> bits(const Extents& e, DType type, unsigned salt) {
+std::vector<T> bits(const Extents& e, DType type, unsigned rng_counter) {
   std::vector<T> x(static_cast<std::size_t>(e.size()));
   for (std::uint32_t i = 0; i < x.size(); ++i) {
-    const float v = static_cast<float>(((i + salt) * 2654435761u) >> 8) * 0x1p-21f - 4.0f;
+    const float v = static_cast<float>(((i + rng_counter) * 2654435761u) >> 8) * 0x1p-21f - 4.0f;
     if constexpr (sizeof(T) == 4)
       x[i] = v;
     else
@@ -105,31 +105,31 @@ void equal_bytes(const Extents& e, const Layout& l, DType type, ParallelFor par)
   std::vector<T> x = bits<T>(e, type, 0), dy = bits<T>(e, type, 1000), sx(room), sdy(room), y(n), sy(room);
   for (std::size_t i = 0; i < n; ++i) sx[at[i]] = x[i], sdy[at[i]] = dy[i];
   for (std::size_t i = 0; i < n; ++i) x[i] = sx[at[i]], dy[i] = sdy[at[i]];  // where elements repeat
-  const In in(x.data(), type, e.size()), din(dy.data(), type, e.size());
-  const In strided(sx.data(), type, e, strides), dstrided(sdy.data(), type, e, strides);
+  const TensorView in(x.data(), type, e.size()), din(dy.data(), type, e.size());
+  const TensorView strided(sx.data(), type, e, strides), dstrided(sdy.data(), type, e, strides);
   const auto arrives = [&](const auto& decode) {
     if (l.repeats) return true;
     std::fill(sy.begin(), sy.end(), untouched);
-    decode(Out(y.data(), type, e.size()));
-    decode(Out(sy.data(), type, e, strides));
+    decode(MutableTensorView(y.data(), type, e.size()));
+    decode(MutableTensorView(sy.data(), type, e, strides));
     for (std::size_t i = 0; i < n; ++i) {
       if (std::memcmp(&sy[at[i]], &y[i], sizeof(T)) != 0) return false;
       sy[at[i]] = untouched;
     }
     return std::all_of(sy.begin(), sy.end(), [=](T v) { return v == untouched; });
   };
-  for (const BoundaryOps* k : all_kernels()) {
+  for (const WireKernels* k : all_kernels()) {
     if (fitting(*k, e) != e) continue;  // the wire pools dimensions that this shape does not have
     INFO(k->name.view() << " on " << to_string(e) << ", " << l.name);
     std::vector<std::byte> a(k->bytes(e)), b(a.size()), g(k->grad_bytes(e)), h(g.size());
     k->encode(in, e, a, {});
     k->encode(strided, e, b, par);
     CHECK((a == b));
-    CHECK(arrives([&](Out out) { k->decode(a, e, out, par); }));
+    CHECK(arrives([&](MutableTensorView out) { k->decode(a, e, out, par); }));
     k->encode_grad(din, e, a, g, {});
     k->encode_grad(dstrided, e, a, h, par);
     CHECK((g == h));
-    CHECK(arrives([&](Out out) { k->decode_grad(g, e, a, out, par); }));
+    CHECK(arrives([&](MutableTensorView out) { k->decode_grad(g, e, a, out, par); }));
   }
 }
 
@@ -165,10 +165,10 @@ TEST_CASE("panels larger than a cache, and images of many panels", "[wire]") {
 TEST_CASE("strides that do not fit are one clear error", "[wire]") {
   std::vector<float> x(24);
   std::vector<std::byte> payload(wire_bytes(Raw, Extents{4, 6}));
-  CHECK_THROWS_WITH(In(x.data(), DType::f32, {4, 6}, {6}),
+  CHECK_THROWS_WITH(TensorView(x.data(), DType::f32, {4, 6}, {6}),
                     "pcomp: the shape 4x6 takes a stride for each extent, not 1");
-  CHECK_THROWS_WITH(Out(x.data(), DType::f32, {4, 6}, {0, 1}),
+  CHECK_THROWS_WITH(MutableTensorView(x.data(), DType::f32, {4, 6}, {0, 1}),
                     "pcomp: an output's elements must not overlap: a stride is 0");
-  CHECK_THROWS_WITH(kernels_of(Raw).encode(In(x.data(), DType::f32, {6, 4}, {1, 6}), {4, 6}, payload, {}),
+  CHECK_THROWS_WITH(kernels_of(Raw).encode(TensorView(x.data(), DType::f32, {6, 4}, {1, 6}), {4, 6}, payload, {}),
                     "pcomp: the input has the shape 6x4, not 4x6");
 }

@@ -1,7 +1,7 @@
 #pragma once
 #include <functional>
 #include <memory>
-#include <pcomp/kernel/gpu_ops.hpp>
+#include <pcomp/kernel/gpu_wire_kernels.hpp>
 
 /// Device memory: on a GPU or, where the kernels are emulated, on the CPU.
 namespace device {
@@ -18,7 +18,7 @@ std::function<void()> captured(const std::function<void()>& f);
 /// The error that CUDA has to report since the last call; empty if there is none.
 std::string trouble();
 /// The kernels of every wire of for_each_wire.
-const std::vector<const pcomp::GpuOps*>& kernels();
+const std::vector<const pcomp::GpuWireKernels*>& kernels();
 
 /// An array in device memory of exactly the given length, with a canary behind it.
 class Bytes {

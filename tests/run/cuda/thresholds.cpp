@@ -32,8 +32,8 @@ TEST_CASE("a damaged index block of few survivors decodes within bounds and as o
   const std::size_t index = index_bytes(w, e);
   std::mt19937 random(1);
   const Bytes from(x), to(x.size() * 4), g(grad.size()), workspace(cuda::workspace_bytes(w, e));
-  const In in(from.data(), DType::f32, e.size(), device::gpu());
-  const Out out(to.data(), DType::f32, e.size(), device::gpu());
+  const TensorView in(from.data(), DType::f32, e.size(), device::gpu());
+  const MutableTensorView out(to.data(), DType::f32, e.size(), device::gpu());
   for (int round = 0; round < 4; ++round) {
     encode(w, std::span<const float>(x), e, payload);
     // Round 0: undamaged. Then the low bits alone, any byte, and no positions at all.
@@ -65,7 +65,7 @@ TEST_CASE("a selection with a score of its own agrees with the CPU", "[cuda]") {
       std::vector<std::byte> payload(wire_bytes(w, e));
       encode(w, std::span<const float>(x), e, payload);
       const Bytes from(x), p(payload.size()), workspace(cuda::workspace_bytes(w, e));
-      cuda::encode(w, In(from.data(), DType::f32, e.size(), device::gpu()), e, p.all(), workspace.all());
+      cuda::encode(w, TensorView(from.data(), DType::f32, e.size(), device::gpu()), e, p.all(), workspace.all());
       INFO(to_string(e) << ", values of kind " << kind);
       CHECK((p.read() == payload));
       CHECK((p.whole() && workspace.whole()));
@@ -74,7 +74,7 @@ TEST_CASE("a selection with a score of its own agrees with the CPU", "[cuda]") {
 
 TEST_CASE("few blocks go over many tiles", "[cuda]") {
   // A large tensor has more tiles than blocks; here a small one has.
-  using Select = ops::TopK<Ratio<1, 10>, Tensor>;
+  using Select = ops::TopK<Ratio<1, 10>, PerTensor>;
   for (const std::int64_t n : {20001, 140001}) {
     const Extents e{n};
     const Floats x = values(n);
@@ -85,7 +85,7 @@ TEST_CASE("few blocks go over many tiles", "[cuda]") {
     plan.take_rest(slots, l.sent);
     const Bytes from(x), workspace(static_cast<std::size_t>(slots.bytes));
     std::vector<std::uint32_t> positions[2];
-    const auto source = detail::gpu::source_of(In(from.data(), DType::f32, n, device::gpu()));
+    const auto source = detail::gpu::source_of(TensorView(from.data(), DType::f32, n, device::gpu()));
     for (std::size_t few : {0u, 1u}) {
       if (few) plan.blocks_each = 3;
       std::memset(workspace.data(), 0, workspace.all().size());
@@ -108,8 +108,8 @@ TEST_CASE("a rotation whose blocks take two words of signs agrees with the CPU",
   encode(w, std::span<const float>(x), e, payload);
   decode(w, payload, e, std::span<float>(y));
   const Bytes from(x), p(payload.size()), to(x.size() * 4), workspace(cuda::workspace_bytes(w, e));
-  cuda::encode(w, In(from.data(), DType::f32, e.size(), device::gpu()), e, p.all(), workspace.all());
+  cuda::encode(w, TensorView(from.data(), DType::f32, e.size(), device::gpu()), e, p.all(), workspace.all());
   CHECK((p.read() == payload));
-  cuda::decode(w, p.all(), e, Out(to.data(), DType::f32, e.size(), device::gpu()), workspace.all());
+  cuda::decode(w, p.all(), e, MutableTensorView(to.data(), DType::f32, e.size(), device::gpu()), workspace.all());
   CHECK(to.read<float>() == y);
 }

@@ -22,18 +22,18 @@ at::Tensor loss_of(const at::Tensor& logits, const at::Tensor& classes) {
 
 /// A step of a plain loop under autocast, which casts anew for each use.
 at::Tensor plain_step(const std::vector<pcomp::StageModule>& all, const at::Tensor& x, const at::Tensor& y,
-                      int micros) {
+                      int microbatches) {
   using namespace at::autocast;
   at::Tensor sum = at::zeros({});
-  const std::int64_t each = x.size(0) / micros;
-  for (int m = 0; m < micros; ++m) {
+  const std::int64_t each = x.size(0) / microbatches;
+  for (int m = 0; m < microbatches; ++m) {
     set_autocast_cache_enabled(false);
     set_autocast_enabled(at::kCPU, true);
     at::Tensor out = x.narrow(0, m * each, each);
     for (const pcomp::StageModule& stage : all) out = stage.forward(out);
     set_autocast_enabled(at::kCPU, false);
     set_autocast_cache_enabled(true);
-    const at::Tensor loss = loss_of(out, y.narrow(0, m * each, each)) / micros;
+    const at::Tensor loss = loss_of(out, y.narrow(0, m * each, each)) / microbatches;
     loss.backward();
     sum = sum + loss.detach();
   }
@@ -49,13 +49,13 @@ TEST_CASE("With --amp a pipeline computes what autocast does in a plain loop, st
   // The wire `bfloat16` sends what the stages computed unchanged.
   for (const auto& [name, wire] : {std::pair{"edge", "raw"}, {"edge", "bfloat16"}, {"whole", "raw"}}) {
     const Cut& cut = find_cut(name);
-    const int micros = cut.stages() == 1 ? 1 : 4;
+    const int microbatches = cut.stages() == 1 ? 1 : 4;
     Computing how;
     how.amp = true;
     pcomp::Engine engine(world, stages(0.05, cut, 7, how),
-                         std::vector<const pcomp::BoundaryOps*>(static_cast<std::size_t>(cut.stages()) - 1,
+                         std::vector<const pcomp::WireKernels*>(static_cast<std::size_t>(cut.stages()) - 1,
                                                                 find_wire(wire).ops),
-                         make_schedule(pcomp::ZeroBubble{}, cut.stages(), micros, pcomp::RankMap(cut.ranks)));
+                         make_schedule(pcomp::ZeroBubble{}, cut.stages(), microbatches, pcomp::RankMap(cut.ranks)));
     std::vector<pcomp::StageModule> plain;
     std::vector<at::Tensor> weights;
     for (const pcomp::StageSpec& spec : stages(0.05, cut, 7)) {
@@ -71,7 +71,7 @@ TEST_CASE("With --amp a pipeline computes what autocast does in a plain loop, st
       plain_sgd.zero_grad();
       const at::Tensor loss = engine.step(x, y, loss_of);
       forget_casts();
-      CHECK(loss.item<float>() == plain_step(plain, x, y, micros).item<float>());
+      CHECK(loss.item<float>() == plain_step(plain, x, y, microbatches).item<float>());
       const auto parameters = engine.parameters();
       int different = 0;
       for (std::size_t i = 0; i < weights.size(); ++i) {

@@ -29,7 +29,7 @@ TEST_CASE("Batches made on the device are those of the host, bit for bit") {
         REQUIRE(device.next(b));
         CHECK(at::equal(a.x, b.x));
         CHECK(at::equal(a.y, b.y));
-        CHECK(at::equal(a.ids, b.ids));
+        CHECK(at::equal(a.sample_ids, b.sample_ids));
         CHECK(b.x.is_contiguous(at::MemoryFormat::ChannelsLast));
       }
       CHECK(!device.next(b));
@@ -45,7 +45,7 @@ TEST_CASE("Without pictures a feed has their shape and the labels") {
   TensorBatch b;
   REQUIRE(feed.next(b));
   CHECK(b.x.sizes() == at::IntArrayRef({8, 3, 32, 32}));
-  CHECK(b.y[3].item<int>() == set.train.labels[static_cast<std::size_t>(b.ids[3].item<std::int64_t>())]);
+  CHECK(b.y[3].item<int>() == set.train.labels[static_cast<std::size_t>(b.sample_ids[3].item<std::int64_t>())]);
 }
 
 TEST_CASE("Losses are weighted by images, and one that is not finite is seen in the next look") {

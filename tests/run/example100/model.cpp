@@ -28,7 +28,7 @@ std::vector<at::Tensor> parameters(double width, const Cut& cut, std::uint64_t s
 struct Session {
   explicit Session(std::uint64_t seed)
       : engine(world(), stages(0.05, find_cut("edge"), seed),
-               std::vector<const pcomp::BoundaryOps*>(4, find_wire("topk10-quant8").ops),
+               std::vector<const pcomp::WireKernels*>(4, find_wire("topk10-quant8").ops),
                make_schedule(pcomp::GPipe{}, 5, 2, pcomp::RankMap(find_cut("edge").ranks))),
         sgd(engine.parameters(), torch::optim::SGDOptions(0.1).momentum(0.9).weight_decay(1e-3)) {}
   static pcomp::World world() {
@@ -96,7 +96,7 @@ TEST_CASE("Stages return what the table says") {
 TEST_CASE("Behind bn2 Downsample<4> is the network's own pooling; before it, it is not") {
   const auto step = [](const char* name, const char* wire) {
     const Cut& cut = find_cut(name);
-    const pcomp::BoundaryOps* raw = find_wire("raw").ops;
+    const pcomp::WireKernels* raw = find_wire("raw").ops;
     pcomp::Engine engine(Session::world(), stages(0.05, cut, 1), {raw, raw, raw, find_wire(wire).ops},
                          make_schedule(pcomp::GPipe{}, 5, 2, pcomp::RankMap(cut.ranks)));
     at::manual_seed(1);

@@ -11,9 +11,9 @@
 using namespace pcomp;
 
 TEST_CASE("A batch is cut into micro-batches by these numbers") {
-  const auto cut = [](std::int64_t samples, int micros, std::vector<std::pair<int, int>> expected) {
-    INFO(samples << " in " << micros);
-    const auto parts = split(samples, micros);
+  const auto cut = [](std::int64_t samples, int microbatches, std::vector<std::pair<int, int>> expected) {
+    INFO(samples << " in " << microbatches);
+    const auto parts = split(samples, microbatches);
     REQUIRE(parts.size() == expected.size());
     double all = 0;
     for (std::size_t m = 0; m < parts.size(); ++m) {
@@ -32,10 +32,10 @@ TEST_CASE("A batch is cut into micro-batches by these numbers") {
   cut(7, 1, {{0, 7}});
   CHECK(split(10, 4)[0].weight == 0.3);
   CHECK(split(10, 4)[3].weight == 0.2);
-  for (const auto& [samples, micros] : {std::pair{3, 4}, {0, 1}, {4, 0}, {4, -1}})
-    CHECK(thrown([&] { static_cast<void>(split(samples, micros)); })
+  for (const auto& [samples, microbatches] : {std::pair{3, 4}, {0, 1}, {4, 0}, {4, -1}})
+    CHECK(thrown([&] { static_cast<void>(split(samples, microbatches)); })
               .find("pcomp: a batch of " + std::to_string(samples) + " samples cannot be split into " +
-                    std::to_string(micros) + " micro-batches") == 0);
+                    std::to_string(microbatches) + " micro-batches") == 0);
 }
 
 namespace {
@@ -104,7 +104,7 @@ TEST_CASE("A stopwatch charges the pass of a stage, and forgets what is taken ba
   watch(&RankReport::compute, {Op::Backward, 1, 0}, pause);
   watch.end();
   REQUIRE(watch.stages().size() == 2);
-  CHECK(watch.stages()[1].micros == 1);
+  CHECK(watch.stages()[1].microbatches == 1);
   CHECK(watch.stages()[1].sum.forward ==
         watch.times().decode + (watch.stages()[1].sum.forward - watch.times().decode));
   CHECK(watch.stages()[1].sum.forward + watch.stages()[1].sum.backward ==
@@ -121,11 +121,11 @@ TEST_CASE("A stopwatch charges the pass of a stage, and forgets what is taken ba
   watch(&RankReport::compute, {Op::Forward, 1, 1}, pause);
   watch.end();
   CHECK(watch.stages()[0].sum.weights > 0);
-  CHECK(watch.stages()[1].micros == 2);
+  CHECK(watch.stages()[1].microbatches == 2);
   watch.take_back();
   CHECK(watch.times().compute == before.compute);
   CHECK(watch.times().steps == before.steps);
-  CHECK(watch.stages()[1].micros == stage.micros);
+  CHECK(watch.stages()[1].microbatches == stage.microbatches);
   CHECK(watch.stages()[0].sum.weights == 0);
   std::vector<Interval> lane;
   watch.record(&lane, detail::Stopwatch::Clock::now());
@@ -136,7 +136,7 @@ TEST_CASE("A stopwatch charges the pass of a stage, and forgets what is taken ba
   watch.end();
   CHECK(watch.times().steps == before.steps);
   CHECK(watch.times().compute == before.compute);
-  CHECK(watch.stages()[0].micros == 0);
+  CHECK(watch.stages()[0].microbatches == 0);
   CHECK(watch.stages()[0].sum.forward == 0);
   REQUIRE(lane.size() == 2);  // what belongs to one operation is one interval
   CHECK((lane[0].op == Op::Forward && lane[1].op == Op::Send && lane[1].micro == 2));

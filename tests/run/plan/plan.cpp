@@ -12,7 +12,7 @@ namespace {
 plan::Wire wire(const char* name, double share) {
   return {name, [share](const Extents& s) {
             const auto bytes = std::llround(4 * share * static_cast<double>(s.size()));
-            return EdgeBytes{bytes, bytes};
+            return BoundaryBytes{bytes, bytes};
           }};
 }
 
@@ -20,15 +20,15 @@ plan::Wire wire(const char* name, double share) {
 plan::Choices choices(double bandwidth) {
   plan::Choices c;
   plan::Machine m;
-  for (int micros : {2, 4})
+  for (int microbatches : {2, 4})
     for (int b = 0; b < 6; ++b)
-      m.blocks[micros].push_back({(0.010 + 0.002 * b) / micros, (0.020 + 0.002 * b) / micros,
-                                  (0.012 + 0.001 * b) / micros, (0.010 + 0.002 * b) / micros});
+      m.blocks[microbatches].push_back({(0.010 + 0.002 * b) / microbatches, (0.020 + 0.002 * b) / microbatches,
+                                  (0.012 + 0.001 * b) / microbatches, (0.010 + 0.002 * b) / microbatches});
   m.wires = {{"raw", {}}, {"half", {}}, {"thin", {1e-10, 1e-10, 1e-10, 1e-10}}};
   c.machines = {m, m};
   c.wires = {wire("raw", 1), wire("half", 0.5), wire("thin", 0.01)};
   c.schedules = {"gpipe", "1f1b", "zero-bubble"};
-  c.micro_batches = {2, 4};
+  c.microbatches = {2, 4};
   c.batch = 8;
   c.link.bandwidth = bandwidth;
   c.activation = [](int block, int samples) { return Extents{samples, 64 - 8 * block, 16, 16}; };
@@ -45,13 +45,13 @@ TEST_CASE("Every combination is simulated, and the first is the fastest of them"
   for (int first = 1; first < 6; ++first)
     for (const plan::Wire& w : c.wires)
       for (const std::string& schedule : c.schedules)
-        for (int micros : c.micro_batches) {
-          const plan::Candidate one{{0, first}, w.name, schedule, micros};
+        for (int microbatches : c.microbatches) {
+          const plan::Candidate one{{0, first}, w.name, schedule, microbatches};
           const double seconds =
-              simulate(plan::table_of(schedule, 2, micros), plan::costs_of(c, one)).seconds;
+              simulate(plan::table_of(schedule, 2, microbatches), plan::costs_of(c, one)).seconds;
           const bool found = std::any_of(ranked.begin(), ranked.end(), [&](const plan::Candidate& r) {
             return r.first == one.first && r.wire == one.wire && r.schedule == schedule &&
-                   r.micro_batches == micros && r.seconds == seconds;
+                   r.microbatches == microbatches && r.seconds == seconds;
           });
           CHECK(found);
           least = std::min(least, seconds);
@@ -101,7 +101,7 @@ TEST_CASE("Where ranks crowd each other, a stage costs more for as long as the o
   for (plan::Machine& m : c.machines) m.crowded = m.blocks;
   CHECK(plan::predict(c, even).seconds == Approx(alone));
   for (plan::Machine& m : c.machines)
-    for (auto& [micros, blocks] : m.crowded)
+    for (auto& [microbatches, blocks] : m.crowded)
       for (plan::BlockCost& b : blocks) b = {2 * b.forward, 2 * b.backward, 2 * b.inputs, 2 * b.weights};
   const Simulation crowded = plan::predict(c, even);
   CHECK(crowded.seconds > 1.4 * alone);
@@ -141,7 +141,7 @@ TEST_CASE("What was measured is read back, and mistakes are one error") {
                           "wire raw 1", "blocks", "block x"})
     CHECK(thrown([&] { plan::read(bad); }).find("not '" + std::string(bad) + "'") != std::string::npos);
   plan::Choices c = choices(1);
-  c.micro_batches = {3};
+  c.microbatches = {3};
   CHECK(thrown([&] { plan::rank(c); }).find("0 blocks were measured, fewer than the 2 ranks") !=
         std::string::npos);
   c = choices(1);
@@ -163,7 +163,7 @@ plan::Choices even_choices(int ranks, double bandwidth = std::numeric_limits<dou
   c.machines.assign(static_cast<std::size_t>(ranks), m);
   c.wires = {wire("raw", 1)};
   c.schedules = {"gpipe"};
-  c.micro_batches = {4};
+  c.microbatches = {4};
   c.batch = 8;
   c.link.bandwidth = bandwidth;
   c.activation = [](int, int samples) { return Extents{samples, 100}; };
@@ -200,7 +200,7 @@ TEST_CASE("The shortlist looks at the direction that sends more") {
     for (plan::Machine& m : c.machines) m.blocks[4].assign(6, {1e-3, 1e-3, 1e-3, 1e-3});
     c.wires = {{"raw", [gradient](const Extents& s) {
                   const std::int64_t dear = 4000 * s[1], cheap = 4000;
-                  return gradient ? EdgeBytes{cheap, dear} : EdgeBytes{dear, cheap};
+                  return gradient ? BoundaryBytes{cheap, dear} : BoundaryBytes{dear, cheap};
                 }}};
     c.activation = [](int block, int) { return Extents{1, 6 - block}; };
     const auto all = plan::rank(c);

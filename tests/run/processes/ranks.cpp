@@ -23,40 +23,40 @@ std::vector<std::byte> flipped(std::span<const std::byte> payload) {
   for (int i = 0; i < 5; ++i) bytes[random() % bytes.size()] ^= static_cast<std::byte>(1u << random() % 8);
   return bytes;
 }
-BoundaryOps damaged_ops() {
-  BoundaryOps ops = boundary_ops(chain);
-  ops.decode = [](std::span<const std::byte> payload, const Extents& s, Out y, ParallelFor par) {
-    boundary_ops(chain).decode(flipped(payload), s, y, par);
+WireKernels damaged_ops() {
+  WireKernels ops = wire_kernels(chain);
+  ops.decode = [](std::span<const std::byte> payload, const Extents& s, MutableTensorView y, ParallelFor par) {
+    wire_kernels(chain).decode(flipped(payload), s, y, par);
   };
   ops.decode_grad = [](std::span<const std::byte> payload, const Extents& s, std::span<const std::byte> index,
-                       Out dx, ParallelFor par) {
-    boundary_ops(chain).decode_grad(flipped(payload), s, flipped(index), dx, par);
+                       MutableTensorView dx, ParallelFor par) {
+    wire_kernels(chain).decode_grad(flipped(payload), s, flipped(index), dx, par);
   };
   return ops;
 }
 
-std::vector<const BoundaryOps*> wires_of(const std::string& name) {
-  if (name == "raw") return std::vector<const BoundaryOps*>(4, &boundary_ops(Raw));
-  if (name == "quant") return std::vector<const BoundaryOps*>(4, &boundary_ops(Quant<8>));
+std::vector<const WireKernels*> wires_of(const std::string& name) {
+  if (name == "raw") return std::vector<const WireKernels*>(4, &wire_kernels(Raw));
+  if (name == "quant") return std::vector<const WireKernels*>(4, &wire_kernels(Quant<8>));
   if (name == "mixed" || name == "frozen")
-    return {&boundary_ops(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
-            &boundary_ops(Wire<Quant<4>, Quant<8>>{}), &boundary_ops(Raw), &boundary_ops(BFloat16)};
+    return {&wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
+            &wire_kernels(Wire<Quant<4>, Quant<8>>{}), &wire_kernels(Raw), &wire_kernels(BFloat16)};
   if (name == "memory")
-    return {&boundary_ops(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
-            &boundary_ops(Wire<Delta<> | Quant<4>, ErrorFeedback | Quant<4>>{}),
-            &boundary_ops(EF21 | Quant<4>),
-            &boundary_ops(Wire<Quant<4>, Quant<4, Group<128>, Stochastic>>{})};
+    return {&wire_kernels(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
+            &wire_kernels(Wire<Delta<> | Quant<4>, ErrorFeedback | Quant<4>>{}),
+            &wire_kernels(EF21 | Quant<4>),
+            &wire_kernels(Wire<Quant<4>, Quant<4, PerGroup<128>, Stochastic>>{})};
   if (name == "broken") {
-    static const BoundaryOps broken = [] {
-      BoundaryOps ops = boundary_ops(Raw);
+    static const WireKernels broken = [] {
+      WireKernels ops = wire_kernels(Raw);
       ops.decode_grad = [](auto...) { throw std::runtime_error("this decoder is out of order"); };
       return ops;
     }();
-    return std::vector<const BoundaryOps*>(4, &broken);
+    return std::vector<const WireKernels*>(4, &broken);
   }
   if (name == "damaged") {
-    static const BoundaryOps damaged = damaged_ops();
-    return std::vector<const BoundaryOps*>(4, &damaged);
+    static const WireKernels damaged = damaged_ops();
+    return std::vector<const WireKernels*>(4, &damaged);
   }
   throw Error("no wires " + name);
 }
@@ -68,12 +68,12 @@ RankMap placement_of(const std::string& text) {
 }
 
 ScheduleTable schedule_of(const Settings& s) {
-  const int micros = std::stoi(s.at("micros"));
+  const int microbatches = std::stoi(s.at("micros"));
   const RankMap where = placement_of(s.at("placement"));
   const std::string& policy = s.at("schedule");
-  if (policy == "gpipe") return make_schedule(GPipe{}, 5, micros, where);
-  if (policy == "1f1b") return make_schedule(OneFOneB{}, 5, micros, where);
-  if (policy == "zero-bubble") return make_schedule(ZeroBubble{}, 5, micros, where);
+  if (policy == "gpipe") return make_schedule(GPipe{}, 5, microbatches, where);
+  if (policy == "1f1b") return make_schedule(OneFOneB{}, 5, microbatches, where);
+  if (policy == "zero-bubble") return make_schedule(ZeroBubble{}, 5, microbatches, where);
   throw Error("no schedule " + policy);
 }
 
@@ -89,7 +89,7 @@ void print(const std::string& what, const at::Tensor& t) {
 }
 
 struct Data {
-  torch::Tensor x, y, ids;
+  torch::Tensor x, y, sample_ids;
   explicit Data(std::int64_t n, bool one_shape = true) {
     torch::manual_seed(7);
     const bool odd = n % 2 && !one_shape;  // another shape, and channels-last
@@ -97,7 +97,7 @@ struct Data {
             .contiguous(odd ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
     y = torch::randint(10, {n});
     if (n == 10) y.narrow(0, 0, 4).fill_(-100);  // all of the first micro-batch, and one of the second
-    ids = torch::arange(n);
+    sample_ids = torch::arange(n);
   }
 };
 
@@ -143,7 +143,7 @@ void seeds(const World& w) {
     for (const char* engine : {"first", "second"}) {
       const std::vector<StageSpec> stages(placement.size(),
                                           stage_spec([] { return torch::nn::Linear(3, 3); }));
-      Engine e(w, stages, std::vector<const BoundaryOps*>(placement.size() - 1, &boundary_ops(Raw)),
+      Engine e(w, stages, std::vector<const WireKernels*>(placement.size() - 1, &wire_kernels(Raw)),
                make_schedule(GPipe{}, n, 2, placement_of(placement)));
       for (int s = 0; s < n; ++s)
         if (const auto m = e.module(s))
@@ -178,8 +178,8 @@ void same(const Settings& given) {
           train(
               name, parameters, !frozen,
               [&](const Data& d) {
-                const int micros = static_cast<int>(std::min<std::int64_t>(4, d.x.size(0)));
-                return plain.step(d.x, d.y, micros, cross_entropy, d.ids);
+                const int microbatches = static_cast<int>(std::min<std::int64_t>(4, d.x.size(0)));
+                return plain.step(d.x, d.y, microbatches, cross_entropy, d.sample_ids);
               },
               [&](const auto& x) {
                 const torch::NoGradGuard none;
@@ -195,7 +195,7 @@ void same(const Settings& given) {
           if (frozen) engine.freeze(1);
           train(
               name, engine.parameters(), !frozen,
-              [&](const Data& d) { return engine.step(d.x, d.y, cross_entropy, d.ids); },
+              [&](const Data& d) { return engine.step(d.x, d.y, cross_entropy, d.sample_ids); },
               [&](const auto& x) { return engine.infer(x); });
           for (int stage = 0; stage < 5; ++stage) print_state(name, stage, engine.module(stage).get());
           for (const BoundaryReport& b : engine.report().boundaries)

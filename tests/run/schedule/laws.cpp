@@ -11,18 +11,18 @@ std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
 /// Where each operation stands in its rank's row: [op][stage][micro], -1 if it is not there.
 struct Places {
-  explicit Places(const ScheduleTable& t) : table(t), place(at(7 * t.stages * t.micros), -1) {
+  explicit Places(const ScheduleTable& t) : table(t), place(at(7 * t.stages * t.microbatches), -1) {
     for (int r = 0; r < t.ranks; ++r) {
       int i = 0;
       for (const Action& a : t.row(r)) {
-        int& p = place[at((static_cast<int>(a.op) * t.stages + a.stage) * t.micros + a.micro)];
+        int& p = place[at((static_cast<int>(a.op) * t.stages + a.stage) * t.microbatches + a.micro)];
         if (p >= 0 || t.rank_of(a.stage) != r) broken = true;
         p = i++;
       }
     }
   }
   int of(Op op, int s, int m) const {
-    return place[at((static_cast<int>(op) * table.stages + s) * table.micros + m)];
+    return place[at((static_cast<int>(op) * table.stages + s) * table.microbatches + m)];
   }
   const ScheduleTable& table;
   std::vector<int> place;
@@ -37,7 +37,7 @@ std::string broken_law(const ScheduleTable& t, bool weights) {
     const bool enters = s > 0 && t.rank_of(s - 1) != t.rank_of(s);
     const bool leaves = s + 1 < t.stages && t.rank_of(s + 1) != t.rank_of(s);
     const bool trains = t.trains(s), returns = enters && t.trains(s - 1);
-    for (int m = 0; m < t.micros; ++m) {
+    for (int m = 0; m < t.microbatches; ++m) {
       const int f = p.of(Op::Forward, s, m), b = p.of(Op::Backward, s, m),
                 w = p.of(Op::BackwardWeights, s, m);
       const int recv = p.of(Op::Recv, s, m), send = p.of(Op::Send, s, m);
@@ -72,25 +72,25 @@ std::vector<RankMap> placements(int stages) {
 }
 
 template <class P>
-void check(P policy, int stages, int micros, const RankMap& where) {
-  const ScheduleTable t = make_schedule(policy, stages, micros, where);  // throws if the proof fails
+void check(P policy, int stages, int microbatches, const RankMap& where) {
+  const ScheduleTable t = make_schedule(policy, stages, microbatches, where);  // throws if the proof fails
   const std::string broken = broken_law(t, splits_backward<P>);
-  if (!broken.empty()) FAIL(t.policy << ' ' << stages << 'x' << micros << ": " << broken);
+  if (!broken.empty()) FAIL(t.policy << ' ' << stages << 'x' << microbatches << ": " << broken);
 }
 
 }  // namespace
 
 TEST_CASE("The laws hold for 1 to 16 stages, 1 to 64 micro-batches, every policy and placement") {
   for (int stages = 1; stages <= 16; ++stages)
-    for (int micros = 1; micros <= 64; ++micros) {
+    for (int microbatches = 1; microbatches <= 64; ++microbatches) {
       for (const RankMap& where : placements(stages)) {
-        check(GPipe{}, stages, micros, where);
-        check(OneFOneB{}, stages, micros, where);
-        check(ZeroBubble{}, stages, micros, where);
-        check(ForwardOnly{}, stages, micros, where);
+        check(GPipe{}, stages, microbatches, where);
+        check(OneFOneB{}, stages, microbatches, where);
+        check(ZeroBubble{}, stages, microbatches, where);
+        check(ForwardOnly{}, stages, microbatches, where);
       }
       for (int ranks : {1, 2, 3, stages})
-        if (ranks <= stages) check(Interleaved{}, stages, micros, round_robin(ranks));
+        if (ranks <= stages) check(Interleaved{}, stages, microbatches, round_robin(ranks));
     }
 }
 
@@ -98,7 +98,7 @@ namespace {
 /// Checks that a frozen table has the rows of the whole one, less what frozen stages do not do.
 void check_frozen(const ScheduleTable& whole, int first) {
   const ScheduleTable t = whole.freeze(first);
-  INFO(t.policy << ' ' << t.stages << 'x' << t.micros << ", " << first << " frozen");
+  INFO(t.policy << ' ' << t.stages << 'x' << t.microbatches << ", " << first << " frozen");
   REQUIRE(broken_law(t, t.splits_backward()).empty());
   REQUIRE(t.runs_with(0) == whole.deadlock_free);
   REQUIRE(t.runs_with(2));
@@ -125,14 +125,14 @@ void check_frozen(const ScheduleTable& whole, int first) {
 
 TEST_CASE("Frozen stages only run forward, under every policy and placement") {
   for (int stages : {1, 2, 3, 5, 8})
-    for (int micros : {1, 3, 8})
+    for (int microbatches : {1, 3, 8})
       for (int first = 0; first < stages; ++first) {
         for (const RankMap& where : placements(stages)) {
-          check_frozen(make_schedule(GPipe{}, stages, micros, where), first);
-          check_frozen(make_schedule(OneFOneB{}, stages, micros, where), first);
-          check_frozen(make_schedule(ZeroBubble{}, stages, micros, where), first);
+          check_frozen(make_schedule(GPipe{}, stages, microbatches, where), first);
+          check_frozen(make_schedule(OneFOneB{}, stages, microbatches, where), first);
+          check_frozen(make_schedule(ZeroBubble{}, stages, microbatches, where), first);
         }
-        check_frozen(make_schedule(Interleaved{}, stages, micros, round_robin((stages + 1) / 2)), first);
+        check_frozen(make_schedule(Interleaved{}, stages, microbatches, round_robin((stages + 1) / 2)), first);
       }
   const ScheduleTable two = make_schedule(OneFOneB{}, 4, 8).freeze(2);
   CHECK(two.frozen() == 2);
@@ -209,11 +209,11 @@ TEST_CASE("Memory and bubble are what the papers say, over the same grid") {
 
 TEST_CASE("What ends under a rendezvous ends with any number of messages in flight") {
   for (int stages : {1, 2, 5})
-    for (int micros : {1, 4, 7})
+    for (int microbatches : {1, 4, 7})
       for (int in_flight : {0, 1, 2, 5}) {
-        CHECK(make_schedule(OneFOneB{}, stages, micros).runs_with(in_flight));
-        CHECK(make_schedule(ZeroBubble{}, stages, micros).runs_with(in_flight));
-        CHECK(make_schedule(Interleaved{}, 2 * stages, micros, round_robin(stages)).runs_with(in_flight));
+        CHECK(make_schedule(OneFOneB{}, stages, microbatches).runs_with(in_flight));
+        CHECK(make_schedule(ZeroBubble{}, stages, microbatches).runs_with(in_flight));
+        CHECK(make_schedule(Interleaved{}, 2 * stages, microbatches, round_robin(stages)).runs_with(in_flight));
       }
 }
 
@@ -251,7 +251,7 @@ TEST_CASE(
 namespace {
 struct Backwards : GPipe {
   static constexpr const char* name = "backwards";
-  static constexpr std::int64_t tick(Op op, int stage, int micro, Size n) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, PipelineDims n) {
     return op == Op::Forward ? GPipe::tick(op, stage, micro, n) : 100000 + stage + micro;
   }
 };

@@ -19,24 +19,24 @@ Order computations(std::span<const Action> row) {
 }
 
 /// The order of DeepSpeed, Megatron and PipeDream-flush: forwards to warm up, then one forward and one backward.
-Order one_f_one_b(int ranks, int micros, int rank) {
+Order one_f_one_b(int ranks, int microbatches, int rank) {
   Order order;
-  const int warm_up = std::min(ranks - rank - 1, micros);
+  const int warm_up = std::min(ranks - rank - 1, microbatches);
   int backward = 0;
-  for (int m = 0; m < micros; ++m) {
+  for (int m = 0; m < microbatches; ++m) {
     order.push_back({Op::Forward, rank, m});
     if (m >= warm_up) order.push_back({Op::Backward, rank, backward++});
   }
-  while (backward < micros) order.push_back({Op::Backward, rank, backward++});
+  while (backward < microbatches) order.push_back({Op::Backward, rank, backward++});
   return order;
 }
 
 /// Megatron-LM's schedule table and warm-up, for micro-batches in groups as large as the number of ranks.
-Order megatron_interleaved(int ranks, int chunks, int micros, int rank) {
+Order megatron_interleaved(int ranks, int chunks, int microbatches, int rank) {
   Order forward, backward, order;
-  for (int first = 0; first < micros; first += ranks)
+  for (int first = 0; first < microbatches; first += ranks)
     for (int chunk = 0; chunk < chunks; ++chunk)
-      for (int m = first; m < std::min(first + ranks, micros); ++m) {
+      for (int m = first; m < std::min(first + ranks, microbatches); ++m) {
         forward.push_back({Op::Forward, chunk * ranks + rank, m});
         backward.push_back({Op::Backward, (chunks - 1 - chunk) * ranks + rank, m});
       }
@@ -52,27 +52,27 @@ Order megatron_interleaved(int ranks, int chunks, int micros, int rank) {
 }
 
 /// PyTorch's ScheduleInterleavedZeroBubble with one stage per rank: weights from the rank-th backward on.
-Order zero_bubble(int ranks, int micros, int rank) {
+Order zero_bubble(int ranks, int microbatches, int rank) {
   Order order;
-  const int warm_up = std::min(ranks - rank - 1, micros);
+  const int warm_up = std::min(ranks - rank - 1, microbatches);
   int backward = 0, weights = 0;
   const auto back = [&] {
     order.push_back({Op::Backward, rank, backward++});
     if (backward > rank) order.push_back({Op::BackwardWeights, rank, weights++});
   };
-  for (int m = 0; m < micros; ++m) {
+  for (int m = 0; m < microbatches; ++m) {
     order.push_back({Op::Forward, rank, m});
     if (m >= warm_up) back();
   }
-  while (backward < micros) back();
-  while (weights < micros) order.push_back({Op::BackwardWeights, rank, weights++});
+  while (backward < microbatches) back();
+  while (weights < microbatches) order.push_back({Op::BackwardWeights, rank, weights++});
   return order;
 }
 
-Order gpipe(int micros, int rank) {
+Order gpipe(int microbatches, int rank) {
   Order order;
-  for (int m = 0; m < micros; ++m) order.push_back({Op::Forward, rank, m});
-  for (int m = 0; m < micros; ++m) order.push_back({Op::Backward, rank, m});
+  for (int m = 0; m < microbatches; ++m) order.push_back({Op::Forward, rank, m});
+  for (int m = 0; m < microbatches; ++m) order.push_back({Op::Backward, rank, m});
   return order;
 }
 

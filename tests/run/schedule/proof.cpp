@@ -16,18 +16,18 @@ std::size_t at(int i) { return static_cast<std::size_t>(i); }
 /// What has been done, and what is on each edge, is read off the rows anew for every state.
 class Explorer {
  public:
-  Explorer(const Table& t, std::vector<int> r, int stage_count, int micro_count, bool back, bool split, int k)
+  Explorer(const Table& t, std::vector<int> r, int stage_count, int microbatch_count, bool back, bool split, int k)
       : table(t),
         ranks(std::move(r)),
         stages(stage_count),
-        micros(micro_count),
+        microbatches(microbatch_count),
         backward(back),
         weights(split),
         in_flight(k) {
     std::size_t expected = 0;
     for (int s = 0; s < stages; ++s) {
       const auto cross = at(s + 1) < ranks.size() && ranks[at(s)] != ranks[at(s + 1)];
-      expected += at(micros * (1 + backward + weights + (cross ? 2 * (1 + backward) : 0)));
+      expected += at(microbatches * (1 + backward + weights + (cross ? 2 * (1 + backward) : 0)));
     }
     std::size_t entries = 0;
     for (const auto& row : table) entries += row.size();
@@ -57,7 +57,7 @@ class Explorer {
 
   /// Whether an action may be done in this state, apart from having to wait for a peer.
   bool legal(const State& s, std::size_t r, const Action& a) const {
-    if (a.stage < 0 || a.stage >= stages || a.micro < 0 || a.micro >= micros) return false;
+    if (a.stage < 0 || a.stage >= stages || a.micro < 0 || a.micro >= microbatches) return false;
     if (at(ranks[at(a.stage)]) != r || s.done.count({a.op, a.stage, a.micro})) return false;
     const auto did = [&](Op op, int stage) { return s.done.count({op, stage, a.micro}) > 0; };
     const bool first = a.stage == 0, last = a.stage + 1 == stages;
@@ -96,22 +96,22 @@ class Explorer {
       ++next[r];
       const bool sends = a.op == Op::Send || a.op == Op::SendGrad;
       const bool gradient = a.op == Op::SendGrad || a.op == Op::RecvGrad;
-      const int edge = a.op == Op::Recv || a.op == Op::SendGrad ? a.stage - 1 : a.stage;
+      const int boundary = a.op == Op::Recv || a.op == Op::SendGrad ? a.stage - 1 : a.stage;
       const auto count = [&](const auto& lists) {
-        const auto found = lists.find({edge, gradient});
+        const auto found = lists.find({boundary, gradient});
         return found == lists.end() ? std::size_t{0} : found->second.size();
       };
       if (!is_compute(a.op) && in_flight == 0) {
         if (!sends) continue;  // the sender moves both
-        const auto peer = at(ranks[at(gradient ? edge : edge + 1)]);
-        const Action b{gradient ? Op::RecvGrad : Op::Recv, gradient ? edge : edge + 1, a.micro};
+        const auto peer = at(ranks[at(gradient ? boundary : boundary + 1)]);
+        const Action b{gradient ? Op::RecvGrad : Op::Recv, gradient ? boundary : boundary + 1, a.micro};
         if (position[peer] == table[peer].size() || !(table[peer][position[peer]] == b)) continue;
         ++next[peer];
       } else if (sends) {
         if (count(s.sent) - count(s.received) >= at(in_flight)) continue;
       } else if (!is_compute(a.op)) {
         if (count(s.sent) == count(s.received)) continue;
-        if (s.sent.at({edge, gradient})[count(s.received)] != a.micro) return false;
+        if (s.sent.at({boundary, gradient})[count(s.received)] != a.micro) return false;
       }
       moved = true;
       if (!visit(next)) return false;
@@ -121,7 +121,7 @@ class Explorer {
 
   const Table& table;
   std::vector<int> ranks;
-  int stages, micros;
+  int stages, microbatches;
   bool backward, weights;
   int in_flight;
   std::set<std::vector<std::size_t>> seen;
@@ -133,9 +133,9 @@ struct Tally {
     std::vector<std::span<const Action>> rows(t.begin(), t.end());
     bool first = false, before = false;
     for (int k : {0, 1, 2}) {
-      const Size n{like.stages, like.micros, like.ranks};
+      const PipelineDims n{like.stages, like.microbatches, like.ranks};
       const bool ok = Proof(rows, n, like.rank_map(), {like.backward, like.splits_backward()}, k).ok();
-      const Explorer explored(t, like.rank_map(), like.stages, like.micros, like.backward,
+      const Explorer explored(t, like.rank_map(), like.stages, like.microbatches, like.backward,
                               like.splits_backward(), k);
       disagree += ok != explored.runs;
       not_monotone += before && !ok;
@@ -156,17 +156,17 @@ Table rows_of(const ScheduleTable& t) {
 
 template <class F>
 void for_small_tables(F f) {
-  for (const auto& [stages, micros] :
+  for (const auto& [stages, microbatches] :
        std::vector<std::pair<int, int>>{{1, 2}, {2, 1}, {2, 2}, {2, 3}, {2, 4}, {3, 1}, {3, 2}, {3, 3}}) {
     std::vector<RankMap> placements{RankMap()};
     if (stages == 3) placements = {RankMap(), {0, 1, 0}, {0, 0, 1}};
     for (const RankMap& where : placements) {
-      f(make_schedule(GPipe{}, stages, micros, where));
-      f(make_schedule(OneFOneB{}, stages, micros, where));
-      f(make_schedule(ZeroBubble{}, stages, micros, where));
-      f(make_schedule(ForwardOnly{}, stages, micros, where));
+      f(make_schedule(GPipe{}, stages, microbatches, where));
+      f(make_schedule(OneFOneB{}, stages, microbatches, where));
+      f(make_schedule(ZeroBubble{}, stages, microbatches, where));
+      f(make_schedule(ForwardOnly{}, stages, microbatches, where));
     }
-    if (stages == 3) f(make_schedule(Interleaved{}, stages, micros, round_robin(2)));
+    if (stages == 3) f(make_schedule(Interleaved{}, stages, microbatches, round_robin(2)));
   }
 }
 
@@ -234,10 +234,10 @@ TEST_CASE("Sends that cross deadlock under a rendezvous, run with one in flight,
   CHECK(make(crossing(), 1).ticks == 6);
   CHECK(make(crossing(), 1).bubble == Approx(1.0 / 3));
   CHECK(!make(crossing(), 1).deadlock_free);
-  for (int micros : {0, -1})
+  for (int microbatches : {0, -1})
     CHECK(thrown([&] {
-            ScheduleTable("mine", {2, micros}, {true, false}, {0, 1}, crossing());
-          }) == "pcomp: this schedule needs more micro-batches: at least 1, not " + std::to_string(micros));
+            ScheduleTable("mine", {2, microbatches}, {true, false}, {0, 1}, crossing());
+          }) == "pcomp: this schedule needs more micro-batches: at least 1, not " + std::to_string(microbatches));
 
   Table late = crossing();  // everything of the second micro-batch after its send is missing
   late[1].resize(4);

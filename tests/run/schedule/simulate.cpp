@@ -70,9 +70,9 @@ class Events {
     }
   }
   bool crosses(int link) const {
-    const int edge = link < 0 ? -1 : link / 2;
-    return edge >= 0 && edge + 1 < table.stages && table.rank_of(edge) != table.rank_of(edge + 1) &&
-           (link % 2 == 0 || table.trains(edge));
+    const int boundary = link < 0 ? -1 : link / 2;
+    return boundary >= 0 && boundary + 1 < table.stages && table.rank_of(boundary) != table.rank_of(boundary + 1) &&
+           (link % 2 == 0 || table.trains(boundary));
   }
   void update(LinkState& l) const {
     while (l.arrived < l.started && l.arrivals[at(l.arrived)] <= now) ++l.arrived;
@@ -130,8 +130,8 @@ class Events {
   void run_link(int link) {
     LinkState& l = links[at(link)];
     if (now < l.free || l.started == l.handed || l.started - l.taken >= costs.buffers) return;
-    const EdgeBytes bytes = costs.bytes.empty() ? EdgeBytes{} : costs.bytes[at(link / 2)];
-    const Link cable = costs.links.empty() ? Link{} : costs.links[at(link / 2)];
+    const BoundaryBytes bytes = costs.bytes.empty() ? BoundaryBytes{} : costs.bytes[at(link / 2)];
+    const LinkModel cable = costs.links.empty() ? LinkModel{} : costs.links[at(link / 2)];
     const double occupied = double(link % 2 ? bytes.gradient : bytes.forward) / cable.bandwidth;
     ++l.started;
     l.free = now + occupied;
@@ -187,20 +187,20 @@ TEST_CASE("The simulation agrees with a second model, driven by events, to the l
   int runs = 0;
   for (int i = 0; i < 300; ++i) {
     const int stages = std::uniform_int_distribution<>(1, 8)(random);
-    const int micros = std::uniform_int_distribution<>(1, 12)(random);
+    const int microbatches = std::uniform_int_distribution<>(1, 12)(random);
     const Costs c = random_costs(random, stages);
     std::vector<int> loop;
     for (int s = 0; s < stages; ++s) loop.push_back(s + 1 < stages || s == 0 ? s : 0);
     for (const RankMap& where : {RankMap(), RankMap(loop)}) {
-      compare(make_schedule(GPipe{}, stages, micros, where), c, runs);
-      compare(make_schedule(OneFOneB{}, stages, micros, where), c, runs);
-      compare(make_schedule(ZeroBubble{}, stages, micros, where), c, runs);
-      compare(make_schedule(ForwardOnly{}, stages, micros, where), c, runs);
+      compare(make_schedule(GPipe{}, stages, microbatches, where), c, runs);
+      compare(make_schedule(OneFOneB{}, stages, microbatches, where), c, runs);
+      compare(make_schedule(ZeroBubble{}, stages, microbatches, where), c, runs);
+      compare(make_schedule(ForwardOnly{}, stages, microbatches, where), c, runs);
     }
-    compare(make_schedule(Interleaved{}, stages, micros, round_robin((stages + 1) / 2)), c, runs);
+    compare(make_schedule(Interleaved{}, stages, microbatches, round_robin((stages + 1) / 2)), c, runs);
     const int frozen = std::uniform_int_distribution<>(0, stages - 1)(random);
-    compare(make_schedule(OneFOneB{}, stages, micros, loop).freeze(frozen), c, runs);
-    compare(make_schedule(ZeroBubble{}, stages, micros).freeze(frozen), c, runs);
+    compare(make_schedule(OneFOneB{}, stages, microbatches, loop).freeze(frozen), c, runs);
+    compare(make_schedule(ZeroBubble{}, stages, microbatches).freeze(frozen), c, runs);
   }
   CHECK(runs == 3300);
 }
@@ -312,14 +312,14 @@ TEST_CASE("Every cost has a bad value of its own, in every place") {
         CHECK(says(c) == "pcomp: costs need times of at least 0 seconds");
       }
   for (std::size_t place : {0u, 1u}) {
-    for (auto field : {&EdgeBytes::forward, &EdgeBytes::gradient}) {
+    for (auto field : {&BoundaryBytes::forward, &BoundaryBytes::gradient}) {
       Costs c;
       c.bytes.assign(2, {});
       CHECK(says(c) == "nothing");
       c.bytes[place].*field = -1;
       CHECK(says(c) == "pcomp: costs need at least 0 bytes");
     }
-    for (const Link& bad : {Link{1, -1}, Link{1, never}, Link{0, 0}, Link{-1, 0}, Link{never, 0}}) {
+    for (const LinkModel& bad : {LinkModel{1, -1}, LinkModel{1, never}, LinkModel{0, 0}, LinkModel{-1, 0}, LinkModel{never, 0}}) {
       Costs c;
       c.links.assign(2, {});
       CHECK(says(c) == "nothing");

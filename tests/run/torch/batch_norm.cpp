@@ -39,9 +39,9 @@ std::vector<StageSpec> stages(bool deferred) {
 }
 
 struct Pipe {
-  Pipe(bool deferred, int micros)
-      : engine(net::one_thread_each(), stages(deferred), {&boundary_ops(Quant<8>)},
-               make_schedule(OneFOneB{}, 2, micros)) {}
+  Pipe(bool deferred, int microbatches)
+      : engine(net::one_thread_each(), stages(deferred), {&wire_kernels(Quant<8>)},
+               make_schedule(OneFOneB{}, 2, microbatches)) {}
   ConvNorm& first() { return dynamic_cast<ConvNorm&>(*engine.module(0)); }
   at::Tensor step(int seed) {
     torch::manual_seed(static_cast<std::uint64_t>(seed));
@@ -111,7 +111,7 @@ TEST_CASE("Wires can be changed between steps, and bytes are counted as they wer
   Pipe p(false, 2);
   p.step(1);
   const std::int64_t thin = p.engine.report().boundaries[0].forward.bytes;
-  p.engine.rewire({&boundary_ops(Raw)});
+  p.engine.rewire({&wire_kernels(Raw)});
   p.step(2);
   const Report r = p.engine.report();
   CHECK(r.boundaries[0].forward.bytes == thin + 10 * 6 * 9 * 7 * 4);
@@ -121,8 +121,8 @@ TEST_CASE("Wires can be changed between steps, and bytes are counted as they wer
   CHECK_THROWS_AS(p.engine.rewire({}), Error);
 
   Pipe always(false, 2);
-  always.engine.rewire({&boundary_ops(Raw)});
-  always.engine.rewire({&boundary_ops(Quant<8>)});
+  always.engine.rewire({&wire_kernels(Raw)});
+  always.engine.rewire({&wire_kernels(Quant<8>)});
   Pipe never(false, 2);
   CHECK(torch::equal(always.step(1), never.step(1)));
 }

@@ -12,7 +12,7 @@ TEST_CASE("boundary takes a value or a type and equals the free functions") {
   const torch::Tensor x = torch::randn({2, 3, 8, 8}).requires_grad_();
   const torch::Tensor y = boundary<thin>(x);
   CHECK(torch::equal(y, boundary<Wire<thin>>(x)));
-  CHECK(torch::equal(y, boundary(boundary_ops(thin), x)));
+  CHECK(torch::equal(y, boundary(wire_kernels(thin), x)));
   const torch::Tensor g = torch::randn(y.sizes());
   y.backward(g);
 
@@ -50,7 +50,7 @@ TEST_CASE("A boundary reads strided tensors in place, and results lie as their i
   for (const at::Tensor& x :
        {last, last.to(at::kBFloat16), last.to(at::kHalf), last.narrow(1, 3, 16), last.slice(3, 0, 8, 2),
         last.contiguous().transpose(0, 2), torch::randn({2, 1, 6, 8}).expand({2, 20, 6, 8})}) {
-    for (const BoundaryOps* wire : {&boundary_ops(Quant<8>), &boundary_ops(thin)}) {
+    for (const WireKernels* wire : {&wire_kernels(Quant<8>), &wire_kernels(thin)}) {
       const at::Tensor g = torch::randn(x.sizes()).to(x.dtype()).contiguous(x.suggest_memory_format());
       at::Tensor leaf = x.detach().requires_grad_(), dense = x.contiguous().requires_grad_();
       const at::Tensor y = boundary(*wire, leaf), expected = boundary(*wire, dense);

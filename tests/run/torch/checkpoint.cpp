@@ -27,11 +27,11 @@ struct Folder {
   std::filesystem::path path;
 };
 
-const std::vector<const BoundaryOps*>& wires() {
-  static const std::vector<const BoundaryOps*> all{
-      &boundary_ops(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
-      &boundary_ops(Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{}),
-      &boundary_ops(Wire<EF21 | Quant<4>, Quant<4, Group<128>, Stochastic>>{}), &boundary_ops(Quant<8>)};
+const std::vector<const WireKernels*>& wires() {
+  static const std::vector<const WireKernels*> all{
+      &wire_kernels(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
+      &wire_kernels(Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{}),
+      &wire_kernels(Wire<EF21 | Quant<4>, Quant<4, PerGroup<128>, Stochastic>>{}), &wire_kernels(Quant<8>)};
   return all;
 }
 
@@ -124,7 +124,7 @@ TEST_CASE("A checkpoint of another network is one error") {
   const auto error = [&](std::vector<StageSpec> stages) {
     const int n = static_cast<int>(stages.size());
     Engine other(net::one_thread_each(), std::move(stages),
-                 std::vector<const BoundaryOps*>(static_cast<std::size_t>(n) - 1, &boundary_ops(Raw)),
+                 std::vector<const WireKernels*>(static_cast<std::size_t>(n) - 1, &wire_kernels(Raw)),
                  make_schedule(GPipe{}, n, 1));
     torch::optim::SGD optimiser(other.parameters(), 0.1);
     return thrown_text([&] { load_checkpoint(folder, folder.manifest(), other, optimiser); });
@@ -151,7 +151,7 @@ TEST_CASE("What a boundary remembers is loaded over the wire that it was saved w
   Run<Sgd> run({0, 0, 0, 0, 0}, {});
   run.train(1);
   save_checkpoint(folder, {}, run.engine, run.optimiser, {});
-  const auto error = [&](const BoundaryOps& wire) {
+  const auto error = [&](const WireKernels& wire) {
     auto all = wires();
     all[2] = &wire;
     Engine other(net::one_thread_each(), net::stages(), all, make_schedule(GPipe{}, 5, 1));
@@ -159,10 +159,10 @@ TEST_CASE("What a boundary remembers is loaded over the wire that it was saved w
     return thrown_text([&] { load_checkpoint(folder, folder.manifest(), other, optimiser); });
   };
   CHECK(
-      error(boundary_ops(ErrorFeedback | Quant<4>)) ==
+      error(wire_kernels(ErrorFeedback | Quant<4>)) ==
       "pcomp: the checkpoint was made with the wire '" + std::string(wires()[2]->name.view()) +
           "' on boundary 2, but it has 'ErrorFeedback | Quant<4>', which would misread what was remembered");
-  CHECK(error(boundary_ops(Raw)) == "nothing");
+  CHECK(error(wire_kernels(Raw)) == "nothing");
   CHECK(error(*wires()[2]) == "nothing");
 }
 

@@ -43,14 +43,14 @@ class Emulate {
 };
 
 /// The losses and gradients of two steps, and the outputs of an inference after them.
-std::vector<torch::Tensor> outcome(const ScheduleTable& table, const std::vector<const BoundaryOps*>& wires,
+std::vector<torch::Tensor> outcome(const ScheduleTable& table, const std::vector<const WireKernels*>& wires,
                                    Emulate* device = nullptr) {
   Engine engine(net::one_thread_each(), net::stages(), wires, table);
   torch::manual_seed(5);
   const torch::Tensor x = torch::randn({10, 3, 9, 7}), y = torch::randint(10, {10});
   std::vector<torch::Tensor> all;
-  const torch::Tensor ids = torch::arange(10, at::kLong);
-  for (int step = 0; step < 2; ++step) all.push_back(engine.step(x, y, cross_entropy, ids));
+  const torch::Tensor sample_ids = torch::arange(10, at::kLong);
+  for (int step = 0; step < 2; ++step) all.push_back(engine.step(x, y, cross_entropy, sample_ids));
   for (const torch::Tensor& p : engine.parameters()) all.push_back(p.grad().clone());
   engine.eval();
   all.push_back(engine.infer(x));
@@ -66,9 +66,9 @@ bool equal(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>
 }  // namespace
 
 TEST_CASE("payloads that stay in device memory make the same pipeline") {
-  const std::vector<const BoundaryOps*> wires{&boundary_ops(Downsample<2> | TopK<Ratio<1, 10>> | Quant<8>),
-                                              &boundary_ops(ErrorFeedback | TopK<Ratio<1, 10>> | Quant<8>),
-                                              &boundary_ops(Delta<> | Quant<4>), &boundary_ops(Raw)};
+  const std::vector<const WireKernels*> wires{&wire_kernels(Downsample<2> | TopK<Ratio<1, 10>> | Quant<8>),
+                                              &wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>> | Quant<8>),
+                                              &wire_kernels(Delta<> | Quant<4>), &wire_kernels(Raw)};
   for (const auto& table : {make_schedule(OneFOneB{}, 5, 5), make_schedule(ZeroBubble{}, 5, 5),
                             make_schedule(OneFOneB{}, 5, 5, RankMap{0, 1, 1, 2, 0})}) {
     INFO(table.policy << ' ' << table.ranks << " ranks");
@@ -79,7 +79,7 @@ TEST_CASE("payloads that stay in device memory make the same pipeline") {
 }
 
 TEST_CASE("the test of device memory sees messages that nobody waits for") {
-  const std::vector<const BoundaryOps*> wires(4, &boundary_ops(Quant<8>));
+  const std::vector<const WireKernels*> wires(4, &wire_kernels(Quant<8>));
   const ScheduleTable table = make_schedule(OneFOneB{}, 5, 5);
   const auto expected = outcome(table, wires);
   Emulate careless(true);

@@ -32,7 +32,7 @@ torch::Tensor two_steps(Net&& step, const std::vector<torch::Tensor>& parameters
   return torch::stack({first, step(b.x, b.y)});
 }
 
-void check_equal(const std::vector<const BoundaryOps*>& wires, const ScheduleTable& table,
+void check_equal(const std::vector<const WireKernels*>& wires, const ScheduleTable& table,
                  at::MemoryFormat format = at::MemoryFormat::Contiguous) {
   at::set_num_threads(1);
   net::Sequential plain(wires);
@@ -42,19 +42,19 @@ void check_equal(const std::vector<const BoundaryOps*>& wires, const ScheduleTab
       for (const torch::Tensor& t : p.module->parameters()) parameters.push_back(t);
   const torch::Tensor expected =
       two_steps([&](const torch::Tensor& x,
-                    const torch::Tensor& y) { return plain.step(x, y, table.micros, cross_entropy); },
+                    const torch::Tensor& y) { return plain.step(x, y, table.microbatches, cross_entropy); },
                 parameters, format);
 
   Engine engine(net::one_thread_each(), net::stages(), wires, table);
   const torch::Tensor came = two_steps(
       [&](const torch::Tensor& x, const torch::Tensor& y) { return engine.step(x, y, cross_entropy); },
       engine.parameters(), format);
-  INFO(table.policy << ' ' << table.micros << " micro-batches");
+  INFO(table.policy << ' ' << table.microbatches << " micro-batches");
   CHECK(torch::equal(came, expected));
   CHECK(net::differing(net::state(engine), plain.state()) == 0);
   for (const BoundaryReport& b : engine.report().boundaries) {
-    CHECK(b.forward.messages == 2 * table.micros);
-    CHECK(b.gradient.messages == 2 * table.micros);
+    CHECK(b.forward.messages == 2 * table.microbatches);
+    CHECK(b.gradient.messages == 2 * table.microbatches);
     CHECK(b.forward.bytes == b.forward.predicted);
     CHECK(b.gradient.bytes == b.gradient.predicted);
   }
@@ -63,19 +63,19 @@ void check_equal(const std::vector<const BoundaryOps*>& wires, const ScheduleTab
 }  // namespace
 
 TEST_CASE("A pipeline equals the sequential loop to the last bit, for every wire") {
-  for (const BoundaryOps* w : all_kernels()) {
+  for (const WireKernels* w : all_kernels()) {
     if (w->name.view().find("Downsample<64>") != std::string_view::npos) continue;
     INFO(w->name.view());
     const bool pools = w->name.view().find("Downsample") != std::string_view::npos;
-    const auto* flat = pools ? &boundary_ops(Quant<8>) : w;  // the last boundary has no height and width
+    const auto* flat = pools ? &wire_kernels(Quant<8>) : w;  // the last boundary has no height and width
     check_equal({w, w, w, flat}, make_schedule(OneFOneB{}, 5, 4));
   }
 }
 
 TEST_CASE("A pipeline equals the sequential loop for channels-last tensors, which stay so") {
-  const std::vector<const BoundaryOps*> wires{&boundary_ops(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
-                                              &boundary_ops(Wire<Quant<4>, Quant<8>>{}), &boundary_ops(Raw),
-                                              &boundary_ops(BFloat16)};
+  const std::vector<const WireKernels*> wires{&wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
+                                              &wire_kernels(Wire<Quant<4>, Quant<8>>{}), &wire_kernels(Raw),
+                                              &wire_kernels(BFloat16)};
   for (const RankMap& placement : {RankMap(), RankMap{0, 1, 2, 3, 0}})
     check_equal(wires, make_schedule(OneFOneB{}, 5, 4, placement), at::MemoryFormat::ChannelsLast);
 
@@ -94,9 +94,9 @@ TEST_CASE("A pipeline equals the sequential loop for channels-last tensors, whic
 }
 
 TEST_CASE("A pipeline equals the sequential loop under every schedule and placement") {
-  const std::vector<const BoundaryOps*> wires{&boundary_ops(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
-                                              &boundary_ops(Wire<Quant<4>, Quant<8>>{}), &boundary_ops(Raw),
-                                              &boundary_ops(BFloat16)};
+  const std::vector<const WireKernels*> wires{&wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
+                                              &wire_kernels(Wire<Quant<4>, Quant<8>>{}), &wire_kernels(Raw),
+                                              &wire_kernels(BFloat16)};
   const std::vector<RankMap> placements{RankMap(),
                                         RankMap{0, 1, 2, 3, 0},
                                         round_robin(2),
@@ -104,11 +104,11 @@ TEST_CASE("A pipeline equals the sequential loop under every schedule and placem
                                         RankMap{0, 0, 0, 0, 0},
                                         RankMap{2, 1, 0, 1, 2}};
   for (std::size_t p = 0; p < placements.size(); ++p)
-    for (int micros : {1, 3, 4, 8}) {
-      INFO("placement " << p << ", micro-batches " << micros);
-      check_equal(wires, make_schedule(GPipe{}, 5, micros, placements[p]));
-      check_equal(wires, make_schedule(OneFOneB{}, 5, micros, placements[p]));
-      check_equal(wires, make_schedule(ZeroBubble{}, 5, micros, placements[p]));
+    for (int microbatches : {1, 3, 4, 8}) {
+      INFO("placement " << p << ", micro-batches " << microbatches);
+      check_equal(wires, make_schedule(GPipe{}, 5, microbatches, placements[p]));
+      check_equal(wires, make_schedule(OneFOneB{}, 5, microbatches, placements[p]));
+      check_equal(wires, make_schedule(ZeroBubble{}, 5, microbatches, placements[p]));
     }
 }
 
@@ -175,7 +175,7 @@ TEST_CASE("A split backward equals a whole one where it is hard to split") {
     for (std::uint64_t s = 0; s < 3; ++s)
       stages.push_back(stage_spec([s, &r] { return std::make_shared<Knot>(s, &r.calls); }));
     Engine engine(net::one_thread_each(), std::move(stages),
-                  std::vector<const BoundaryOps*>(2, &boundary_ops(Quant<8>)), table);
+                  std::vector<const WireKernels*>(2, &wire_kernels(Quant<8>)), table);
     torch::manual_seed(9);
     for (int i = 0; i < 2; ++i)
       r.all.push_back(engine.step(torch::randn({13, 6}), torch::randint(6, {13}), cross_entropy));
@@ -204,7 +204,7 @@ struct Eager {
 }  // namespace
 
 TEST_CASE("A payload that is ready before its place waits for it rather than for a buffer") {
-  check_equal(std::vector<const BoundaryOps*>(4, &boundary_ops(Quant<8>)),
+  check_equal(std::vector<const WireKernels*>(4, &wire_kernels(Quant<8>)),
               make_schedule(Eager{}, 5, 8, {0, 1, 0, 1, 0}));
 }
 
@@ -226,7 +226,7 @@ TEST_CASE("Rows of one's own send in their order, whatever is computed first") {
   const ScheduleTable mine("mine", {5, 2}, {true, false}, {0, 1, 1, 1, 1}, rows);
   const auto run = [](const ScheduleTable& table) {
     Engine engine(net::one_thread_each(), net::stages(),
-                  std::vector<const BoundaryOps*>(4, &boundary_ops(Quant<8>)), table);
+                  std::vector<const WireKernels*>(4, &wire_kernels(Quant<8>)), table);
     const Data data(10, 9, 7, 5, at::MemoryFormat::Contiguous);
     std::vector<torch::Tensor> all{engine.step(data.x, data.y, cross_entropy)};
     for (const torch::Tensor& p : engine.parameters()) all.push_back(p.grad());
@@ -237,9 +237,9 @@ TEST_CASE("Rows of one's own send in their order, whatever is computed first") {
 
 TEST_CASE("Frozen stages only run forward, and the others train as in the loop") {
   at::set_num_threads(1);
-  const std::vector<const BoundaryOps*> wires{&boundary_ops(EF21 | Quant<4>),
-                                              &boundary_ops(Wire<Quant<4>, Quant<8>>{}), &boundary_ops(Raw),
-                                              &boundary_ops(TopK<Ratio<1, 4>> | Quant<8>)};
+  const std::vector<const WireKernels*> wires{&wire_kernels(EF21 | Quant<4>),
+                                              &wire_kernels(Wire<Quant<4>, Quant<8>>{}), &wire_kernels(Raw),
+                                              &wire_kernels(TopK<Ratio<1, 4>> | Quant<8>)};
   const Data data(10, 9, 7, 5);
   for (const ScheduleTable& table :
        {make_schedule(GPipe{}, 5, 4), make_schedule(OneFOneB{}, 5, 4, {0, 1, 2, 3, 0}),
@@ -259,11 +259,11 @@ TEST_CASE("Frozen stages only run forward, and the others train as in the loop")
           for (torch::Tensor p : m->parameters()) p.requires_grad_(s >= frozen);
       for (int i = 0; i < 2; ++i)
         CHECK(torch::equal(engine.step(data.x, data.y, cross_entropy),
-                           plain.step(data.x, data.y, table.micros, cross_entropy)));
+                           plain.step(data.x, data.y, table.microbatches, cross_entropy)));
       CHECK(net::differing(net::state(engine), plain.state()) == 0);
       for (std::size_t e = 0; e < 4; ++e) {
-        forward[e] += 2 * table.micros;
-        gradients[e] += static_cast<int>(e) >= frozen ? 2 * table.micros : 0;
+        forward[e] += 2 * table.microbatches;
+        gradients[e] += static_cast<int>(e) >= frozen ? 2 * table.microbatches : 0;
         const BoundaryReport b = engine.report().boundaries[e];
         CHECK(b.forward.messages == forward[e]);
         CHECK(b.gradient.messages == gradients[e]);
@@ -275,7 +275,7 @@ TEST_CASE("Frozen stages only run forward, and the others train as in the loop")
 }
 
 TEST_CASE("A step can be recorded, operation by operation") {
-  Engine engine(net::one_thread_each(), net::stages(), std::vector<const BoundaryOps*>(4, &boundary_ops(Raw)),
+  Engine engine(net::one_thread_each(), net::stages(), std::vector<const WireKernels*>(4, &wire_kernels(Raw)),
                 make_schedule(ZeroBubble{}, 5, 4, {0, 1, 1, 0, 1}));
   const Data data(8, 9, 7, 1);
   engine.step(data.x, data.y, cross_entropy);
@@ -311,21 +311,21 @@ TEST_CASE("A step can be recorded, operation by operation") {
     CHECK(r.busy() + r.wait + r.send <= r.steps);
   }
   CHECK(report.bytes(0) + report.bytes(1) == crossed);
-  for (const StageReport& s : report.stages) CHECK(s.micros == 2 * 4);
+  for (const StageReport& s : report.stages) CHECK(s.microbatches == 2 * 4);
   CHECK(report.step.seconds > 0);
 }
 
 TEST_CASE("A pipeline equals the sequential loop under Megatron's interleaving") {
-  const std::vector<const BoundaryOps*> wires(4, &boundary_ops(Quant<8>));
+  const std::vector<const WireKernels*> wires(4, &wire_kernels(Quant<8>));
   for (int ranks : {1, 2, 3})
-    for (int micros : {1, 2, 4, 7})
-      check_equal(wires, make_schedule(Interleaved{}, 5, micros, round_robin(ranks)));
+    for (int microbatches : {1, 2, 4, 7})
+      check_equal(wires, make_schedule(Interleaved{}, 5, microbatches, round_robin(ranks)));
 }
 
 TEST_CASE(
     "Inference equals the sequential loop in evaluation mode, also for fewer samples than micro-batches") {
   at::set_num_threads(1);
-  const std::vector<const BoundaryOps*> wires(4, &boundary_ops(TopK<Ratio<1, 4>> | Quant<8>));
+  const std::vector<const WireKernels*> wires(4, &wire_kernels(TopK<Ratio<1, 4>> | Quant<8>));
   net::Sequential plain(wires);
   for (auto& p : plain.parts)
     if (p.module) p.module->eval();
@@ -344,7 +344,7 @@ TEST_CASE(
 }
 
 TEST_CASE("Learning the shapes leaves modes, statistics and random numbers alone") {
-  const std::vector<const BoundaryOps*> wires(4, &boundary_ops(Raw));
+  const std::vector<const WireKernels*> wires(4, &wire_kernels(Raw));
   Engine engine(net::one_thread_each(), net::stages(), wires, make_schedule(GPipe{}, 5, 2));
   auto& body = dynamic_cast<net::Body&>(*engine.module(1));
   body.norm->eval();
@@ -412,12 +412,12 @@ TEST_CASE("A stage that works in place on the batch equals the loop, and changes
        {make_schedule(GPipe{}, 2, 4), make_schedule(OneFOneB{}, 2, 4), make_schedule(ZeroBubble{}, 2, 4)}) {
     InPlace a, b;
     const auto stage = stage_spec([] { return std::make_shared<InPlace>(); });
-    Engine engine(net::one_thread_each(), {stage, stage}, {&boundary_ops(Raw)}, table);
+    Engine engine(net::one_thread_each(), {stage, stage}, {&wire_kernels(Raw)}, table);
     torch::manual_seed(5);
     for (std::int64_t n : {11, 8, 11}) {
       const torch::Tensor x = torch::randn({n, 6}), y = torch::randn({n, 6});
       torch::Tensor mine = x.clone(), targets = y.clone(), sum = torch::zeros({});
-      for (const MicroBatch& m : split(n, 4)) {
+      for (const Microbatch& m : split(n, 4)) {
         const torch::Tensor l =
             shifted_error(b.forward(boundary<Raw>(a.forward(mine.narrow(0, m.first, m.count)))),
                           targets.narrow(0, m.first, m.count)) *
@@ -439,7 +439,7 @@ TEST_CASE("A stage that works in place on the batch equals the loop, and changes
 
 TEST_CASE("A pipeline equals the sequential loop under the autocast of each call") {
   at::set_num_threads(1);
-  const std::vector<const BoundaryOps*> wires(4, &boundary_ops(Raw));
+  const std::vector<const WireKernels*> wires(4, &wire_kernels(Raw));
   net::Sequential plain(wires);
   Engine engine(net::one_thread_each(), net::stages(), wires, make_schedule(OneFOneB{}, 5, 1));
   const Data data(4, 9, 7, 3);

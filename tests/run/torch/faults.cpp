@@ -65,7 +65,7 @@ struct Fixture {
     for (std::size_t s = 1; s < 4; ++s) stages.push_back(stage_spec([b = bombs[s]] { return b; }));
     World world = net::one_thread_each();
     world.timeout = timeout;
-    return Engine(world, std::move(stages), std::vector<const BoundaryOps*>(3, &boundary_ops(Quant<8>)),
+    return Engine(world, std::move(stages), std::vector<const WireKernels*>(3, &wire_kernels(Quant<8>)),
                   make_schedule(policy, 4, 4, where));
   }
 };
@@ -139,7 +139,7 @@ TEST_CASE("A step or an inference that failed counts as none in the report") {
   });
   Fixture f;
   Engine engine(net::one_thread_each(), {stage_spec([l = f.linear] { return l; }), same},
-                {&boundary_ops(Quant<8>)}, make_schedule(GPipe{}, 2, 4));
+                {&wire_kernels(Quant<8>)}, make_schedule(GPipe{}, 2, 4));
   engine.step(f.x, f.y, cross_entropy);
   engine.infer(f.x);
   const Report before = engine.report();
@@ -150,7 +150,7 @@ TEST_CASE("A step or an inference that failed counts as none in the report") {
     const Report after = engine.report();
     for (std::size_t r = 0; r < 2; ++r) {
       CHECK(after.ranks[r].busy() == before.ranks[r].busy());
-      CHECK(after.stages[r].micros == before.stages[r].micros);
+      CHECK(after.stages[r].microbatches == before.stages[r].microbatches);
     }
   }
   engine.step(f.x, f.y, cross_entropy);
@@ -187,7 +187,7 @@ TEST_CASE("A stage that hangs longer than the time limit is an error on its neig
                                 })};
   World world = net::one_thread_each();
   world.timeout = std::chrono::milliseconds(50);
-  Engine engine(world, std::move(stages), {&boundary_ops(Raw)}, make_schedule(GPipe{}, 2, 2));
+  Engine engine(world, std::move(stages), {&wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
   const std::string text = thrown([&] { engine.step(f.x, f.y, cross_entropy); });
   CHECK(has(text, "rank 0, stage 0"));
   CHECK(has(text, "waited 50 ms for its peer over boundary 0, the time limit"));
@@ -214,7 +214,7 @@ TEST_CASE("Wires and stages that do not fit the schedule are refused") {
     rows[0].push_back({Op::RecvGrad, 0, m}), rows[0].push_back({Op::Backward, 0, m});
   const ScheduleTable mine("mine", {2, 8}, {true, false}, {0, 1}, rows, 4);
   CHECK(has(thrown([&] {
-              Engine(world, {stage, stage}, {&boundary_ops(Raw)}, mine);
+              Engine(world, {stage, stage}, {&wire_kernels(Raw)}, mine);
             }),
             "this schedule needs more than 2 messages in flight on an edge"));
   CHECK(has(thrown([&] {
@@ -231,15 +231,15 @@ TEST_CASE("A stage that changes the batch dimension or the dtype to something no
   const auto flat = stage_spec([] { return [](const torch::Tensor& x) { return x.reshape({-1, 1}); }; });
   const auto whole = stage_spec([] { return [](const torch::Tensor& x) { return x.to(at::kInt); }; });
   const World world = net::one_thread_each();
-  Engine a(world, {flat, same}, {&boundary_ops(Raw)}, make_schedule(GPipe{}, 2, 2));
+  Engine a(world, {flat, same}, {&wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { a.infer(f.x); }),
             "stage 0 made 6x1 of one sample: the first dimension must stay the batch"));
-  Engine b(world, {whole, same}, {&boundary_ops(Raw)}, make_schedule(GPipe{}, 2, 2));
+  Engine b(world, {whole, same}, {&wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { b.infer(f.x); }), "a boundary takes float, bfloat16 or half, not Int"));
   CHECK(has(thrown([&] { b.infer(f.x); }), "pcomp: boundary 0, behind stage 0: a boundary takes"));
   const auto type = std::make_shared<at::ScalarType>(at::kFloat);
   const auto cast = stage_spec([type] { return [type](const torch::Tensor& x) { return x.to(*type); }; });
-  Engine d(world, {same, cast, same}, {&boundary_ops(Raw), &boundary_ops(Raw)}, make_schedule(GPipe{}, 3, 2));
+  Engine d(world, {same, cast, same}, {&wire_kernels(Raw), &wire_kernels(Raw)}, make_schedule(GPipe{}, 3, 2));
   d.infer(f.x);
   *type = at::kBFloat16;
   CHECK(has(
@@ -247,7 +247,7 @@ TEST_CASE("A stage that changes the batch dimension or the dtype to something no
       "stage 1, micro-batch 0, Forward: the output is BFloat16, but one sample of this shape gave Float"));
   *type = at::kFloat;
   d.infer(f.x);
-  Engine c(world, {same, same}, {&boundary_ops(Downsample<2>)}, make_schedule(GPipe{}, 2, 2));
+  Engine c(world, {same, same}, {&wire_kernels(Downsample<2>)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { c.infer(torch::randn({4})); }), "Downsample"));
 }
 
@@ -262,7 +262,7 @@ TEST_CASE("A stage is given its input where its parameters are; a device that no
   };
   CHECK(scale(at::kCPU).build().device == at::kCPU);
   CHECK(scale(at::kMeta).build().device == at::kMeta);
-  Engine engine(net::one_thread_each(), {scale(at::kMeta), scale(at::kCPU)}, {&boundary_ops(Raw)},
+  Engine engine(net::one_thread_each(), {scale(at::kMeta), scale(at::kCPU)}, {&wire_kernels(Raw)},
                 make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] {
               engine.infer(torch::randn({4, 6}));

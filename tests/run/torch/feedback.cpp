@@ -7,7 +7,7 @@ using namespace pcomp;
 
 namespace {
 
-using Wires = std::vector<const BoundaryOps*>;
+using Wires = std::vector<const WireKernels*>;
 
 std::string what_it_throws(const std::function<void()>& f) {
   try {
@@ -21,19 +21,19 @@ std::string what_it_throws(const std::function<void()>& f) {
 /// Every kind of feedback, both ways, with selections, rotation, stochastic rounding and storage in bfloat16.
 const std::vector<Wires>& wire_sets() {
   static const std::vector<Wires> all{
-      {&boundary_ops(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
-       &boundary_ops(Wire<EF21 | Quant<4>, ErrorFeedback | Quant<4>>{}),
-       &boundary_ops(Wire<Delta<> | Quant<2>, Quant<4, Group<128>, Stochastic>>{}),
-       &boundary_ops(Wire<Quant<4>, EF21 | Quant<4>>{})},
-      {&boundary_ops(Wire<TopK<Ratio<1, 4>> | Quant<4>, ErrorFeedback | Quant<2>>{}),
-       &boundary_ops(Delta<Quant<8>, BFloat16> | TopK<Ratio<1, 4>> | Quant<4>),
-       &boundary_ops(Wire<Delta<> | Downsample<2> | Hadamard<64> | Quant<4>, ErrorFeedback | Quant<4>>{}),
-       &boundary_ops(Wire<Quant<8>, Delta<> | Quant<4>>{})}};
+      {&wire_kernels(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
+       &wire_kernels(Wire<EF21 | Quant<4>, ErrorFeedback | Quant<4>>{}),
+       &wire_kernels(Wire<Delta<> | Quant<2>, Quant<4, PerGroup<128>, Stochastic>>{}),
+       &wire_kernels(Wire<Quant<4>, EF21 | Quant<4>>{})},
+      {&wire_kernels(Wire<TopK<Ratio<1, 4>> | Quant<4>, ErrorFeedback | Quant<2>>{}),
+       &wire_kernels(Delta<Quant<8>, BFloat16> | TopK<Ratio<1, 4>> | Quant<4>),
+       &wire_kernels(Wire<Delta<> | Downsample<2> | Hadamard<64> | Quant<4>, ErrorFeedback | Quant<4>>{}),
+       &wire_kernels(Wire<Quant<8>, Delta<> | Quant<4>>{})}};
   return all;
 }
 
 struct Batch {
-  at::Tensor x, y, ids;
+  at::Tensor x, y, sample_ids;
 };
 /// Three passes in batches of 10 and 11: the first over 21 samples in order, the others in random order over 21 out
 /// of 22, the same samples and a new one.
@@ -44,8 +44,8 @@ std::vector<Batch> batches() {
   for (int pass = 0; pass < 3; ++pass) {
     const at::Tensor order = pass == 0 ? torch::arange(21) : torch::randperm(22).slice(0, 0, 21);
     for (const auto& [from, to] : {std::pair{0, 10}, std::pair{10, 21}}) {
-      const at::Tensor ids = order.slice(0, from, to).contiguous();
-      all.push_back({x.index_select(0, ids), y.index_select(0, ids), ids});
+      const at::Tensor sample_ids = order.slice(0, from, to).contiguous();
+      all.push_back({x.index_select(0, sample_ids), y.index_select(0, sample_ids), sample_ids});
     }
   }
   return all;
@@ -67,7 +67,7 @@ struct Expected {
   std::vector<at::Tensor> losses, state;
   std::int64_t bytes = 0;
 };
-Expected sequential(const Wires& wires, int micros) {
+Expected sequential(const Wires& wires, int microbatches) {
   net::Sequential plain(wires);
   std::vector<at::Tensor> parameters;
   for (const auto& p : plain.parts)
@@ -75,7 +75,7 @@ Expected sequential(const Wires& wires, int micros) {
       for (const at::Tensor& t : p.module->parameters()) parameters.push_back(t);
   Expected e;
   e.losses =
-      losses(parameters, [&](const Batch& b) { return plain.step(b.x, b.y, micros, cross_entropy, b.ids); });
+      losses(parameters, [&](const Batch& b) { return plain.step(b.x, b.y, microbatches, cross_entropy, b.sample_ids); });
   e.state = plain.state();
   for (const Boundary& b : plain.boundaries) e.bytes += b.bytes();
   return e;
@@ -105,7 +105,7 @@ TEST_CASE("Feedback in a pipeline equals the sequential loop to the last bit, wh
             engine.infer(b.x + 1);
             engine.train();
           }
-          return engine.step(b.x, b.y, cross_entropy, b.ids);
+          return engine.step(b.x, b.y, cross_entropy, b.sample_ids);
         });
         INFO(table.policy);
         CHECK(net::differing(came, expected.losses) == 0);
@@ -126,11 +126,11 @@ TEST_CASE("Feedback in a pipeline equals the sequential loop to the last bit, wh
 TEST_CASE("Memory is what state_bytes says") {
   const auto wire = Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{};
   const auto estimate = EF21 | Quant<4>;
-  const Wires wires{&boundary_ops(wire), &boundary_ops(estimate), &boundary_ops(Raw), &boundary_ops(Raw)};
+  const Wires wires{&wire_kernels(wire), &wire_kernels(estimate), &wire_kernels(Raw), &wire_kernels(Raw)};
   for (const bool apart : {true, false}) {
     Engine engine(net::one_thread_each(), net::stages(), wires,
                   make_schedule(GPipe{}, 5, 4, apart ? RankMap{0, 1, 2, 3, 4} : RankMap{0, 0, 0, 0, 0}));
-    for (const Batch& b : batches()) engine.step(b.x, b.y, cross_entropy, b.ids);
+    for (const Batch& b : batches()) engine.step(b.x, b.y, cross_entropy, b.sample_ids);
     const Report r = engine.report();
     CHECK(r.boundaries[0].state ==
           static_cast<std::int64_t>(state_bytes(wire, Shape<1, 6, 9, 7>{}, 11, 22, !apart)));
@@ -141,7 +141,7 @@ TEST_CASE("Memory is what state_bytes says") {
     r.print_traffic(text);
     CHECK(text.str().find("boundary 0 keeps " + std::to_string(r.boundaries[0].state) + " bytes in memory") !=
           std::string::npos);
-    engine.rewire(Wires(4, &boundary_ops(Raw)));
+    engine.rewire(Wires(4, &wire_kernels(Raw)));
     CHECK(engine.report().boundaries[0].state == 0);
   }
 }
@@ -149,14 +149,14 @@ TEST_CASE("Memory is what state_bytes says") {
 TEST_CASE("ErrorFeedback: what came and the last residual add up to what was to be sent") {
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({4, 60});
-  for (const BoundaryOps* w :
-       {&boundary_ops(ErrorFeedback | TopK<Ratio<1, 10>>), &boundary_ops(ErrorFeedback | Quant<1>)}) {
+  for (const WireKernels* w :
+       {&wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>>), &wire_kernels(ErrorFeedback | Quant<1>)}) {
     Boundary b(*w);
     // The residual stays bounded, so the mean of many messages is x.
     CHECK((sum_of(b, x, 1000) / 1000 - x).abs().max().item<float>() < 0.08f);
   }
   CHECK((boundary<Quant<1>>(x) - x).abs().max().item<float>() > 0.5f);  // without it, each is this far off
-  Boundary b(boundary_ops(ErrorFeedback | TopK<Ratio<1, 10>>));
+  Boundary b(wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>>));
   const at::Tensor first = b(x).detach(), second = b(torch::zeros_like(x)).detach();
   CHECK(torch::equal(first + second, torch::where(second == 0, first, x)));
   CHECK((second != 0).sum().item<int>() == 24);
@@ -173,8 +173,8 @@ TEST_CASE("ErrorFeedback on gradients: through the mask of the activations, all 
   torch::manual_seed(2);
   const at::Tensor g = torch::randn({4, 60});
   at::Tensor x = torch::randn({4, 60}).requires_grad_();
-  Boundary b(boundary_ops(Wire<TopK<Ratio<1, 4>>, ErrorFeedback | Quant<2>>{})),
-      plain(boundary_ops(Wire<TopK<Ratio<1, 4>>, Raw>{}));
+  Boundary b(wire_kernels(Wire<TopK<Ratio<1, 4>>, ErrorFeedback | Quant<2>>{})),
+      plain(wire_kernels(Wire<TopK<Ratio<1, 4>>, Raw>{}));
   const at::Tensor exact = torch::autograd::grad({plain(x)}, {x}, {g})[0];
   at::Tensor sum = torch::zeros_like(g);
   for (int i = 0; i < 100; ++i) {
@@ -187,8 +187,8 @@ TEST_CASE("ErrorFeedback on gradients: through the mask of the activations, all 
   // With Downsample, the loss depends on the sum of each window.
   at::Tensor image = torch::randn({2, 1, 4, 4}).requires_grad_();
   const at::Tensor d = torch::randn({2, 1, 4, 4});
-  Boundary pooled(boundary_ops(Wire<Downsample<2>, ErrorFeedback | Quant<2>>{})),
-      raw(boundary_ops(Downsample<2>));
+  Boundary pooled(wire_kernels(Wire<Downsample<2>, ErrorFeedback | Quant<2>>{})),
+      raw(wire_kernels(Downsample<2>));
   const at::Tensor whole = torch::autograd::grad({raw(image)}, {image}, {d})[0];
   at::Tensor all = torch::zeros_like(d);
   for (int i = 0; i < 100; ++i) all += torch::autograd::grad({pooled(image)}, {image}, {d})[0];
@@ -198,7 +198,7 @@ TEST_CASE("ErrorFeedback on gradients: through the mask of the activations, all 
 TEST_CASE("EF21: the estimate goes to a tensor that stays") {
   torch::manual_seed(3);
   const at::Tensor x = torch::randn({4, 60});
-  Boundary b(boundary_ops(EF21 | TopK<Ratio<1, 10>>));
+  Boundary b(wire_kernels(EF21 | TopK<Ratio<1, 10>>));
   for (int i = 1; i < 10; ++i) {
     const at::Tensor y = b(x).detach();
     CHECK((y == x).sum().item<int>() == 24 * i);  // each message is exact in the elements that it sends
@@ -221,16 +221,16 @@ TEST_CASE("EF21: the estimate goes to a tensor that stays") {
 TEST_CASE("Delta: a first visit whole, then the change alone") {
   torch::manual_seed(4);
   at::Tensor x = torch::randn({6, 64});
-  const at::Tensor ids = torch::tensor({11, 7, 3, 100, 42, 5}, at::kLong);
-  Boundary b(boundary_ops(Delta<> | Quant<2>)), half(boundary_ops(Delta<Quant<8>, BFloat16> | Quant<2>));
-  CHECK(torch::equal(b(x, 0, ids), x));
-  half(x, 0, ids);
+  const at::Tensor sample_ids = torch::tensor({11, 7, 3, 100, 42, 5}, at::kLong);
+  Boundary b(wire_kernels(Delta<> | Quant<2>)), half(wire_kernels(Delta<Quant<8>, BFloat16> | Quant<2>));
+  CHECK(torch::equal(b(x, 0, sample_ids), x));
+  half(x, 0, sample_ids);
   const at::Tensor direct = boundary<Quant<2>>(x);
   for (int visit = 1; visit < 30; ++visit) {
     x = x + torch::randn({6, 64}) * 0.02;
     const at::Tensor order = torch::randperm(6);
     for (Boundary* each : {&b, &half}) {
-      const at::Tensor y = (*each)(x.index_select(0, order), visit % 3, ids.index_select(0, order)).detach();
+      const at::Tensor y = (*each)(x.index_select(0, order), visit % 3, sample_ids.index_select(0, order)).detach();
       CHECK((y - x.index_select(0, order)).abs().max().item<float>() < 0.06f);
     }
   }
@@ -241,7 +241,7 @@ TEST_CASE("Delta: a first visit whole, then the change alone") {
   CHECK(b.bytes() == 256 * 64 * 4);
   CHECK(half.bytes() == 256 * 64 * 2);
   CHECK(what_it_throws([&] { b(x); }).find("needs the identities of 6 samples") != std::string::npos);
-  CHECK(what_it_throws([&] { b(x, 0, ids.to(at::kInt)); }).find("not CPUIntType 6") != std::string::npos);
+  CHECK(what_it_throws([&] { b(x, 0, sample_ids.to(at::kInt)); }).find("not CPUIntType 6") != std::string::npos);
   CHECK(what_it_throws([&] { b(x, 0, torch::zeros({6}, at::kLong)); }) ==
         "pcomp: sample 0 comes twice in one batch");
 }
@@ -249,7 +249,7 @@ TEST_CASE("Delta: a first visit whole, then the change alone") {
 TEST_CASE("Stochastic rounding draws anew for every message, the same numbers each run") {
   torch::manual_seed(6);
   const at::Tensor x = torch::rand({2, 500});
-  const auto& wire = boundary_ops(Quant<2, Group<128>, Stochastic>);
+  const auto& wire = wire_kernels(Quant<2, PerGroup<128>, Stochastic>);
   Boundary a(wire, 1), b(wire, 1), other(wire, 2);
   const at::Tensor first = a(x);
   CHECK(torch::equal(b(x), first));
@@ -262,30 +262,30 @@ TEST_CASE("Stochastic rounding draws anew for every message, the same numbers ea
 }
 
 TEST_CASE("What a wire with memory cannot take is one clear error") {
-  const auto& wire = boundary_ops(Delta<> | Quant<4>);
+  const auto& wire = wire_kernels(Delta<> | Quant<4>);
   CHECK(what_it_throws([&] {
           boundary(wire, torch::randn({2, 3}));
         }).find("Delta<> | Quant<4> has a memory") != std::string::npos);
   Engine engine(net::one_thread_each(), net::stages(), Wires(4, &wire), make_schedule(GPipe{}, 5, 2));
   const Batch b = batches()[0];
-  const auto step = [&](const at::Tensor& ids) {
-    return what_it_throws([&] { engine.step(b.x, b.y, cross_entropy, ids); });
+  const auto step = [&](const at::Tensor& sample_ids) {
+    return what_it_throws([&] { engine.step(b.x, b.y, cross_entropy, sample_ids); });
   };
   CHECK(step({}) == "pcomp: Delta needs the identities of 10 samples, a tensor of as many int64, not none");
   CHECK(step(torch::arange(9)).find("not CPULongType 9") != std::string::npos);
   CHECK(step(torch::zeros({10}, at::kLong)) == "pcomp: sample 0 comes twice in one batch");
-  CHECK(step(b.ids) == "nothing");
+  CHECK(step(b.sample_ids) == "nothing");
 }
 
 TEST_CASE("After a step that failed all ends forget, and so agree") {
   at::set_num_threads(1);
-  const Wires wires{&boundary_ops(EF21 | Quant<4>), &boundary_ops(Delta<> | Quant<4>),
-                    &boundary_ops(ErrorFeedback | Quant<4>), &boundary_ops(Raw)};
+  const Wires wires{&wire_kernels(EF21 | Quant<4>), &wire_kernels(Delta<> | Quant<4>),
+                    &wire_kernels(ErrorFeedback | Quant<4>), &wire_kernels(Raw)};
   const auto table = make_schedule(OneFOneB{}, 5, 4, {0, 1, 2, 0, 1});
   Engine broken(net::one_thread_each(), net::stages(), wires, table);
   const auto all = batches();
   const auto loss_of = [](Engine& e, const Batch& b, const Loss& loss) {
-    return e.step(b.x, b.y, loss, b.ids);
+    return e.step(b.x, b.y, loss, b.sample_ids);
   };
   loss_of(broken, all[0], cross_entropy);
   const Loss fails = [n = 0](const at::Tensor& y, const at::Tensor& t) mutable {

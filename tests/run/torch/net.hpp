@@ -58,23 +58,23 @@ inline std::vector<pcomp::StageSpec> stages() {
 /// The plain sequential loop that a pipeline must equal, with the same boundaries and the same micro-batches. Targets of
 /// -100 do not count.
 struct Sequential {
-  explicit Sequential(const std::vector<const pcomp::BoundaryOps*>& wires) {
+  explicit Sequential(const std::vector<const pcomp::WireKernels*>& wires) {
     for (std::size_t e = 0; e < wires.size(); ++e) boundaries.emplace_back(*wires[e], static_cast<int>(e));
     for (const auto& spec : stages()) parts.push_back(spec.build());
   }
-  Tensor forward(Tensor h, int micro = 0, const Tensor& ids = {}) {
+  Tensor forward(Tensor h, int micro = 0, const Tensor& sample_ids = {}) {
     for (std::size_t s = 0; s < parts.size(); ++s) {
       h = parts[s].forward(h);
-      if (s < boundaries.size()) h = boundaries[s](h, micro, ids);
+      if (s < boundaries.size()) h = boundaries[s](h, micro, sample_ids);
     }
     return h;
   }
-  Tensor step(const Tensor& x, const Tensor& y, int micros, const pcomp::Loss& loss, const Tensor& ids = {}) {
+  Tensor step(const Tensor& x, const Tensor& y, int microbatches, const pcomp::Loss& loss, const Tensor& sample_ids = {}) {
     Tensor sum = torch::zeros({});
-    for (int m = 0; m < micros; ++m) {
-      const auto part = pcomp::split(x.size(0), micros)[static_cast<std::size_t>(m)];
+    for (int m = 0; m < microbatches; ++m) {
+      const auto part = pcomp::split(x.size(0), microbatches)[static_cast<std::size_t>(m)];
       const Tensor out = forward(x.narrow(0, part.first, part.count), m,
-                                 ids.defined() ? ids.narrow(0, part.first, part.count) : ids);
+                                 sample_ids.defined() ? sample_ids.narrow(0, part.first, part.count) : sample_ids);
       const Tensor target = y.narrow(0, part.first, part.count);
       const double counts = target.ne(-100).sum().item<double>(), all = y.ne(-100).sum().item<double>();
       const Tensor l = counts > 0 ? loss(out, target) * (counts / all) : out.narrow(0, 0, 0).sum();

@@ -17,7 +17,7 @@ using namespace pcomp;
 namespace {
 
 /// The links of Threads, which record every post of every rank.
-class Watched final : public Links {
+class Watched final : public Communicator {
  public:
   struct Post {
     bool sends;
@@ -48,11 +48,11 @@ class Watched final : public Links {
     std::string aborted() const override { return to_->aborted(); }
 
    private:
-    Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes, StreamOrder* o) override {
+    Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes, StreamFence* o) override {
       posts_->push_back({true, m});
       return to_->send(to, m, bytes, o);
     }
-    Ticket post_receive(int from, const Message& m, std::span<std::byte> bytes, StreamOrder* o) override {
+    Ticket post_receive(int from, const Message& m, std::span<std::byte> bytes, StreamFence* o) override {
       posts_->push_back({false, m});
       return to_->receive(from, m, bytes, o);
     }
@@ -60,7 +60,7 @@ class Watched final : public Links {
     std::vector<Post>* posts_;
   };
 
-  Threads threads_;
+  ThreadTransport threads_;
   std::map<int, std::vector<Post>> posts_;
   std::deque<End> ends_;
 };
@@ -74,19 +74,19 @@ class Remote final : public Transport {
   std::string aborted() const override { return ""; }
 
  private:
-  Ticket post_send(int, const Message&, std::span<const std::byte>, StreamOrder*) override {
+  Ticket post_send(int, const Message&, std::span<const std::byte>, StreamFence*) override {
     return static_cast<Ticket>(posted++);
   }
-  Ticket post_receive(int, const Message&, std::span<std::byte>, StreamOrder*) override { return 0; }
+  Ticket post_receive(int, const Message&, std::span<std::byte>, StreamFence*) override { return 0; }
 };
 
 /// What this rank must have sent before the bytes of `m` can exist: of everything they depend on, the last message.
 std::optional<Message> needs(const Message& m, int rank, const std::vector<int>& rank_of) {
   const int stages = static_cast<int>(rank_of.size());
   const auto own = [&](int stage) { return rank_of[static_cast<std::size_t>(stage)] == rank; };
-  for (int s = m.edge + 1; m.gradient && s < stages; ++s)
+  for (int s = m.boundary + 1; m.gradient && s < stages; ++s)
     if (own(s)) return Message{s - 1, m.micro, true};
-  for (int s = m.edge; s >= 0; --s)
+  for (int s = m.boundary; s >= 0; --s)
     if (own(s)) return Message{s, m.micro, false};
   return std::nullopt;
 }
@@ -94,7 +94,7 @@ std::optional<Message> needs(const Message& m, int rank, const std::vector<int>&
 }  // namespace
 
 TEST_CASE("a receive is posted once nothing that this rank still has to send is missing for it") {
-  const std::vector<const BoundaryOps*> wires(4, &boundary_ops(Quant<8>));
+  const std::vector<const WireKernels*> wires(4, &wire_kernels(Quant<8>));
   const auto tables = {make_schedule(OneFOneB{}, 5, 5), make_schedule(ZeroBubble{}, 5, 6),
                        make_schedule(OneFOneB{}, 5, 5, RankMap{0, 1, 2, 3, 0}),
                        make_schedule(ZeroBubble{}, 5, 6, RankMap{0, 1, 1, 0, 2})};
@@ -114,14 +114,14 @@ TEST_CASE("a receive is posted once nothing that this rank still has to send is 
       for (const auto& [sends, m] : posts) {
         INFO("rank " << rank << (sends ? " sends " : " receives ") << to_string(m));
         if (sends) {
-          sent.insert({m.edge, m.micro, m.gradient});
+          sent.insert({m.boundary, m.micro, m.gradient});
           // Counts where the next message to the same stage in the same direction has already been asked for.
-          ahead += asked.count({m.gradient ? m.edge + 1 : m.edge - 1, m.micro + 1, m.gradient});
+          ahead += asked.count({m.gradient ? m.boundary + 1 : m.boundary - 1, m.micro + 1, m.gradient});
           continue;
         }
-        asked.insert({m.edge, m.micro, m.gradient});
+        asked.insert({m.boundary, m.micro, m.gradient});
         if (const auto first = needs(m, rank, table.rank_map()))
-          CHECK(sent.count({first->edge, first->micro, first->gradient}) == 1);
+          CHECK(sent.count({first->boundary, first->micro, first->gradient}) == 1);
       }
     }
     CHECK(ahead > 0);

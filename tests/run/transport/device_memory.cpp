@@ -20,7 +20,7 @@ struct Worker {
 
 /// Rank 0 writes each message over the last but one, as an Outbox does; rank 1 counts the wrong bytes.
 int wrong_bytes(EmulatedDevice* from, EmulatedDevice* to) {
-  Threads links(2, 1, std::chrono::seconds(20));
+  ThreadTransport links(2, 1, std::chrono::seconds(20));
   links.begin();
   std::atomic<int> wrong = 0;
   std::vector<std::byte> written[depth], read[depth];
@@ -78,7 +78,7 @@ TEST_CASE("the test sees a mark that nobody waits for") {
 #endif
 
 TEST_CASE("the host does not wait for what a stream is still to do") {
-  Threads links(2, 1, std::chrono::seconds(20));
+  ThreadTransport links(2, 1, std::chrono::seconds(20));
   links.begin();
   EmulatedDevice device;
   std::atomic<bool> go = false, waited = false;
@@ -99,7 +99,7 @@ TEST_CASE("the host does not wait for what a stream is still to do") {
 }
 
 TEST_CASE("a device that never copies is an error for the host's end") {
-  Threads links(2, 1, std::chrono::milliseconds(50));
+  ThreadTransport links(2, 1, std::chrono::milliseconds(50));
   links.begin();
   EmulatedDevice device;
   std::atomic<bool> go = false;

@@ -31,7 +31,7 @@ const std::string sends = "rank 0 sends 8 bytes to rank 1, the activation of mic
 
 /// What the second post says, in either order.
 std::string mismatch(End send, End receive, bool receive_first) {
-  Threads links(3, 2, std::chrono::seconds(1));
+  ThreadTransport links(3, 2, std::chrono::seconds(1));
   std::byte from[16] = {}, to[16] = {};
   const auto post_send = [&] { links.link(send.rank).send(send.peer, send.message, {from, send.size}); };
   const auto post_receive = [&] {
@@ -72,37 +72,37 @@ TEST_CASE("lengths, messages or ranks that differ at both ends are one error") {
     // Another boundary or direction is another mailbox: nobody is there.
     other = receive, other.message.gradient = true;
     CHECK(mismatch(send, other, receive_first) == "nothing");
-    for (const int edge : {-1, 2}) {
-      other = receive, other.message.edge = edge;
+    for (const int boundary : {-1, 2}) {
+      other = receive, other.message.boundary = boundary;
       CHECK(mismatch(send, other, receive_first) ==
-            "pcomp: there are 2 boundaries, no boundary " + std::to_string(edge));
+            "pcomp: there are 2 boundaries, no boundary " + std::to_string(boundary));
     }
   }
 }
 
 TEST_CASE("messages of one boundary and direction arrive in order, each where it belongs") {
-  Threads links(2, 2, std::chrono::seconds(20));
+  ThreadTransport links(2, 2, std::chrono::seconds(20));
   std::vector<std::byte> from(8), to(8);
   std::vector<Transport::Ticket> sent, received;
   std::size_t i = 0;
-  for (int edge : {1, 0})
+  for (int boundary : {1, 0})
     for (bool gradient : {true, false})
       for (int micro : {0, 1}) {
-        from[i] = std::byte(16 * edge + 8 * gradient + micro + 1);
-        sent.push_back(links.link(0).send(1, {edge, micro, gradient}, {&from[i++], 1}));
+        from[i] = std::byte(16 * boundary + 8 * gradient + micro + 1);
+        sent.push_back(links.link(0).send(1, {boundary, micro, gradient}, {&from[i++], 1}));
       }
   i = 0;
-  for (int edge : {1, 0})
+  for (int boundary : {1, 0})
     for (bool gradient : {true, false})
       for (int micro : {0, 1})
-        received.push_back(links.link(1).receive(0, {edge, micro, gradient}, {&to[i++], 1}));
+        received.push_back(links.link(1).receive(0, {boundary, micro, gradient}, {&to[i++], 1}));
   for (const auto t : sent) links.link(0).wait(t);
   for (const auto t : received) links.link(1).wait(t);
   CHECK(to == from);
 }
 
 TEST_CASE("an abort ends a wait at once, its first reason wins, and a new step forgets it") {
-  Threads links(2, 1, std::chrono::seconds(60));
+  ThreadTransport links(2, 1, std::chrono::seconds(60));
   std::byte bytes[4] = {};
   const auto ticket = links.link(0).receive(1, {0, 0, false}, bytes);
   std::string said;
@@ -171,26 +171,26 @@ TEST_CASE("a port that is in use is told by -1, and an address of another machin
 }
 
 TEST_CASE("a call on another thread returns, throws or is given up") {
-  detail::Courier courier;
+  detail::TimedCaller timed_caller;
   int done = 0;
-  CHECK(courier.run([&] { ++done; }, std::chrono::seconds(20)));
+  CHECK(timed_caller.run([&] { ++done; }, std::chrono::seconds(20)));
   CHECK(done == 1);
-  CHECK(thrown([&] { courier.run([] { throw Error("pcomp: no"); }, std::chrono::seconds(20)); }) ==
+  CHECK(thrown([&] { timed_caller.run([] { throw Error("pcomp: no"); }, std::chrono::seconds(20)); }) ==
         "pcomp: no");
-  CHECK(courier.run([&] { ++done; }, std::chrono::seconds(20)));  // what was thrown is thrown once
+  CHECK(timed_caller.run([&] { ++done; }, std::chrono::seconds(20)));  // what was thrown is thrown once
   CHECK(done == 2);
   const auto go = std::make_shared<std::atomic<bool>>(false);
   const auto wait = [go] {
     while (!*go) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   };
-  CHECK_FALSE(courier.run(wait, std::chrono::milliseconds(1)));
-  CHECK_FALSE(courier.run([&] { ++done; }, std::chrono::milliseconds(1)));  // the first has not returned
+  CHECK_FALSE(timed_caller.run(wait, std::chrono::milliseconds(1)));
+  CHECK_FALSE(timed_caller.run([&] { ++done; }, std::chrono::milliseconds(1)));  // the first has not returned
   *go = true;
 }
 
 namespace {
 /// A device that counts what is asked of it and copies at once.
-struct Counting : StreamOrder {
+struct Counting : StreamFence {
   int awaited = 0;
   Mark mark() override { return std::make_shared<int>(); }
   void await(const Mark&) override { ++awaited; }
@@ -204,7 +204,7 @@ struct Counting : StreamOrder {
 }  // namespace
 
 TEST_CASE("each end of a copy waits for it on its own device, and an empty message needs none") {
-  Threads links(2, 1, std::chrono::seconds(20));
+  ThreadTransport links(2, 1, std::chrono::seconds(20));
   Counting first, second;
   std::byte from[4] = {std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}}, to[4] = {};
   const auto sent = links.link(0).send(1, {0, 0, false}, from, &first);

@@ -45,10 +45,10 @@ struct AllIsas {
   }
 };
 
-Floats waves(std::size_t n, unsigned salt) {
+Floats waves(std::size_t n, unsigned rng_counter) {
   Floats x(n);
   for (std::size_t i = 0; i < n; ++i)
-    x[i] = static_cast<float>(((static_cast<unsigned>(i) + salt) * 2654435761u) >> 8) * 0x1p-21f - 4.0f;
+    x[i] = static_cast<float>(((static_cast<unsigned>(i) + rng_counter) * 2654435761u) >> 8) * 0x1p-21f - 4.0f;
   return x;
 }
 
@@ -57,28 +57,28 @@ template <class T>
 struct Both {
   std::vector<T> y, dx;
 
-  Both(const BoundaryOps& k, const std::vector<T>& x, const std::vector<T>& dy, const Extents& e, DType t,
+  Both(const WireKernels& k, const std::vector<T>& x, const std::vector<T>& dy, const Extents& e, DType t,
        std::size_t shift = 0, ParallelFor par = {}) {
     const std::size_t n = x.size();
     std::vector<T> room(n + shift), grad_room(n + shift), out(n + shift);
     std::copy(x.begin(), x.end(), room.begin() + static_cast<std::ptrdiff_t>(shift));
     std::copy(dy.begin(), dy.end(), grad_room.begin() + static_cast<std::ptrdiff_t>(shift));
     std::vector<std::byte> p(k.bytes(e)), g(k.grad_bytes(e));
-    k.encode(In(room.data() + shift, t, e.size()), e, p, par);
-    k.decode(p, e, Out(out.data() + shift, t, e.size()), par);
+    k.encode(TensorView(room.data() + shift, t, e.size()), e, p, par);
+    k.decode(p, e, MutableTensorView(out.data() + shift, t, e.size()), par);
     y.assign(out.begin() + static_cast<std::ptrdiff_t>(shift), out.end());
-    k.encode_grad(In(grad_room.data() + shift, t, e.size()), e, p, g, par);
-    k.decode_grad(g, e, p, Out(out.data() + shift, t, e.size()), par);
+    k.encode_grad(TensorView(grad_room.data() + shift, t, e.size()), e, p, g, par);
+    k.decode_grad(g, e, p, MutableTensorView(out.data() + shift, t, e.size()), par);
     dx.assign(out.begin() + static_cast<std::ptrdiff_t>(shift), out.end());
   }
 };
 
-bool holds(const BoundaryOps& k, const char* what) {
+bool holds(const WireKernels& k, const char* what) {
   return k.name.view().find(what) != std::string_view::npos;
 }
 
 /// A NaN or an infinity at place `i`, there and back.
-void arrives(const BoundaryOps& k, const Extents& e, std::size_t i, std::size_t shift, ParallelFor par) {
+void arrives(const WireKernels& k, const Extents& e, std::size_t i, std::size_t shift, ParallelFor par) {
   const auto n = static_cast<std::size_t>(e.size());
   for (const float odd : {quiet, inf, -inf}) {
     Floats x = waves(n, 0), dy = waves(n, 1000);
@@ -105,7 +105,7 @@ const std::int64_t lengths[] = {1,    7,    8,    9,    31,   32,   33,   63,   
 TEST_CASE("numbers: a NaN or an infinity arrives as what is not finite, whatever the wire and the size",
           "[trust]") {
   AllIsas{}([&](bool best) {
-    for (const BoundaryOps* k : all_kernels())
+    for (const WireKernels* k : all_kernels())
       for (const std::int64_t n : lengths) {
         if (!best && n > 2049) continue;
         const auto size = static_cast<std::size_t>(n);
@@ -117,7 +117,7 @@ TEST_CASE("numbers: a NaN or an infinity arrives as what is not finite, whatever
 }
 
 TEST_CASE("numbers: three threads lose a NaN no more than one", "[trust]") {
-  for (const BoundaryOps* k : all_kernels())
+  for (const WireKernels* k : all_kernels())
     for (const Extents& e : {Extents{3, 4, 65, 67}, Extents{2, 8, 64, 64}}) {
       const auto n = static_cast<std::size_t>(e.size());
       for (const std::size_t i : {std::size_t{0}, n / 3 + 1, n - 1})
@@ -128,7 +128,7 @@ TEST_CASE("numbers: three threads lose a NaN no more than one", "[trust]") {
 TEST_CASE("numbers: every element spoilt, and every other one", "[trust]") {
   const Extents e{2, 3, 20, 30};
   const auto n = static_cast<std::size_t>(e.size());
-  for (const BoundaryOps* k : all_kernels())
+  for (const WireKernels* k : all_kernels())
     for (const unsigned each : {1u, 2u}) {
       Floats x = waves(n, 0);
       for (std::size_t i = 0; i < n; i += each) x[i] = i % 3 ? quiet : i % 2 ? inf : -inf;
@@ -146,8 +146,8 @@ TEST_CASE("numbers: a group that is spoilt is NaN, and its neighbours are as the
   const Extents e{1, 1, 1, 1000};
   const auto clean = waves(1000, 0);
   const auto check = [&](const char* wire, std::size_t group) {
-    const BoundaryOps* k = nullptr;
-    for (const BoundaryOps* each : all_kernels())
+    const WireKernels* k = nullptr;
+    for (const WireKernels* each : all_kernels())
       if (each->name == wire) k = each;
     REQUIRE(k);
     AllIsas{}([&](bool) {
@@ -170,8 +170,8 @@ TEST_CASE("numbers: a group that is spoilt is NaN, and its neighbours are as the
   check("Quant<3>", 128);
   check("Quant<8>", 128);
   check("Quant<16>", 128);
-  check("Quant<4, Group<512>>", 512);
-  check("Quant<3, Group<256>, Stochastic>", 256);
+  check("Quant<4, PerGroup<512>>", 512);
+  check("Quant<3, PerGroup<256>, Stochastic>", 256);
   check("Quant<16, Stochastic>", 128);
   check("Quant<8, PerTensor>", 1000);
   check("Quant<8, PerTensor, Stochastic>", 1000);
@@ -184,7 +184,7 @@ TEST_CASE("numbers: a group that is spoilt is NaN, and its neighbours are as the
 TEST_CASE("numbers: Half and BFloat16 keep what kind of number it is", "[trust]") {
   const Extents e{1, 1, 1, 40};
   AllIsas{}([&](bool) {
-    for (const BoundaryOps* k : all_kernels()) {
+    for (const WireKernels* k : all_kernels()) {
       if (k->name != "Half" && k->name != "BFloat16") continue;
       for (std::size_t i = 0; i < 40; ++i) {
         Floats x = waves(40, 0);
@@ -206,7 +206,7 @@ TEST_CASE("numbers: Step sends the same in floats of every size, and one code le
   // 8 bits: 255 multiples, -127 to 127; code 0 is for what is not finite.
   const Extents e{1, 1, 1, 4};
   const Floats x{-1000, 1000, quiet, -12.75f};
-  for (const BoundaryOps* k : all_kernels()) {
+  for (const WireKernels* k : all_kernels()) {
     if (k->name != "Step<1/10, 8>") continue;
     std::vector<std::byte> p(k->bytes(e));
     k->encode(std::span<const float>(x), e, p, {});
@@ -215,7 +215,7 @@ TEST_CASE("numbers: Step sends the same in floats of every size, and one code le
 }
 
 TEST_CASE("numbers: finite values of a tensor's own dtype stay finite", "[trust]") {
-  const auto check = [](const BoundaryOps& k, auto largest, auto least, auto small, DType t, auto is_finite) {
+  const auto check = [](const WireKernels& k, auto largest, auto least, auto small, DType t, auto is_finite) {
     using T = decltype(largest);
     for (const Extents& e : {Extents{1, 1, 1, 1}, Extents{1, 1, 2, 129}, Extents{2, 2, 31, 33}}) {
       const auto n = static_cast<std::size_t>(e.size());
@@ -235,7 +235,7 @@ TEST_CASE("numbers: finite values of a tensor's own dtype stay finite", "[trust]
     }
   };
   AllIsas{}([&](bool) {
-    for (const BoundaryOps* k : all_kernels()) {
+    for (const WireKernels* k : all_kernels()) {
       check(*k, most, -most, 1.0f, DType::f32, [](float v) { return std::isfinite(v); });
       check(*k, std::uint16_t{0x7bff}, std::uint16_t{0xfbff}, std::uint16_t{0x3c00}, DType::f16,
             [](std::uint16_t v) { return (v & 0x7c00) != 0x7c00; });
@@ -248,7 +248,7 @@ TEST_CASE("numbers: finite values of a tensor's own dtype stay finite", "[trust]
 TEST_CASE("numbers: an infinity or a NaN of 16 bits is seen, too", "[trust]") {
   const Extents e{1, 1, 3, 130};
   const auto n = static_cast<std::size_t>(e.size());
-  for (const BoundaryOps* k : all_kernels())
+  for (const WireKernels* k : all_kernels())
     for (const DType t : {DType::f16, DType::bf16})
       for (const unsigned odd : {0x7c00u, 0xfc00u, 0x7e00u}) {
         std::vector<std::uint16_t> x(n, t == DType::f16 ? 0x3c00 : 0x3f80);
@@ -265,7 +265,7 @@ TEST_CASE("numbers: windows and rotations of huge values are averages, not infin
   const Extents e{1, 2, 6, 8};
   const auto n = static_cast<std::size_t>(e.size());
   AllIsas{}([&](bool) {
-    for (const BoundaryOps* k : all_kernels()) {
+    for (const WireKernels* k : all_kernels()) {
       INFO(k->name.view());
       if (k->name == "Downsample<2>" || k->name == "Downsample<1>") {
         const Both<float> came(*k, Floats(n, 3e38f), Floats(n, -3e38f), e, DType::f32);
@@ -322,7 +322,7 @@ TEST_CASE("numbers: 16-bit floats are rounded to even, and to the largest finite
   for (std::size_t i = 0; i < x.size(); i += 2) x[i] = -x[i];
   const Extents e{1, 1, 1, static_cast<std::int64_t>(x.size())};
   AllIsas{}([&](bool) {
-    for (const BoundaryOps* k : all_kernels())
+    for (const WireKernels* k : all_kernels())
       for (const bool bf : {false, true}) {
         if (k->name != (bf ? "BFloat16" : "Half")) continue;
         std::vector<std::byte> p(k->bytes(e));

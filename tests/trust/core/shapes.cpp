@@ -12,10 +12,10 @@ using namespace pcomp;
 using Floats = std::vector<float>;
 
 /// Different magnitudes everywhere, so that there is one right answer.
-Floats distinct(std::int64_t n, std::uint32_t salt) {
+Floats distinct(std::int64_t n, std::uint32_t rng_counter) {
   Floats x(static_cast<std::size_t>(n));
   for (std::uint32_t i = 0; i < x.size(); ++i)
-    x[i] = static_cast<float>((i + salt) * 7919u % 32749u + 1) * ((i + salt) % 3 ? 0.01f : -0.01f);
+    x[i] = static_cast<float>((i + rng_counter) * 7919u % 32749u + 1) * ((i + rng_counter) % 3 ? 0.01f : -0.01f);
   return x;
 }
 
@@ -75,18 +75,18 @@ TEST_CASE("TopK keeps at least one of every segment: tensor, sample, block and r
   for (const std::int64_t n : {1, 2, 10, 19, 20, 21, 39, 40, 127, 128, 129, 700, 2047, 2048, 2049, 6000}) {
     keeps(TopK<Ratio<1, 20>>, Extents{n}, n, 1, 20);
     keeps(TopK<Ratio<1, 5000>>, Extents{n}, n, 1, 5000);
-    keeps(TopK<Ratio<1, 20>, Sample>, Extents{n}, n, 1, 20);
-    keeps(TopK<Ratio<1, 20>, Sample>, Extents{3, n}, n, 1, 20);
-    keeps(TopK<Ratio<1, 5000>, Sample>, Extents{3, n}, n, 1, 5000);
-    keeps(TopK<Ratio<1, 20>, Block<1>>, Extents{n}, 1, 1, 20);
-    keeps(TopK<Ratio<1, 20>, Block<7>>, Extents{n}, 7, 1, 20);
-    keeps(TopK<Ratio<1, 20>, Block<64>>, Extents{n}, 64, 1, 20);
-    keeps(TopK<Ratio<1, 3000>, Block<2500>>, Extents{n}, 2500, 1, 3000);
+    keeps(TopK<Ratio<1, 20>, PerSample>, Extents{n}, n, 1, 20);
+    keeps(TopK<Ratio<1, 20>, PerSample>, Extents{3, n}, n, 1, 20);
+    keeps(TopK<Ratio<1, 5000>, PerSample>, Extents{3, n}, n, 1, 5000);
+    keeps(TopK<Ratio<1, 20>, PerGroup<1>>, Extents{n}, 1, 1, 20);
+    keeps(TopK<Ratio<1, 20>, PerGroup<7>>, Extents{n}, 7, 1, 20);
+    keeps(TopK<Ratio<1, 20>, PerGroup<64>>, Extents{n}, 64, 1, 20);
+    keeps(TopK<Ratio<1, 3000>, PerGroup<2500>>, Extents{n}, 2500, 1, 3000);
   }
   CHECK(wire_bytes(TopK<Ratio<1, 20>>, Extents{0}) == 0);
   static_assert(wire_bytes(TopK<Ratio<1, 20>>, Shape<10>{}) ==
                 16 + 4);  // a bitmap of 2 bytes, aligned; one float
-  static_assert(wire_bytes(TopK<Ratio<1, 20>, Block<10>> | Half, Shape<25>{}) == 16 + 2 * 3);
+  static_assert(wire_bytes(TopK<Ratio<1, 20>, PerGroup<10>> | Half, Shape<25>{}) == 16 + 2 * 3);
 }
 
 TEST_CASE("a selection of a gradient's list keeps at least one too", "[trust]") {

@@ -15,8 +15,8 @@ using namespace pcomp;
 const float quiet = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
 
 /// What a wire with memory does with the kernels of one without.
-BoundaryOps remembering(const BoundaryOps& plain, Memory m, bool in_bfloat16 = false) {
-  BoundaryOps ops = plain;
+WireKernels remembering(const WireKernels& plain, Memory m, bool in_bfloat16 = false) {
+  WireKernels ops = plain;
   ops.forward.memory = ops.backward.memory = m;
   ops.forward.in_bfloat16 = ops.backward.in_bfloat16 = in_bfloat16;
   if (m == Memory::samples) ops.first = &plain;
@@ -49,7 +49,7 @@ TEST_CASE("numbers: a stage whose weights are NaN or infinite gives a loss that 
   World world = World::threads();
   world.threads_per_rank = 1;
   const ScheduleTable table = make_schedule(OneFOneB{}, 3, 2);
-  for (const BoundaryOps* w : all_kernels())
+  for (const WireKernels* w : all_kernels())
     for (const float weight : {quiet, inf}) {
       Engine engine(world, spoilt_stages(weight), {w, w}, table);
       INFO(w->name.view() << ", weights " << weight);
@@ -64,19 +64,19 @@ TEST_CASE("numbers: a stage whose weights are NaN or infinite gives a loss that 
 TEST_CASE("numbers: a NaN or an infinity crosses a boundary with memory, and the memory recovers",
           "[trust]") {
   torch::manual_seed(2);
-  const at::Tensor clean = torch::randn({4, 2, 8, 8}), ids = torch::arange(4);
+  const at::Tensor clean = torch::randn({4, 2, 8, 8}), sample_ids = torch::arange(4);
   for (const Memory m : {Memory::residual, Memory::estimate, Memory::samples})
     for (const char* name : {"Quant<8>", "Half", "Step<1/10, 8>", "Hadamard<64> | Quant<4>"}) {
-      const BoundaryOps* plain = nullptr;
-      for (const BoundaryOps* k : all_kernels())
+      const WireKernels* plain = nullptr;
+      for (const WireKernels* k : all_kernels())
         if (k->name == name) plain = k;
       REQUIRE(plain);
-      const BoundaryOps ops = remembering(*plain, m);
+      const WireKernels ops = remembering(*plain, m);
       for (const float odd : {quiet, inf, -inf}) {
         Boundary cut(ops);
         const auto cross = [&](const at::Tensor& given, const at::Tensor& dy) {
           const at::Tensor x = given.clone().requires_grad_();
-          const at::Tensor out = cut(x, 0, ids);
+          const at::Tensor out = cut(x, 0, sample_ids);
           out.backward(dy);
           return std::pair{out.detach(), x.grad()};
         };
@@ -95,10 +95,10 @@ TEST_CASE("numbers: a NaN or an infinity crosses a boundary with memory, and the
 
 TEST_CASE("numbers: finite tensors of each dtype stay finite through boundaries, with memory or without",
           "[trust]") {
-  const at::Tensor ids = torch::arange(4);
+  const at::Tensor sample_ids = torch::arange(4);
   for (const auto& [type, most] :
        {std::pair{at::kHalf, 65504.0}, {at::kBFloat16, 0x1.fep127}, {at::kFloat, 0x1.fffffep127}})
-    for (const BoundaryOps* k : all_kernels())
+    for (const WireKernels* k : all_kernels())
       for (const int kind : {0, 1, 2}) {
         at::Tensor x = torch::full({4, 2, 8, 8}, kind == 1 ? -most : most, at::TensorOptions(type));
         if (kind == 2) x.view(-1).slice(0, 0, 512, 3).fill_(-most);
@@ -112,11 +112,11 @@ TEST_CASE("numbers: finite tensors of each dtype stay finite through boundaries,
         }
         if (k->name.view().find("TopK") != std::string_view::npos || k->name == "Raw") continue;
         for (const Memory m : {Memory::residual, Memory::estimate, Memory::samples}) {
-          const BoundaryOps ops = remembering(*k, m, m == Memory::samples);
+          const WireKernels ops = remembering(*k, m, m == Memory::samples);
           Boundary cut(ops);
           for (int visit = 0; visit < 3; ++visit) {
             at::Tensor in = (visit % 2 ? -x : x).clone().requires_grad_();
-            const at::Tensor out = cut(in, 0, ids);
+            const at::Tensor out = cut(in, 0, sample_ids);
             out.backward(visit % 2 ? -x : x);
             CHECK(finite(out));
             CHECK(finite(in.grad()));

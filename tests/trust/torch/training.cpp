@@ -62,15 +62,15 @@ template <class F>
 StageSpec function(F f) {
   return stage_spec([f] { return f; });
 }
-const BoundaryOps* raw() { return &boundary_ops(Raw); }
-const BoundaryOps* lossy() { return &boundary_ops(Quant<8>); }
+const WireKernels* raw() { return &wire_kernels(Raw); }
+const WireKernels* lossy() { return &wire_kernels(Quant<8>); }
 
 /// Parts of a batch as the README says: sizes that differ by at most one, larger ones first.
-std::vector<std::pair<std::int64_t, std::int64_t>> parts(std::int64_t n, int micros) {
+std::vector<std::pair<std::int64_t, std::int64_t>> parts(std::int64_t n, int microbatches) {
   std::vector<std::pair<std::int64_t, std::int64_t>> all;
   std::int64_t first = 0;
-  for (int m = 0; m < micros; ++m) {
-    const std::int64_t size = n / micros + (m < n % micros ? 1 : 0);
+  for (int m = 0; m < microbatches; ++m) {
+    const std::int64_t size = n / microbatches + (m < n % microbatches ? 1 : 0);
     all.emplace_back(first, size);
     first += size;
   }
@@ -103,10 +103,10 @@ void copy_weights(const std::vector<at::Tensor>& from, const std::vector<at::Ten
 }
 /// Every policy, on three stages.
 template <class F>
-void each_schedule(int micros, const RankMap& where, F&& f) {
-  f(make_schedule(GPipe{}, 3, micros, where));
-  f(make_schedule(OneFOneB{}, 3, micros, where));
-  f(make_schedule(ZeroBubble{}, 3, micros, where));
+void each_schedule(int microbatches, const RankMap& where, F&& f) {
+  f(make_schedule(GPipe{}, 3, microbatches, where));
+  f(make_schedule(OneFOneB{}, 3, microbatches, where));
+  f(make_schedule(ZeroBubble{}, 3, microbatches, where));
 }
 
 }  // namespace
@@ -129,17 +129,17 @@ TEST_CASE("One module in two stages is listed once and stepped once by the summe
   const at::Tensor x = torch::randint(10, {8}), y = torch::randint(10, {8});
   const std::vector<at::Tensor> all{shared->weight, middle->weight, middle->bias};
 
-  for (int micros : {1, 4, 8}) {
+  for (int microbatches : {1, 4, 8}) {
     no_grads(all);
-    for (auto [first, n] : parts(8, micros)) {
+    for (auto [first, n] : parts(8, microbatches)) {
       const at::Tensor o =
           torch::linear(nn::Linear(middle)(nn::Embedding(shared)(x.narrow(0, first, n))), shared->weight);
       (at::cross_entropy_loss(o, y.narrow(0, first, n)) * (static_cast<double>(n) / 8)).backward();
     }
     const auto expected = grads(all);
     for (const RankMap& where : {RankMap{0, 1, 2}, RankMap{0, 1, 0}, RankMap{0, 0, 0}, RankMap{1, 0, 1}})
-      each_schedule(micros, where, [&](const ScheduleTable& table) {
-        INFO(table.policy << ' ' << micros);
+      each_schedule(microbatches, where, [&](const ScheduleTable& table) {
+        INFO(table.policy << ' ' << microbatches);
         for (const bool tied : {false, true}) {  // the last stage registers the module, or uses it without
           Engine pipe(
               one(),
@@ -182,7 +182,7 @@ TEST_CASE("A loss without a graph is an Error that names the last stage", "[trus
       std::vector<StageSpec> specs{linear(16, 16), linear(16, 16)};
       specs.resize(static_cast<std::size_t>(stages - 1));
       specs.push_back(linear(16, 4));
-      const std::vector<const BoundaryOps*> wires(static_cast<std::size_t>(stages - 1), raw());
+      const std::vector<const WireKernels*> wires(static_cast<std::size_t>(stages - 1), raw());
       for (const bool split : {false, true}) {
         Engine pipe(one(), specs, wires,
                     split ? make_schedule(ZeroBubble{}, stages, 2) : make_schedule(GPipe{}, stages, 2));
@@ -318,9 +318,9 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
     const at::Tensor& in = sequence ? words : x;
     const Result whole = run(make_schedule(GPipe{}, 3, 1), in, target, cross_entropy, sequence);
     REQUIRE(std::isfinite(whole.loss));
-    for (int micros : {2, 4, 8})
-      each_schedule(micros, {}, [&](const ScheduleTable& table) {
-        INFO(table.policy << ' ' << micros);
+    for (int microbatches : {2, 4, 8})
+      each_schedule(microbatches, {}, [&](const ScheduleTable& table) {
+        INFO(table.policy << ' ' << microbatches);
         const Result came = run(table, in, target, cross_entropy, sequence);
         CHECK(came.loss == Approx(whole.loss).epsilon(1e-5));
         CHECK(close(came.grads, whole.grads));
@@ -343,8 +343,8 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
                      },
                      [](const at::Tensor& t) { return (t >= 0).sum(); }};
   const Result all = run(make_schedule(GPipe{}, 3, 1), x, padded, mine);
-  for (int micros : {2, 8}) {
-    const Result came = run(make_schedule(ZeroBubble{}, 3, micros), x, padded, mine);
+  for (int microbatches : {2, 8}) {
+    const Result came = run(make_schedule(ZeroBubble{}, 3, microbatches), x, padded, mine);
     CHECK(came.loss == Approx(all.loss).epsilon(1e-5));
     CHECK(close(came.grads, all.grads));
   }
@@ -497,9 +497,9 @@ TEST_CASE("x from another graph: its gradient reaches that graph once a step", "
             return m.layer(h);
           }),
       function([](const at::Tensor& h) { return torch::tanh(h); }), linear(16, 4)};
-  for (int micros : {1, 3, 4})
-    each_schedule(micros, {}, [&](const ScheduleTable& table) {
-      INFO(table.policy << ' ' << micros);
+  for (int microbatches : {1, 3, 4})
+    each_schedule(microbatches, {}, [&](const ScheduleTable& table) {
+      INFO(table.policy << ' ' << microbatches);
       torch::manual_seed(4);
       Engine pipe(one(), specs, {lossy(), lossy()}, table);
       const auto parameters = pipe.parameters();
@@ -511,7 +511,7 @@ TEST_CASE("x from another graph: its gradient reaches that graph once a step", "
       no_grads(front->parameters());
       const at::Tensor encoded = torch::relu(front(x)), leaf = encoded.detach().clone().requires_grad_();
       double expected = 0;
-      for (auto [at, n] : parts(10, micros)) {
+      for (auto [at, n] : parts(10, microbatches)) {
         at::Tensor h = boundary<Quant<8>>(first(leaf.narrow(0, at, n) * 1.5));
         h = boundary<Quant<8>>(torch::tanh(h));
         const at::Tensor l =
@@ -556,7 +556,7 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
   CHECK(has(text, "at least 8 samples"));
 #ifndef PCOMP_BASE
   // The way out that it names, and fewer samples than micro-batches: both equal the loop over those parts.
-  const auto check = [&](const ScheduleTable& table, int samples, int smallest, int micros) {
+  const auto check = [&](const ScheduleTable& table, int samples, int smallest, int microbatches) {
     INFO(table.policy << ' ' << samples);
     torch::manual_seed(6);
     Engine p(one(), specs, {lossy(), lossy()}, table);
@@ -570,7 +570,7 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
       for (const at::Tensor& t : m->parameters()) plain.push_back(t);
     copy_weights(p.parameters(), plain);
     at::Tensor sum;
-    for (auto [at, n] : parts(samples, micros)) {
+    for (auto [at, n] : parts(samples, microbatches)) {
       const at::Tensor h = boundary<Quant<8>>(b.forward(boundary<Quant<8>>(a(x.narrow(0, at, n)))));
       const at::Tensor l =
           at::cross_entropy_loss(c(h), y.narrow(0, at, n)) * (static_cast<double>(n) / samples);
@@ -580,9 +580,9 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
     const at::Tensor came = p.step(x.narrow(0, 0, samples), y.narrow(0, 0, samples), cross_entropy);
     CHECK(torch::equal(came, sum));
     CHECK(same(grads(p.parameters()), grads(plain)));
-    CHECK(p.report().boundaries[0].forward.messages == micros);
+    CHECK(p.report().boundaries[0].forward.messages == microbatches);
     p.step(x, y, cross_entropy);  // and the whole schedule again
-    CHECK(p.report().boundaries[0].forward.messages == micros + table.micros);
+    CHECK(p.report().boundaries[0].forward.messages == microbatches + table.microbatches);
   };
   each_schedule(4, {}, [&](const ScheduleTable& table) {
     check(table, 5, 2, 2);
@@ -592,11 +592,11 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
   });
   check(make_schedule(Interleaved{}, 3, 4, round_robin(3)), 3, 1, 3);
   check(make_schedule(Interleaved{}, 3, 4, round_robin(2)), 3, 1, 3);
-  for (int micros : {1, 2, 3}) {
-    const ScheduleTable less = make_schedule(GPipe{}, 3, 4).first(micros);
+  for (int microbatches : {1, 2, 3}) {
+    const ScheduleTable less = make_schedule(GPipe{}, 3, 4).first(microbatches);
     CHECK(less.deadlock_free);
-    CHECK(less.micros == micros);
-    for (int r = 0; r < 3; ++r) CHECK(less.row(r).size() == make_schedule(GPipe{}, 3, micros).row(r).size());
+    CHECK(less.microbatches == microbatches);
+    for (int r = 0; r < 3; ++r) CHECK(less.row(r).size() == make_schedule(GPipe{}, 3, microbatches).row(r).size());
   }
   CHECK(has(thrown([] { (void)make_schedule(GPipe{}, 3, 4).first(5); }), "has no first 5"));
   CHECK(has(thrown([&] { pipe.smallest_microbatch(0); }), "at least 1 sample"));

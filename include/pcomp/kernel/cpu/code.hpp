@@ -35,10 +35,10 @@ class CodedSource {
   void decode(std::int64_t first, std::int64_t count, float* out) const {
     if constexpr (has_role<Role::rotate, R>) {
       float coded[chunk];
-      PCOMP_SIMD((codes_, scales_, first, count, coded), decode_codes<C>);
-      PCOMP_SIMD((static_cast<const float*>(coded), count, first, out), rotate<R, true>);
+      PCOMP_DISPATCH(decode_codes<C>)(codes_, scales_, first, count, coded);
+      PCOMP_DISPATCH(rotate<R, true>)(static_cast<const float*>(coded), count, first, out);
     } else {
-      PCOMP_SIMD((codes_, scales_, first, count, out), decode_codes<C>);
+      PCOMP_DISPATCH(decode_codes<C>)(codes_, scales_, first, count, out);
     }
   }
   /// Copies through the window of decoded ranks.

@@ -40,7 +40,7 @@ void copy_all(const Source& source, const Sink& sink, std::int64_t n, const Para
       const bool past_caches = direct && sink.past_caches();
       const float* v = cursor.load(i, m, direct && !past_caches ? direct : buffer);
       if (past_caches)
-        PCOMP_SIMD((v, m, direct), copy_past_caches);
+        PCOMP_DISPATCH(copy_past_caches)(v, m, direct);
       else if (!direct)
         out.store(i, m, v);
     }

@@ -28,7 +28,7 @@ typename T::Scale whole_scale(std::int64_t sent, const ParallelFor& par, Visit&&
   par(ceil_div(sent, chunk), 16, [&](std::int64_t b, std::int64_t e) {
     Range mine = no_range;
     visit(b * chunk, std::min(e * chunk, sent),
-          [&](const float* v, std::int64_t n) { mine = joined(mine, PCOMP_SIMD((v, n), range)); });
+          [&](const float* v, std::int64_t n) { mine = joined(mine, PCOMP_DISPATCH(range)(v, n)); });
     const std::lock_guard lock(mutex);
     all = joined(all, mine);
   });
@@ -41,7 +41,7 @@ auto rotated(Take take) {
   return [take](std::int64_t rank, const float* v, std::int64_t n) {
     if constexpr (F::rotates) {
       float turned[chunk];
-      PCOMP_SIMD((v, n, rank, turned), rotate<typename F::Rotate, false>);
+      PCOMP_DISPATCH(rotate<typename F::Rotate, false>)(v, n, rank, turned);
       take(rank, turned, n);
     } else {
       take(rank, v, n);
@@ -51,10 +51,10 @@ auto rotated(Take take) {
 
 /// The fused encoder of chain E: reads the source chunk by chunk and writes index, codes and scales, with nothing
 /// of tensor size in between. The source is read once; again for a selection over more than `chunk` elements
-/// that keeps no Candidates, and once more for PerTensor. `salt` tells one message's noise from another's.
+/// that keeps no Candidates, and once more for PerTensor. `rng_counter` tells one message's noise from another's.
 template <WireExpr E, Pool mode, class Source>
 void encode_chain(const Source& plain, const Extents& shape, std::byte* out, const ParallelFor& par,
-                  std::uint32_t salt) {
+                  std::uint32_t rng_counter) {
   using F = Form<E>;
   using C = typename F::Code;
   using T = CoderTraits<C>;
@@ -83,7 +83,7 @@ void encode_chain(const Source& plain, const Extents& shape, std::byte* out, con
           par(ceil_div(l.sent, chunk), 8, [&](std::int64_t b, std::int64_t e) {
             visit(b * chunk, std::min(e * chunk, l.sent), true,
                   rotated<F>([&](std::int64_t rank, const float* v, std::int64_t n) {
-                    PCOMP_SIMD((v, n, rank, codes, scales, whole, salt), encode_codes<C>);
+                    PCOMP_DISPATCH(encode_codes<C>)(v, n, rank, codes, scales, whole, rng_counter);
                   }));
           });
         };

@@ -92,7 +92,7 @@ struct EncodePlan {
 /// Encodes `source`, a tensor of extents `shape`, with chain E.
 template <WireExpr E>
 void encode_chain(const Queue& q, Source source, const Extents& shape, const EncodePlan<E>& p, std::byte* out,
-                  std::byte* workspace, u32 salt) {
+                  std::byte* workspace, u32 rng_counter) {
   using F = Form<E>;
   using C = typename F::Code;
   // Rotated in registers, unless the scale needs all of it first.
@@ -137,7 +137,7 @@ void encode_chain(const Queue& q, Source source, const Extents& shape, const Enc
   }
   const std::int64_t end = l.codes_at + packed_bytes(l.sent, C::bits);
   using Encode = EncodeCodes<C, R>;
-  q.launch(Encode{source, codes, scales, bytes_at(out, end), static_cast<u32>(l.scales_at - end), salt},
+  q.launch(Encode{source, codes, scales, bytes_at(out, end), static_cast<u32>(l.scales_at - end), rng_counter},
            Encode::blocks(l.sent));
 }
 

@@ -43,7 +43,7 @@ struct EncodeCodes {
   unsigned char *codes, *scales;
   unsigned char* padding;  ///< up to 15 bytes before the scales
   u32 padding_bytes;
-  u32 salt;  ///< tells one message's noise from another's
+  u32 rng_counter;  ///< tells one message's noise from another's
 
   static constexpr std::int64_t blocks(std::int64_t sent) { return ceil_div(sent, each); }
 
@@ -101,7 +101,7 @@ struct EncodeCodes {
       if constexpr (T::stochastic)
         seed = noise_seed(groups > 1 ? shuffle_struct(scale, owner) : scale,
                           first / static_cast<u32>(pack_block)) ^
-               salt;
+               rng_counter;
       u32 c[4];
       PCOMP_UNROLL
       for (u32 j = 0; j < 4; ++j) {

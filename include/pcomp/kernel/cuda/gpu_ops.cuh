@@ -8,23 +8,23 @@ namespace pcomp {
 
 /// The table of the wire W for GPUs, one object per program.
 template <AnyWire W>
-const GpuOps& gpu_ops(W = {}) {
+const GpuWireKernels& gpu_wire_kernels(W = {}) {
   using V = detail::as_wire<W>;
   using detail::gpu::DeviceInput, detail::gpu::DeviceOutput, detail::gpu::Scratch;
-  static constexpr GpuOps ops{name(V{}),
+  static constexpr GpuWireKernels ops{name(V{}),
                               [](const Extents& s) { return cuda::workspace_bytes(V{}, s); },
-                              [](const In& x, const Extents& s, std::span<std::byte> payload) {
+                              [](const TensorView& x, const Extents& s, std::span<std::byte> payload) {
                                 const Scratch scratch(x.gpu, cuda::workspace_bytes(V{}, s));
                                 DeviceOutput p(x.gpu, payload);
                                 cuda::encode(V{}, x, s, p.bytes(), scratch.bytes());
                                 p.finish();
                               },
-                              [](std::span<const std::byte> payload, const Extents& s, const Out& y) {
+                              [](std::span<const std::byte> payload, const Extents& s, const MutableTensorView& y) {
                                 const Scratch scratch(y.gpu, cuda::workspace_bytes(V{}, s));
                                 const DeviceInput p(y.gpu, payload);
                                 cuda::decode(V{}, p.bytes(), s, y, scratch.bytes());
                               },
-                              [](const In& dy, const Extents& s, std::span<const std::byte> payload,
+                              [](const TensorView& dy, const Extents& s, std::span<const std::byte> payload,
                                  std::span<std::byte> grad_payload) {
                                 const Scratch scratch(dy.gpu, cuda::workspace_bytes(V{}, s));
                                 const DeviceInput p(dy.gpu, payload);
@@ -33,7 +33,7 @@ const GpuOps& gpu_ops(W = {}) {
                                 g.finish();
                               },
                               [](std::span<const std::byte> grad_payload, const Extents& s,
-                                 std::span<const std::byte> payload, const Out& dx) {
+                                 std::span<const std::byte> payload, const MutableTensorView& dx) {
                                 const Scratch scratch(dx.gpu, cuda::workspace_bytes(V{}, s));
                                 const DeviceInput g(dx.gpu, grad_payload), p(dx.gpu, payload);
                                 cuda::decode_grad(V{}, g.bytes(), s, p.bytes(), dx, scratch.bytes());
@@ -49,13 +49,13 @@ bool add_gpu_wire(W) {
   using F = typename V::Forward;
   using G = typename V::Backward;
   if constexpr (!Form<F>::feeds && !Form<G>::feeds) {
-    return add_gpu_ops(gpu_ops(W{}));
+    return add_gpu_ops(gpu_wire_kernels(W{}));
   } else {
-    bool added = add_gpu_ops(gpu_ops(wire_of(Stateless<F>{}, Stateless<G>{})));
+    bool added = add_gpu_ops(gpu_wire_kernels(wire_of(Stateless<F>{}, Stateless<G>{})));
     if constexpr (Form<F>::memory == Memory::samples || Form<G>::memory == Memory::samples)
       added = add_gpu_wire(wire_of(first_of<F>(), first_of<G>())) && added;
     if constexpr (Form<G>::memory == Memory::residual && (Form<F>::selects || Form<F>::shapes))
-      added = add_gpu_ops(gpu_ops(Wire<Stateless<F>{}, Raw>{})) && added;
+      added = add_gpu_ops(gpu_wire_kernels(Wire<Stateless<F>{}, Raw>{})) && added;
     return added;
   }
 }

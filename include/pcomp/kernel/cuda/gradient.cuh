@@ -31,7 +31,7 @@ struct EncodeGradPlan {
 /// Pools by sums, gathers by the forward mask, then encodes with the gradient's own chain.
 template <class W>
 void encode_restricted(const Queue& q, Source dy, const Extents& shape, const EncodeGradPlan<W>& p,
-                       const std::byte* index, std::byte* out, std::byte* workspace, u32 salt) {
+                       const std::byte* index, std::byte* out, std::byte* workspace, u32 rng_counter) {
   const Layout& l = p.l;
   if (p.chain.l.sent == 0) return;
   if constexpr (EncodeGradPlan<W>::by_name) {
@@ -46,7 +46,7 @@ void encode_restricted(const Queue& q, Source dy, const Extents& shape, const En
     dy.at = slot<u32>(workspace, p.index.position), dy.found = slot<u32>(workspace, p.index.found);
     dy.limit = static_cast<u32>(l.n), dy.n = static_cast<u32>(l.sent), dy.plain = false;
   }
-  encode_chain(q, dy, restricted<W>(shape), p.chain, out, workspace, salt);
+  encode_chain(q, dy, restricted<W>(shape), p.chain, out, workspace, rng_counter);
 }
 
 /// The workspace of a gradient's decoder.

@@ -24,7 +24,7 @@ struct WriteIndex {
         const u64 bit = fano ? static_cast<u64>(position[rank] >> low_bits) + rank : position[rank];
         word = static_cast<u32>(bit / 32), bits = 1u << (bit % 32);
       }
-      // Words ascend with the lanes: the first lane of each word collects its bits.
+      // LongText ascend with the lanes: the first lane of each word collects its bits.
       for (int d = 1; d < 32; d *= 2) {
         const u32 other = shuffle_down(word, d), more = shuffle_down(bits, d);
         if (lane() + d < 32 && other == word) bits |= more;

@@ -8,7 +8,7 @@ namespace pcomp::detail::gpu {
 
 /// All selections by magnitude share their kernels.
 template <SelectCodec S>
-using Scoring = std::conditional_t<is_magnitude<S>, ops::TopK<Ratio<1, 1>, Tensor>, S>;
+using Scoring = std::conditional_t<is_magnitude<S>, ops::TopK<Ratio<1, 1>, PerTensor>, S>;
 
 /// A selection's segments, each of which keeps its highest keys; ranks of survivors follow from that.
 struct Segments {

@@ -35,14 +35,14 @@ inline bool takes_vectors(const void* p, DType t) {
   return reinterpret_cast<std::uintptr_t>(p) % (4 * static_cast<std::uintptr_t>(bytes_of(t))) == 0;
 }
 
-inline Source source_of(const In& x) {
+inline Source source_of(const TensorView& x) {
   Source s;
   s.data = x.data, s.dtype = x.dtype, s.n = static_cast<u32>(x.count);
   s.place = place_of(x);
   s.plain = s.place.row_major() && takes_vectors(x.data, x.dtype);
   return s;
 }
-inline Sink sink_of(const Out& y) {
+inline Sink sink_of(const MutableTensorView& y) {
   const Place place = place_of(y);
   return {y.data, y.dtype, place, static_cast<u32>(y.count),
           place.row_major() && takes_vectors(y.data, y.dtype)};
@@ -105,7 +105,7 @@ constexpr std::size_t workspace_bytes(W, const Extents& shape) {
 /// Errors: `Error` for a wrong element or byte count, other strides, too small a workspace, or what CUDA reports.
 /// Example: docs/gpu.md
 template <AnyWire W>
-void encode(W w, const In& x, const Extents& shape, std::span<std::byte> payload,
+void encode(W w, const TensorView& x, const Extents& shape, std::span<std::byte> payload,
             std::span<std::byte> workspace) {
   using E = typename detail::as_wire<W>::Forward;
   detail::expect_shape("the input", x, shape);
@@ -115,7 +115,7 @@ void encode(W w, const In& x, const Extents& shape, std::span<std::byte> payload
   const detail::gpu::EncodePlan<E> plan(shape, false, s);
   detail::gpu::expect_fits(shape, payload.data(), workspace, static_cast<std::size_t>(s.bytes));
   detail::gpu::encode_chain(detail::gpu::Queue(x.gpu.stream), detail::gpu::source_of(x), shape, plan,
-                            payload.data(), workspace.data(), detail::salt_of(x.noise));
+                            payload.data(), workspace.data(), detail::fold_counter(x.noise));
 }
 
 /// Enqueues the decoding of a payload on the stream of `y`.
@@ -124,7 +124,7 @@ void encode(W w, const In& x, const Extents& shape, std::span<std::byte> payload
 /// Bytes, Shapes, Errors: as encode.
 /// Example: docs/gpu.md
 template <AnyWire W>
-void decode(W w, std::span<const std::byte> payload, const Extents& shape, const Out& y,
+void decode(W w, std::span<const std::byte> payload, const Extents& shape, const MutableTensorView& y,
             std::span<std::byte> workspace) {
   using E = typename detail::as_wire<W>::Forward;
   detail::expect_shape("the output", y, shape);
@@ -142,7 +142,7 @@ void decode(W w, std::span<const std::byte> payload, const Extents& shape, const
 /// Law, Bytes, Shapes, Errors: as pcomp::encode_grad and encode above.
 /// Example: docs/gpu.md
 template <AnyWire W>
-void encode_grad(W w, const In& dy, const Extents& shape, std::span<const std::byte> payload,
+void encode_grad(W w, const TensorView& dy, const Extents& shape, std::span<const std::byte> payload,
                  std::span<std::byte> grad_payload, std::span<std::byte> workspace) {
   using V = detail::as_wire<W>;
   detail::expect_payloads(w, dy, shape, payload.size(), grad_payload.size());
@@ -152,7 +152,7 @@ void encode_grad(W w, const In& dy, const Extents& shape, std::span<const std::b
   detail::gpu::expect_fits(shape, payload.data(), workspace, 0);
   detail::gpu::encode_restricted(detail::gpu::Queue(dy.gpu.stream), detail::gpu::source_of(dy), shape, plan,
                                  payload.data(), grad_payload.data(), workspace.data(),
-                                 detail::salt_of(dy.noise));
+                                 detail::fold_counter(dy.noise));
 }
 
 /// Enqueues the decoding of a gradient payload on the stream of `dx`.
@@ -161,7 +161,7 @@ void encode_grad(W w, const In& dy, const Extents& shape, std::span<const std::b
 /// Example: docs/gpu.md
 template <AnyWire W>
 void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& shape,
-                 std::span<const std::byte> payload, const Out& dx, std::span<std::byte> workspace) {
+                 std::span<const std::byte> payload, const MutableTensorView& dx, std::span<std::byte> workspace) {
   using V = detail::as_wire<W>;
   detail::expect_payloads(w, dx, shape, payload.size(), grad_payload.size());
   detail::gpu::Slots s;

@@ -17,21 +17,21 @@ struct ZeroBubble {
   static constexpr bool backward = true;
   static constexpr bool split_backward = true;
 
-  static constexpr std::int64_t tick(Op op, int stage, int micro, Size n) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, PipelineDims n) {
     const std::int64_t p = n.stages, s = stage, m = micro;
     if (op == Op::Forward) return m < p - s ? s + m : m < p ? s + 2 * m : 3 * m - p + 1 + s;
     if (op == Op::Backward) return input_gradient(s, m, n);
     const std::int64_t after = m + s;  // its BackwardWeights comes after this micro-batch's Backward
-    if (after < n.micros) return input_gradient(s, after, n) + 1;
-    return input_gradient(s, n.micros - 1, n) + 1 + (after - (n.micros - 1));
+    if (after < n.microbatches) return input_gradient(s, after, n) + 1;
+    return input_gradient(s, n.microbatches - 1, n) + 1 + (after - (n.microbatches - 1));
   }
 
  private:
   /// Two ticks apart while no weights come between, then three, and two again once the forwards are over.
-  static constexpr std::int64_t input_gradient(std::int64_t s, std::int64_t m, Size n) {
-    const std::int64_t p = n.stages, micros = n.micros < n.stages ? n.stages : n.micros;
+  static constexpr std::int64_t input_gradient(std::int64_t s, std::int64_t m, PipelineDims n) {
+    const std::int64_t p = n.stages, microbatches = n.microbatches < n.stages ? n.stages : n.microbatches;
     if (m <= s) return 2 * p - 1 - s + 2 * m;
-    return m <= micros - p + s ? 2 * p - 1 - 2 * s + 3 * m : micros + p - 1 - s + 2 * m;
+    return m <= microbatches - p + s ? 2 * p - 1 - 2 * s + 3 * m : microbatches + p - 1 - s + 2 * m;
   }
 };
 

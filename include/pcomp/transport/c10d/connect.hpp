@@ -10,7 +10,7 @@ namespace pcomp {
 
 #if defined(USE_C10D_GLOO)
 /// The links of one rank whose peers are other processes.
-class Processes final : public Links {
+class Processes final : public Communicator {
  public:
   /// Errors: `Error` if the ranks do not find each other.
   Processes(const World& world, std::vector<int> rank_of)
@@ -19,11 +19,11 @@ class Processes final : public Links {
         rank_of_(std::move(rank_of)),
         kind_(world.link),
         interface_(world.interface) {
-    detail::Meeting& meeting = world.meeting();
-    if (!meeting.board)
-      meeting.board = std::make_shared<detail::Board>(*world.launch(), timeout_, interface_);
-    board_ = meeting.board;
-    board_->be_patient(timeout_);
+    detail::ProcessContext& meeting = world.meeting();
+    if (!meeting.rendezvous)
+      meeting.rendezvous = std::make_shared<detail::Rendezvous>(*world.launch(), timeout_, interface_);
+    rendezvous_ = meeting.rendezvous;
+    rendezvous_->be_patient(timeout_);
     name_ = "pipeline" + std::to_string(meeting.pipelines++);
     for (int r = 0; r < world.size(); ++r)
       if (r != world.rank()) elsewhere_.push_back(r);
@@ -32,8 +32,8 @@ class Processes final : public Links {
   Processes(const Processes&) = delete;
   Processes& operator=(const Processes&) = delete;
   ~Processes() override {
-    if (link_ && link_->is_over()) board_->failed = true;
-    if (link_ && link_->store_is_lost()) board_->lost = true;
+    if (link_ && link_->is_over()) rendezvous_->failed = true;
+    if (link_ && link_->store_is_lost()) rendezvous_->lost = true;
   }
 
   const std::vector<int>& here() const override { return here_; }
@@ -54,7 +54,7 @@ class Processes final : public Links {
         name_ + "/" + std::to_string(exchanges_++) + ", " + calls_->name() + ", " + about;
     try {
       auto texts =
-          board_->exchange(name, about, text, timeout_, [this] { return link_ && link_->is_over(); });
+          rendezvous_->exchange(name, about, text, timeout_, [this] { return link_ && link_->is_over(); });
       if (link_) link_->expect_no_abort();
       return texts;
     } catch (const Error&) {
@@ -64,13 +64,13 @@ class Processes final : public Links {
   }
 
  private:
-  std::unique_ptr<GroupLink> make() {
+  std::unique_ptr<ProcessGroupTransport> make() {
 #if defined(USE_C10D_NCCL)
-    if (kind_ == LinkKind::Nccl)
-      return std::make_unique<Nccl>(*board_, name_, interface_, timeout_, calls_, numbers(), rank_of_);
+    if (kind_ == Backend::NcclTransport)
+      return std::make_unique<NcclTransport>(*rendezvous_, name_, interface_, timeout_, calls_, numbers(), rank_of_);
 #endif
-    if (kind_ == LinkKind::Gloo)
-      return std::make_unique<Gloo>(*board_, name_, interface_, timeout_, calls_, numbers());
+    if (kind_ == Backend::GlooTransport)
+      return std::make_unique<GlooTransport>(*rendezvous_, name_, interface_, timeout_, calls_, numbers());
     throw Error("pcomp: this build has no NCCL: configure with -DPCOMP_NCCL=ON (docs/several-machines.md)");
   }
 
@@ -80,11 +80,11 @@ class Processes final : public Links {
   std::chrono::milliseconds timeout_;
   std::shared_ptr<Calls> calls_ = std::make_shared<Calls>();
   std::vector<int> here_, elsewhere_, rank_of_;
-  LinkKind kind_;
+  Backend kind_;
   std::string interface_, name_;
   int exchanges_ = 0;
-  std::shared_ptr<detail::Board> board_;
-  std::unique_ptr<GroupLink> link_;
+  std::shared_ptr<detail::Rendezvous> rendezvous_;
+  std::unique_ptr<ProcessGroupTransport> link_;
 };
 #endif
 
@@ -92,15 +92,15 @@ class Processes final : public Links {
 ///
 /// Errors: as `World` and `Processes`.
 /// Example: docs/several-machines.md
-inline std::unique_ptr<Links> connect(const World& world, int ranks, const std::vector<int>& rank_of) {
+inline std::unique_ptr<Communicator> connect(const World& world, int ranks, const std::vector<int>& rank_of) {
 #if defined(USE_C10D_GLOO)
   if (world.processes()) return std::make_unique<Processes>(world, rank_of);
 #endif
-  return std::make_unique<Threads>(ranks, static_cast<int>(rank_of.size()) - 1, world.timeout);
+  return std::make_unique<ThreadTransport>(ranks, static_cast<int>(rank_of.size()) - 1, world.timeout);
 }
 
 /// How a pipeline gets its links: `connect`, or the function of a caller who brings a custom link.
-using Connect =
-    std::function<std::unique_ptr<Links>(const World&, int ranks, const std::vector<int>& rank_of)>;
+using CommunicatorFactory =
+    std::function<std::unique_ptr<Communicator>(const World&, int ranks, const std::vector<int>& rank_of)>;
 
 }  // namespace pcomp

@@ -9,23 +9,23 @@ namespace pcomp::detail {
 /// Law: the first reason to reach the store wins, for every rank. If a peer was silent for too long, a roll call
 ///   comes first: the reason ends with the ranks that do not answer it. Ranks whose calls differ wait for messages
 ///   that never come: a rank that has waited for 0.3 s compares the calls of all, and what differs is the reason.
-class Watch {
+class FailureMonitor {
  public:
   /// `wake` is called once, when there is a reason or the store is lost, on the watch's thread.
-  Watch(Board& board, const std::string& name, Board::Limit limit, std::shared_ptr<Calls> calls,
+  FailureMonitor(Rendezvous& rendezvous, const std::string& name, Rendezvous::Limit limit, std::shared_ptr<Calls> calls,
         std::function<void()> wake)
       : state_(std::make_shared<State>()) {
     state_->calls = std::move(calls);
-    state_->store = board.connect(limit);
-    state_->key = board.prefix() + name + "/failure";
-    state_->launch = board.launch();
-    state_->keeper = "the store at " + board.launch().where() + ", which " + board.keeper() + " keeps,";
+    state_->store = rendezvous.connect(limit);
+    state_->key = rendezvous.prefix() + name + "/failure";
+    state_->launch = rendezvous.launch();
+    state_->keeper = "the store at " + rendezvous.launch().where() + ", which " + rendezvous.keeper() + " keeps,";
     state_->wake = std::move(wake);
     thread_ = std::thread([s = state_] { loop(*s); });
   }
-  Watch(const Watch&) = delete;
-  Watch& operator=(const Watch&) = delete;
-  ~Watch() {
+  FailureMonitor(const FailureMonitor&) = delete;
+  FailureMonitor& operator=(const FailureMonitor&) = delete;
+  ~FailureMonitor() {
     std::unique_lock lock(state_->mutex);
     state_->wake = nullptr;
     state_->stop = true;
@@ -70,7 +70,7 @@ class Watch {
  private:
   struct State {
     Store store;
-    Launch launch;
+    LauncherEnvironment launch;
     std::string key, keeper, own, reason;
     std::function<void()> wake;
     std::shared_ptr<Calls> calls;

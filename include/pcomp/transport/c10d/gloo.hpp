@@ -15,21 +15,21 @@ namespace pcomp {
 /// Errors: `Error` if the ranks cannot connect to each other within the time limit.
 /// Source: Gloo, and ProcessGroupGloo of LibTorch.
 /// Example: docs/several-machines.md
-class Gloo : public GroupLink {
+class GlooTransport : public ProcessGroupTransport {
  public:
-  /// `interface`: as in `World`; the rest as in `GroupLink`.
-  Gloo(detail::Board& board, const std::string& name, const std::string& interface,
+  /// `interface`: as in `World`; the rest as in `ProcessGroupTransport`.
+  GlooTransport(detail::Rendezvous& rendezvous, const std::string& name, const std::string& interface,
        std::chrono::milliseconds timeout, std::shared_ptr<Calls> calls, int numbers)
-      : GroupLink(board, name, timeout, std::move(calls), numbers) {
-    const Launch& launch = board.launch();
+      : ProcessGroupTransport(rendezvous, name, timeout, std::move(calls), numbers) {
+    const LauncherEnvironment& launch = rendezvous.launch();
     const bool named = !interface.empty() && ::if_nametoindex(interface.c_str()) != 0;
     const std::string address = interface.empty() ? detail::address_towards(launch.host) : interface;
     const auto groups = std::make_shared<std::array<Group, 2>>();
     std::string why = "not all ranks answered";
     try {
-      const detail::Store store = board.connect(timeout);
-      if (courier_.run(
-              [=, prefix = board.prefix() + name] {
+      const detail::Store store = rendezvous.connect(timeout);
+      if (timed_caller_.run(
+              [=, prefix = rendezvous.prefix() + name] {
                 auto options = c10d::ProcessGroupGloo::Options::create(timeout);
                 options->threads = 1;  // for collectives, which nobody calls
                 options->devices = {named ? c10d::ProcessGroupGloo::createDeviceForInterface(address)
@@ -47,7 +47,7 @@ class Gloo : public GroupLink {
     } catch (const Error&) {
       throw;
     } catch (const std::exception& e) {
-      why = detail::Board::first_line(e.what());
+      why = detail::Rendezvous::first_line(e.what());
       if (const auto key = why.find("keys: "); key != std::string::npos)  // Gloo waits for PREFIX/.../PEER
         why = "rank " + why.substr(why.rfind('/') + 1) + " has not come";
     }
@@ -56,7 +56,7 @@ class Gloo : public GroupLink {
                   " and cannot connect to every other rank within " + std::to_string(timeout.count()) +
                   " ms: " + why);
   }
-  ~Gloo() override { close(); }
+  ~GlooTransport() override { close(); }
 
  protected:
   Way way(const Message& m, int peer) override { return {groups_[m.gradient ? 1 : 0].get(), peer, false}; }
@@ -65,7 +65,7 @@ class Gloo : public GroupLink {
   }
   bool finish(Post& p) override { return p.work->wait(); }
 
-  detail::Courier courier_;
+  detail::TimedCaller timed_caller_;
 
  private:
   using Group = c10::intrusive_ptr<c10d::ProcessGroupGloo>;

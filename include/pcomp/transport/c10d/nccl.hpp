@@ -28,17 +28,17 @@ namespace pcomp {
 /// Bytes: device memory travels on NCCL's own streams, ordered after and before the caller's work, while the caller's
 ///   stream keeps computing; host memory goes through a device buffer, and the host waits.
 /// Errors: `Error` if a rank has no GPU or shares one, or the other end of a boundary does not come within the time
-///   limit; then as `GroupLink`.
+///   limit; then as `ProcessGroupTransport`.
 /// Source: NCCL, and ProcessGroupNCCL of LibTorch.
 /// Example: docs/several-machines.md
-class Nccl final : public Gloo {
+class NcclTransport final : public GlooTransport {
  public:
-  /// `rank_of`: the rank of each stage. This rank's GPU is the one that `Launch::device` picks.
-  Nccl(detail::Board& board, const std::string& name, const std::string& interface,
+  /// `rank_of`: the rank of each stage. This rank's GPU is the one that `LauncherEnvironment::device` picks.
+  NcclTransport(detail::Rendezvous& rendezvous, const std::string& name, const std::string& interface,
        std::chrono::milliseconds timeout, std::shared_ptr<Calls> calls, int numbers,
        const std::vector<int>& rank_of)
-      : Gloo(board, name, interface, timeout, std::move(calls), numbers), rank_(board.launch().rank) {
-    const Launch& launch = board.launch();
+      : GlooTransport(rendezvous, name, interface, timeout, std::move(calls), numbers), rank_(rendezvous.launch().rank) {
+    const LauncherEnvironment& launch = rendezvous.launch();
     const int devices = c10::cuda::device_count();
     if (devices == 0)
       throw Error("pcomp: rank " + std::to_string(rank_) + " has no GPU, which NCCL needs: choose Gloo");
@@ -46,19 +46,19 @@ class Nccl final : public Gloo {
     leave_failures_to_us();
     if (!interface.empty() && ::if_nametoindex(interface.c_str()))  // exactly this one
       ::setenv("NCCL_SOCKET_IFNAME", ("=" + interface).c_str(), 0);
-    const detail::Store store = board.connect(timeout);
-    for (int edge = 0; edge + 1 < static_cast<int>(rank_of.size()); ++edge) {
-      const int from = rank_of[static_cast<std::size_t>(edge)];
-      const int to = rank_of[static_cast<std::size_t>(edge) + 1];
+    const detail::Store store = rendezvous.connect(timeout);
+    for (int boundary = 0; boundary + 1 < static_cast<int>(rank_of.size()); ++boundary) {
+      const int from = rank_of[static_cast<std::size_t>(boundary)];
+      const int to = rank_of[static_cast<std::size_t>(boundary) + 1];
       if (from == to || (rank_ != from && rank_ != to)) continue;
       for (const bool gradient : {false, true})
-        groups_[{edge, gradient}] =
-            meet(board.prefix() + name + "/nccl" + std::to_string(edge) + (gradient ? "g" : "a"), store,
+        groups_[{boundary, gradient}] =
+            meet(rendezvous.prefix() + name + "/nccl" + std::to_string(boundary) + (gradient ? "g" : "a"), store,
                  rank_ == from ? to : from);
     }
   }
   /// Ends in the same order on every rank, as it began.
-  ~Nccl() override {
+  ~NcclTransport() override {
     const bool whole = !is_over();
     close();
     for (auto& entry : groups_) try {
@@ -83,7 +83,7 @@ class Nccl final : public Gloo {
     const auto made = std::make_shared<Group>();
     std::string why = "it has not come";
     try {
-      if (!courier_.run(
+      if (!timed_caller_.run(
               [=, most = limit(), device = device_, mine = rank_ < peer ? 0 : 1] {
                 const c10::cuda::CUDAGuard guard(device);
                 auto options = c10d::ProcessGroupNCCL::Options::create();
@@ -99,7 +99,7 @@ class Nccl final : public Gloo {
     } catch (const Error&) {
       throw;
     } catch (const std::exception& e) {
-      why = detail::Board::first_line(e.what());
+      why = detail::Rendezvous::first_line(e.what());
     }
     if (!*made)
       throw Error("pcomp: rank " + std::to_string(rank_) + " cannot connect its GPU " +
@@ -111,12 +111,12 @@ class Nccl final : public Gloo {
 
   /// What crosses no boundary (the results) goes through the host.
   Way way(const Message& m, int peer) override {
-    const auto found = groups_.find({m.edge, m.gradient});
-    if (found == groups_.end()) return Gloo::way(m, peer);
+    const auto found = groups_.find({m.boundary, m.gradient});
+    if (found == groups_.end()) return GlooTransport::way(m, peer);
     return {found->second.get(), rank_ < peer ? 1 : 0, true};
   }
   at::Tensor tensor(const Post& p) override {
-    if (!p.way.of_device) return Gloo::tensor(p);
+    if (!p.way.of_device) return GlooTransport::tensor(p);
     const auto size = static_cast<std::int64_t>(p.size);
     if (!p.on_device || !size) return at::empty({size}, at::TensorOptions(at::kByte).device(device_));
     const at::Tensor t = at::from_blob(p.data, {size}, at::TensorOptions(at::kByte).device(at::kCUDA));
@@ -127,11 +127,11 @@ class Nccl final : public Gloo {
     return t;
   }
   void before_send(const Post& p) override {
-    if (p.way.of_device && !p.on_device) p.tensor.copy_(Gloo::tensor(p));
+    if (p.way.of_device && !p.on_device) p.tensor.copy_(GlooTransport::tensor(p));
   }
   /// NCCL's wait only orders streams, which is enough for device memory; in host memory the caller needs the bytes.
   bool finish(Post& p) override {
-    if (!p.way.of_device) return Gloo::finish(p);
+    if (!p.way.of_device) return GlooTransport::finish(p);
     if (p.on_device) return p.work->wait();
     const auto end = std::chrono::steady_clock::now() + limit();
     while (!p.work->isCompleted()) {
@@ -140,13 +140,13 @@ class Nccl final : public Gloo {
       std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
     if (const auto error = p.work->exception()) std::rethrow_exception(error);
-    if (!p.sends) Gloo::tensor(p).copy_(p.tensor);
+    if (!p.sends) GlooTransport::tensor(p).copy_(p.tensor);
     return true;
   }
 
   /// Aborting a single message would count as a failure of the whole group, on which its watchdog acts.
   void end(const Way& way, c10d::Work& work) override {
-    if (!way.of_device) return Gloo::end(way, work);
+    if (!way.of_device) return GlooTransport::end(way, work);
     if (!over_.insert(way.group).second) return;
     for (auto& entry : groups_) try {
         if (entry.second.get() == way.group) entry.second->abort();

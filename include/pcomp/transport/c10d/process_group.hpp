@@ -17,17 +17,17 @@ namespace pcomp {
 /// Errors: `Error` that says which peer is lost or silent. After one the groups are unusable.
 /// Source: c10d of LibTorch (ProcessGroupGloo, ProcessGroupNCCL).
 /// Example: docs/several-machines.md
-class GroupLink : public Transport {
+class ProcessGroupTransport : public Transport {
  public:
   /// `calls`: of this rank, which also number the messages, of which there are `numbers` in one call.
-  GroupLink(detail::Board& board, const std::string& name, std::chrono::milliseconds timeout,
+  ProcessGroupTransport(detail::Rendezvous& rendezvous, const std::string& name, std::chrono::milliseconds timeout,
             std::shared_ptr<Calls> calls, int numbers)
       : timeout_(timeout), calls_(std::move(calls)), numbers_(numbers) {
-    watch_.emplace(board, name, timeout, calls_, [this] { interrupt(); });
+    monitor_.emplace(rendezvous, name, timeout, calls_, [this] { interrupt(); });
   }
-  GroupLink(const GroupLink&) = delete;
-  GroupLink& operator=(const GroupLink&) = delete;
-  ~GroupLink() override = default;
+  ProcessGroupTransport(const ProcessGroupTransport&) = delete;
+  ProcessGroupTransport& operator=(const ProcessGroupTransport&) = delete;
+  ~ProcessGroupTransport() override = default;
 
   void wait(Ticket t) final {
     expect_no_abort();  // a later interrupt finds the post and ends its wait
@@ -63,18 +63,18 @@ class GroupLink : public Transport {
   }
   void abort(const std::string& reason) noexcept final {
     try {
-      watch_->give(reason, silence_);
+      monitor_->give(reason, silence_);
     } catch (...) {
     }
   }
-  std::string aborted() const final { return watch_->reason(); }
+  std::string aborted() const final { return monitor_->reason(); }
   /// Throws if a rank has aborted or the store is lost.
   void expect_no_abort() const {
-    if (const std::string reason = watch_->reason(); !reason.empty()) throw Error(reason);
-    if (const std::string lost = watch_->lost(); !lost.empty()) throw Error(lost);
+    if (const std::string reason = monitor_->reason(); !reason.empty()) throw Error(reason);
+    if (const std::string lost = monitor_->lost(); !lost.empty()) throw Error(lost);
   }
-  bool is_over() const { return !watch_->lost().empty() || !watch_->reason().empty(); }
-  bool store_is_lost() const { return !watch_->lost().empty(); }
+  bool is_over() const { return !monitor_->lost().empty() || !monitor_->reason().empty(); }
+  bool store_is_lost() const { return !monitor_->lost().empty(); }
 
  protected:
   /// A group, the peer's rank in it, and whether its tensors are in device memory.
@@ -108,7 +108,7 @@ class GroupLink : public Transport {
   }
   /// Must be called first in the derived class's destructor: after it nothing touches a buffer.
   void close() {
-    watch_.reset();
+    monitor_.reset();
     posts_.clear();
     under_way_.clear();
   }
@@ -122,13 +122,13 @@ class GroupLink : public Transport {
     Way way;
   };
 
-  Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes, StreamOrder* order) final {
+  Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes, StreamFence* order) final {
     return post(to, m, const_cast<std::byte*>(bytes.data()), bytes.size(), true, order);
   }
-  Ticket post_receive(int from, const Message& m, std::span<std::byte> bytes, StreamOrder* order) final {
+  Ticket post_receive(int from, const Message& m, std::span<std::byte> bytes, StreamFence* order) final {
     return post(from, m, bytes.data(), bytes.size(), false, order);
   }
-  Ticket post(int peer, const Message& m, std::byte* data, std::size_t size, bool sends, StreamOrder* order) {
+  Ticket post(int peer, const Message& m, std::byte* data, std::size_t size, bool sends, StreamFence* order) {
     expect_no_abort();
     if (order && !moves_device_memory()) throw Error("pcomp: this link takes no device memory");
     const Way to = way(m, peer);
@@ -140,7 +140,7 @@ class GroupLink : public Transport {
     tensors_.assign(1, p.tensor);
     Work work;
     try {
-      const int tag = calls_->tag(m.edge, numbers_);
+      const int tag = calls_->tag(m.boundary, numbers_);
       work = sends ? to.group->send(tensors_, to.peer, tag) : to.group->recv(tensors_, to.peer, tag);
     } catch (const std::exception& e) {
       expect_no_abort();
@@ -207,7 +207,7 @@ class GroupLink : public Transport {
     silence_ = why.find("imed out") != std::string::npos;  // Gloo reports it in its text alone
     if (silence_) return "waited " + std::to_string(timeout_.count()) + " ms for " + who + ", the time limit";
     return who + " is lost: " +
-           detail::Board::first_line(
+           detail::Rendezvous::first_line(
                why.substr(why.find("] ") == std::string::npos ? 0 : why.find("] ") + 2));
   }
 
@@ -220,7 +220,7 @@ class GroupLink : public Transport {
   std::vector<Ticket> free_;
   std::vector<at::Tensor> tensors_;
   bool silence_ = false;  ///< the last failure was a timeout
-  std::optional<detail::Watch> watch_;
+  std::optional<detail::FailureMonitor> monitor_;
 };
 
 }  // namespace pcomp

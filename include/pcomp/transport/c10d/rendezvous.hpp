@@ -23,12 +23,12 @@ inline std::string text_of(const StoreValue& bytes) { return {bytes.begin(), byt
 ///   that was complete before the guest began goes on; else all end, as who belongs to which cannot be known.
 /// Errors: `Error` for a port in use, a store that does not answer or is another run's, two processes with the same
 ///   rank, or a second Board in one process.
-class Board {
+class Rendezvous {
  public:
   using Limit = std::chrono::milliseconds;
 
   /// `interface`: as in `World`.
-  Board(const Launch& launch, Limit limit, const std::string& interface = "") : launch_(launch) {
+  Rendezvous(const LauncherEnvironment& launch, Limit limit, const std::string& interface = "") : launch_(launch) {
     if (has_met())
       throw Error(
           "pcomp: this process has met the others before, and they may have gone: keep the World, or a "
@@ -48,7 +48,7 @@ class Board {
     const auto made = std::make_shared<Store>();
     std::string why = "it does not answer";
     try {
-      if (courier_.run([=] { *made = c10::make_intrusive<c10d::TCPStore>(host, options); },
+      if (timed_caller_.run([=] { *made = c10::make_intrusive<c10d::TCPStore>(host, options); },
                        limit + Limit(500)))
         store_ = *made;
     } catch (const std::exception& e) {
@@ -61,11 +61,11 @@ class Board {
     enter(limit);
     has_met() = true;
   }
-  Board(const Board&) = delete;
-  Board& operator=(const Board&) = delete;
+  Rendezvous(const Rendezvous&) = delete;
+  Rendezvous& operator=(const Rendezvous&) = delete;
 
   /// The process that hosts the store stays until the others are done with it.
-  ~Board() {
+  ~Rendezvous() {
     if (!store_ || lost) return;
     try {
       const std::string key = prefix() + "left";
@@ -134,7 +134,7 @@ class Board {
 
   /// The prefix of this attempt's keys: a launcher's store outlives the ranks that it restarts.
   std::string prefix() const { return prefix(launch_); }
-  const Launch& launch() const { return launch_; }
+  const LauncherEnvironment& launch() const { return launch_; }
   std::string keeper() const { return launch_.agent_store ? launch_.by : "rank 0"; }
   std::string silent() const {
     return "the store at " + launch_.where() + ", which " + keeper() + " keeps, does not answer";
@@ -155,20 +155,20 @@ class Board {
     static std::atomic<bool> once = false;
     return once;
   }
-  /// As `Courier::run`, but cuts c10d's long error texts to one line.
+  /// As `TimedCaller::run`, but cuts c10d's long error texts to one line.
   template <class F, class Enough>
   bool ask(F task, Limit limit, Enough enough) {
     try {
-      return courier_.run(std::move(task), limit, enough);
+      return timed_caller_.run(std::move(task), limit, enough);
     } catch (const std::exception& e) {
       failed = lost = true;
       throw Error("pcomp: rank " + std::to_string(launch_.rank) + ": " + keeper() +
                   " is lost, which keeps the store at " + launch_.where() + ": " + first_line(e.what()));
     }
   }
-  static std::string prefix(const Launch& l) { return "pcomp/" + std::to_string(l.attempt) + "/"; }
-  static std::string run_key(const Launch& l) { return l.agent_store ? prefix(l) + "run" : "pcomp/run"; }
-  static std::string complete_key(const Launch& l) { return prefix(l) + "complete"; }
+  static std::string prefix(const LauncherEnvironment& l) { return "pcomp/" + std::to_string(l.attempt) + "/"; }
+  static std::string run_key(const LauncherEnvironment& l) { return l.agent_store ? prefix(l) + "run" : "pcomp/run"; }
+  static std::string complete_key(const LauncherEnvironment& l) { return prefix(l) + "complete"; }
   std::string guest(const RunIdentity& own, const RunIdentity& host) const {
     return "the store at " + launch_.where() + " belongs to another run: that is " + host.describe() +
            " (its rank 0 is " + host.keeper + "), this one " + own.describe() +
@@ -221,7 +221,7 @@ class Board {
   }
   /// Two processes that nothing tells apart want one rank: if this one is as old as the run that it found, both may be
   /// of either run, and a mixture of the two must not train.
-  static void end_if_unclear(c10d::Store& s, const Launch& l, const RunIdentity& own) {
+  static void end_if_unclear(c10d::Store& s, const LauncherEnvironment& l, const RunIdentity& own) {
     const std::string key = complete_key(l);
     const std::int64_t complete = s.check({key}) ? std::stoll(text_of(s.get(key))) : 0;
     if (!complete || process_began() <= complete)
@@ -242,7 +242,7 @@ class Board {
     options.waitWorkers = false;
     options.timeout = most;
     try {
-      courier_.run(
+      timed_caller_.run(
           [=, l = launch_, run = run_key(launch_)] {
             const auto s = c10::make_intrusive<c10d::TCPStore>(host, options);
             if (!s->check({run})) return;
@@ -268,10 +268,10 @@ class Board {
     result = *value;
   }
 
-  Launch launch_;
+  LauncherEnvironment launch_;
   Store store_;
   std::string last_;  ///< this process's key in the last exchange
-  Courier courier_;
+  TimedCaller timed_caller_;
   Limit patience_{std::chrono::minutes(10)};
 };
 

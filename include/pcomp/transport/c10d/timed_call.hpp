@@ -13,12 +13,12 @@ namespace pcomp::detail {
 /// Runs calls that may never return, one at a time, on its own thread, so that the caller can stop waiting for them.
 ///
 /// Law: an abandoned call keeps running and must own all that it touches; until it returns, later ones are refused.
-class Courier {
+class TimedCaller {
  public:
-  Courier() : thread_([s = state_] { loop(*s); }) {}
-  Courier(const Courier&) = delete;
-  Courier& operator=(const Courier&) = delete;
-  ~Courier() {
+  TimedCaller() : thread_([s = state_] { loop(*s); }) {}
+  TimedCaller(const TimedCaller&) = delete;
+  TimedCaller& operator=(const TimedCaller&) = delete;
+  ~TimedCaller() {
     std::unique_lock lock(state_->mutex);
     state_->stop = true;
     state_->changed.notify_all();

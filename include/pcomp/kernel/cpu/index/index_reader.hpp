@@ -22,9 +22,9 @@ class IndexReader {
       return;
     }
     if (f_.kind == IndexFormat::bitmap)
-      go_to(PCOMP_SIMD((block_, f_.high_bytes, WordPlace{}, any, p / 64), word_of_rank));
+      go_to(PCOMP_DISPATCH(word_of_rank)(block_, f_.high_bytes, WordPlace{}, any, p / 64));
     else  // the zeros before a word count its buckets
-      go_to(PCOMP_SIMD((block_, f_.high_bytes, p >> f_.low_bits), word_of_bucket));
+      go_to(PCOMP_DISPATCH(word_of_bucket)(block_, f_.high_bytes, p >> f_.low_bits));
     while (peek() < p) ++at_;
   }
 
@@ -35,7 +35,7 @@ class IndexReader {
       if (f_.kind == IndexFormat::none)
         go_to({0, s});
       else
-        go_to(PCOMP_SIMD((block_, f_.high_bytes, WordPlace{word_, rank_ + count_}, s, any), word_of_rank));
+        go_to(PCOMP_DISPATCH(word_of_rank)(block_, f_.high_bytes, WordPlace{word_, rank_ + count_}, s, any));
       refill();
     }
     at_ = std::min(s - rank_, count_);
@@ -47,9 +47,8 @@ class IndexReader {
     std::int64_t c = 0;
     while (c < most && peek() < end) {
       const std::int64_t got =
-          PCOMP_SIMD((position_ + at_, std::min(count_ - at_, most - c), static_cast<std::uint32_t>(base),
-                      static_cast<std::uint32_t>(end), offset + c),
-                     offsets_below);
+          PCOMP_DISPATCH(offsets_below)(position_ + at_, std::min(count_ - at_, most - c), static_cast<std::uint32_t>(base),
+                      static_cast<std::uint32_t>(end), offset + c);
       at_ += got, c += got;
     }
     return c;
@@ -79,12 +78,11 @@ class IndexReader {
       return;
     }
     count_ =
-        std::min(PCOMP_SIMD((block_, f_.high_bytes, word_, window, position_), ones_of_words), k_ - rank_);
+        std::min(PCOMP_DISPATCH(ones_of_words)(block_, f_.high_bytes, word_, window, position_), k_ - rank_);
     if (f_.kind == IndexFormat::elias_fano) {
       lows(rank_, count_);
-      PCOMP_SIMD((position_, count_, static_cast<std::uint32_t>(rank_), f_.low_bits, low_,
-                  static_cast<std::uint32_t>(n_)),
-                 fano_positions);
+      PCOMP_DISPATCH(fano_positions)(position_, count_, static_cast<std::uint32_t>(rank_), f_.low_bits, low_,
+                  static_cast<std::uint32_t>(n_));
     }
   }
 
@@ -94,9 +92,8 @@ class IndexReader {
       const std::int64_t b = (first + done) / pack_block, within = (first + done) % pack_block;
       if (b != low_block_) {
         low_block_ = b;
-        PCOMP_SIMD((block_ + f_.low_at + b * (pack_block / 8) * f_.low_bits,
-                    std::min(pack_block, k_ - b * pack_block), f_.low_bits, block_low_),
-                   unpack_words);
+        PCOMP_DISPATCH(unpack_words)(block_ + f_.low_at + b * (pack_block / 8) * f_.low_bits,
+                    std::min(pack_block, k_ - b * pack_block), f_.low_bits, block_low_);
       }
       const std::int64_t part = std::min(count - done, pack_block - within);
       std::copy_n(block_low_ + within, part, low_ + done);

@@ -20,9 +20,9 @@ class IndexWriter {
   ~IndexWriter() {
     end_stretch();
     if (low_fill_ && f_.low_bits <= 8)
-      PCOMP_SIMD((low_byte_, low_fill_, f_.low_bits, low_out_), finish_lows<std::uint8_t>);
+      PCOMP_DISPATCH(finish_lows<std::uint8_t>)(low_byte_, low_fill_, f_.low_bits, low_out_);
     else if (low_fill_)
-      PCOMP_SIMD((low_word_, low_fill_, f_.low_bits, low_out_), finish_lows<std::uint32_t>);
+      PCOMP_DISPATCH(finish_lows<std::uint32_t>)(low_word_, low_fill_, f_.low_bits, low_out_);
   }
   IndexWriter(const IndexWriter&) = delete;
   IndexWriter& operator=(const IndexWriter&) = delete;
@@ -49,10 +49,8 @@ class IndexWriter {
  private:
   void lows(std::int64_t position, const std::uint64_t* word, std::int64_t count) {
     low_fill_ = f_.low_bits <= 8
-                    ? PCOMP_SIMD((word, count, position, f_.low_bits, low_byte_, low_fill_, low_out_),
-                                 append_lows<std::uint8_t>)
-                    : PCOMP_SIMD((word, count, position, f_.low_bits, low_word_, low_fill_, low_out_),
-                                 append_lows<std::uint32_t>);
+                    ? PCOMP_DISPATCH(append_lows<std::uint8_t>)(word, count, position, f_.low_bits, low_byte_, low_fill_, low_out_)
+                    : PCOMP_DISPATCH(append_lows<std::uint32_t>)(word, count, position, f_.low_bits, low_word_, low_fill_, low_out_);
   }
   /// Adds words from position `at` on, a multiple of 64; the first and the last are not zero.
   void add(std::int64_t at, const std::uint64_t* word, std::int64_t count) {
@@ -78,7 +76,7 @@ class IndexWriter {
       for (std::int64_t w = 0; w < count; ++w) out_.append(word[w], 64);
       return;
     }
-    rank_ += PCOMP_SIMD((word, count, at, f_.low_bits, out_), append_words);
+    rank_ += PCOMP_DISPATCH(append_words)(word, count, at, f_.low_bits, out_);
   }
   void end_stretch() {
     if (!holds_) return;

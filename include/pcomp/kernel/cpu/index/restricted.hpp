@@ -7,16 +7,16 @@ namespace pcomp::detail {
 /// The gradient's encoder: pool by sums, gather by the forward mask, then the gradient's own chain.
 template <class W, class Source>
 void encode_restricted(const Source& plain, const Extents& shape, const std::byte* index, std::byte* out,
-                       const ParallelFor& par, std::uint32_t salt) {
+                       const ParallelFor& par, std::uint32_t rng_counter) {
   using F = Form<typename W::Forward>;
   const Layout l = layout<typename W::Forward>(shape);
   const Extents list = restricted<W>(shape);
   with_shaped<F, Pool::sum>(plain, shape, [&](const auto& source) {
     if constexpr (F::selects) {
       const GatheredSource<std::remove_cvref_t<decltype(source)>> gathered{source, index, l};
-      encode_chain<typename W::Backward, Pool::mean>(gathered, list, out, par, salt);
+      encode_chain<typename W::Backward, Pool::mean>(gathered, list, out, par, rng_counter);
     } else {
-      encode_chain<typename W::Backward, Pool::mean>(source, list, out, par, salt);
+      encode_chain<typename W::Backward, Pool::mean>(source, list, out, par, rng_counter);
     }
   });
 }

@@ -33,7 +33,7 @@ struct GatheredSource {
         }
         std::uint32_t at[chunk + slack];
         const std::int64_t got = index_.take(base, std::min(base + chunk, n_), count - c, at);
-        PCOMP_SIMD((values_, at, got, buffer + c), gather);
+        PCOMP_DISPATCH(gather)(values_, at, got, buffer + c);
         c += got;
       }
       std::fill(buffer + c, buffer + count,
@@ -68,7 +68,7 @@ struct ScatteredSource {
       float value[chunk];
       const std::int64_t first = index_.rank(), count = index_.take(i, i + n, n, at);
       const float* v = ranks_.load(first, count, value);
-      PCOMP_SIMD((v, at, count, n, buffer), scatter);
+      PCOMP_DISPATCH(scatter)(v, at, count, n, buffer);
       return buffer;
     }
 

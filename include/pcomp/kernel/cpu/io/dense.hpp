@@ -20,7 +20,7 @@ struct DenseSource {
   DType dtype;
   StridedOrder order;
 
-  explicit DenseSource(const In& x) : data(x.data), dtype(x.dtype), order(order_of(x.shape, x.strides)) {}
+  explicit DenseSource(const TensorView& x) : data(x.data), dtype(x.dtype), order(order_of(x.shape, x.strides)) {}
 
   class Cursor {
    public:
@@ -60,9 +60,9 @@ struct DenseSource {
    private:
     void to_float(const std::uint16_t* in, std::int64_t n, float* out) const {
       if (dtype_ == DType::bf16)
-        PCOMP_SIMD((in, n, out), widen_bf16);
+        PCOMP_DISPATCH(widen_bf16)(in, n, out);
       else
-        PCOMP_SIMD((in, n, out), widen_f16);
+        PCOMP_DISPATCH(widen_f16)(in, n, out);
     }
 
     const void* data_;
@@ -84,7 +84,7 @@ struct DenseSink {
   bool large;
   StridedOrder order;
 
-  explicit DenseSink(const Out& y)
+  explicit DenseSink(const MutableTensorView& y)
       : data(y.data), dtype(y.dtype), large(y.count >= (1 << 21)), order(order_of(y.shape, y.strides)) {}
 
   /// 8 MB of floats: more than a core's second-level cache anywhere.
@@ -125,9 +125,9 @@ struct DenseSink {
    private:
     void to_16_bits(const float* values, std::int64_t n, std::uint16_t* out) const {
       if (dtype_ == DType::bf16)
-        PCOMP_SIMD((values, n, out), narrow_bf16);
+        PCOMP_DISPATCH(narrow_bf16)(values, n, out);
       else
-        PCOMP_SIMD((values, n, out), narrow_f16);
+        PCOMP_DISPATCH(narrow_f16)(values, n, out);
     }
 
     void* data_;

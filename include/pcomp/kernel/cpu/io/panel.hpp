@@ -65,7 +65,7 @@ class PanelReader {
     order_.for_panel_rows(panel_,
                           [&](std::int64_t at, std::int64_t stride, std::int64_t first, std::int64_t count) {
                             T* out = held_.data() + (first - panel_.begin);
-                            PCOMP_SIMD((data_ + at, stride, count, steps, out, step), transpose<T>);
+                            PCOMP_DISPATCH(transpose<T>)(data_ + at, stride, count, steps, out, step);
                           });
   }
 
@@ -145,8 +145,7 @@ class PanelWriter {
     scatter_held(begin, from);
     order_.for_panel_rows(
         {from, to}, [&](std::int64_t at, std::int64_t stride, std::int64_t first, std::int64_t count) {
-          PCOMP_SIMD((held_.data() + (first - base), step, (to - from) / step, count, data_ + at, stride),
-                     transpose<T>);
+          PCOMP_DISPATCH(transpose<T>)(held_.data() + (first - base), step, (to - from) / step, count, data_ + at, stride);
         });
     scatter_held(to, end);
   }

@@ -46,7 +46,7 @@ struct PooledSource {
 
     const float* load(std::int64_t i, std::int64_t n, float* buffer) {
       pool(i, n, buffer);
-      if (!PCOMP_SIMD((static_cast<const float*>(buffer), n), all_finite)) repair(i, n, buffer);
+      if (!PCOMP_DISPATCH(all_finite)(static_cast<const float*>(buffer), n)) repair(i, n, buffer);
       return buffer;
     }
 
@@ -61,7 +61,7 @@ struct PooledSource {
             const std::int64_t end = (line + static_cast<std::int64_t>(v.size()) / lines) * shape.ow;
             const std::int64_t part = std::min(n, end - i);
             if (part <= 0) break;
-            PCOMP_SIMD((v.data(), shape.w, i - line * shape.ow, part, weight(K, K), out), pool_lines<K>);
+            PCOMP_DISPATCH(pool_lines<K>)(v.data(), shape.w, i - line * shape.ow, part, weight(K, K), out);
             i += part, n -= part, out += part;
           }
         }
@@ -115,15 +115,15 @@ struct PooledSource {
         const float* in[K <= 4 ? K : 1];
         for (int y = 0; y < (K <= 4 ? K : 1); ++y)
           in[y] = row_of((row + y) * shape.w + column, columns, widened[y]);
-        if constexpr (K <= 4) PCOMP_SIMD((in, windows, weight(K, K), out), pool_rows<K>);
+        if constexpr (K <= 4) PCOMP_DISPATCH(pool_rows<K>)(in, windows, weight(K, K), out);
         return;
       }
       float sum[run_windows * K];
       std::memcpy(sum, inner.load(row * shape.w + column, columns, rest),
                   static_cast<std::size_t>(columns) * sizeof(float));
       for (std::int64_t y = 1; y < rows; ++y)
-        PCOMP_SIMD((inner.load((row + y) * shape.w + column, columns, rest), columns, sum), add_row);
-      PCOMP_SIMD((sum, whole, weight(rows, K), out), sum_columns<K>);
+        PCOMP_DISPATCH(add_row)(inner.load((row + y) * shape.w + column, columns, rest), columns, sum);
+      PCOMP_DISPATCH(sum_columns<K>)(sum, whole, weight(rows, K), out);
       if (whole < windows) {  // the ragged right edge
         const std::int64_t left = columns - whole * K;
         float s = sum[whole * K];
@@ -160,7 +160,7 @@ struct UnpooledSink {
 
     void store(std::int64_t i, std::int64_t n, const float* values) {
       if (all_) {
-        PCOMP_SIMD((values, shape_.w, i, n, share(K, K), past_caches_, all_), repeat_lines<K>);
+        PCOMP_DISPATCH(repeat_lines<K>)(values, shape_.w, i, n, share(K, K), past_caches_, all_);
         return;
       }
       if constexpr (requires { inner_.stretch(i, n, n); }) whole_lines(i, n, values);
@@ -170,7 +170,7 @@ struct UnpooledSink {
                         const float* v = values + (at - i);
                         const std::int64_t whole = columns / K;
                         float line[run_windows * K];
-                        PCOMP_SIMD((v, whole, share(rows, K), line), repeat_columns<K>);
+                        PCOMP_DISPATCH(repeat_columns<K>)(v, whole, share(rows, K), line);
                         for (std::int64_t x = whole * K; x < columns; ++x)
                           line[x] = v[windows - 1] * share(rows, columns - whole * K);
                         for (std::int64_t y = 0; y < rows; ++y)
@@ -187,7 +187,7 @@ struct UnpooledSink {
         const auto to = inner_.stretch(i / shape_.ow * lines, n / shape_.ow * lines, lines);
         if (to.empty()) return;
         const std::int64_t part = static_cast<std::int64_t>(to.size()) / lines * shape_.ow;
-        PCOMP_SIMD((values, shape_.w, std::int64_t{0}, part, share(K, K), false, to.data()), repeat_lines<K>);
+        PCOMP_DISPATCH(repeat_lines<K>)(values, shape_.w, std::int64_t{0}, part, share(K, K), false, to.data());
         i += part, n -= part, values += part;
       }
     }

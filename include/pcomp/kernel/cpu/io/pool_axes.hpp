@@ -59,18 +59,18 @@ struct AxesPooledSource {
                       const float* sums = summed(window, window.axes, first, columns, room);
                       float* out = buffer + at;
                       if (!rows.is_across()) {
-                        PCOMP_SIMD((sums, windows, weight(window.size), out), sum_columns<1>);
+                        PCOMP_DISPATCH(sum_columns<1>)(sums, windows, weight(window.size), out);
                         return;
                       }
                       constexpr int K = S::factor;
                       const std::int64_t whole = columns / K, left = columns - whole * K;
-                      PCOMP_SIMD((sums, whole, weight(window.size * K), out), sum_columns<K>);
+                      PCOMP_DISPATCH(sum_columns<K>)(sums, whole, weight(window.size * K), out);
                       if (left == 0) return;
                       float s = sums[whole * K];
                       for (std::int64_t x = 1; x < left; ++x) s += sums[whole * K + x];
                       out[whole] = s * weight(window.size * left);
                     });
-      if (!PCOMP_SIMD((static_cast<const float*>(buffer), n), all_finite))
+      if (!PCOMP_DISPATCH(all_finite)(static_cast<const float*>(buffer), n))
         for (std::int64_t j = 0; j < n; ++j)
           if (!is_finite(buffer[j])) buffer[j] = again(i + j, buffer[j]);
       return buffer;
@@ -110,7 +110,7 @@ struct AxesPooledSource {
       float* const sum = room[level];
       std::memcpy(sum, first, static_cast<std::size_t>(n) * sizeof(float));
       for (std::int64_t y = 1; y < w.count[axis]; ++y)
-        PCOMP_SIMD((summed(w, level - 1, at + y * w.step[axis], n, room), n, sum), add_row);
+        PCOMP_DISPATCH(add_row)(summed(w, level - 1, at + y * w.step[axis], n, room), n, sum);
       return sum;
     }
   };
@@ -144,11 +144,11 @@ struct AxesUnpooledSink {
                        if (rows_.is_across()) {
                          constexpr int K = S::factor;
                          const std::int64_t whole = columns / K;
-                         PCOMP_SIMD((v, whole, share(window.size * K), line), repeat_columns<K>);
+                         PCOMP_DISPATCH(repeat_columns<K>)(v, whole, share(window.size * K), line);
                          for (std::int64_t x = whole * K; x < columns; ++x)
                            line[x] = v[whole] * share(window.size * (columns - whole * K));
                        } else {
-                         PCOMP_SIMD((v, windows, share(window.size), line), repeat_columns<1>);
+                         PCOMP_DISPATCH(repeat_columns<1>)(v, windows, share(window.size), line);
                        }
                        spread(window, window.axes, first, columns, line);
                      });

@@ -178,9 +178,9 @@ HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits
 /// Encodes `count` <= chunk values, ranks [first, first + count) of what is sent; `first` is a multiple of `chunk`.
 template <CodeCodec C>
 inline void encode_codes(const float* v, std::int64_t count, std::int64_t first, std::byte* codes,
-                         std::byte* scales, const typename CoderTraits<C>::Scale* whole, std::uint32_t salt) {
+                         std::byte* scales, const typename CoderTraits<C>::Scale* whole, std::uint32_t rng_counter) {
   using T = CoderTraits<C>;
-  (void)salt;
+  (void)rng_counter;
   codes += first / pack_block * (pack_block / 8) * T::bits;
   if constexpr (std::is_same_v<C, ops::Float32>) {
     std::memcpy(codes, v, static_cast<std::size_t>(count) * sizeof(float));
@@ -226,7 +226,7 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
   for (std::int64_t b = 0; b < count; b += pack_block) {
     const typename T::Prepared& p = prepared[b / each];
     std::uint32_t seed = 0;
-    if constexpr (T::stochastic) seed = noise_seed(scale[b / each], (first + b) / pack_block) ^ salt;
+    if constexpr (T::stochastic) seed = noise_seed(scale[b / each], (first + b) / pack_block) ^ rng_counter;
     const std::int64_t r = std::min(count - b, pack_block);
     const float* from = v + b;
     // Prefetch the next chunk while this one is computed.

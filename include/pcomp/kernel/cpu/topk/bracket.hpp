@@ -47,7 +47,7 @@ inline Bracket bracket_of(std::int32_t* sample, std::int64_t m, double share) {
   if (to > m && from < 1) return b;
   const std::array<std::int64_t, 2> rank{std::max<std::int64_t>(from, 1), std::min(to, m)};
   Scratch frame;
-  const auto key = PCOMP_SIMD((sample, frame.take<std::int32_t>(m + slack).data(), m, rank), two_highest);
+  const auto key = PCOMP_DISPATCH(two_highest)(sample, frame.take<std::int32_t>(m + slack).data(), m, rank);
   if (from >= 1) b.hi = key[0];
   if (to <= m) b.lo = key[1];
   return b;

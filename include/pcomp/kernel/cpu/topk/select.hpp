@@ -103,9 +103,8 @@ class Selection {
     const Piece& p = pieces_[static_cast<std::size_t>(piece)];
     const std::int32_t cut = cuts_[static_cast<std::size_t>(segments_.segment_of(piece))];
     const Candidates::Of c = kept_.of(piece);
-    return PCOMP_SIMD((c.value, c.count, cut, std::int64_t{p.ties}, p.ties == p.equal, c.mask,
-                       ceil_div(n, 64), value, word),
-                      narrow<S>);
+    return PCOMP_DISPATCH(narrow<S>)(c.value, c.count, cut, std::int64_t{p.ties}, p.ties == p.equal, c.mask,
+                       ceil_div(n, 64), value, word);
   }
 
   std::int64_t compact(std::int64_t piece, const float* v, std::int64_t i, std::int64_t n, float* value,
@@ -113,15 +112,14 @@ class Selection {
     if (!segments_.is_short()) {
       const Piece& p = pieces_[static_cast<std::size_t>(piece)];
       const std::int32_t cut = cuts_[static_cast<std::size_t>(segments_.segment_of(piece))];
-      return PCOMP_SIMD((v, i, n, cut, std::int64_t{p.ties}, p.ties == p.equal, value, word),
-                        compact_piece<S>);
+      return PCOMP_DISPATCH(compact_piece<S>)(v, i, n, cut, std::int64_t{p.ties}, p.ties == p.equal, value, word);
     }
     std::fill_n(word, ceil_div(n, 64), std::uint64_t{0});
     std::int64_t c = 0, at = 0;
     for (std::int64_t s = segments_.segment_of(piece); at < n; at += segments_.segment, ++s) {
       const std::int64_t m = std::min(segments_.segment, n - at), k = segments_.keep_of(s);
       if (k <= 0) continue;
-      c += PCOMP_SIMD((v + at, i + at, m, k, at, value + c, word), compact_short<S>);
+      c += PCOMP_DISPATCH(compact_short<S>)(v + at, i + at, m, k, at, value + c, word);
     }
     return c;
   }

@@ -59,10 +59,10 @@ class ThresholdSearch {
     const std::int64_t n = s_.size_of(s);
     const auto key = frame.take<std::int32_t>(n + slack), order = frame.take<std::int32_t>(n + slack);
     each_piece(s, [&](std::int64_t p, const float* v, std::int64_t i, std::int64_t count) {
-      PCOMP_SIMD((v, i, count, key.data() + p * chunk), write_keys<S>);
+      PCOMP_DISPATCH(write_keys<S>)(v, i, count, key.data() + p * chunk);
     });
     std::copy_n(key.begin(), n, order.begin());
-    const std::int32_t at = PCOMP_SIMD((order.data(), n, k), nth_highest);
+    const std::int32_t at = PCOMP_DISPATCH(nth_highest)(order.data(), n, k);
     std::int64_t above = 0;
     for (std::int64_t p = 0; p * chunk < n; ++p) {
       count(piece[p], key.data() + p * chunk, std::min(chunk, n - p * chunk), at);
@@ -106,7 +106,7 @@ class ThresholdSearch {
       for (auto p = static_cast<std::size_t>(b); p < static_cast<std::size_t>(e); ++p)
         std::copy_n(inside.data() + start[p], found[p], key.data() + to[p]);
     });
-    const std::int32_t cut = PCOMP_SIMD((key.data(), in, k - above), nth_highest);
+    const std::int32_t cut = PCOMP_DISPATCH(nth_highest)(key.data(), in, k - above);
     std::atomic<std::int64_t> over{0};
     par_(pieces, cut_grain, [&](std::int64_t b, std::int64_t e) {
       std::int64_t mine = 0;
@@ -130,12 +130,12 @@ class ThresholdSearch {
     if constexpr (is_magnitude<S>) {
       if (kept_.takes()) {
         float value[chunk + slack];
-        const auto all = PCOMP_SIMD((v, n, b.lo, b.hi, value, kept_.mask(piece), in), sweep<S>);
+        const auto all = PCOMP_DISPATCH(sweep<S>)(v, n, b.lo, b.hi, value, kept_.mask(piece), in);
         kept_.place(piece, values.put(value, all[0]), all[0]);
         return {all[1], all[2]};
       }
     }
-    return PCOMP_SIMD((v, i, n, b.lo, b.hi, in), split<S>);
+    return PCOMP_DISPATCH(split<S>)(v, i, n, b.lo, b.hi, in);
   }
 
   /// With many equal keys an end of the bracket may be the cut: one more sweep counts the keys at both ends.
@@ -145,7 +145,7 @@ class ThresholdSearch {
     const std::int64_t pieces = ceil_div(s_.size_of(s), chunk);
     const auto ends = frame.take<std::array<std::int32_t, 2>>(pieces);
     each_piece(s, [&](std::int64_t p, const float* v, std::int64_t i, std::int64_t count) {
-      ends[static_cast<std::size_t>(p)] = PCOMP_SIMD((v, i, count, hi, lo), count_equal<S>);
+      ends[static_cast<std::size_t>(p)] = PCOMP_DISPATCH(count_equal<S>)(v, i, count, hi, lo);
     });
     std::int64_t at_hi = 0, at_lo = 0;
     for (const auto& e : ends) at_hi += e[0], at_lo += e[1];
@@ -165,7 +165,7 @@ class ThresholdSearch {
   }
 
   static void count(Piece& piece, const std::int32_t* key, std::int64_t n, std::int32_t cut) {
-    const auto both = PCOMP_SIMD((key, n, cut), count_at);
+    const auto both = PCOMP_DISPATCH(count_at)(key, n, cut);
     piece.above = both[0], piece.equal = both[1];
   }
 
@@ -179,7 +179,7 @@ class ThresholdSearch {
       const auto at = [&](std::int64_t r) { return s * s_.segment + (n - run) * r / (runs - 1); };
       auto cursor = source_.cursor(at(b));
       for (std::int64_t r = b; r < e; ++r)
-        PCOMP_SIMD((cursor.load(at(r), run, buffer), at(r), run, sample.data() + r * run), write_keys<S>);
+        PCOMP_DISPATCH(write_keys<S>)(cursor.load(at(r), run, buffer), at(r), run, sample.data() + r * run);
     });
     return bracket_of(sample.data(), runs * run, static_cast<double>(k) / static_cast<double>(n));
   }
@@ -206,7 +206,7 @@ class ThresholdSearch {
     const auto cut = static_cast<std::int32_t>(bits_of(static_cast<std::int32_t>(prefix)));
     each_piece(s, [&](std::int64_t p, const float* v, std::int64_t i, std::int64_t n) {
       std::int32_t key[chunk];
-      PCOMP_SIMD((v, i, n, key), write_keys<S>);
+      PCOMP_DISPATCH(write_keys<S>)(v, i, n, key);
       count(piece[p], key, n, cut);
     });
     return {cut, rest};
