@@ -2,5 +2,4 @@
 
 /// The algebra and the CPU kernels, without LibTorch.
 #include "core.hpp"
-#include "kernel/encode.hpp"
-#include "kernel/gradient.hpp"
+#include "kernel/codec_calls.hpp"

@@ -7,4 +7,4 @@
 #endif
 
 #include "core.hpp"
-#include "kernel/cuda/gpu_ops.cuh"
+#include "kernel/cuda/gpu_wire_kernels.cuh"

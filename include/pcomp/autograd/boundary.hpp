@@ -4,7 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
-#include "../kernel/boundary_ops.hpp"
+#include "../kernel/wire_kernels.hpp"
 #include "feedback.hpp"
 #include "tensor.hpp"
 

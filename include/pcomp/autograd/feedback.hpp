@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-#include "../kernel/boundary_ops.hpp"
+#include "../kernel/wire_kernels.hpp"
 #include "tensor.hpp"
 
 namespace pcomp::detail {

@@ -7,7 +7,7 @@
 
 #include "../base/float_mode.hpp"
 #include "../kernel/parallel.hpp"
-#include "../kernel/view.hpp"
+#include "../kernel/tensor_view.hpp"
 
 namespace pcomp::detail {
 

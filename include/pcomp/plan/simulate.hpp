@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "costs.hpp"
-#include "../schedule/early_sends.hpp"
+#include "../schedule/send_queue.hpp"
 
 namespace pcomp {
 

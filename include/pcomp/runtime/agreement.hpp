@@ -10,7 +10,7 @@
 
 #include "../base/error.hpp"
 #include "../base/version.hpp"
-#include "../kernel/boundary_ops.hpp"
+#include "../kernel/wire_kernels.hpp"
 #include "../schedule/make_schedule.hpp"
 #include "../transport/communicator.hpp"
 #include "../transport/world.hpp"

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "../kernel/boundary_ops.hpp"
+#include "../kernel/wire_kernels.hpp"
 #include "../nn/loss.hpp"
 #include "graph_check.hpp"
 #include "shape_inference.hpp"

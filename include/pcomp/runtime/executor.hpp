@@ -2,7 +2,7 @@
 #include <map>
 
 #include "../schedule/action.hpp"
-#include "../schedule/early_sends.hpp"
+#include "../schedule/send_queue.hpp"
 #include "stage.hpp"
 #include "sample_ids.hpp"
 #include "payload_buffers.hpp"

@@ -3,7 +3,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "progress.hpp"
+#include "execution_state.hpp"
 
 namespace pcomp {
 

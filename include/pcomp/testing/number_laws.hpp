@@ -5,8 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "../kernel/encode.hpp"
-#include "../kernel/gradient.hpp"
+#include "../kernel/codec_calls.hpp"
 
 /// What check_codec runs the laws on: a wire's calls, and values.
 namespace pcomp::detail {

@@ -1,7 +1,7 @@
 #pragma once
 #include "../../codec/float_bits.hpp"
 #include "../arithmetic.hpp"
-#include "../view.hpp"
+#include "../tensor_view.hpp"
 #include "collectives.cuh"
 
 namespace pcomp::detail::gpu {

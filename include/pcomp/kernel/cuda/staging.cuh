@@ -1,5 +1,5 @@
 #pragma once
-#include "../view.hpp"
+#include "../tensor_view.hpp"
 #include "queue.cuh"
 
 namespace pcomp::detail::gpu {

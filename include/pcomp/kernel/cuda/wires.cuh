@@ -1,6 +1,6 @@
 #pragma once
-#include "../noise.hpp"
-#include "../payloads.hpp"
+#include "../rng_counter.hpp"
+#include "../codec_calls.hpp"
 #include "gradient.cuh"
 
 namespace pcomp {

@@ -1,6 +1,6 @@
 #pragma once
 #include "../../../wire/format.hpp"
-#include "../code.hpp"
+#include "../coded_source.hpp"
 #include "index_reader.hpp"
 
 namespace pcomp::detail {

@@ -1,7 +1,7 @@
 #pragma once
 #include <variant>
 
-#include "../../view.hpp"
+#include "../../tensor_view.hpp"
 #include "panel.hpp"
 
 namespace pcomp::detail {

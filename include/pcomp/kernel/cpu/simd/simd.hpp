@@ -10,7 +10,7 @@
 #include "../../../codec/quant.hpp"
 #include "../../../wire/packing.hpp"
 #include "../index/bit_stream.hpp"
-#include "../coder.hpp"
+#include "../coded_source.hpp"
 #include "isa.hpp"
 
 #if !__has_include(<hwy/highway.h>)
@@ -63,7 +63,6 @@
 #define PCOMP_HAS_AVX512
 #undef HWY_TARGET
 #define HWY_TARGET HWY_AVX3_DL
-#include "target-inl.hpp"
 #endif
 #undef HWY_TARGET
 #define HWY_TARGET HWY_STATIC_TARGET

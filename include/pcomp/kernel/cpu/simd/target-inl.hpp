@@ -14,4 +14,4 @@
 #define HWY_TARGET_TOGGLE
 #define HWY_SET_MACROS_PER_TARGET
 #endif
-#include "leaves-inl.hpp"
+#include "all-inl.hpp"

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "../coder.hpp"
+#include "../coded_source.hpp"
 #include "../scratch.hpp"
 
 namespace pcomp::detail {

@@ -1,6 +1,6 @@
 #pragma once
 #include "../../wire/delta.hpp"
-#include "../gpu_ops.hpp"
+#include "../gpu_wire_kernels.hpp"
 #include "staging.cuh"
 #include "wires.cuh"
 

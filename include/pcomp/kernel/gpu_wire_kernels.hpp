@@ -2,7 +2,7 @@
 #include <mutex>
 #include <vector>
 
-#include "payloads.hpp"
+#include "codec_calls.hpp"
 
 namespace pcomp {
 

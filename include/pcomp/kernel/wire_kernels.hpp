@@ -1,8 +1,7 @@
 #pragma once
 #include "../wire/delta.hpp"
-#include "encode.hpp"
-#include "gpu_ops.hpp"
-#include "gradient.hpp"
+#include "codec_calls.hpp"
+#include "gpu_wire_kernels.hpp"
 
 namespace pcomp {
 
