@@ -20,7 +20,7 @@ WIRES = ["Downsample<2> | TopK<Ratio<1, 10>> | Quant<8>", "Quant<4>", "TopK<Rati
 
 
 def program(wires):
-    lines = "".join(f"  use(boundary_ops({w}));\n" for w in wires)
+    lines = "".join(f"  use(wire_kernels({w}));\n" for w in wires)
     return "#include <pcomp/kernel/wire_kernels.hpp>\n#include <pcomp/core.hpp>\nusing namespace pcomp;\n" \
            f"void use(const BoundaryOps&);\nvoid all() {{\n{lines}}}\n"
 

@@ -7,7 +7,7 @@
 namespace pcomp {
 
 /// One wire's CUDA kernels as a table of functions, filled in by a translation unit that nvcc compiles; see
-/// kernel/cuda/gpu_ops.cuh and docs/gpu.md.
+/// kernel/cuda/gpu_wire_kernels.cuh and docs/gpu.md.
 ///
 /// Law: the bytes and values of the CPU's BoundaryOps of this name. With payloads in device memory a call enqueues all
 ///   its work on the tensor's stream and never waits; with payloads in host memory it waits until they are copied.
@@ -35,7 +35,7 @@ struct GpuRegistry {
   }
 };
 
-inline bool add_gpu_ops(const GpuWireKernels& ops) {
+inline bool add_gpu_wire_kernels(const GpuWireKernels& ops) {
   GpuRegistry& r = GpuRegistry::get();
   const std::lock_guard lock(r.mutex);
   r.all.push_back(&ops);
@@ -43,7 +43,7 @@ inline bool add_gpu_ops(const GpuWireKernels& ops) {
 }
 
 /// The table of a wire, or an error that says what to do.
-inline const GpuWireKernels& gpu_ops_of(const FixedString<>& name) {
+inline const GpuWireKernels& gpu_wire_kernels_of(const FixedString<>& name) {
   GpuRegistry& r = GpuRegistry::get();
   const std::lock_guard lock(r.mutex);
   for (const GpuWireKernels* ops : r.all)

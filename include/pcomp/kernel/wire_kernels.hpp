@@ -56,20 +56,20 @@ const WireKernels& stateless_ops(W = {}) {
       [](const Extents& s) { return grad_wire_bytes(V{}, s); },
       [](const Extents& s) { return index_bytes(V{}, s); },
       [](TensorView x, const Extents& s, std::span<std::byte> p, ParallelFor par) {
-        if (x.gpu) return detail::gpu_ops_of(name(V{})).encode(x, s, p);
+        if (x.gpu) return detail::gpu_wire_kernels_of(name(V{})).encode(x, s, p);
         encode(V{}, x, s, p, par);
       },
       [](std::span<const std::byte> p, const Extents& s, MutableTensorView y, ParallelFor par) {
-        if (y.gpu) return detail::gpu_ops_of(name(V{})).decode(p, s, y);
+        if (y.gpu) return detail::gpu_wire_kernels_of(name(V{})).decode(p, s, y);
         decode(V{}, p, s, y, par);
       },
       [](TensorView dy, const Extents& s, std::span<const std::byte> p, std::span<std::byte> g, ParallelFor par) {
-        if (dy.gpu) return detail::gpu_ops_of(name(V{})).encode_grad(dy, s, p, g);
+        if (dy.gpu) return detail::gpu_wire_kernels_of(name(V{})).encode_grad(dy, s, p, g);
         encode_grad(V{}, dy, s, p, g, par);
       },
       [](std::span<const std::byte> g, const Extents& s, std::span<const std::byte> p, MutableTensorView dx,
          ParallelFor par) {
-        if (dx.gpu) return detail::gpu_ops_of(name(V{})).decode_grad(g, s, p, dx);
+        if (dx.gpu) return detail::gpu_wire_kernels_of(name(V{})).decode_grad(g, s, p, dx);
         decode_grad(V{}, g, s, p, dx, par);
       },
       remembers<typename V::Forward>(),

@@ -1,33 +1,8 @@
 #pragma once
-#include <cstdint>
-
 #include "../../wire/wire.hpp"
-#include "../arithmetic.hpp"
-#include "simd/isa.hpp"
 #include "simd/simd.hpp"
 
 namespace pcomp::detail {
-
-/// Elements that a kernel holds in the L1 cache at a time; a multiple of every group and pack block.
-inline constexpr std::int64_t chunk = 2048;
-/// Floats of padding past the end of an array that vectors are stored to.
-inline constexpr std::int64_t slack = 16;
-
-template <CodeCodec C>
-using CodeWord = std::conditional_t<(C::bits <= 8), std::uint8_t,
-                                    std::conditional_t<(C::bits <= 16), std::uint16_t, std::uint32_t>>;
-
-/// Coders whose codes and values follow from their Prepared as Quant's do.
-template <class C>
-inline constexpr bool is_affine = has_short_cut<C>&& requires {
-  requires C::affine;
-};
-
-/// Coders whose codes are multiples of a fixed step, as Step's are.
-template <class C>
-inline constexpr bool is_step = has_short_cut<C>&& requires {
-  requires C::stepwise;
-};
 
 /// Decodes a payload's values by rank, rotated back by R; cheap if the ranks ascend. It is a source and its own
 /// cursor.

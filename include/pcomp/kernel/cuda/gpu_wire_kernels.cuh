@@ -49,13 +49,13 @@ bool add_gpu_wire(W) {
   using F = typename V::Forward;
   using G = typename V::Backward;
   if constexpr (!Form<F>::feeds && !Form<G>::feeds) {
-    return add_gpu_ops(gpu_wire_kernels(W{}));
+    return add_gpu_wire_kernels(gpu_wire_kernels(W{}));
   } else {
-    bool added = add_gpu_ops(gpu_wire_kernels(wire_of(Stateless<F>{}, Stateless<G>{})));
+    bool added = add_gpu_wire_kernels(gpu_wire_kernels(wire_of(Stateless<F>{}, Stateless<G>{})));
     if constexpr (Form<F>::memory == Memory::samples || Form<G>::memory == Memory::samples)
       added = add_gpu_wire(wire_of(first_of<F>(), first_of<G>())) && added;
     if constexpr (Form<G>::memory == Memory::residual && (Form<F>::selects || Form<F>::shapes))
-      added = add_gpu_ops(gpu_wire_kernels(Wire<Stateless<F>{}, Raw>{})) && added;
+      added = add_gpu_wire_kernels(gpu_wire_kernels(Wire<Stateless<F>{}, Raw>{})) && added;
     return added;
   }
 }

@@ -10,7 +10,7 @@
 #include "../../../codec/quant.hpp"
 #include "../../../wire/packing.hpp"
 #include "../index/bit_stream.hpp"
-#include "../coded_source.hpp"
+#include "coder.hpp"
 #include "isa.hpp"
 
 #if !__has_include(<hwy/highway.h>)
