@@ -2,7 +2,7 @@
 
 /// Algebra, sizes and schedules: no LibTorch, no kernels, half a second to compile. Simulation and pictures have
 /// headers of their own: schedule/simulate.hpp, svg.hpp, chrome_trace.hpp, terminal.hpp.
-#include "codec/archetype.hpp"
+#include "codec/concepts.hpp"
 #include "codec/downsample.hpp"
 #include "codec/feedback.hpp"
 #include "codec/hadamard.hpp"

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstddef>
 
-#include "format.hpp"
+#include "layout.hpp"
 
 namespace pcomp {
 

@@ -1,7 +1,7 @@
 #pragma once
 #include <mutex>
 
-#include "../../wire/format.hpp"
+#include "../../wire/layout.hpp"
 #include "index/index_writer.hpp"
 #include "io/pool_axes.hpp"
 #include "topk/select.hpp"

@@ -1,5 +1,5 @@
 #pragma once
-#include "../../wire/index_format.hpp"
+#include "../../wire/packing.hpp"
 #include "pack.cuh"
 
 namespace pcomp::detail::gpu {

@@ -1,5 +1,5 @@
 #pragma once
-#include "../../wire/packed_code.hpp"
+#include "../../wire/packing.hpp"
 #include "collectives.cuh"
 
 /// A block of 128 codes in a warp's registers: lane i holds codes 4i to 4i + 3. See wire/packing.hpp.

@@ -1,5 +1,5 @@
 #pragma once
-#include "../../wire/format.hpp"
+#include "../../wire/layout.hpp"
 #include "index_block.cuh"
 #include "queue.cuh"
 #include "threshold.cuh"

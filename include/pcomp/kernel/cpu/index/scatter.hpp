@@ -1,5 +1,5 @@
 #pragma once
-#include "../../../wire/format.hpp"
+#include "../../../wire/layout.hpp"
 #include "../coded_source.hpp"
 #include "index_reader.hpp"
 

@@ -1,5 +1,5 @@
 #pragma once
-#include "index_format.hpp"
+#include "packing.hpp"
 #include "wire.hpp"
 
 namespace pcomp::detail {
