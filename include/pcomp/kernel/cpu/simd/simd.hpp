@@ -63,6 +63,7 @@
 #define PCOMP_HAS_AVX512
 #undef HWY_TARGET
 #define HWY_TARGET HWY_AVX3_DL
+#include "target-inl.hpp"
 #endif
 #undef HWY_TARGET
 #define HWY_TARGET HWY_STATIC_TARGET
