@@ -25,7 +25,7 @@ constexpr const char* job_names[] = {"encode", "decode", "grad encode", "grad de
 /// A team of OpenMP threads, which stay awake between calls.
 struct Team {
   int threads;
-  void operator()(std::int64_t n, std::int64_t grain, pcomp::ParallelFor::Body body) const {
+  void operator()(std::int64_t n, std::int64_t grain, pcomp::kernel::ParallelFor::Body body) const {
     const auto parts = static_cast<int>(std::min<std::int64_t>(threads, (n + grain - 1) / grain));
     if (parts <= 1) return body(0, n);
 #pragma omp parallel num_threads(parts)
@@ -116,7 +116,7 @@ std::array<double, 2> floors(std::int64_t n, int threads) {
   return {median(reads) / median(copies[0]), median(writes) / median(copies[1])};
 }
 
-void run(benchmark::State& state, const pcomp::WireKernels* k, std::int64_t n, int threads, Job job) {
+void run(benchmark::State& state, const pcomp::kernel::WireKernels* k, std::int64_t n, int threads, Job job) {
   static std::map<std::int64_t, std::unique_ptr<Tensors>> made;
   if (!made.count(n)) {
     made.clear();
@@ -125,11 +125,11 @@ void run(benchmark::State& state, const pcomp::WireKernels* k, std::int64_t n, i
   Tensors& t = *made[n];
   const Team team{threads};
   std::vector<std::byte> payload(k->bytes(t.shape)), grad(k->grad_bytes(t.shape));
-  const pcomp::TensorView x(t.x.data(), pcomp::DType::f32, n), dy(t.dy.data(), pcomp::DType::f32, n);
-  const pcomp::MutableTensorView y(t.y.data(), pcomp::DType::f32, n);
+  const pcomp::kernel::TensorView x(t.x.data(), pcomp::kernel::DType::f32, n), dy(t.dy.data(), pcomp::kernel::DType::f32, n);
+  const pcomp::kernel::MutableTensorView y(t.y.data(), pcomp::kernel::DType::f32, n);
   k->encode(x, t.shape, payload, team);
   k->encode_grad(dy, t.shape, payload, grad, team);
-  const pcomp::TensorView& input = job == grad_encode ? dy : x;
+  const pcomp::kernel::TensorView& input = job == grad_encode ? dy : x;
   std::vector<double> copies, jobs;
   for (auto _ : state) {
     copies.push_back(seconds([&] { copy(team, input.data, t.y.data(), n); }));
@@ -259,8 +259,8 @@ int main(int argc, char** argv) {
     for (const std::string& threads : words(argv[6]))
       for (const cifar::NamedWire& w : cifar::wires()) {
         // Feedback is not a kernel: its messages are those of the wire without it, which is measured.
-        if (w.ops->forward.memory != pcomp::Memory::nothing ||
-            w.ops->backward.memory != pcomp::Memory::nothing)
+        if (w.ops->forward.memory != pcomp::codec::Memory::nothing ||
+            w.ops->backward.memory != pcomp::codec::Memory::nothing)
           continue;
         const auto wanted = words(argv[4]);
         if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), w.name) == wanted.end()) continue;

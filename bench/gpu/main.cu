@@ -79,7 +79,7 @@ int main(int argc, char** argv) try {
   Timer timer(std::max<std::size_t>(static_cast<std::size_t>(device.l2CacheSize), 32 << 20));
   std::ofstream csv(argv[1]);
   csv << "wire,floats,cache,job,payload,microseconds,copy_microseconds,copy,bandwidth\n";
-  const pcomp::Gpu gpu{stream, [](std::size_t) { return scratch; }, [](void*) {}};
+  const pcomp::kernel::Gpu gpu{stream, [](std::size_t) { return scratch; }, [](void*) {}};
 
   for (int exponent = least; exponent <= most; ++exponent) {
     const std::int64_t n = std::int64_t{1} << exponent;
@@ -100,8 +100,8 @@ int main(int argc, char** argv) try {
       scratch = work.at;
       const std::span<std::byte> payload(static_cast<std::byte*>(p.at), sent),
           grad(static_cast<std::byte*>(g.at), grad_sent);
-      const pcomp::TensorView in(x.at, pcomp::DType::f32, n, gpu);
-      const pcomp::MutableTensorView out(y.at, pcomp::DType::f32, n, gpu);
+      const pcomp::kernel::TensorView in(x.at, pcomp::kernel::DType::f32, n, gpu);
+      const pcomp::kernel::MutableTensorView out(y.at, pcomp::kernel::DType::f32, n, gpu);
       w.ops->encode(in, shape, payload);
       w.ops->encode_grad(in, shape, payload, grad);
       std::printf("%-18s", w.name);

@@ -8,9 +8,9 @@ namespace {
 template <class W>
 Wire wire(const char* name, W) {
   using namespace pcomp;
-  return {name, &gpu_wire_kernels(W{}), [](const Extents& e) { return wire_bytes(W{}, e); },
+  return {name, &kernel::gpu_wire_kernels(W{}), [](const Extents& e) { return wire_bytes(W{}, e); },
           [](const Extents& e) { return grad_wire_bytes(W{}, e); },
-          [](const Extents& e) { return index_bytes(W{}, e); }};
+          [](const Extents& e) { return kernel::index_bytes(W{}, e); }};
 }
 
 }  // namespace

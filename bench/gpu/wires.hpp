@@ -5,7 +5,7 @@ namespace bench {
 
 struct Wire {
   const char* name;
-  const pcomp::GpuWireKernels* ops;
+  const pcomp::kernel::GpuWireKernels* ops;
   std::size_t (*bytes)(const pcomp::Extents&);
   std::size_t (*grad_bytes)(const pcomp::Extents&);
   std::size_t (*index_bytes)(const pcomp::Extents&);

@@ -28,7 +28,7 @@ struct Tensors {
 }  // namespace
 
 /// valgrind counts what runs in here, and dumps the count at the end of each call.
-extern "C" [[gnu::noinline]] void counted(FunctionRef<void()> job) { job(); }
+extern "C" [[gnu::noinline]] void counted(kernel::FunctionRef<void()> job) { job(); }
 
 int main() {
   // AVX2, whatever else the machine has: valgrind does not know AVX-512.

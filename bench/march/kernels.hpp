@@ -4,7 +4,7 @@
 /// A wire's kernels in one of the two libraries.
 struct Kernels {
   const char* name;
-  const pcomp::WireKernels* ops;
+  const pcomp::kernel::WireKernels* ops;
 };
 inline constexpr int wire_count = 8;
 

@@ -14,7 +14,7 @@ using namespace pcomp::detail;
 
 std::vector<Contender> ours(const std::string& wire, const at::Tensor& x) {
   struct State {
-    const WireKernels& ops;
+    const kernel::WireKernels& ops;
     at::Tensor x, y, payload;
     Extents shape = extents_of(x);
     std::span<std::byte> bytes() const {

@@ -39,16 +39,16 @@ int main(int argc, char** argv) try {
   const cifar::Cut cut{"", "", {0, after + 2}, {0, 1}, {0}};
   pcomp::World world = pcomp::World::from_env();
   world.threads_per_rank = threads;
-  if (!plain_malloc) pcomp::keep_memory(world.processes() ? 1 : 2);
+  if (!plain_malloc) pcomp::runtime::keep_memory(world.processes() ? 1 : 2);
   auto table = schedule == "1f1b" ? make_schedule(pcomp::OneFOneB{}, 2, microbatches)
                                   : make_schedule(pcomp::GPipe{}, 2, microbatches);
   pcomp::Engine engine(world, cifar::stages(width, cut, 1), {cifar::find_wire(wire).ops}, std::move(table));
   engine.record(!trace.empty());
   const std::vector<at::Tensor> parameters = engine.parameters();
   const at::Tensor x = at::randn({batch, 3, 32, 32}), y = at::randint(10, {batch}, at::kLong);
-  pcomp::Report before;
+  pcomp::runtime::Report before;
   const auto since = [&] {
-    pcomp::Report now = total_report(engine);
+    pcomp::runtime::Report now = runtime::total_report(engine);
     now.steps -= before.steps;
     for (std::size_t i = 0; i < before.ranks.size(); ++i) now.ranks[i].steps -= before.ranks[i].steps;
     for (std::size_t i = 0; i < before.stages.size(); ++i) {
@@ -60,13 +60,13 @@ int main(int argc, char** argv) try {
   };
   for (std::string word; std::cin >> word;) {
     if (word == "mark") {
-      before = total_report(engine);
+      before = runtime::total_report(engine);
       std::cout << "0" << std::endl;
     } else if (word == "predict") {  // a step over another link, with the stages' times since the mark
       double bandwidth = 0, latency = 0;
       std::cin >> bandwidth >> latency;
-      pcomp::Report now = since();
-      now.predict(engine.schedule(), {pcomp::LinkModel{bandwidth, latency}});
+      pcomp::runtime::Report now = since();
+      now.predict(engine.schedule(), {pcomp::plan::LinkModel{bandwidth, latency}});
       std::cout << now.step.seconds << std::endl;
     } else {
       const int steps = std::stoi(word);
@@ -79,7 +79,7 @@ int main(int argc, char** argv) try {
       std::cout << seconds / steps << std::endl;
     }
   }
-  if (!trace.empty()) std::ofstream(trace) << pcomp::ChromeTrace()(engine.trace());
+  if (!trace.empty()) std::ofstream(trace) << pcomp::viz::ChromeTrace()(engine.trace());
 } catch (const std::exception& e) {
   std::cerr << "bench-step: " << e.what() << "\n";
   return 1;

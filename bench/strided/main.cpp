@@ -30,9 +30,9 @@ std::vector<double> in_turn(int rounds, Job&&... job) {
   return us;
 }
 
-void compare(const char* wire, const WireKernels& k, const at::Tensor& x) {
+void compare(const char* wire, const kernel::WireKernels& k, const at::Tensor& x) {
   const Extents shape = extents_of(x);
-  const ParallelFor par = torch_threads;
+  const kernel::ParallelFor par = torch_threads;
   at::Tensor y = at::empty_like(x), dense = x.contiguous(), copied = at::empty_like(dense),
              landed = at::empty_like(dense);
   std::vector<std::byte> payload(k.bytes(shape)), grad(k.grad_bytes(shape));
@@ -56,10 +56,10 @@ void compare(const char* wire, const WireKernels& k, const at::Tensor& x) {
 
 void compare_all(const char* layout, const at::Tensor& x) {
   std::printf("\n%s, %s of %s\n", to_string(extents_of(x)).c_str(), layout, c10::toString(x.scalar_type()));
-  compare("raw", wire_kernels(Raw), x);
-  compare("quant8", wire_kernels(Quant<8>), x);
-  compare("topk10-quant8", wire_kernels(TopK<Ratio<1, 10>> | Quant<8>), x);
-  compare("thin", wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>), x);
+  compare("raw", kernel::wire_kernels(Raw), x);
+  compare("quant8", kernel::wire_kernels(Quant<8>), x);
+  compare("topk10-quant8", kernel::wire_kernels(TopK<Ratio<1, 10>> | Quant<8>), x);
+  compare("thin", kernel::wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>), x);
 }
 
 }  // namespace

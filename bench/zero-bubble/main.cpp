@@ -17,13 +17,13 @@ namespace {
 
 struct Case {
   const char* name;
-  std::vector<StageSpec> stages;
+  std::vector<runtime::StageSpec> stages;
   at::Tensor x, y;
 };
 
 /// `count` blocks of convolution, batch normalisation and ReLU of equal cost; the last stage ends in a classifier.
-StageSpec conv_blocks(int count, bool last) {
-  return stage_spec([=] {
+runtime::StageSpec conv_blocks(int count, bool last) {
+  return runtime::stage_spec([=] {
     torch::nn::Sequential net;
     for (int i = 0; i < count; ++i) {
       net->push_back(torch::nn::Conv2d(torch::nn::Conv2dOptions(32, 32, 3).padding(1).bias(false)));
@@ -39,8 +39,8 @@ StageSpec conv_blocks(int count, bool last) {
   });
 }
 
-StageSpec linear_blocks(int count, bool last) {
-  return stage_spec([=] {
+runtime::StageSpec linear_blocks(int count, bool last) {
+  return runtime::stage_spec([=] {
     torch::nn::Sequential net;
     for (int i = 0; i < count; ++i) {
       net->push_back(torch::nn::Linear(512, 512));
@@ -71,8 +71,8 @@ struct WaitingStage : torch::nn::Module {
   at::Tensor forward(const at::Tensor& x) { return at::GradMode::is_enabled() ? Wait::apply(x, w) : x; }
   at::Tensor w;
 };
-StageSpec waiting() {
-  return stage_spec([] { return std::make_shared<WaitingStage>(); });
+runtime::StageSpec waiting() {
+  return runtime::stage_spec([] { return std::make_shared<WaitingStage>(); });
 }
 
 template <class F>
@@ -87,10 +87,10 @@ double median(int times, F&& f) {
   return all[all.size() / 2];
 }
 
-double share(const Trace& trace, Op op) {
+double share(const schedule::Trace& trace, Op op) {
   double sum = 0;
   for (const auto& lane : trace.ranks)
-    for (const Interval& i : lane)
+    for (const schedule::Interval& i : lane)
       if (i.op == op) sum += i.end - i.begin;
   return sum;
 }
@@ -119,8 +119,8 @@ int main(int argc, char** argv) {
   std::printf("%-8s %-12s %10s %12s   forward  backward   weights (ms of both ranks)\n", "stages", "schedule",
               "ms a step", "of 1 device");
   for (const Case& c : cases) {
-    const std::vector<const WireKernels*> wires{&wire_kernels(Raw)};
-    const std::pair<const char*, ScheduleTable> plans[] = {
+    const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(Raw)};
+    const std::pair<const char*, schedule::ScheduleTable> plans[] = {
         {"1 device", make_schedule(OneFOneB{}, 2, 4, {0, 0})},
         {"1 dev. split", make_schedule(ZeroBubble{}, 2, 4, {0, 0})},
         {"1F1B", make_schedule(OneFOneB{}, 2, 4)},
@@ -139,14 +139,14 @@ int main(int argc, char** argv) {
     for (auto& s : seconds) std::sort(s.begin(), s.end());
     const auto middle = static_cast<std::size_t>(steps / 2);
     for (std::size_t p = 0; p < 4; ++p) {
-      const Trace& t = engines[p]->trace();
+      const schedule::Trace& t = engines[p]->trace();
       std::printf("%-8s %-12s %10.2f %11.1f%%  %8.1f  %8.1f  %8.1f\n", c.name, plans[p].first,
                   1e3 * seconds[p][middle], 100 * seconds[p][middle] / seconds[0][middle],
                   1e3 * share(t, Op::Forward), 1e3 * share(t, Op::Backward),
                   1e3 * share(t, Op::BackwardWeights));
       if (!pictures.empty() && p > 1)
         std::ofstream(pictures + "/measured-" + c.name + (p == 2 ? "-1f1b.svg" : "-zero-bubble.svg"))
-            << t.draw(SvgChart{.seconds = engines[2]->trace().end()});
+            << t.draw(viz::SvgChart{.seconds = engines[2]->trace().end()});
     }
   }
 }

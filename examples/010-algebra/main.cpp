@@ -22,7 +22,7 @@ constexpr bool join(A a, B b) {
 static_assert(join(Quant<8>, TopK<Ratio<1, 10>>));
 static_assert(!join(Quant<8>, Half));
 
-template <AnyWire W>
+template <codec::AnyWire W>
 void show(const char* spelling, W wire) {
   std::cout << "  " << std::left << std::setw(42) << spelling << name(wire).view() << '\n';
 }

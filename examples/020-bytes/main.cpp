@@ -14,12 +14,12 @@ using Act = Shape<64, 32, 32, 32>;  // N, C, H, W
 static_assert(wire_bytes(Quant<8>, Act{}) == 2162688);
 static_assert(80 * wire_bytes(thin, Act{}) < wire_bytes(Raw, Act{}));
 // The gradient travels without an index: the receiver of the activation knows what was kept.
-static_assert(grad_wire_bytes(thin, Act{}) + index_bytes(thin, Act{}) <= wire_bytes(thin, Act{}));
+static_assert(grad_wire_bytes(thin, Act{}) + kernel::index_bytes(thin, Act{}) <= wire_bytes(thin, Act{}));
 
-template <AnyWire W>
+template <codec::AnyWire W>
 void size(W wire) {
   std::cout << "  " << std::left << std::setw(46) << name(wire).view() << std::right << std::setw(9)
-            << wire_bytes(wire, Act{}) << std::setw(10) << index_bytes(wire, Act{}) << std::setw(10)
+            << wire_bytes(wire, Act{}) << std::setw(10) << kernel::index_bytes(wire, Act{}) << std::setw(10)
             << grad_wire_bytes(wire, Act{}) << '\n';
 }
 
@@ -30,7 +30,7 @@ void show(const char* what, std::span<const float> values) {
 }
 
 /// Sends one activation and one gradient over a wire, as two devices would.
-template <AnyWire W>
+template <codec::AnyWire W>
 void send(W wire, const Extents& shape, std::span<const float> x, std::span<const float> dy) {
   std::vector<float> y(x.size()), dx(x.size());
   std::cout << name(wire).view() << " on " << to_string(shape) << '\n';
@@ -41,7 +41,7 @@ void send(W wire, const Extents& shape, std::span<const float> x, std::span<cons
   show("y", y);
 
   // And back: both sides still have the payload's index block, which is all that they keep of it.
-  const auto index = std::span<const std::byte>(payload).first(index_bytes(wire, shape));
+  const auto index = std::span<const std::byte>(payload).first(kernel::index_bytes(wire, shape));
   std::vector<std::byte> grad_payload(grad_wire_bytes(wire, shape));
   encode_grad(wire, dy, shape, index, grad_payload);
   decode_grad(wire, grad_payload, shape, index, std::span(dx));
@@ -50,7 +50,7 @@ void send(W wire, const Extents& shape, std::span<const float> x, std::span<cons
 
 /// Where a kernel gets its threads: any functor like this. Its second argument is the least work worth a thread.
 struct TwoThreads {
-  void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
+  void operator()(std::int64_t n, std::int64_t, kernel::ParallelFor::Body body) const {
     std::jthread other([&] { body(n / 2, n); });
     body(0, n / 2);
   }

@@ -8,7 +8,7 @@
 /// kept for NaN and infinities: a coder must not make them vanish.
 struct PowerOfTwo : pcomp::Composable {
   static constexpr auto role = pcomp::Role::code;
-  static constexpr pcomp::FixedString name = "PowerOfTwo";
+  static constexpr pcomp::codec::FixedString name = "PowerOfTwo";
   static constexpr int bits = 4;
   static constexpr std::uint32_t encode(float x) {
     const float a = x < 0 ? -x : x;
@@ -44,7 +44,7 @@ int main() {
   for (std::size_t i = 0; i < x.size(); ++i) std::cout << x[i] << " -> " << y[i] << '\n';
 
   // The laws, measured. Pass a whole chain to check the combination.
-  const CodecLog log = check_codec<PowerOfTwo>();
+  const testing::CodecLog log = check_codec<PowerOfTwo>();
   std::cout << '\n' << log << '\n' << check_codec<wire>();
   return log ? 0 : 1;
 }

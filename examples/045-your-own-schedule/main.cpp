@@ -10,7 +10,7 @@ using namespace pcomp;
 struct Patient {
   static constexpr const char* name = "patient 1F1B";
   static constexpr bool backward = true;
-  static constexpr std::int64_t tick(Op op, int stage, int micro, PipelineDims n) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, schedule::PipelineDims n) {
     if (op == Op::Forward) return 2 * (std::int64_t{stage} + micro);
     return 2 * (std::int64_t{2 * (n.stages - 1)} - stage + micro) + 1;
   }
@@ -24,7 +24,7 @@ static_assert(Schedule<Patient, 5, 8, Placement<0, 1, 2, 3, 0>>::deadlock_free);
 /// A clock that breaks its law: a stage's backward comes before the one that gives it its gradient.
 struct Wrong : Patient {
   static constexpr const char* name = "wrong";
-  static constexpr std::int64_t tick(Op op, int stage, int micro, PipelineDims n) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, schedule::PipelineDims n) {
     return op == Op::Forward ? Patient::tick(op, stage, micro, n) : 100 + stage + micro;
   }
 };
@@ -32,12 +32,12 @@ struct Wrong : Patient {
 int main() {
   std::cout << Plan::draw() << '\n';
 
-  Costs costs;
+  plan::Costs costs;
   costs.stages.assign(4, {0.01, 0.01, 0});
-  costs.bytes.assign(3, boundary_bytes(Quant<8>, Shape<8, 32, 32, 32>{}));
+  costs.bytes.assign(3, schedule::boundary_bytes(Quant<8>, Shape<8, 32, 32, 32>{}));
   costs.links.assign(3, {50e6, 2e-3});
-  const double usual = simulate(make_schedule(OneFOneB{}, 4, 8), costs).seconds;
-  const double patient = simulate(Plan{}, costs).seconds;
+  const double usual = plan::simulate(make_schedule(OneFOneB{}, 4, 8), costs).seconds;
+  const double patient = plan::simulate(Plan{}, costs).seconds;
   std::cout << "over 400 Mbit/s and 2 ms: 1F1B " << 1e3 * usual << " ms, patient " << 1e3 * patient
             << " ms\n";
 

@@ -48,7 +48,7 @@ std::pair<at::Tensor, at::Tensor> batch() {
 int main() {
   torch::manual_seed(1);
   auto world = World::from_env();  // alone: a thread for every rank
-  auto pipe = train<Plan>(world, Net{[] { return Stem(); }, [] { return Body(); }, [] { return Head(); }});
+  Engine pipe(world, Net{}, Plan{});
   torch::optim::SGD opt(pipe.parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
 
   std::cout << Plan::draw() << std::fixed << std::setprecision(1);

@@ -12,7 +12,7 @@ namespace nn = torch::nn;
 
 /// A model with one op more than usual: both passes cross W as they would cross a link. It learns to return its input,
 /// so its error shows how much got through.
-template <AnyWire W>
+template <codec::AnyWire W>
 struct Net : nn::Module {
   nn::Linear first = register_module("first", nn::Linear(32, 64));
   nn::Linear second = register_module("second", nn::Linear(64, 32));
@@ -24,7 +24,7 @@ struct Net : nn::Module {
   }
 };
 
-template <AnyWire W>
+template <codec::AnyWire W>
 void study(W wire) {
   torch::manual_seed(1);  // the same weights and data for every wire
   Net<W> net;

@@ -29,7 +29,7 @@ std::vector<T> numbers(const at::Tensor& t, at::ScalarType dtype, std::int64_t w
 
 }  // namespace
 
-void add(pcomp::Report& to, const pcomp::Report& more) {
+void add(pcomp::runtime::Report& to, const pcomp::runtime::Report& more) {
   to.steps += more.steps;
   for (std::size_t e = 0; e < to.boundaries.size() && e < more.boundaries.size(); ++e) {
     to.boundaries[e].forward += more.boundaries[e].forward;
@@ -40,21 +40,21 @@ void add(pcomp::Report& to, const pcomp::Report& more) {
 
 void save(const std::filesystem::path& folder, const State& state, pcomp::Engine& engine,
           const torch::optim::SGD& optimiser) {
-  pcomp::Report traffic = pcomp::total_report(engine);
+  pcomp::runtime::Report traffic = pcomp::runtime::total_report(engine);
   add(traffic, state.traffic);
   std::vector<std::int64_t> counts;
-  for (pcomp::BoundaryReport& b : traffic.boundaries)
-    for (const std::int64_t* n : pcomp::counters(b)) counts.push_back(*n);
+  for (pcomp::runtime::BoundaryReport& b : traffic.boundaries)
+    for (const std::int64_t* n : pcomp::runtime::counters(b)) counts.push_back(*n);
   const auto rows = static_cast<std::int64_t>(state.metrics.size());
   const std::int64_t trained[] = {state.images, traffic.steps};
 
-  pcomp::Manifest manifest;
+  pcomp::checkpoint::Manifest manifest;
   manifest.epoch = rows;
   manifest.step = traffic.steps;
   manifest.notes = state.identity;
   if (!state.data.empty()) manifest.notes.emplace_back("data", state.data);
   pcomp::save_checkpoint(
-      pcomp::CheckpointFolder(folder), manifest, engine, optimiser,
+      pcomp::checkpoint::CheckpointFolder(folder), manifest, engine, optimiser,
       {{"metrics", table(at::kDouble, rows, columns, reinterpret_cast<const double*>(state.metrics.data()))},
        {"traffic",
         table(at::kLong, static_cast<std::int64_t>(traffic.boundaries.size()), counted, counts.data())},
@@ -62,10 +62,10 @@ void save(const std::filesystem::path& folder, const State& state, pcomp::Engine
 }
 
 State load(const std::filesystem::path& folder) {
-  const pcomp::CheckpointFolder checkpoint(folder);
-  const pcomp::Manifest manifest = checkpoint.manifest();
-  const pcomp::NamedTensors run = pcomp::load_run(checkpoint, manifest);
-  const auto saved = [&](const char* name) { return pcomp::find_tensor(run, name, folder.string()); };
+  const pcomp::checkpoint::CheckpointFolder checkpoint(folder);
+  const pcomp::checkpoint::Manifest manifest = checkpoint.manifest();
+  const pcomp::checkpoint::NamedTensors run = pcomp::checkpoint::load_run(checkpoint, manifest);
+  const auto saved = [&](const char* name) { return pcomp::checkpoint::find_tensor(run, name, folder.string()); };
   State state;
   for (const auto& note : manifest.notes)
     if (note.first == "data")
@@ -82,13 +82,13 @@ State load(const std::filesystem::path& folder) {
   const auto counts = numbers<std::int64_t>(saved("traffic"), at::kLong, counted);
   state.traffic.boundaries.resize(counts.size() / counted);
   auto from = counts.begin();
-  for (pcomp::BoundaryReport& b : state.traffic.boundaries)
-    for (std::int64_t* n : pcomp::counters(b)) *n = *from++;
+  for (pcomp::runtime::BoundaryReport& b : state.traffic.boundaries)
+    for (std::int64_t* n : pcomp::runtime::counters(b)) *n = *from++;
   return state;
 }
 
 void restore(const std::filesystem::path& folder, pcomp::Engine& engine, torch::optim::SGD& optimiser) {
-  const pcomp::CheckpointFolder checkpoint(folder);
+  const pcomp::checkpoint::CheckpointFolder checkpoint(folder);
   pcomp::load_checkpoint(checkpoint, checkpoint.manifest(), engine, optimiser);
 }
 

@@ -15,7 +15,7 @@ struct State {
   std::string data;              ///< `identity` of its images; empty: saved before that was recorded
   std::vector<Metrics> metrics;  ///< of every finished epoch
   std::int64_t images = 0;       ///< trained on so far
-  pcomp::Report traffic;         ///< of this run before it was resumed
+  pcomp::runtime::Report traffic;         ///< of this run before it was resumed
 };
 
 /// Saves the whole run into a checkpoint folder, or leaves the last checkpoint there.
@@ -30,6 +30,6 @@ void save(const std::filesystem::path& folder, const State& state, pcomp::Engine
 State load(const std::filesystem::path& folder);
 void restore(const std::filesystem::path& folder, pcomp::Engine& engine, torch::optim::SGD& optimiser);
 
-void add(pcomp::Report& to, const pcomp::Report& more);
+void add(pcomp::runtime::Report& to, const pcomp::runtime::Report& more);
 
 }  // namespace cifar

@@ -24,7 +24,7 @@ std::string cuda_trouble(bool kernels, std::size_t gpus) {
   return "";
 }
 
-at::Device find_device(const std::string& name, const pcomp::LauncherEnvironment* launch) {
+at::Device find_device(const std::string& name, const pcomp::transport::LauncherEnvironment* launch) {
   if (name == "cpu") return at::kCPU;
   if (name != "cuda") throw pcomp::Error("--device " + name + ": cpu and cuda are known");
   const std::size_t gpus = at::hasCUDA() ? at::getNumGPUs() : 0;

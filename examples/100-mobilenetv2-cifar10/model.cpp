@@ -27,7 +27,7 @@ struct Norm {
   Norm() = default;
   Norm(nn::Module& owner, const std::string& name, int channels, bool deferred) {
     if (deferred)
-      own_ = owner.register_module(name, pcomp::DeferredBatchNorm2d(channels));
+      own_ = owner.register_module(name, pcomp::training::DeferredBatchNorm2d(channels));
     else
       usual_ = owner.register_module(name, nn::BatchNorm2d(channels));
   }
@@ -35,7 +35,7 @@ struct Norm {
 
  private:
   nn::BatchNorm2d usual_{nullptr};
-  pcomp::DeferredBatchNorm2d own_{nullptr};
+  pcomp::training::DeferredBatchNorm2d own_{nullptr};
 };
 
 // Layers are created one statement at a time: each draws its weights from the one generator, in this order.
@@ -97,7 +97,7 @@ struct Classifier : nn::Module {
 
 /// The units of one stage in sequence, channels-last inside.
 struct Segment : nn::Module {
-  explicit Segment(const Computing& how) : how_(how) {}
+  explicit plan::Segment(const Computing& how) : how_(how) {}
   void add(const Unit& u, int row) {
     const std::string name = std::to_string(row);
     switch (u.kind) {
@@ -134,14 +134,14 @@ struct Segment : nn::Module {
 
 }  // namespace
 
-std::vector<pcomp::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed, const Computing& how) {
+std::vector<pcomp::runtime::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed, const Computing& how) {
   const std::vector<Unit> units = mobilenetv2(width);
-  std::vector<pcomp::StageSpec> all;
+  std::vector<pcomp::runtime::StageSpec> all;
   for (int s = 0; s < cut.stages(); ++s) {
     const int first = cut.first[static_cast<std::size_t>(s)], end = cut.end(s);
-    all.push_back(pcomp::stage_spec(
+    all.push_back(pcomp::runtime::stage_spec(
         [=] {
-          auto segment = std::make_shared<Segment>(how);
+          auto segment = std::make_shared<plan::Segment>(how);
           for (int row = first; row < end; ++row) {
             const int draws =
                 std::min(row, 19);  // bn2 draws nothing, so the last two rows share the seed of row 19

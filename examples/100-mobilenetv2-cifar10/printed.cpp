@@ -18,7 +18,7 @@ std::string raw_at_first(int epochs) {
 
 }  // namespace
 
-void print_beginning(const Summary& run, const pcomp::ScheduleTable& schedule, std::int64_t parameters,
+void print_beginning(const Summary& run, const pcomp::schedule::ScheduleTable& schedule, std::int64_t parameters,
                      const std::string& folder, int done) {
   const Settings& s = run.settings;
   std::printf("data      %s: %d for training, %d for testing\n", run.data.c_str(), run.train_images,
@@ -62,7 +62,7 @@ void print_result(const Summary& run) {
   std::cout.flush();
   const auto share = [&](const char* what, auto counts) {
     double bytes = 0, raw = 0;
-    for (const pcomp::BoundaryReport& b : run.traffic.boundaries)
+    for (const pcomp::runtime::BoundaryReport& b : run.traffic.boundaries)
       if (counts(b.edge)) {
         bytes += static_cast<double>(b.forward.bytes + b.gradient.bytes);
         raw += static_cast<double>(b.forward.raw + b.gradient.raw);

@@ -9,7 +9,7 @@
 namespace cifar {
 
 /// Before its first epoch; `done`: the epochs that a resumed run has behind it.
-void print_beginning(const Summary& run, const pcomp::ScheduleTable& schedule, std::int64_t parameters,
+void print_beginning(const Summary& run, const pcomp::schedule::ScheduleTable& schedule, std::int64_t parameters,
                      const std::string& folder, int done);
 
 /// After each epoch; `sent`: bytes since the last epoch's line.

@@ -38,7 +38,7 @@ bool is_number(std::string_view text) {
          std::from_chars(text.data(), end, v).ptr == end;
 }
 
-std::string traffic(const pcomp::Traffic& t) {
+std::string traffic(const pcomp::runtime::Traffic& t) {
   return "{\"messages\": " + std::to_string(t.messages) + ", \"bytes\": " + std::to_string(t.bytes) +
          ", \"raw\": " + std::to_string(t.raw) + "}";
 }
@@ -63,7 +63,7 @@ std::string to_json(const Summary& s) {
           ",\n  \"best_accuracy\": " + number(s.best_accuracy) + ",\n  \"seconds\": " + number(s.seconds) +
           ",\n  \"boundaries\": [";
   between = "\n";
-  for (const pcomp::BoundaryReport& b : s.traffic.boundaries) {
+  for (const pcomp::runtime::BoundaryReport& b : s.traffic.boundaries) {
     const bool compressed =
         std::find(s.cut.compressed.begin(), s.cut.compressed.end(), b.edge) != s.cut.compressed.end();
     json += between;

@@ -10,7 +10,7 @@ namespace cifar {
 struct Summary {
   const Settings& settings;
   const Cut& cut;
-  const pcomp::Report& traffic;
+  const pcomp::runtime::Report& traffic;
   std::string data = "";  ///< one line about the images
   int train_images = 0, test_images = 0;
   int ranks = 0;

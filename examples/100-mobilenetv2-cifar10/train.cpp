@@ -41,8 +41,8 @@ namespace {
 namespace fs = std::filesystem;
 
 /// The boundaries' wires in an epoch, counted from 1. Those without the chosen wire lose nothing.
-std::vector<const pcomp::WireKernels*> wires_of(const Settings& s, const Cut& cut, int epoch) {
-  std::vector<const pcomp::WireKernels*> all(static_cast<std::size_t>(cut.stages()) - 1,
+std::vector<const pcomp::kernel::WireKernels*> wires_of(const Settings& s, const Cut& cut, int epoch) {
+  std::vector<const pcomp::kernel::WireKernels*> all(static_cast<std::size_t>(cut.stages()) - 1,
                                              find_wire(s.amp == "off" ? "raw" : "bfloat16").ops);
   if (epoch <= s.raw_epochs) return all;
   const std::vector<NamedWire> chosen = wires_at(s.wire, cut);
@@ -51,12 +51,12 @@ std::vector<const pcomp::WireKernels*> wires_of(const Settings& s, const Cut& cu
   return all;
 }
 
-pcomp::ScheduleTable schedule_of(const Settings& s, const Cut& cut) {
+pcomp::schedule::ScheduleTable schedule_of(const Settings& s, const Cut& cut) {
   if (s.schedule == "1f1b")
-    return make_schedule(pcomp::OneFOneB{}, cut.stages(), s.microbatches, pcomp::RankMap(cut.ranks));
+    return make_schedule(pcomp::OneFOneB{}, cut.stages(), s.microbatches, pcomp::schedule::RankMap(cut.ranks));
   if (s.schedule == "zero-bubble")
-    return make_schedule(pcomp::ZeroBubble{}, cut.stages(), s.microbatches, pcomp::RankMap(cut.ranks));
-  return make_schedule(pcomp::GPipe{}, cut.stages(), s.microbatches, pcomp::RankMap(cut.ranks));
+    return make_schedule(pcomp::ZeroBubble{}, cut.stages(), s.microbatches, pcomp::schedule::RankMap(cut.ranks));
+  return make_schedule(pcomp::GPipe{}, cut.stages(), s.microbatches, pcomp::schedule::RankMap(cut.ranks));
 }
 
 pcomp::World world_of(const Settings& s) {
@@ -67,7 +67,7 @@ pcomp::World world_of(const Settings& s) {
     throw pcomp::Error(
         "--link nccl: the ranks are threads of this one process, which need no link: start the ranks "
         "with torchrun, or leave --link out");
-  world.link = s.link == "nccl" ? pcomp::Backend::NcclTransport : pcomp::Backend::GlooTransport;
+  world.link = s.link == "nccl" ? pcomp::transport::Backend::NcclTransport : pcomp::transport::Backend::GlooTransport;
   return world;
 }
 
@@ -105,7 +105,7 @@ class Run {
         optimiser_(engine_.parameters(), torch::optim::SGDOptions(settings_.lr)
                                              .momentum(settings_.momentum)
                                              .weight_decay(settings_.weight_decay)) {
-    pcomp::expect_saveable(optimiser_);
+    pcomp::checkpoint::expect_saveable(optimiser_);
     prints_ = engine_.here(0);
     rank_ = world.rank();
     order_.pictures = engine_.here(0);
@@ -212,9 +212,9 @@ class Run {
     return there ? &*there : nullptr;
   }
 
-  static double bytes_of(const pcomp::Report& report) {
+  static double bytes_of(const pcomp::runtime::Report& report) {
     double bytes = 0;
-    for (const pcomp::BoundaryReport& b : report.boundaries)
+    for (const pcomp::runtime::BoundaryReport& b : report.boundaries)
       bytes += static_cast<double>(b.forward.bytes + b.gradient.bytes);
     return bytes;
   }
@@ -228,8 +228,8 @@ class Run {
     order_.epoch = epoch;
     Feed feed(data_.train, find(train_there_), normalisation_, order_);
     Progress progress("epoch " + std::to_string(epoch) + "/" + std::to_string(settings_.epochs), images_);
-    const double sent_before = bytes_of(engine_.report());
-    LossSum losses(device_.is_cuda() ? steps_ahead : 1);
+    const double sent_before = kernel::bytes_of(engine_.report());
+    training::LossSum losses(device_.is_cuda() ? steps_ahead : 1);
     double lr = 0;
     std::int64_t step = static_cast<std::int64_t>(epoch - 1) * steps_;
     for (TensorBatch batch; feed.next(batch); ++step) {
@@ -241,7 +241,7 @@ class Run {
       if (!losses.add(loss, batch.size())) not_finite(step + 1, losses.unseen());
       optimiser_.step();
       if (prints_ && losses.unseen() == 0)
-        progress.update(losses.images(), losses.mean(), bytes_of(engine_.report()) - sent_before);
+        progress.update(losses.images(), losses.mean(), kernel::bytes_of(engine_.report()) - sent_before);
       if (interrupted) {
         if (prints_) progress.finish();
         return false;
@@ -253,9 +253,9 @@ class Run {
     if (prints_) progress.finish();
     if (!accuracy) return false;
 
-    pcomp::Report traffic = pcomp::total_report(engine_);
-    const double sent_in_all = bytes_of(traffic) - sent_before_;
-    sent_before_ = bytes_of(traffic);
+    pcomp::runtime::Report traffic = pcomp::runtime::total_report(engine_);
+    const double sent_in_all = kernel::bytes_of(traffic) - sent_before_;
+    sent_before_ = kernel::bytes_of(traffic);
     add(traffic, state_.traffic);
     Metrics m{static_cast<double>(epoch),
               losses.mean(),
@@ -265,7 +265,7 @@ class Run {
               static_cast<double>(losses.images()) / seconds,
               0,
               0};
-    for (const pcomp::BoundaryReport& b : traffic.boundaries) {
+    for (const pcomp::runtime::BoundaryReport& b : traffic.boundaries) {
       m.forward_bytes += static_cast<double>(b.forward.bytes);
       m.gradient_bytes += static_cast<double>(b.gradient.bytes);
     }
@@ -273,7 +273,7 @@ class Run {
     state_.images += losses.images();
     save(checkpoint(), state_, engine_, optimiser_);
     if (!prints_) return true;
-    pcomp::atomic_write_file(folder_ / "metrics.csv", to_csv(state_.metrics));
+    pcomp::checkpoint::atomic_write_file(folder_ / "metrics.csv", to_csv(state_.metrics));
     print_epoch(settings_, m, sent_in_all);
     return true;
   }
@@ -311,7 +311,7 @@ class Run {
   }
 
   /// What is known of the run so far.
-  Summary summary(const pcomp::Report& traffic) const {
+  Summary summary(const pcomp::runtime::Report& traffic) const {
     Summary s{settings_, cut_, traffic};
     s.data = data_.what;
     s.train_images = images_, s.test_images = tested();
@@ -327,18 +327,18 @@ class Run {
   }
 
   void conclude() {
-    const pcomp::Report since_start = pcomp::total_report(engine_);
-    pcomp::Report traffic = since_start;
+    const pcomp::runtime::Report since_start = pcomp::runtime::total_report(engine_);
+    pcomp::runtime::Report traffic = since_start;
     add(traffic, state_.traffic);
     if (!settings_.trace.empty() && since_start.steps > 0) {
-      const pcomp::Trace trace = pcomp::total_trace(engine_);
-      if (prints_) pcomp::atomic_write_file(settings_.trace, pcomp::ChromeTrace()(trace));
+      const pcomp::schedule::Trace trace = pcomp::runtime::total_trace(engine_);
+      if (prints_) pcomp::checkpoint::atomic_write_file(settings_.trace, pcomp::viz::ChromeTrace()(trace));
     }
     if (!prints_) return;
     const Summary end = summary(traffic);
     // Again: a kill may have come between the last checkpoint and its row.
-    pcomp::atomic_write_file(folder_ / "metrics.csv", to_csv(state_.metrics));
-    pcomp::atomic_write_file(folder_ / "run.json", to_json(end));
+    pcomp::checkpoint::atomic_write_file(folder_ / "metrics.csv", to_csv(state_.metrics));
+    pcomp::checkpoint::atomic_write_file(folder_ / "run.json", to_json(end));
     print_result(end);
     since_start.print_times(std::cout);
     std::cout.flush();
@@ -351,7 +351,7 @@ class Run {
   const Cut& cut_;
   DataSet data_;
   Normalisation normalisation_;
-  std::vector<const pcomp::WireKernels*> wires_;
+  std::vector<const pcomp::kernel::WireKernels*> wires_;
   at::Device device_;
   std::optional<DeviceImages> train_there_, test_there_;
   pcomp::Engine engine_;
@@ -395,7 +395,7 @@ int train(Settings settings) {
   const at::Device device = find_device(settings.device, world.launch());
   if (device.is_cuda()) at::globalContext().setBenchmarkCuDNN(true);
   const auto& ranks = find_cut(settings.cut).ranks;
-  pcomp::keep_memory(world.processes() ? 1 : *std::max_element(ranks.begin(), ranks.end()) + 1);
+  pcomp::runtime::keep_memory(world.processes() ? 1 : *std::max_element(ranks.begin(), ranks.end()) + 1);
   at::manual_seed(settings.seed);
   return Run(world, std::move(settings), device, std::move(folder), std::move(held), std::move(state)).go();
 }

@@ -20,8 +20,8 @@ void for_each_wire(F&& f) {
   f("quant4-chance", Wire<Quant<4>, Quant<4, PerGroup<128>, Stochastic>>{});
   f("hadamard-quant4", Hadamard<64> | Quant<4>);
   f("hadamard-quant2", Hadamard<64> | Quant<2>);
-  f("signs-quant2", Hadamard<64, RandomSigns> | Quant<2>);
-  f("quant2-signs-grad", Wire<Quant<2>, Hadamard<64, RandomSigns> | Quant<2>>{});
+  f("signs-quant2", Hadamard<64, codec::RandomSigns> | Quant<2>);
+  f("quant2-signs-grad", Wire<Quant<2>, Hadamard<64, codec::RandomSigns> | Quant<2>>{});
   f("step", Step<Ratio<1, 16>, 8>);
   f("downsample2", Downsample<2>);
   f("downsample4", Downsample<4>);

@@ -12,7 +12,7 @@ const std::vector<NamedWire>& wires() {
   static const std::vector<NamedWire> all = [] {
     std::vector<NamedWire> list;
     for_each_wire([&](std::string_view name, auto wire) {
-      list.push_back({name, &pcomp::wire_kernels(wire)});
+      list.push_back({name, &pcomp::kernel::wire_kernels(wire)});
     });
     return list;
   }();

@@ -10,7 +10,7 @@ namespace cifar {
 
 struct NamedWire {
   std::string_view name;
-  const pcomp::WireKernels* ops;
+  const pcomp::kernel::WireKernels* ops;
 };
 
 /// The choices of --wire.

@@ -61,8 +61,8 @@ double quantity(const std::string& text, const char* option,
   throw pcomp::Error(std::string(option) + " " + text + ": expected a number and one of " + known);
 }
 
-pcomp::LinkModel link_of(const Settings& s) {
-  pcomp::LinkModel link;
+pcomp::plan::LinkModel link_of(const Settings& s) {
+  pcomp::plan::LinkModel link;
   if (!s.rate.empty())
     link.bandwidth = quantity(s.rate, "--rate", {{"kbit", 1e3 / 8}, {"mbit", 1e6 / 8}, {"gbit", 1e9 / 8}});
   if (!(link.bandwidth > 0)) throw pcomp::Error("--rate " + s.rate + ": expected more than nothing");
@@ -71,7 +71,7 @@ pcomp::LinkModel link_of(const Settings& s) {
   return link;
 }
 
-bool costs_nothing(const pcomp::LinkModel& link) { return std::isinf(link.bandwidth) && link.latency == 0; }
+bool costs_nothing(const pcomp::plan::LinkModel& link) { return std::isinf(link.bandwidth) && link.latency == 0; }
 
 std::string cut_text(const std::vector<int>& first) {
   static const auto name = [](int row) {
@@ -90,7 +90,7 @@ std::string cut_text(const std::vector<int>& first) {
 }
 
 void print_json(const std::vector<plan::Candidate>& ranked, const plan::Candidate& best,
-                const pcomp::LinkModel& link, int top, const std::vector<Checked>& checks) {
+                const pcomp::plan::LinkModel& link, int top, const std::vector<Checked>& checks) {
   const auto one = [](const plan::Candidate& c) {
     std::string first;
     for (int f : c.first) first += (first.empty() ? "" : ", ") + std::to_string(f);
@@ -136,7 +136,7 @@ double run(const pcomp::World& world, const Settings& s, const plan::Candidate& 
   cifar::Cut cut{"", "", c.first, {}, {}};
   pcomp::Engine engine(
       world, cifar::stages(s.effort.width, cut, 1),
-      std::vector<const pcomp::WireKernels*>(c.first.size() - 1, cifar::find_wire(c.wire).ops),
+      std::vector<const pcomp::kernel::WireKernels*>(c.first.size() - 1, cifar::find_wire(c.wire).ops),
       plan::table_of(c.schedule, static_cast<int>(c.first.size()), c.microbatches));
   const at::Tensor x = at::randn({s.effort.batch, 3, 32, 32}),
                    y = at::randint(10, {s.effort.batch}, at::kLong);
@@ -260,7 +260,7 @@ void fit_microbatches(Settings& s) {
 
 int plan_for(Settings s) {
   pcomp::World world = pcomp::World::from_env();
-  pcomp::keep_memory(world.processes() ? 1 : s.effort.ranks);
+  pcomp::runtime::keep_memory(world.processes() ? 1 : s.effort.ranks);
   world.threads_per_rank = 1;
   const bool prints = world.rank() == 0;
   if (world.processes()) s.effort.ranks = world.size();
@@ -283,14 +283,14 @@ int plan_for(Settings s) {
                   s.effort.wires.size(), cifar::rows, s.effort.width, s.effort.batch);
       std::fflush(stdout);
     }
-    std::unique_ptr<pcomp::Communicator> links;
+    std::unique_ptr<pcomp::transport::Communicator> links;
     if (world.processes()) {
       std::vector<int> a_stage_each(static_cast<std::size_t>(ranks));
       std::iota(a_stage_each.begin(), a_stage_each.end(), 0);
-      links = pcomp::connect(world, ranks, a_stage_each);
+      links = pcomp::transport::connect(world, ranks, a_stage_each);
     }
     if (links && s.rate.empty() && ranks == 2) {
-      const pcomp::LinkModel measured = plan::measure_link(*links, world.rank());
+      const pcomp::plan::LinkModel measured = plan::measure_link(*links, world.rank());
       choices.link.bandwidth = measured.bandwidth;
       if (s.latency.empty()) choices.link.latency = measured.latency;
     }
@@ -314,9 +314,9 @@ int plan_for(Settings s) {
   }
   choices.microbatches = s.effort.microbatches;
   for (const std::string& name : s.effort.wires) {
-    const pcomp::WireKernels* ops = cifar::find_wire(name).ops;
+    const pcomp::kernel::WireKernels* ops = cifar::find_wire(name).ops;
     choices.wires.push_back({name, [ops](const pcomp::Extents& shape) {
-                               return pcomp::BoundaryBytes{static_cast<std::int64_t>(ops->bytes(shape)),
+                               return pcomp::schedule::BoundaryBytes{static_cast<std::int64_t>(ops->bytes(shape)),
                                                        static_cast<std::int64_t>(ops->grad_bytes(shape))};
                              }});
   }

@@ -34,10 +34,10 @@ double median(std::vector<double> all) {
 /// The network as a chain of single blocks, each with its own graph.
 class Chain {
  public:
-  explicit Chain(double width) {
+  explicit codec::Chain(double width) {
     cifar::Cut each{"", "", {}, {}, {}};
     for (int b = 0; b < cifar::rows; ++b) each.first.push_back(b);
-    for (const pcomp::StageSpec& s : cifar::stages(width, each, 1)) blocks_.push_back(s.build());
+    for (const pcomp::runtime::StageSpec& s : cifar::stages(width, each, 1)) blocks_.push_back(s.build());
   }
 
   /// Seconds of one pass: [block][forward, backward] or, with `split`, [forward, inputs, weights].
@@ -75,10 +75,10 @@ class Chain {
   }
 
  private:
-  std::vector<pcomp::StageModule> blocks_;
+  std::vector<pcomp::runtime::StageModule> blocks_;
 };
 
-std::vector<BlockCost> blocks(Chain& chain, const at::Tensor& x, int times) {
+std::vector<BlockCost> blocks(codec::Chain& chain, const at::Tensor& x, int times) {
   std::vector<BlockCost> costs;
   std::vector<std::vector<double>> all[5];
   for (int i = 0; i <= times; ++i) {
@@ -98,7 +98,7 @@ std::vector<BlockCost> blocks(Chain& chain, const at::Tensor& x, int times) {
 }
 
 /// Seconds per element, on a medium-sized tensor.
-WireCost wire(const pcomp::WireKernels& w, int times) {
+WireCost wire(const pcomp::kernel::WireKernels& w, int times) {
   using namespace pcomp::detail;
   const at::Tensor x = at::randn({16, 32, 16, 16});
   at::Tensor y = at::randn({16, 32, 16, 16});
@@ -118,8 +118,8 @@ WireCost wire(const pcomp::WireKernels& w, int times) {
 }  // namespace
 
 Machine measure(const Effort& effort, int at_once) {
-  std::vector<std::unique_ptr<Chain>> chains;  // one after the other: one generator draws the weights
-  for (int t = 0; t < at_once; ++t) chains.push_back(std::make_unique<Chain>(effort.width));
+  std::vector<std::unique_ptr<codec::Chain>> chains;  // one after the other: one generator draws the weights
+  for (int t = 0; t < at_once; ++t) chains.push_back(std::make_unique<codec::Chain>(effort.width));
   Machine first;
   first.width = effort.width, first.batch = effort.batch;
   std::barrier together(at_once);
@@ -153,8 +153,8 @@ Machine measure(const Effort& effort, int at_once) {
   return first;
 }
 
-pcomp::LinkModel measure_link(pcomp::Communicator& links, int rank) {
-  pcomp::Transport& link = links.link(rank);
+pcomp::plan::LinkModel measure_link(pcomp::transport::Communicator& links, int rank) {
+  pcomp::transport::Transport& link = links.link(rank);
   const int peer = 1 - rank;
   std::vector<std::byte> out(1), in(1);
   /// One message there and one back.

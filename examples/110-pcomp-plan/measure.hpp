@@ -19,6 +19,6 @@ struct Effort {
 Machine measure(const Effort& effort, int at_once);
 
 /// Measures the link between ranks 0 and 1, each in its own process; both call it.
-pcomp::LinkModel measure_link(pcomp::Communicator& links, int rank);
+pcomp::plan::LinkModel measure_link(pcomp::transport::Communicator& links, int rank);
 
 }  // namespace plan

@@ -30,9 +30,9 @@ void each_cut(int blocks, int stages, std::vector<int>& first, std::vector<std::
 }
 
 /// A lower bound on a step's time: the work of the busiest rank or link.
-double bound(const pcomp::Costs& costs, int microbatches) {
+double bound(const pcomp::plan::Costs& costs, int microbatches) {
   double most = 0;
-  for (const pcomp::StageCost& s : costs.stages) most = std::max(most, s.forward + s.backward + s.weights);
+  for (const pcomp::plan::StageCost& s : costs.stages) most = std::max(most, s.forward + s.backward + s.weights);
   for (std::size_t e = 0; e < costs.links.size(); ++e)
     most = std::max(most, static_cast<double>(std::max(costs.bytes[e].forward, costs.bytes[e].gradient)) /
                               costs.links[e].bandwidth);
@@ -98,17 +98,17 @@ Machine read(const std::string& text) {
   return machine;
 }
 
-pcomp::ScheduleTable table_of(const std::string& schedule, int stages, int microbatches) {
+pcomp::schedule::ScheduleTable table_of(const std::string& schedule, int stages, int microbatches) {
   if (schedule == "gpipe") return make_schedule(pcomp::GPipe{}, stages, microbatches);
   if (schedule == "1f1b") return make_schedule(pcomp::OneFOneB{}, stages, microbatches);
   if (schedule == "zero-bubble") return make_schedule(pcomp::ZeroBubble{}, stages, microbatches);
   throw pcomp::Error("there is no schedule '" + schedule + "': gpipe, 1f1b and zero-bubble are known");
 }
 
-pcomp::Costs costs_of(const Choices& choices, const Candidate& c, const std::vector<double>& crowd) {
+pcomp::plan::Costs costs_of(const Choices& choices, const Candidate& c, const std::vector<double>& crowd) {
   const bool split = c.schedule == "zero-bubble";
   const int stages = static_cast<int>(c.first.size());
-  pcomp::Costs costs;
+  pcomp::plan::Costs costs;
   for (int s = 0; s < stages; ++s) {
     const Machine& machine = choices.machines.at(at(s));
     const auto found = machine.blocks.find(c.microbatches);
@@ -117,7 +117,7 @@ pcomp::Costs costs_of(const Choices& choices, const Candidate& c, const std::vec
       throw pcomp::Error("rank " + std::to_string(s) + " was not measured with " +
                          std::to_string(c.microbatches) + " micro-batches and the wire " + c.wire);
     const int end = s + 1 < stages ? c.first[at(s) + 1] : static_cast<int>(found->second.size());
-    pcomp::StageCost sum;
+    pcomp::plan::StageCost sum;
     const auto add = [&](const std::vector<BlockCost>& blocks, double share) {
       for (int b = c.first[at(s)]; b < end; ++b) {
         const BlockCost& k = blocks.at(at(b));
@@ -152,27 +152,27 @@ pcomp::Costs costs_of(const Choices& choices, const Candidate& c, const std::vec
 }
 
 namespace {
-pcomp::Simulation predict(const Choices& choices, const Candidate& c, const pcomp::ScheduleTable& table) {
-  const pcomp::Simulation alone = pcomp::simulate(table, costs_of(choices, c));
+pcomp::plan::Simulation predict(const Choices& choices, const Candidate& c, const pcomp::schedule::ScheduleTable& table) {
+  const pcomp::plan::Simulation alone = pcomp::plan::simulate(table, costs_of(choices, c));
   const std::size_t n = alone.busy.size();
   if (n < 2 || choices.machines.front().crowded.empty()) return alone;
-  const auto computes = [](const pcomp::Interval& i) { return pcomp::is_compute(i.op); };
+  const auto computes = [](const pcomp::schedule::Interval& i) { return pcomp::schedule::is_compute(i.op); };
   std::vector<double> crowd;
   for (std::size_t r = 0; r < n; ++r) {
     double together = 0;
     for (std::size_t o = 0; o < n; ++o)
-      for (const pcomp::Interval& i : alone.trace.ranks[r])
-        for (const pcomp::Interval& j : alone.trace.ranks[o])
+      for (const pcomp::schedule::Interval& i : alone.trace.ranks[r])
+        for (const pcomp::schedule::Interval& j : alone.trace.ranks[o])
           if (o != r && computes(i) && computes(j))
             together += std::max(0.0, std::min(i.end, j.end) - std::max(i.begin, j.begin));
     const double all = alone.busy[r] * static_cast<double>(n - 1);
     crowd.push_back(all > 0 ? std::min(1.0, together / all) : 0);
   }
-  return pcomp::simulate(table, costs_of(choices, c, crowd));
+  return pcomp::plan::simulate(table, costs_of(choices, c, crowd));
 }
 }  // namespace
 
-pcomp::Simulation predict(const Choices& choices, const Candidate& c) {
+pcomp::plan::Simulation predict(const Choices& choices, const Candidate& c) {
   return predict(choices, c, table_of(c.schedule, static_cast<int>(c.first.size()), c.microbatches));
 }
 
@@ -201,11 +201,11 @@ std::vector<Candidate> rank(const Choices& choices) {
       if (order.size() > at(choices.shortlist)) order.resize(at(choices.shortlist));
       std::sort(order.begin(), order.end());
       for (const std::string& schedule : choices.schedules) {
-        const pcomp::ScheduleTable table = table_of(schedule, stages, microbatches);
+        const pcomp::schedule::ScheduleTable table = table_of(schedule, stages, microbatches);
         for (const std::size_t i : order) {
           Candidate c{cuts[i], wire.name, schedule, microbatches};
-          const pcomp::Costs costs = costs_of(choices, c);
-          const pcomp::Simulation step = predict(choices, c, table);
+          const pcomp::plan::Costs costs = costs_of(choices, c);
+          const pcomp::plan::Simulation step = predict(choices, c, table);
           c.seconds = step.seconds;
           c.bubble = 1 - std::accumulate(step.busy.begin(), step.busy.end(), 0.0) / (stages * step.seconds);
           for (int s = 0; s + 1 < stages; ++s) {

@@ -37,7 +37,7 @@ Machine read(const std::string& text);
 
 struct Wire {
   std::string name;
-  std::function<pcomp::BoundaryBytes(const pcomp::Extents&)> bytes;
+  std::function<pcomp::schedule::BoundaryBytes(const pcomp::Extents&)> bytes;
 };
 
 /// What there is to choose from.
@@ -47,7 +47,7 @@ struct Choices {
   std::vector<std::string> schedules;  ///< gpipe, 1f1b, zero-bubble
   std::vector<int> microbatches;      ///< as measured on every machine
   int batch = 64;
-  pcomp::LinkModel link;
+  pcomp::plan::LinkModel link;
   std::function<pcomp::Extents(int block, int samples)> activation;  ///< a block's output
   int shortlist =
       40;  ///< cuts that are simulated for each wire and number of micro-batches, best bounds first
@@ -63,15 +63,15 @@ struct Candidate {
   std::int64_t raw_bytes = 0;
 };
 
-pcomp::ScheduleTable table_of(const std::string& schedule, int stages, int microbatches);
+pcomp::schedule::ScheduleTable table_of(const std::string& schedule, int stages, int microbatches);
 
 /// The costs of a candidate's stages and links, as `pcomp::simulate` takes them; `crowd`: for each stage, the share of
 /// its time in which the other ranks compute too (empty: 0).
-pcomp::Costs costs_of(const Choices& choices, const Candidate& candidate,
+pcomp::plan::Costs costs_of(const Choices& choices, const Candidate& candidate,
                       const std::vector<double>& crowd = {});
 
 /// Simulates one step of a candidate, then again with the stages as crowded as the first run shows.
-pcomp::Simulation predict(const Choices& choices, const Candidate& candidate);
+pcomp::plan::Simulation predict(const Choices& choices, const Candidate& candidate);
 
 /// Every candidate, fastest first; ties in the given order of micro-batches, then wire, schedule and cut.
 ///

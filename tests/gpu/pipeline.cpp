@@ -23,10 +23,10 @@ struct Scale : torch::nn::Module {
   at::Tensor factor;
 };
 
-std::vector<StageSpec> stages(const std::vector<at::Device>& devices) {
-  std::vector<StageSpec> all;
+std::vector<runtime::StageSpec> stages(const std::vector<at::Device>& devices) {
+  std::vector<runtime::StageSpec> all;
   for (std::size_t s = 0; s < devices.size(); ++s)
-    all.push_back(stage_spec([by = 0.75f + static_cast<float>(s), device = devices[s]] {
+    all.push_back(runtime::stage_spec([by = 0.75f + static_cast<float>(s), device = devices[s]] {
       auto m = std::make_shared<Scale>(by);
       m->to(device);
       return m;
@@ -37,13 +37,13 @@ std::vector<StageSpec> stages(const std::vector<at::Device>& devices) {
 }  // namespace
 
 TEST_CASE("a pipeline on the GPU, or partly there, is the pipeline on the CPU", "[gpu]") {
-  const std::vector<const WireKernels*> wires{&wire_kernels(thin), &wire_kernels(Quant<8>),
-                                              &wire_kernels(sample)};
+  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(thin), &kernel::wire_kernels(Quant<8>),
+                                              &kernel::wire_kernels(sample)};
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({8, 6, 16, 16}), y = torch::randn({8, 6, 16, 16});
-  const Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
+  const training::Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
   const at::Device cpu = at::kCPU, gpu(at::kCUDA, 0);
-  for (const RankMap& where : {RankMap(), RankMap{0, 1, 1, 0}})
+  for (const schedule::RankMap& where : {schedule::RankMap(), schedule::RankMap{0, 1, 1, 0}})
     for (const bool split : {false, true}) {
       const auto table = [&] {
         return split ? make_schedule(ZeroBubble{}, 4, 4, where) : make_schedule(OneFOneB{}, 4, 4, where);
@@ -62,11 +62,11 @@ TEST_CASE("a pipeline on the GPU, or partly there, is the pipeline on the CPU", 
 
 TEST_CASE("ranks on one GPU, each with its stream, train as on the CPU, whichever stream the caller has",
           "[gpu]") {
-  const std::vector<const WireKernels*> wires{&wire_kernels(thin), &wire_kernels(Quant<8>),
-                                              &wire_kernels(sample)};
+  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(thin), &kernel::wire_kernels(Quant<8>),
+                                              &kernel::wire_kernels(sample)};
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({16, 6, 64, 64}), y = torch::randn({16, 6, 64, 64});
-  const Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
+  const training::Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
   const auto train = [&](at::Device device) {
     Engine engine(World::threads(), stages({device, device, device, device}), wires,
                   make_schedule(OneFOneB{}, 4, 8));
@@ -88,13 +88,13 @@ TEST_CASE("ranks on one GPU, each with its stream, train as on the CPU, whicheve
 }
 
 TEST_CASE("a run that was saved on the one device goes on on the other", "[gpu]") {
-  const std::vector<const WireKernels*> wires{&wire_kernels(thin), &wire_kernels(Quant<8>),
-                                              &wire_kernels(sample)};
+  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(thin), &kernel::wire_kernels(Quant<8>),
+                                              &kernel::wire_kernels(sample)};
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({8, 6, 16, 16}), y = torch::randn({8, 6, 16, 16});
-  const Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
+  const training::Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
   struct Job {
-    Job(at::Device device, const std::vector<const WireKernels*>& all)
+    Job(at::Device device, const std::vector<const kernel::WireKernels*>& all)
         : engine(World::threads(), stages({device, device, device, device}), all,
                  make_schedule(OneFOneB{}, 4, 4)),
           sgd(engine.parameters(), torch::optim::SGDOptions(0.5).momentum(0.9)) {}
@@ -111,10 +111,10 @@ TEST_CASE("a run that was saved on the one device goes on on the other", "[gpu]"
   REQUIRE(mkdtemp(name.data()));
   const at::Device cpu = at::kCPU, gpu(at::kCUDA, 0);
   for (const auto& [from, to] : {std::pair(gpu, cpu), std::pair(cpu, gpu)}) {
-    const CheckpointFolder folder(std::filesystem::path(name) / from.str());
+    const checkpoint::CheckpointFolder folder(std::filesystem::path(name) / from.str());
     Job first(from, wires), second(to, wires);
     step(first), step(first);
-    save_checkpoint(folder, Manifest(), first.engine, first.sgd, {});
+    save_checkpoint(folder, checkpoint::Manifest(), first.engine, first.sgd, {});
     load_checkpoint(folder, folder.manifest(), second.engine, second.sgd);
     for (int i = 0; i < 2; ++i) CHECK(at::allclose(step(second), step(first), 1e-4, 1e-6));
     for (const at::Tensor& p : second.engine.parameters()) CHECK(p.device() == to);

@@ -7,7 +7,7 @@ using namespace pcomp;
 
 struct Coder : Composable {
   static constexpr Role role = Role::code;
-  static constexpr FixedString name = "Mine";
+  static constexpr codec::FixedString name = "Mine";
   static constexpr int bits = 8;
 };
 struct Plain : Coder {
@@ -19,7 +19,7 @@ struct Scaled : Coder {
   struct Scale {
     float step;
   };
-  static Scale fit(Range r) { return {r.hi}; }
+  static Scale fit(codec::Range r) { return {r.hi}; }
   static std::uint32_t encode(float, Scale) { return 0; }
   static float decode(std::uint32_t, Scale s) { return s.step; }
 };
@@ -37,14 +37,14 @@ struct Noisy : Scaled {
 };
 struct Selection : Composable {
   static constexpr Role role = Role::select;
-  static constexpr FixedString name = "First";
+  static constexpr codec::FixedString name = "First";
   static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
   static constexpr std::int64_t keep(std::int64_t n) { return (n + 1) / 2; }
   static std::uint32_t score(float, std::int64_t i) { return static_cast<std::uint32_t>(-i); }
 };
 struct Pool : Composable {
   static constexpr Role role = Role::shape;
-  static constexpr FixedString name = "Pool";
+  static constexpr codec::FixedString name = "Pool";
   static constexpr int factor = 1;
   static constexpr Extents shaped(const Extents& e) { return e; }
 };
@@ -61,7 +61,7 @@ void use() {
   encode(C{}, std::span<const float>(x), shape, p);
   decode(C{}, p, shape, std::span<float>(x));
   encode_grad(C{}, std::span<const float>(x), shape, p, g);
-  wire_kernels(joined).encode(std::span<const float>(x), shape, p, {});
+  kernel::wire_kernels(joined).encode(std::span<const float>(x), shape, p, {});
 #endif
 }
 /// And with a codec of another role.
@@ -77,7 +77,7 @@ void join() {
 }
 #if CASE == 0
 void fine() { use<Plain>(), use<Scaled>(), use<Prepared>(), use<Noisy>(), join<Selection>(), join<Pool>(); }
-static_assert(detail::CoderTraits<Prepared>::has_scale && !CodeCodec<Coder>);
+static_assert(detail::CoderTraits<Prepared>::has_scale && !codec::CodeCodec<Coder>);
 
 #elif CASE == 1   // a coder needs static float decode && Mine
 struct Mine : Coder {
@@ -159,7 +159,7 @@ void f() { use<Mine>(); }
 #elif CASE == 16  // a selection needs static
 struct Mine : Composable {
   static constexpr Role role = Role::select;
-  static constexpr FixedString name = "Mine";
+  static constexpr codec::FixedString name = "Mine";
   static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
   static constexpr std::int64_t keep(std::int64_t n) { return n; }
 };
@@ -167,14 +167,14 @@ void f() { join<Mine>(); }
 #elif CASE == 17  // a shape codec needs static
 struct Mine : Composable {
   static constexpr Role role = Role::shape;
-  static constexpr FixedString name = "Mine";
+  static constexpr codec::FixedString name = "Mine";
   static constexpr int factor = 2;
 };
 void f() { join<Mine>(); }
 #elif CASE == 18  // a rotation needs static
 struct Mine : Composable {
   static constexpr Role role = Role::rotate;
-  static constexpr FixedString name = "Mine";
+  static constexpr codec::FixedString name = "Mine";
   static constexpr int block = 48;
   static constexpr bool random_signs = false;
   static constexpr float scale = 1;
@@ -184,7 +184,7 @@ void f() { join<Mine>(); }
 #elif CASE == 19  // feedback needs static constexpr Memory memory
 struct Mine : Composable {
   static constexpr Role role = Role::feedback;
-  static constexpr FixedString name = "Mine";
+  static constexpr codec::FixedString name = "Mine";
 };
 void f() { join<Mine>(); }
 #elif CASE == 20  // A_CODEC_IS_AN_EMPTY_TYPE_WITH_A_CONSTEXPR_role_AND_name
@@ -194,7 +194,7 @@ struct Mine : Plain {
 auto w = Mine{} | TopK<Ratio<1, 10>>;
 #elif CASE == 21  // A_CODEC_IS_AN_EMPTY_TYPE_WITH_A_CONSTEXPR_role_AND_name
 struct Mine : Plain {
-  static FixedString<> name;
+  static codec::FixedString<> name;
 };
 auto w = TopK<Ratio<1, 10>> | Mine{};
 #elif CASE == 22  // Wire<...> takes codecs joined by \| \(or Raw\)

@@ -9,7 +9,7 @@ static_assert(Schedule<ZeroBubble, 16, 64>::deadlock_free);
 
 /// A wrong policy: a stage's backward comes before the one that gives it its gradient.
 struct Backwards : GPipe {
-  static constexpr std::int64_t tick(Op op, int stage, int micro, PipelineDims n) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, schedule::PipelineDims n) {
     return op == Op::Forward ? GPipe::tick(op, stage, micro, n) : 100 + stage + micro;
   }
 };
@@ -31,5 +31,5 @@ static_assert(Schedule<Interleaved, 4, 4, Placement<0, 1, 1, 0>>::stages == 4);
 static_assert(Schedule<OneFOneB, 64, 256>::stages == 64);
 #elif CASE == 8  // ignoring return value
 #pragma GCC diagnostic error "-Wunused-result"
-void dropped(const ScheduleTable& table) { table.freeze(2); }
+void dropped(const schedule::ScheduleTable& table) { table.freeze(2); }
 #endif

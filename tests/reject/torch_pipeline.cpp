@@ -18,7 +18,7 @@ Fine net{[] { return Half1(); }};
 #elif CASE == 4  // a stage needs forward\(Tensor\) or operator\(\)\(Tensor\)
 Pipeline<Stage<NoForward>> net{[] { return NoForward(); }};
 #elif CASE == 5  // this Plan is for another number of stages
-auto f(const World& w, const Fine& net) { return train<Schedule<GPipe, 3, 4>>(w, net); }
+auto f(const World& w, const Fine& net) { return Engine(w, net, Schedule<GPipe, 3, 4>{}); }
 #elif CASE == 6  // a wire with feedback has a memory: make a Boundary of it
 auto f(const at::Tensor& x) { return boundary<Delta<> | Quant<4>>(x); }
 #endif

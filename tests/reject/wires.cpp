@@ -7,13 +7,13 @@ Wire<Quant<8> | TopK<Ratio<1, 10>>, TopK<Ratio<1, 2>>> also_fine;
 template <std::int64_t N>
 struct Scaled : Composable {
   static constexpr Role role = Role::code;
-  static constexpr FixedString name = "Scaled";
+  static constexpr codec::FixedString name = "Scaled";
   static constexpr int bits = 8;
   static constexpr std::int64_t group = N;
   struct Scale {
     float step;
   };
-  static constexpr Scale fit(Range r) { return {r.hi}; }
+  static constexpr Scale fit(codec::Range r) { return {r.hi}; }
   static constexpr std::uint32_t encode(float, Scale) { return 0; }
   static constexpr float decode(std::uint32_t, Scale s) { return s.step; }
 };

@@ -48,7 +48,7 @@ constexpr bool test_refusals() {
 
 /// A wire is identified by its name, so even a long name must be complete.
 constexpr bool test_long_name() {
-  constexpr auto f = Downsample<2> | TopK<Ratio<1, 10>, PerGroup<65536>> | Hadamard<64, RandomSigns> |
+  constexpr auto f = Downsample<2> | TopK<Ratio<1, 10>, PerGroup<65536>> | Hadamard<64, codec::RandomSigns> |
                      Quant<8, PerGroup<1024>, Stochastic>;
   constexpr auto g = TopK<Ratio<1, 10>, PerGroup<4096>>;
   return !(name(Wire<f, g | Quant<4>>{}) == name(Wire<f, g | Quant<5>>{}).view());
@@ -61,7 +61,7 @@ constexpr bool test_names() {
          name(Quant<4, PerGroup<512>>) == "Quant<4, PerGroup<512>>" && name(Wire<q, Half>{}) == "Quant<8> / Half" &&
          name(Wire<q>{}) == "Quant<8>" && name(TopK<Ratio<2, 8>, PerGroup<64>>) == "TopK<1/4, PerGroup<64>>" &&
          name(Step<Ratio<1, 10>>) == "Step<1/10, 8>" &&
-         name(q | Hadamard<32, RandomSigns> | t) == "TopK<1/10> | Hadamard<32, RandomSigns> | Quant<8>" &&
+         name(q | Hadamard<32, codec::RandomSigns> | t) == "TopK<1/10> | Hadamard<32, RandomSigns> | Quant<8>" &&
          name(q | ErrorFeedback) == "ErrorFeedback | Quant<8>" &&
          name(Wire<q, EF21 | q>{}) == "Quant<8> / EF21 | Quant<8>" &&
          name(Delta<> | q) == "Delta<> | Quant<8>" &&

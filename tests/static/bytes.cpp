@@ -72,11 +72,11 @@ constexpr bool test_feedback() {
   return wire_bytes(EF21 | thin, e) == wire_bytes(thin, e) &&
          wire_bytes(Delta<> | Quant<4>, e) == wire_bytes(Quant<4>, e) &&
          grad_wire_bytes(ErrorFeedback | Quant<4>, e) == wire_bytes(Quant<4>, e) &&
-         state_bytes(thin, sample, 128, 50000) == 0 &&
-         state_bytes(ErrorFeedback | Quant<4>, sample, 128, 50000) == 128 * n * 4 &&
-         state_bytes(EF21 | Quant<4>, sample, 128, 50000) == 2 * 128 * n * 4 &&
-         state_bytes(Delta<> | Quant<4>, sample, 128, 50000, true) == kept * n * 4 &&
-         state_bytes(Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{}, sample, 128, 50000) ==
+         codec::state_bytes(thin, sample, 128, 50000) == 0 &&
+         codec::state_bytes(ErrorFeedback | Quant<4>, sample, 128, 50000) == 128 * n * 4 &&
+         codec::state_bytes(EF21 | Quant<4>, sample, 128, 50000) == 2 * 128 * n * 4 &&
+         codec::state_bytes(Delta<> | Quant<4>, sample, 128, 50000, true) == kept * n * 4 &&
+         codec::state_bytes(Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{}, sample, 128, 50000) ==
              2 * kept * n * 2 + 128 * n * 4;
 }
 

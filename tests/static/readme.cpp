@@ -23,7 +23,7 @@ std::string trimmed(std::string s) {
 }
 
 /// The first cells of a wire's row in the README's table, beginning with the wire as the README spells it.
-template <AnyWire W>
+template <codec::AnyWire W>
 std::string row(std::string spelling, W w) {
   using Act = Shape<64, 32, 32, 32>;
   const double elements = static_cast<double>(Extents(Act{}).size());

@@ -61,7 +61,7 @@ constexpr bool test_bytes() {
          Plan::bytes_per_step(0, forward, gradient) == 8 * (forward + gradient) &&
          Plan::bytes_per_step(1, thin, Micro{}) == 0 &&
          Infer::bytes_per_step(1, thin, Micro{}) == 8 * forward &&
-         boundary_bytes(Wire<thin>{}, Micro{}) == BoundaryBytes{forward, gradient};
+         schedule::boundary_bytes(Wire<thin>{}, Micro{}) == schedule::BoundaryBytes{forward, gradient};
 }
 
 /// A table in the wrong order, as constants: rank 0 waits for a gradient before it sends what leads to it.
@@ -72,8 +72,8 @@ constexpr bool test_proof() {
       {Op::Recv, 1, 0}, {Op::Forward, 1, 0}, {Op::Backward, 1, 0}, {Op::SendGrad, 1, 0}};
   constexpr int ranks[] = {0, 1};
   const std::span<const Action> rows[] = {first, second};
-  return !Proof(rows, {2, 1, 2}, ranks, {true, false}).ok() &&
-         !Proof(rows, {2, 1, 2}, ranks, {true, false}, 9).ok();
+  return !schedule::Proof(rows, {2, 1, 2}, ranks, {true, false}).ok() &&
+         !schedule::Proof(rows, {2, 1, 2}, ranks, {true, false}, 9).ok();
 }
 
 static_assert(test_one_f_one_b());
@@ -83,7 +83,7 @@ static_assert(test_bytes());
 static_assert(test_proof());
 
 template <class Plan>
-void equals(const ScheduleTable& table) {
+void equals(const schedule::ScheduleTable& table) {
   REQUIRE(table.ranks == Plan::ranks);
   CHECK(table.ticks == Plan::ticks);
   CHECK(table.bubble == Plan::bubble);

@@ -24,7 +24,7 @@ constexpr bool test_types() {
          std::is_same_v<const ops::Downsample<2>, decltype(Downsample<2>)> &&
          std::is_same_v<const ops::Downsample<2, Axes<3, 2>>, decltype(Downsample<2, Axes<2, 3>>)> &&
          std::is_same_v<const ops::Hadamard<64>, decltype(Hadamard<64>)> &&
-         std::is_same_v<const ops::Hadamard<32, RandomSigns>, decltype(Hadamard<32, RandomSigns>)> &&
+         std::is_same_v<const ops::Hadamard<32, codec::RandomSigns>, decltype(Hadamard<32, codec::RandomSigns>)> &&
          std::is_same_v<const ops::Delta<>, decltype(Delta<>)> &&
          std::is_same_v<const ops::Delta<Quant<8>, BFloat16>, decltype(Delta<Quant<8>, BFloat16>)>;
 }

@@ -30,15 +30,15 @@ unsigned long long checksum(const at::Tensor& t) {
 }
 
 /// Four stages of a few linear layers; the gradients are large, so that clipping changes them.
-std::vector<StageSpec> stages() {
+std::vector<runtime::StageSpec> stages() {
   const auto linear = [](int in, int out) {
-    return stage_spec([=] { return torch::nn::Sequential(torch::nn::Linear(in, out), torch::nn::Tanh()); });
+    return runtime::stage_spec([=] { return torch::nn::Sequential(torch::nn::Linear(in, out), torch::nn::Tanh()); });
   };
   return {linear(16, 24), linear(24, 16), linear(16, 16),
-          stage_spec([] { return torch::nn::Linear(16, 4); })};
+          runtime::stage_spec([] { return torch::nn::Linear(16, 4); })};
 }
-std::vector<const WireKernels*> wires(const std::string& name) {
-  return std::vector<const WireKernels*>(3, name == "raw" ? &wire_kernels(Raw) : &wire_kernels(Quant<8>));
+std::vector<const kernel::WireKernels*> wires(const std::string& name) {
+  return std::vector<const kernel::WireKernels*>(3, name == "raw" ? &kernel::wire_kernels(Raw) : &kernel::wire_kernels(Quant<8>));
 }
 
 class Program {
@@ -64,7 +64,7 @@ class Program {
     if (what == "step-near") y = torch::randn({n, 4}) * (1 + 1e-6);
     if (what == "step-ids") sample_ids = torch::arange(n) + std::stoi(given(3, "0"));
     if (what == "step-ids") y = y.roll(world_.rank());
-    Loss loss = cross_entropy;
+    training::Loss loss = cross_entropy;
     if (what == "step-real" || what == "step-near")
       loss = [](const at::Tensor& o, const at::Tensor& t) { return torch::mse_loss(o, t); };
     if (what.starts_with("step")) {
@@ -72,11 +72,11 @@ class Program {
     } else if (what == "infer") {
       print("output", engine_->infer(x));
     } else if (what == "infer-last") {
-      print("output", engine_->infer(x, Outputs::last_stage));
+      print("output", engine_->infer(x, training::Outputs::last_stage));
     } else if (what == "infer-on") {
-      print("output", engine_->infer(x, Outputs::on({std::stoi(given(3, "0"))})));
+      print("output", engine_->infer(x, training::Outputs::on({std::stoi(given(3, "0"))})));
     } else if (what == "evaluate") {
-      const Evaluation e = engine_->evaluate(x, y, cross_entropy, {count_correct});
+      const training::Evaluation e = engine_->evaluate(x, y, cross_entropy, {training::count_correct});
       print("evaluated loss", e.loss), print("right", e.metrics.at(0));
     } else if (what == "clip") {
       number("norm", engine_->clip_grad_norm(std::stod(given(1, "0.1")), std::stod(given(2, "2")),
@@ -102,14 +102,14 @@ class Program {
     } else if (what == "freeze") {
       engine_->freeze(std::stoi(given(1, "1")));
     } else if (what == "save") {
-      save_checkpoint(CheckpointFolder(given(1, "")), {}, *engine_, *sgd_, {});
+      save_checkpoint(checkpoint::CheckpointFolder(given(1, "")), {}, *engine_, *sgd_, {});
     } else if (what == "load") {
-      const CheckpointFolder folder(given(1, ""));
+      const checkpoint::CheckpointFolder folder(given(1, ""));
       load_checkpoint(folder, folder.manifest(), *engine_, *sgd_);
     } else if (what == "exchange") {
       engine_->exchange(given(1, "text"), "text");
     } else if (what == "report") {
-      report(total_report(*engine_));
+      report(runtime::total_report(*engine_));
     } else if (what == "sleep") {
       std::this_thread::sleep_for(std::chrono::milliseconds(std::stoi(given(1, "0"))));
     } else if (what == "until") {  // there is such a file
@@ -152,7 +152,7 @@ class Program {
     const int microbatches = std::stoi(settings_.at("micros"));
     torch::manual_seed(3);
     engine_.emplace(world_, stages(), wires(settings_.at("wire")),
-                    make_schedule(OneFOneB{}, 4, microbatches, RankMap(ranks)));
+                    make_schedule(OneFOneB{}, 4, microbatches, schedule::RankMap(ranks)));
     sgd_.reset();
     if (const auto all = engine_->parameters(); !all.empty())
       sgd_.emplace(all, torch::optim::SGDOptions(0.5).momentum(0.9));
@@ -163,7 +163,7 @@ class Program {
     if (t.defined()) std::printf("%s %016llx\n", what, checksum(t));
   }
   static void number(const char* what, double v) { std::printf("%s %a\n", what, v); }
-  static void report(const Report& r) {
+  static void report(const runtime::Report& r) {
     for (std::size_t k = 0; k < r.ranks.size(); ++k)
       for (const auto& [name, t] : {std::pair("losses", r.ranks[k].losses),
                                     {"outputs", r.ranks[k].outputs},

@@ -8,8 +8,7 @@
 #include "feedback.hpp"
 #include "tensor.hpp"
 
-namespace pcomp {
-namespace detail {
+namespace pcomp::detail {
 
 /// What a sender keeps of a payload until the gradient arrives: its index block.
 inline at::Tensor index_block(const at::Tensor& payload, std::size_t bytes) {
@@ -27,7 +26,7 @@ inline void expect_first_gradient() {
 class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& input,
-                            const WireKernels* ops) {
+                            const kernel::WireKernels* ops) {
     const c10::DeviceGuard guard(input.device());
     const at::Tensor x = readable(input);
     const Extents shape = extents_of(x);
@@ -46,7 +45,7 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  torch::autograd::variable_list grads) {
     expect_first_gradient();
-    const auto* ops = reinterpret_cast<const WireKernels*>(ctx->saved_data["ops"].toInt());
+    const auto* ops = reinterpret_cast<const kernel::WireKernels*>(ctx->saved_data["ops"].toInt());
     at::Tensor index = ctx->get_saved_variables()[0];
     const c10::DeviceGuard guard(grads[0].device());
     const at::Tensor dy = readable(grads[0]);
@@ -60,7 +59,9 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
   }
 };
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 /// What the receiver gets when `x` crosses a boundary, as one op of the autograd graph.
 ///
@@ -75,34 +76,33 @@ class BoundaryFunction : public torch::autograd::Function<BoundaryFunction> {
 /// Source: torchgpipe (Kim et al., 2020) for boundaries between stages; compression as in AQ-SGD (Wang et
 ///   al., 2022).
 /// Example: examples/060-boundary
-inline at::Tensor boundary(const WireKernels& ops, const at::Tensor& x) {
+inline at::Tensor boundary(const kernel::WireKernels& ops, const at::Tensor& x) {
   detail::expect_dense(x);
-  if (ops.forward.memory != Memory::nothing || ops.backward.memory != Memory::nothing)
+  if (ops.forward.memory != codec::Memory::nothing || ops.backward.memory != codec::Memory::nothing)
     throw Error("pcomp: " + std::string(ops.name.view()) +
                 " has a memory: make a Boundary of it, boundary() has none");
   return detail::BoundaryFunction::apply(x, &ops);
 }
 
 /// The same with the wire as a value, `boundary<thin>(x)`, or as a type, `boundary<Wire<thin>>(x)`.
-template <AnyWire W>
+template <codec::AnyWire W>
 at::Tensor boundary(const at::Tensor& x) {
   using V = detail::as_wire<W>;
   constexpr bool ok = !detail::Form<typename V::Forward>::feeds && !detail::Form<typename V::Backward>::feeds;
   static_assert(refuse::boundary_with_memory<ok>());
   if constexpr (ok)
-    return boundary(wire_kernels(W{}), x);
+    return boundary(kernel::wire_kernels(W{}), x);
   else
     return x;
 }
 template <auto W>
-requires AnyWire<decltype(W)> at::Tensor boundary(const at::Tensor& x) {
+requires codec::AnyWire<decltype(W)> at::Tensor boundary(const at::Tensor& x) {
   return boundary<std::remove_cv_t<decltype(W)>>(x);
 }
 
 }  // namespace pcomp
 
-namespace pcomp {
-namespace detail {
+namespace pcomp::detail {
 
 /// Sample identities as plain integers.
 inline std::vector<std::int64_t> sample_ids_of(const at::Tensor& sample_ids, std::int64_t samples) {
@@ -122,7 +122,7 @@ inline std::vector<std::int64_t> sample_ids_of(const at::Tensor& sample_ids, std
 
 /// The state shared by a Boundary and the graphs that it was part of.
 struct BoundaryMemory : torch::CustomClassHolder {
-  explicit BoundaryMemory(const WireKernels& ops, int number) : ends(ops, number) {}
+  explicit BoundaryMemory(const kernel::WireKernels& ops, int number) : ends(ops, number) {}
   FeedbackEnds ends;
   std::uint64_t messages = 0;
 };
@@ -135,7 +135,7 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
                             const std::vector<std::int64_t>& sample_ids) {
     FeedbackEnds& ends = memory->ends;
     const Visit v{static_cast<int>(place), sample_ids, ends.first(sample_ids)};
-    const WireKernels& w = ends.wire(v.first);
+    const kernel::WireKernels& w = ends.wire(v.first);
     const c10::DeviceGuard guard(input.device());
     const at::Tensor x = readable(input);
     const Extents shape = extents_of(x);
@@ -176,7 +176,9 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
   }
 };
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 /// A boundary with a memory, as one op of the autograd graph: both ends of a link at once.
 ///
@@ -189,7 +191,7 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
 /// Example: docs/feedback.md
 class Boundary {
  public:
-  explicit Boundary(const WireKernels& ops, int number = 0)
+  explicit Boundary(const kernel::WireKernels& ops, int number = 0)
       : memory_(c10::make_intrusive<detail::BoundaryMemory>(ops, number)) {}
 
   at::Tensor operator()(const at::Tensor& x, int place = 0, const at::Tensor& sample_ids = {}) {

@@ -46,10 +46,10 @@ class FeedbackState {
   using Named = std::vector<std::pair<std::string, at::Tensor>>;
 
   FeedbackState() = default;
-  explicit FeedbackState(const Remembers& how) : how_(how) {}
+  explicit FeedbackState(const kernel::Remembers& how) : how_(how) {}
 
-  const Remembers& how() const { return how_; }
-  bool per_sample() const { return how_.memory == Memory::samples; }
+  const kernel::Remembers& how() const { return how_; }
+  bool per_sample() const { return how_.memory == codec::Memory::samples; }
   bool knows(std::span<const std::int64_t> sample_ids) const {
     return std::all_of(sample_ids.begin(), sample_ids.end(), [&](std::int64_t id) { return row_.contains(id); });
   }
@@ -157,7 +157,7 @@ class FeedbackState {
                   " elements, these have " + std::to_string(each) + ": one sample's shape must stay");
   }
 
-  Remembers how_;
+  kernel::Remembers how_;
   std::optional<std::int64_t> each_;  ///< elements of a sample
   std::vector<at::Tensor> places_;    ///< [samples, elements] for each place
   std::vector<at::Tensor> blocks_;    ///< [kept_together, elements], a row per sample in order of first visit
@@ -176,22 +176,22 @@ inline at::Tensor bounded(const at::Tensor& sum, const at::Tensor& x, at::Scalar
 template <class Encode, class Decode>
 void send_with(FeedbackState& state, const Visit& v, const at::Tensor& x, bool shared, Encode&& encode,
                Decode&& decode) {
-  const Memory memory = state.how().memory;
-  if (memory == Memory::nothing) return encode(x);
+  const codec::Memory memory = state.how().memory;
+  if (memory == codec::Memory::nothing) return encode(x);
   const at::Tensor known = state.recall(v, x), wide = x.to(at::kFloat);
   at::Tensor given =
-      bounded(memory == Memory::residual ? wide.add(known) : wide.sub(known), wide, at::kFloat);
+      bounded(memory == codec::Memory::residual ? wide.add(known) : wide.sub(known), wide, at::kFloat);
   encode(given);
-  if (memory != Memory::residual && shared) return;
+  if (memory != codec::Memory::residual && shared) return;
   at::Tensor came = at::empty_like(known);
   decode(came);
-  state.keep(v, memory == Memory::residual ? given.sub_(came) : bounded(came.add(known), came, at::kFloat));
+  state.keep(v, memory == codec::Memory::residual ? given.sub_(came) : bounded(came.add(known), came, at::kFloat));
 }
 
 /// The receiver's part: writes the tensor as it reconstructs it into `y`.
 template <class Decode>
 void receive_with(FeedbackState& state, const Visit& v, at::Tensor& y, Decode&& decode) {
-  if (state.how().memory == Memory::nothing || state.how().memory == Memory::residual) return decode(y);
+  if (state.how().memory == codec::Memory::nothing || state.how().memory == codec::Memory::residual) return decode(y);
   at::Tensor known = state.recall(v, y), came = at::empty_like(known);
   decode(came);
   const at::Tensor sum = bounded(came.add(known), came, at::kFloat);
@@ -200,7 +200,7 @@ void receive_with(FeedbackState& state, const Visit& v, at::Tensor& y, Decode&& 
 }
 
 /// The part of a gradient that the loss depends on: `dy` through the same mask and windows, in floats.
-inline at::Tensor restricted_gradient(const WireKernels& w, const at::Tensor& dy, const Extents& shape,
+inline at::Tensor restricted_gradient(const kernel::WireKernels& w, const at::Tensor& dy, const Extents& shape,
                                       std::span<const std::byte> index) {
   if (!w.linear) return dy;
   at::Tensor payload = byte_tensor(w.linear->grad_bytes(shape), dy.device());
@@ -211,8 +211,8 @@ inline at::Tensor restricted_gradient(const WireKernels& w, const at::Tensor& dy
   return y;
 }
 
-inline TensorView in(const at::Tensor& x, std::uint64_t noise) {
-  TensorView view = in(x);
+inline kernel::TensorView in(const at::Tensor& x, std::uint64_t noise) {
+  kernel::TensorView view = in(x);
   view.noise = noise;
   return view;
 }
@@ -221,15 +221,15 @@ inline TensorView in(const at::Tensor& x, std::uint64_t noise) {
 class FeedbackEnds {
  public:
   FeedbackEnds() = default;
-  FeedbackEnds(const WireKernels& ops, int number)
+  FeedbackEnds(const kernel::WireKernels& ops, int number)
       : forward(ops.forward),
         gradient(ops.backward),
         ops_(&ops),
         number_(static_cast<std::uint64_t>(number)) {}
 
-  const WireKernels& ops() const { return *ops_; }
+  const kernel::WireKernels& ops() const { return *ops_; }
   /// The kernels that a message goes through.
-  const WireKernels& wire(bool first) const { return first && ops_->first ? *ops_->first : *ops_; }
+  const kernel::WireKernels& wire(bool first) const { return first && ops_->first ? *ops_->first : *ops_; }
   bool per_sample() const { return forward.per_sample() || gradient.per_sample(); }
   bool first(std::span<const std::int64_t> sample_ids) const {
     return (forward.per_sample() && !forward.knows(sample_ids)) || (gradient.per_sample() && !gradient.knows(sample_ids));
@@ -237,11 +237,11 @@ class FeedbackEnds {
 
   void encode(const Visit& v, std::uint64_t message, const at::Tensor& x, const Extents& s,
               std::span<std::byte> payload, bool shared) {
-    const WireKernels& w = wire(v.first);
+    const kernel::WireKernels& w = wire(v.first);
     send_with(
         forward, v, x, shared,
         [&](const at::Tensor& t) {
-          w.encode(in(t, rng_counter(number_, false, message)), s, payload, torch_threads);
+          w.encode(in(t, kernel::rng_counter(number_, false, message)), s, payload, torch_threads);
         },
         [&](at::Tensor& t) { w.decode(payload, s, out(t), torch_threads); });
   }
@@ -251,11 +251,11 @@ class FeedbackEnds {
   }
   void encode_grad(const Visit& v, std::uint64_t message, const at::Tensor& dy, const Extents& s,
                    std::span<const std::byte> index, std::span<std::byte> payload, bool shared) {
-    const WireKernels& w = wire(v.first);
+    const kernel::WireKernels& w = wire(v.first);
     send_with(
         gradient, v, restricted_gradient(w, dy, s, index), shared,
         [&](const at::Tensor& t) {
-          w.encode_grad(in(t, rng_counter(number_, true, message)), s, index, payload, torch_threads);
+          w.encode_grad(in(t, kernel::rng_counter(number_, true, message)), s, index, payload, torch_threads);
         },
         [&](at::Tensor& t) { w.decode_grad(payload, s, index, out(t), torch_threads); });
   }
@@ -269,7 +269,7 @@ class FeedbackEnds {
   FeedbackState forward, gradient;
 
  private:
-  const WireKernels* ops_ = nullptr;
+  const kernel::WireKernels* ops_ = nullptr;
   std::uint64_t number_ = 0;
 };
 

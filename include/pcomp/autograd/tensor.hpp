@@ -15,14 +15,14 @@ inline Extents extents_of(const at::Tensor& x) { return Extents(x.sizes().begin(
 
 inline Extents strides_of(const at::Tensor& x) { return Extents(x.strides().begin(), x.strides().end()); }
 
-inline DType dtype_of(at::ScalarType t) {
+inline kernel::DType dtype_of(at::ScalarType t) {
   switch (t) {
     case at::kFloat:
-      return DType::f32;
+      return kernel::DType::f32;
     case at::kBFloat16:
-      return DType::bf16;
+      return kernel::DType::bf16;
     case at::kHalf:
-      return DType::f16;
+      return kernel::DType::f16;
     default:
       throw Error(std::string("pcomp: a boundary takes float, bfloat16 or half, not ") + c10::toString(t));
   }
@@ -61,7 +61,7 @@ inline at::Tensor readable(const at::Tensor& x) {
 }
 
 /// A CUDA tensor's current stream and the caching allocator, reached through c10, so that no CUDA library is linked.
-inline Gpu gpu_of(const at::Tensor& x) {
+inline kernel::Gpu gpu_of(const at::Tensor& x) {
   if (!x.is_cuda()) return {};
   const c10::Stream stream = c10::impl::VirtualGuardImpl(at::kCUDA).getStream(x.device());
   return {stream.native_handle(), [](std::size_t n) { return c10::GetAllocator(at::kCUDA)->raw_allocate(n); },
@@ -69,13 +69,13 @@ inline Gpu gpu_of(const at::Tensor& x) {
 }
 
 /// A readable tensor as a kernel's argument; it must outlive the call.
-inline TensorView in(const at::Tensor& x) {
-  const DType t = dtype_of(x.scalar_type());
+inline kernel::TensorView in(const at::Tensor& x) {
+  const kernel::DType t = dtype_of(x.scalar_type());
   if (x.is_contiguous()) return {x.const_data_ptr(), t, x.numel(), gpu_of(x)};
   return {x.const_data_ptr(), t, extents_of(x), strides_of(x), gpu_of(x)};
 }
-inline MutableTensorView out(at::Tensor& x) {
-  const DType t = dtype_of(x.scalar_type());
+inline kernel::MutableTensorView out(at::Tensor& x) {
+  const kernel::DType t = dtype_of(x.scalar_type());
   if (x.is_contiguous()) return {x.mutable_data_ptr(), t, x.numel(), gpu_of(x)};
   return {x.mutable_data_ptr(), t, extents_of(x), strides_of(x), gpu_of(x)};
 }
@@ -98,7 +98,7 @@ inline std::span<std::byte> bytes_in(at::Tensor& t) {
 
 /// Torch's intra-op threads for a kernel; they treat denormals as the calling thread does.
 struct TorchThreads {
-  void operator()(std::int64_t n, std::int64_t grain, ParallelFor::Body body) const {
+  void operator()(std::int64_t n, std::int64_t grain, kernel::ParallelFor::Body body) const {
     const FloatMode mode = FloatMode::of_this_thread();
     at::parallel_for(0, n, grain, [&](std::int64_t begin, std::int64_t end) {
       const FloatModeGuard same(mode);

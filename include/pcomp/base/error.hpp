@@ -9,12 +9,14 @@ struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-namespace detail {
+}  // namespace pcomp
+
+namespace pcomp::detail {
+
 /// The text without its "pcomp: " prefix, for an error that prepends more.
 inline std::string bare(std::string text) {
   if (text.starts_with("pcomp: ")) text.erase(0, 7);
   return text;
 }
-}  // namespace detail
 
-}  // namespace pcomp
+}  // namespace pcomp::detail

@@ -3,7 +3,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace pcomp {
+namespace pcomp::kernel {
 
 template <class Signature>
 class FunctionRef;
@@ -27,4 +27,4 @@ class FunctionRef<R(A...)> {
   R (*call_)(void*, A...);
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::kernel

@@ -6,7 +6,7 @@
 
 #include "error.hpp"
 
-namespace pcomp {
+namespace pcomp::codec {
 
 /// A short string usable in constant expressions and as a template argument, from which names are composed.
 ///
@@ -59,9 +59,12 @@ struct FixedString {
   friend constexpr bool operator==(const FixedString& a, std::string_view b) { return a.view() == b; }
   friend std::ostream& operator<<(std::ostream& out, const FixedString& s) { return out << s.view(); }
 };
-namespace detail {
-/// What an error or a refusal says.
-using LongText = FixedString<4096>;
-}  // namespace detail
 
-}  // namespace pcomp
+}  // namespace pcomp::codec
+
+namespace pcomp::detail {
+
+/// What an error or a refusal says.
+using LongText = codec::FixedString<4096>;
+
+}  // namespace pcomp::detail

@@ -10,7 +10,7 @@
 
 #include "../base/error.hpp"
 
-namespace pcomp {
+namespace pcomp::checkpoint {
 
 /// Writes a file whole or not at all: a crash, a full disk or a kill at any point leaves the old one as it was.
 ///
@@ -50,4 +50,4 @@ inline void atomic_write_file(const std::filesystem::path& path, std::string_vie
   }
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::checkpoint

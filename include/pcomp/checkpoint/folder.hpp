@@ -59,7 +59,7 @@ inline std::shared_ptr<void> lock_folder(const std::filesystem::path& folder) {
 
 }  // namespace pcomp::detail
 
-namespace pcomp {
+namespace pcomp::checkpoint {
 
 /// How the processes of a run save and load together; the defaults suit a single process.
 struct Together {
@@ -216,4 +216,4 @@ class CheckpointFolder {
   std::filesystem::path folder_;
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::checkpoint

@@ -10,7 +10,7 @@
 #include "../base/error.hpp"
 #include "crc32.hpp"
 
-namespace pcomp {
+namespace pcomp::checkpoint {
 
 /// What a checkpoint holds: the text file `manifest` in its folder, which a save writes last.
 ///
@@ -68,21 +68,23 @@ struct Manifest {
   return text + "end " + sum + "\n";
 }
 
-namespace detail {
+}  // namespace pcomp::checkpoint
+
+namespace pcomp::detail {
 
 /// Parses a manifest's text line by line.
 class ManifestReader {
  public:
   ManifestReader(std::string_view text, std::string where) : where_(std::move(where)), rest_(text) {}
 
-  Manifest operator()() {
+  checkpoint::Manifest operator()() {
     const std::string_view all = rest_;
     std::string_view line = next();
     if (word(line) != "pcomp" || word(line) != "checkpoint") fail("this is no manifest of a checkpoint");
-    if (const auto v = number<int>(line); v != Manifest::version)
+    if (const auto v = number<int>(line); v != checkpoint::Manifest::version)
       fail("this checkpoint has version " + std::to_string(v) + ", expected " +
-           std::to_string(Manifest::version));
-    Manifest m;
+           std::to_string(checkpoint::Manifest::version));
+    checkpoint::Manifest m;
     for (;;) {
       const std::size_t at = all.size() - rest_.size();
       line = next();
@@ -96,7 +98,7 @@ class ManifestReader {
   }
 
  private:
-  void field(Manifest& m, std::string_view what, std::string_view line) {
+  void field(checkpoint::Manifest& m, std::string_view what, std::string_view line) {
     if (what == "generation")
       m.generation = number<std::int64_t>(line);
     else if (what == "epoch")
@@ -113,7 +115,7 @@ class ManifestReader {
       std::string key(word(line));
       m.notes.emplace_back(std::move(key), line);
     } else if (what == "file") {
-      Manifest::File f;
+      checkpoint::Manifest::File f;
       f.part = word(line), f.name = word(line);
       f.size = number<std::uint64_t>(line), f.crc = number<std::uint32_t>(line, 16);
       if (f.name.empty() || f.name.find('/') != std::string::npos) damaged();
@@ -151,11 +153,13 @@ class ManifestReader {
   std::string_view rest_;
 };
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp::checkpoint {
 
 /// `where` names the text in errors.
 [[nodiscard]] inline Manifest parse_manifest(std::string_view text, const std::string& where) {
   return detail::ManifestReader(text, where)();
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::checkpoint

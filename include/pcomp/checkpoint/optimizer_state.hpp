@@ -10,8 +10,7 @@
 
 #include "tensor_file.hpp"
 
-namespace pcomp {
-namespace detail {
+namespace pcomp::detail {
 
 /// Calls `use` with the name and the value of each entry: a tensor or a step count.
 template <class State, class Use>
@@ -36,7 +35,7 @@ void each_entry(State& s, const Use& use) {
 }
 
 struct GatherEntries {
-  NamedTensors* to;
+  checkpoint::NamedTensors* to;
   void operator()(const char* name, const at::Tensor& t) const {
     if (t.defined()) to->emplace_back(name, t);
   }
@@ -45,14 +44,14 @@ struct GatherEntries {
   }
 };
 struct RestoreEntries {
-  const NamedTensors* from;
+  const checkpoint::NamedTensors* from;
   at::Device device;
   void operator()(const char* name, at::Tensor& t) const {
     for (const auto& [n, tensor] : *from)
       if (n == name) t = tensor.to(device, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
   }
   void operator()(const char* name, std::int64_t& n) const {
-    n = find_tensor(*from, name, "an optimiser's state").item<std::int64_t>();
+    n = checkpoint::find_tensor(*from, name, "an optimiser's state").item<std::int64_t>();
   }
 };
 
@@ -73,7 +72,9 @@ void with_state_type(const torch::optim::Optimizer& optimizer, const Use& use) {
       "`run`");
 }
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp::checkpoint {
 
 /// Before training: whether checkpoints can hold what this optimiser keeps.
 ///
@@ -120,4 +121,4 @@ inline void set_optimizer_state(torch::optim::Optimizer& optimizer, const at::Te
   });
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::checkpoint

@@ -13,7 +13,7 @@
 
 #include "../autograd/tensor.hpp"
 
-namespace pcomp {
+namespace pcomp::checkpoint {
 
 /// Named tensors, in order.
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
@@ -57,7 +57,9 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
   return bytes;
 }
 
-namespace detail {
+}  // namespace pcomp::checkpoint
+
+namespace pcomp::detail {
 
 /// The bytes of a file for LibTorch's reader.
 struct ReadBytes : caffe2::serialize::ReadAdapterInterface {
@@ -109,7 +111,9 @@ inline c10::IValue read_pickle(caffe2::serialize::PyTorchStreamReader& reader) {
   return all.isTuple() ? all.toTupleRef().elements().at(1) : all;
 }
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp::checkpoint {
 
 /// Reads a file of `pack_tensors`, or of Python's `torch.save(net.state_dict(), file)` or of any dict of tensors.
 ///
@@ -138,4 +142,4 @@ inline c10::IValue read_pickle(caffe2::serialize::PyTorchStreamReader& reader) {
   throw Error("pcomp: " + where + ": there is no tensor '" + std::string(name) + "'");
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::checkpoint

@@ -44,17 +44,17 @@ consteval bool complete_coder() {
   }
 }
 template <class C>
-concept WholeCoder = CodeCodec<C> &&
+concept WholeCoder = codec::CodeCodec<C> &&
     (!HasScale<C> || (HasGroup<C> && std::copyable<typename Prepared<C>::type> &&
                       (HasPrepare<C> || !requires { &C::prepare; })));
 template <class C>
-concept WholeRotation = RotateCodec<C> && requires {
+concept WholeRotation = codec::RotateCodec<C> && requires {
   typename std::bool_constant<(C::block == 32 || C::block == 64)>;
 } &&(C::block == 32 || C::block == 64);
 template <class C>
-concept WholeFeedback = FeedbackCodec<C> && requires {
-  typename std::integral_constant<Memory, C::memory>;
-} &&(C::memory != Memory::samples || requires { typename C::First; });
+concept WholeFeedback = codec::FeedbackCodec<C> && requires {
+  typename std::integral_constant<codec::Memory, C::memory>;
+} &&(C::memory != codec::Memory::samples || requires { typename C::First; });
 
 template <class C>
 constexpr bool is_whole() {
@@ -63,9 +63,9 @@ constexpr bool is_whole() {
   else if constexpr (C::role == Role::code)
     return WholeCoder<C>;
   else if constexpr (C::role == Role::shape)
-    return ShapeCodec<C>;
+    return codec::ShapeCodec<C>;
   else if constexpr (C::role == Role::select)
-    return SelectCodec<C>;
+    return codec::SelectCodec<C>;
   else if constexpr (C::role == Role::rotate)
     return WholeRotation<C>;
   else

@@ -6,7 +6,7 @@
 #include "codec.hpp"
 #include "float_bits.hpp"
 
-namespace pcomp {
+namespace pcomp::codec {
 
 /// The least and greatest value of a group; both NaN if one of its values is not finite.
 struct Range {
@@ -41,7 +41,9 @@ concept RotateCodec = Codec<C> && C::role == Role::rotate&& requires(std::int64_
   { C::signs(i, 0) } -> std::same_as<std::uint32_t>;
 };
 
-namespace detail {
+}  // namespace pcomp::codec
+
+namespace pcomp::detail {
 
 template <class C>
 concept HasBits = requires {
@@ -54,7 +56,7 @@ concept HasScale = requires {
 };
 template <class C>
 concept HasFit = std::is_trivially_copyable_v<typename C::Scale> &&
-    std::default_initializable<typename C::Scale> && requires(Range r) {
+    std::default_initializable<typename C::Scale> && requires(codec::Range r) {
   { C::fit(r) } -> std::convertible_to<typename C::Scale>;
 };
 template <class C>
@@ -97,7 +99,9 @@ concept HasScaledDecode = requires(std::uint32_t code, const typename Prepared<C
   { C::decode(code, p) } -> std::floating_point;
 };
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp::codec {
 
 /// A codec that turns one float into `bits` bits; codec/archetype.hpp is the smallest one, to copy.
 ///
@@ -114,7 +118,9 @@ concept CodeCodec = Codec<C> && C::role == Role::code&& detail::HasBits<C> &&
                      (detail::HasScale<C> && detail::HasFit<C> && detail::HasScaledDecode<C> &&
                       (detail::is_stochastic<C> ? detail::HasNoisyEncode<C> : detail::HasScaledEncode<C>)));
 
-namespace detail {
+}  // namespace pcomp::codec
+
+namespace pcomp::detail {
 
 struct Nothing {};
 
@@ -128,7 +134,7 @@ constexpr bool is_group_size(std::int64_t n) {
 }
 
 /// One interface to all coders, whatever optional members they have.
-template <CodeCodec C>
+template <codec::CodeCodec C>
 struct CoderTraits {
   static constexpr int bits = C::bits;
   static constexpr bool has_scale = HasScale<C>;
@@ -150,7 +156,7 @@ struct CoderTraits {
       return 0;
   }
 
-  PCOMP_HD static constexpr Scale fit(Range r) {
+  PCOMP_HD static constexpr Scale fit(codec::Range r) {
     if constexpr (has_scale)
       return C::fit(r);
     else
@@ -181,8 +187,7 @@ struct CoderTraits {
   }
 };
 
-}  // namespace detail
-}  // namespace pcomp
+}  // namespace pcomp::detail
 
 namespace pcomp::archetype {
 
@@ -194,7 +199,7 @@ namespace pcomp::archetype {
 /// Example: examples/030-your-own-codec
 struct Sign : Composable {
   static constexpr Role role = Role::code;
-  static constexpr FixedString name = "Sign";
+  static constexpr codec::FixedString name = "Sign";
   static constexpr int bits = 2;
   PCOMP_HD static constexpr std::uint32_t encode(float x) {
     return !detail::is_finite(x) ? 3u : x < 0 ? 2u : x > 0 ? 1u : 0u;

@@ -5,8 +5,7 @@
 
 #include "concepts.hpp"
 
-namespace pcomp {
-namespace detail {
+namespace pcomp::detail {
 
 template <int... Ds>
 consteval auto sorted_axes() {
@@ -25,7 +24,9 @@ consteval bool are_axes() {
   return ok;
 }
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 /// Dimensions by number: 1, 2, ... from the front, where 0 is the batch; -1, -2, ... from the back, where -1 is the last.
 ///
@@ -46,21 +47,26 @@ struct Axes {
   using sorted = decltype(in_order(std::make_index_sequence<sizeof...(Ds)>()));
 };
 
-namespace detail {
+}  // namespace pcomp
+
+namespace pcomp::detail {
+
 template <class T>
 inline constexpr bool is_axes = false;
 template <int... Ds>
 inline constexpr bool is_axes<Axes<Ds...>> = true;
 
 template <class A>
-constexpr FixedString<> axes_name() {
-  FixedString s;
-  for (int d : A::list) s = (s.view().empty() ? FixedString("Axes<") : s + ", ") + std::int64_t{d};
+constexpr codec::FixedString<> axes_name() {
+  codec::FixedString s;
+  for (int d : A::list) s = (s.view().empty() ? codec::FixedString("Axes<") : s + ", ") + std::int64_t{d};
   return s + ">";
 }
-}  // namespace detail
 
-namespace ops {
+}  // namespace pcomp::detail
+
+namespace pcomp::ops {
+
 namespace lowest {
 
 /// Sends the mean of each window of K x K elements; the receiver repeats each value K x K times.
@@ -84,9 +90,9 @@ template <int K, class A>
 struct Downsample : Composable {
   static_assert(refuse::pool_factor<(K >= 1 && K <= 256)>());
   static constexpr Role role = Role::shape;
-  static constexpr FixedString name =
-      A::count ? FixedString("Downsample<") + std::int64_t{K} + ", " + detail::axes_name<A>().view() + ">"
-               : FixedString("Downsample<") + std::int64_t{K} + ">";
+  static constexpr codec::FixedString name =
+      A::count ? codec::FixedString("Downsample<") + std::int64_t{K} + ", " + detail::axes_name<A>().view() + ">"
+               : codec::FixedString("Downsample<") + std::int64_t{K} + ">";
   static constexpr int factor = K;
   static constexpr int named = A::count;  ///< how many dimensions have windows; 0: the last two
 
@@ -136,7 +142,9 @@ struct Downsample : Composable {
 template <int K, class A = Axes<>>
 using Downsample = lowest::Downsample<K, typename A::sorted>;
 
-}  // namespace ops
+}  // namespace pcomp::ops
+
+namespace pcomp {
 
 template <int K, class A = Axes<>>
 inline constexpr ops::Downsample<K, A> Downsample{};

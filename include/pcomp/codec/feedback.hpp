@@ -1,7 +1,7 @@
 #pragma once
 #include "codec.hpp"
 
-namespace pcomp {
+namespace pcomp::codec {
 
 /// What the ends of a boundary remember between messages.
 enum class Memory {
@@ -18,7 +18,9 @@ concept FeedbackCodec = Codec<C> && C::role == Role::feedback&& requires {
   { C::in_bfloat16 } -> std::convertible_to<bool>;
 };
 
-namespace ops {
+}  // namespace pcomp::codec
+
+namespace pcomp::ops {
 
 /// The sender keeps what it could not send and adds it to the next tensor in that place: e' = (x + e) - decode(sent).
 ///
@@ -35,8 +37,8 @@ namespace ops {
 /// Example: docs/feedback.md
 struct ErrorFeedback : Composable {
   static constexpr Role role = Role::feedback;
-  static constexpr FixedString name = "ErrorFeedback";
-  static constexpr Memory memory = Memory::residual;
+  static constexpr codec::FixedString name = "ErrorFeedback";
+  static constexpr codec::Memory memory = codec::Memory::residual;
   static constexpr bool in_bfloat16 = false;
 };
 
@@ -54,12 +56,14 @@ struct ErrorFeedback : Composable {
 /// Example: docs/feedback.md
 struct EF21 : Composable {
   static constexpr Role role = Role::feedback;
-  static constexpr FixedString name = "EF21";
-  static constexpr Memory memory = Memory::estimate;
+  static constexpr codec::FixedString name = "EF21";
+  static constexpr codec::Memory memory = codec::Memory::estimate;
   static constexpr bool in_bfloat16 = false;
 };
 
-}  // namespace ops
+}  // namespace pcomp::ops
+
+namespace pcomp {
 
 inline constexpr ops::ErrorFeedback ErrorFeedback{};
 inline constexpr ops::EF21 EF21{};

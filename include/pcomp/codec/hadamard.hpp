@@ -2,7 +2,7 @@
 #include "../base/device.hpp"
 #include "concepts.hpp"
 
-namespace pcomp {
+namespace pcomp::codec {
 
 /// The plain rotation: the first of each N elements is their sum, scaled.
 struct PlainSigns {};
@@ -10,7 +10,9 @@ struct PlainSigns {};
 /// in one element.
 struct RandomSigns {};
 
-namespace ops {
+}  // namespace pcomp::codec
+
+namespace pcomp::ops {
 
 /// Rotates every N consecutive elements of what is sent by the Walsh-Hadamard matrix, so that the coder sees no
 /// outliers: one large value is spread over N.
@@ -24,16 +26,16 @@ namespace ops {
 /// Refusals: N other than 32 and 64; no coder beside it.
 /// Source: TAH-Quant (He et al., 2025) for activations in pipelines; random signs after QuaRot (Ashkboos et al., 2024).
 /// Example: examples/020-bytes
-template <int N, class Signs = PlainSigns>
+template <int N, class Signs = codec::PlainSigns>
 struct Hadamard : Composable {
   static_assert(refuse::rotation_size<(N == 32 || N == 64)>());
   static_assert(
-      refuse::rotation_signs<(std::is_same_v<Signs, PlainSigns> || std::is_same_v<Signs, RandomSigns>)>());
+      refuse::rotation_signs<(std::is_same_v<Signs, codec::PlainSigns> || std::is_same_v<Signs, codec::RandomSigns>)>());
   static constexpr Role role = Role::rotate;
-  static constexpr FixedString name =
-      FixedString("Hadamard<") + std::int64_t{N} + (std::is_same_v<Signs, RandomSigns> ? ", RandomSigns>" : ">");
+  static constexpr codec::FixedString name =
+      codec::FixedString("Hadamard<") + std::int64_t{N} + (std::is_same_v<Signs, codec::RandomSigns> ? ", RandomSigns>" : ">");
   static constexpr int block = N;
-  static constexpr bool random_signs = std::is_same_v<Signs, RandomSigns>;
+  static constexpr bool random_signs = std::is_same_v<Signs, codec::RandomSigns>;
   static constexpr float scale = N == 64 ? 0.125f : 0.17677669529663687f;
 
   /// Bit i says whether element 32 * word + i of block `b` is negated.
@@ -45,9 +47,11 @@ struct Hadamard : Composable {
   }
 };
 
-}  // namespace ops
+}  // namespace pcomp::ops
 
-template <int N, class Signs = PlainSigns>
+namespace pcomp {
+
+template <int N, class Signs = codec::PlainSigns>
 inline constexpr ops::Hadamard<N, Signs> Hadamard{};
 
 }  // namespace pcomp

@@ -2,8 +2,7 @@
 #include "concepts.hpp"
 #include "float_bits.hpp"
 
-namespace pcomp {
-namespace ops {
+namespace pcomp::ops {
 
 /// IEEE binary16, rounded to nearest even.
 ///
@@ -15,7 +14,7 @@ namespace ops {
 /// Example: examples/020-bytes
 struct Half : Composable {
   static constexpr Role role = Role::code;
-  static constexpr FixedString name = "Half";
+  static constexpr codec::FixedString name = "Half";
   static constexpr int bits = 16;
   [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
     return detail::to_half(x);
@@ -39,7 +38,7 @@ struct Half : Composable {
 /// Example: examples/020-bytes
 struct BFloat16 : Composable {
   static constexpr Role role = Role::code;
-  static constexpr FixedString name = "BFloat16";
+  static constexpr codec::FixedString name = "BFloat16";
   static constexpr int bits = 16;
   [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
     return detail::to_bf16(x);
@@ -56,7 +55,7 @@ struct BFloat16 : Composable {
 /// What a wire without a coder sends: the float itself, 4 bytes, every bit kept.
 struct Float32 : Composable {
   static constexpr Role role = Role::code;
-  static constexpr FixedString name = "Float32";
+  static constexpr codec::FixedString name = "Float32";
   static constexpr int bits = 32;
   [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x) {
     return detail::bits_as<std::uint32_t>(x);
@@ -67,7 +66,9 @@ struct Float32 : Composable {
   static constexpr double bound(double) { return 0; }
 };
 
-}  // namespace ops
+}  // namespace pcomp::ops
+
+namespace pcomp {
 
 inline constexpr ops::Half Half{};
 inline constexpr ops::BFloat16 BFloat16{};

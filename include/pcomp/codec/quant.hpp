@@ -11,7 +11,9 @@ struct Nearest {};
 /// for any number of threads and instruction set, different for every message, known to the sender alone.
 struct Stochastic {};
 
-namespace detail {
+}  // namespace pcomp
+
+namespace pcomp::detail {
 
 /// The greatest float <= x whose low `drop` bits are zero, and likewise the least one >= x, for finite x.
 PCOMP_HD constexpr float truncate_down(float x, int drop) {
@@ -42,9 +44,9 @@ struct ScaleF32 {
   PCOMP_HD constexpr float step_value() const { return step; }
 };
 
-}  // namespace detail
+}  // namespace pcomp::detail
 
-namespace ops {
+namespace pcomp::ops {
 
 /// Min-max affine quantisation to `Bits` bits.
 ///
@@ -64,7 +66,7 @@ struct Quant : Composable {
   static constexpr Role role = Role::code;
   static constexpr std::int64_t group = detail::scale_group<Groups>;
   static_assert(refuse::group_size<(group == 0 || (group > 0 && detail::is_group_size(group)))>());
-  static constexpr FixedString name = FixedString("Quant<") + std::int64_t{Bits} +
+  static constexpr codec::FixedString name = codec::FixedString("Quant<") + std::int64_t{Bits} +
                                       detail::scope_name<Groups, PerGroup<128>> +
                                       (std::is_same_v<Rounding, Stochastic> ? ", Stochastic>" : ">");
   static constexpr int bits = Bits;
@@ -78,7 +80,7 @@ struct Quant : Composable {
   static constexpr double largest_step =
       static_cast<double>(detail::truncate_down(detail::float_max, Scale::step_drop(Bits)));
 
-  PCOMP_HD static constexpr Scale fit(Range r) {
+  PCOMP_HD static constexpr Scale fit(codec::Range r) {
     using detail::truncate_down, detail::truncate_up;
     if (!(r.lo <= r.hi)) return Scale::of(detail::float_nan, 0);
     constexpr float lowest = -truncate_down(detail::float_max, Scale::lo_drop);
@@ -142,12 +144,16 @@ struct Quant : Composable {
   }
 };
 
-}  // namespace ops
+}  // namespace pcomp::ops
 
-namespace detail {
+namespace pcomp::detail {
+
 template <int Bits, class Groups, class Rounding>
 inline constexpr bool has_short_cut<ops::Quant<Bits, Groups, Rounding>> = true;
-}  // namespace detail
+
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 template <int Bits, class Groups = PerGroup<128>, class Rounding = Nearest>
 inline constexpr ops::Quant<Bits, Groups, Rounding> Quant{};

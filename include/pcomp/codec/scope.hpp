@@ -9,12 +9,12 @@ namespace pcomp {
 
 /// The whole tensor: one selection, or one scale.
 struct PerTensor {
-  static constexpr FixedString name = "PerTensor";
+  static constexpr codec::FixedString name = "PerTensor";
   static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
 };
 /// Each sample (index of the first dimension): one selection.
 struct PerSample {
-  static constexpr FixedString name = "PerSample";
+  static constexpr codec::FixedString name = "PerSample";
   static constexpr std::int64_t segment(const Extents& e) {
     return e.rank() > 1 && e[0] > 0 ? e.size() / e[0] : e.size();
   }
@@ -26,11 +26,14 @@ struct PerSample {
 template <std::int64_t N>
 struct PerGroup {
   static_assert(refuse::group_of_at_least_1<(N >= 1)>());
-  static constexpr FixedString name = FixedString("PerGroup<") + N + ">";
+  static constexpr codec::FixedString name = codec::FixedString("PerGroup<") + N + ">";
   static constexpr std::int64_t segment(const Extents&) { return N; }
 };
 
-namespace detail {
+}  // namespace pcomp
+
+namespace pcomp::detail {
+
 /// Elements of one scale: 0 for the whole tensor, -1 for a scope that scales do not have.
 template <class Scope>
 inline constexpr std::int64_t scale_group = -1;
@@ -41,9 +44,8 @@ inline constexpr std::int64_t scale_group<PerGroup<N>> = N;
 
 /// A scope's name after a comma, empty where it is the default.
 template <class Scope, class Default>
-inline constexpr FixedString scope_name = FixedString(", ") + Scope::name;
+inline constexpr codec::FixedString scope_name = codec::FixedString(", ") + Scope::name;
 template <class Default>
-inline constexpr FixedString scope_name<Default, Default> = "";
-}  // namespace detail
+inline constexpr codec::FixedString scope_name<Default, Default> = "";
 
-}  // namespace pcomp
+}  // namespace pcomp::detail

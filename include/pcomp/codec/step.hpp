@@ -6,8 +6,8 @@
 #include "concepts.hpp"
 #include "float_bits.hpp"
 
-namespace pcomp {
-namespace ops {
+namespace pcomp::ops {
+
 namespace lowest {
 
 /// Rounds down to a multiple of s = N/D, sent as a saturating signed integer of `Bits` bits.
@@ -25,7 +25,7 @@ struct Step : Composable {
   static_assert(refuse::step_size<(S::num > 0 && S::den > 0)>());
   static_assert(refuse::step_bit_width<((Bits >= 2 && Bits <= 8) || Bits == 16)>());
   static constexpr Role role = Role::code;
-  static constexpr FixedString name = FixedString("Step<") + S::num + "/" + S::den + ", " + std::int64_t{Bits} + ">";
+  static constexpr codec::FixedString name = codec::FixedString("Step<") + S::num + "/" + S::den + ", " + std::int64_t{Bits} + ">";
   static constexpr int bits = Bits;
   static constexpr bool stepwise =
       true;  // kernels may compute encode and decode from s, least, most and bias
@@ -63,12 +63,16 @@ struct Step : Composable {
 template <class S, int Bits = 8>
 using Step = lowest::Step<typename S::lowest, Bits>;
 
-}  // namespace ops
+}  // namespace pcomp::ops
 
-namespace detail {
+namespace pcomp::detail {
+
 template <class S, int Bits>
 inline constexpr bool has_short_cut<ops::lowest::Step<S, Bits>> = true;
-}  // namespace detail
+
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 template <class S, int Bits = 8>
 inline constexpr ops::Step<S, Bits> Step{};

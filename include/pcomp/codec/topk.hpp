@@ -6,9 +6,8 @@
 #include "concepts.hpp"
 #include "scope.hpp"
 
-namespace pcomp {
+namespace pcomp::ops {
 
-namespace ops {
 namespace lowest {
 
 /// Keeps the k = max(1, floor(N*n/D)) elements of greatest magnitude; the rest decode to zero.
@@ -26,7 +25,7 @@ struct TopK : Composable {
   static_assert(refuse::ratio_outside_0_1<(R::den < 1 || (R::num > 0 && R::num <= R::den))>());
   static_assert(sizeof(Scope) > 0);  // completes Scope, which may refuse its parameters
   static constexpr Role role = Role::select;
-  static constexpr FixedString name = FixedString("TopK<") + R::num + "/" + R::den + detail::scope_name<Scope, PerTensor> + ">";
+  static constexpr codec::FixedString name = codec::FixedString("TopK<") + R::num + "/" + R::den + detail::scope_name<Scope, PerTensor> + ">";
 
   static constexpr std::int64_t segment(const Extents& e) { return Scope::segment(e); }
   static constexpr std::int64_t keep(std::int64_t n) {
@@ -46,12 +45,16 @@ struct TopK : Composable {
 template <class R, class Scope = PerTensor>
 using TopK = lowest::TopK<typename R::lowest, Scope>;
 
-}  // namespace ops
+}  // namespace pcomp::ops
 
-namespace detail {
+namespace pcomp::detail {
+
 template <class R, class Scope>
 inline constexpr bool has_short_cut<ops::lowest::TopK<R, Scope>> = true;
-}  // namespace detail
+
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 template <class R, class Scope = PerTensor>
 inline constexpr ops::TopK<R, Scope> TopK{};

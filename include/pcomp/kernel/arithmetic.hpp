@@ -14,7 +14,7 @@ inline constexpr bool is_magnitude = has_short_cut<S>&& requires {
 };
 
 /// An element's score; no finite one is higher than that of a NaN or an infinity, so that these are not lost.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 [[gnu::always_inline]] PCOMP_HD inline std::uint32_t score_of(float x, std::int64_t i) {
   if constexpr (is_magnitude<S>)
     return S::score(x, i);
@@ -23,7 +23,7 @@ template <SelectCodec S>
 }
 
 /// A score as a signed integer of the same order.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 [[gnu::always_inline]] PCOMP_HD inline std::int32_t as_key(std::uint32_t score) {
   if constexpr (is_magnitude<S>)
     return static_cast<std::int32_t>(score);
@@ -52,8 +52,8 @@ template <class Scale>
 }
 
 /// The empty range, that of a group with a value that is not finite, and the union of two.
-inline constexpr Range no_range{float_inf, -float_inf}, spoilt_range{float_nan, float_nan};
-PCOMP_HD inline Range joined(Range a, Range b) {
+inline constexpr codec::Range no_range{float_inf, -float_inf}, spoilt_range{float_nan, float_nan};
+PCOMP_HD inline codec::Range joined(codec::Range a, codec::Range b) {
   if (a.lo != a.lo || b.lo != b.lo) return spoilt_range;
   return {b.lo < a.lo ? b.lo : a.lo, b.hi > a.hi ? b.hi : a.hi};
 }

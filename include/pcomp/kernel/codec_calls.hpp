@@ -6,7 +6,7 @@
 #include "rng_counter.hpp"
 #include "tensor_view.hpp"
 
-namespace pcomp {
+namespace pcomp::kernel {
 
 /// The size of the index block at the front of a forward payload, which the gradient calls read; 0 without a
 /// selection.
@@ -15,21 +15,25 @@ namespace pcomp {
 /// Bytes: those of the index block.
 /// Shapes: any that the wire takes.
 /// Example: examples/020-bytes
-template <AnyWire W>
+template <codec::AnyWire W>
 constexpr std::size_t index_bytes(W, const Extents& shape) {
   return static_cast<std::size_t>(detail::layout<typename detail::as_wire<W>::Forward>(shape).index.bytes);
 }
 // clang-format off
-template <AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
+template <codec::AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
 refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> index_bytes(W, Shape<Ds...>) = delete;
+
+}  // namespace pcomp::kernel
+
+namespace pcomp::detail {
+
 // clang-format on
 
-namespace detail {
-template <AnyWire W, class View>
+template <codec::AnyWire W, class View>
 void expect_payloads(W w, const View& gradient, const Extents& shape, std::size_t payload,
                      std::size_t grad_payload) {
   expect_shape("the gradient", gradient, shape);
-  const std::size_t index = index_bytes(w, shape), whole = wire_bytes(w, shape);
+  const std::size_t index = kernel::index_bytes(w, shape), whole = wire_bytes(w, shape);
   if (payload != index && payload != whole)
     throw Error("pcomp: the forward payload has " + std::to_string(payload) + " bytes, but " +
                 std::string(name(w)) + " on " + to_string(shape) + " takes " + std::to_string(whole) +
@@ -37,7 +41,10 @@ void expect_payloads(W w, const View& gradient, const Extents& shape, std::size_
   expect_bytes("the gradient payload", grad_payload, static_cast<std::int64_t>(grad_wire_bytes(w, shape)),
                name(w), shape);
 }
-}  // namespace detail
+
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 /// Writes the forward payload of a tensor: one fused kernel.
 ///
@@ -47,8 +54,8 @@ void expect_payloads(W w, const View& gradient, const Extents& shape, std::size_
 /// Shapes: `x` has shape.size() elements, strided or not; `par` supplies threads, by default none.
 /// Errors: `Error` for a wrong element or byte count, or a shape that the wire does not take.
 /// Example: examples/020-bytes
-template <AnyWire W>
-void encode(W w, TensorView x, const Extents& shape, std::span<std::byte> payload, ParallelFor par = {}) {
+template <codec::AnyWire W>
+void encode(W w, kernel::TensorView x, const Extents& shape, std::span<std::byte> payload, kernel::ParallelFor par = {}) {
   using V = detail::as_wire<W>;
   detail::expect_shape("the input", x, shape);
   detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
@@ -65,8 +72,8 @@ void encode(W w, TensorView x, const Extents& shape, std::span<std::byte> payloa
 /// Shapes: `y` has shape.size() elements, each written once.
 /// Errors: as encode.
 /// Example: examples/020-bytes
-template <AnyWire W>
-void decode(W w, std::span<const std::byte> payload, const Extents& shape, MutableTensorView y, ParallelFor par = {}) {
+template <codec::AnyWire W>
+void decode(W w, std::span<const std::byte> payload, const Extents& shape, kernel::MutableTensorView y, kernel::ParallelFor par = {}) {
   using V = detail::as_wire<W>;
   detail::expect_shape("the output", y, shape);
   detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
@@ -76,10 +83,10 @@ void decode(W w, std::span<const std::byte> payload, const Extents& shape, Mutab
 }
 
 // clang-format off
-template <AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
-refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> encode(W, TensorView, Shape<Ds...>, std::span<std::byte>, ParallelFor = {}) = delete;
-template <AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
-refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> decode(W, std::span<const std::byte>, Shape<Ds...>, MutableTensorView, ParallelFor = {}) = delete;
+template <codec::AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> encode(W, kernel::TensorView, Shape<Ds...>, std::span<std::byte>, kernel::ParallelFor = {}) = delete;
+template <codec::AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> decode(W, std::span<const std::byte>, Shape<Ds...>, kernel::MutableTensorView, kernel::ParallelFor = {}) = delete;
 // clang-format on
 
 /// Writes the gradient payload: dy restricted by the adjoint of the forward selection and shape, then coded.
@@ -91,9 +98,9 @@ refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_TH
 ///   shape) bytes.
 /// Errors: `Error` for a wrong element or byte count.
 /// Example: examples/020-bytes
-template <AnyWire W>
-void encode_grad(W w, TensorView dy, const Extents& shape, std::span<const std::byte> payload,
-                 std::span<std::byte> grad_payload, ParallelFor par = {}) {
+template <codec::AnyWire W>
+void encode_grad(W w, kernel::TensorView dy, const Extents& shape, std::span<const std::byte> payload,
+                 std::span<std::byte> grad_payload, kernel::ParallelFor par = {}) {
   detail::expect_payloads(w, dy, shape, payload.size(), grad_payload.size());
   detail::encode_restricted<detail::as_wire<W>>(detail::DenseSource(dy), shape, payload.data(),
                                                 grad_payload.data(), par, detail::fold_counter(dy.noise));
@@ -105,19 +112,19 @@ void encode_grad(W w, TensorView dy, const Extents& shape, std::span<const std::
 /// Law, Bytes, Errors: as encode_grad.
 /// Shapes: `dx` has shape.size() elements, each written once.
 /// Example: examples/020-bytes
-template <AnyWire W>
+template <codec::AnyWire W>
 void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& shape,
-                 std::span<const std::byte> payload, MutableTensorView dx, ParallelFor par = {}) {
+                 std::span<const std::byte> payload, kernel::MutableTensorView dx, kernel::ParallelFor par = {}) {
   detail::expect_payloads(w, dx, shape, payload.size(), grad_payload.size());
   detail::decode_restricted<detail::as_wire<W>>(grad_payload.data(), shape, payload.data(),
                                                 detail::DenseSink(dx), par);
 }
 
 // clang-format off
-template <AnyWire W, std::int64_t... Ds> requires(!detail::BothTake<W, Ds...>)
-refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> encode_grad(W, TensorView, Shape<Ds...>, std::span<const std::byte>, std::span<std::byte>, ParallelFor = {}) = delete;
-template <AnyWire W, std::int64_t... Ds> requires(!detail::BothTake<W, Ds...>)
-refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> decode_grad(W, std::span<const std::byte>, Shape<Ds...>, std::span<const std::byte>, MutableTensorView, ParallelFor = {}) = delete;
+template <codec::AnyWire W, std::int64_t... Ds> requires(!detail::BothTake<W, Ds...>)
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> encode_grad(W, kernel::TensorView, Shape<Ds...>, std::span<const std::byte>, std::span<std::byte>, kernel::ParallelFor = {}) = delete;
+template <codec::AnyWire W, std::int64_t... Ds> requires(!detail::BothTake<W, Ds...>)
+refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> decode_grad(W, std::span<const std::byte>, Shape<Ds...>, std::span<const std::byte>, kernel::MutableTensorView, kernel::ParallelFor = {}) = delete;
 // clang-format on
 
 }  // namespace pcomp

@@ -4,7 +4,7 @@
 
 #include "codec_calls.hpp"
 
-namespace pcomp {
+namespace pcomp::kernel {
 
 /// One wire's CUDA kernels as a table of functions, filled in by a translation unit that nvcc compiles; see
 /// kernel/cuda/gpu_wire_kernels.cuh and docs/gpu.md.
@@ -15,7 +15,7 @@ namespace pcomp {
 /// Errors: as those functions, and what CUDA reports.
 /// Example: docs/gpu.md
 struct GpuWireKernels {
-  FixedString<> name;
+  codec::FixedString<> name;
   std::size_t (*workspace)(const Extents&);
   void (*encode)(const TensorView&, const Extents&, std::span<std::byte>);
   void (*decode)(std::span<const std::byte>, const Extents&, const MutableTensorView&);
@@ -23,19 +23,21 @@ struct GpuWireKernels {
   void (*decode_grad)(std::span<const std::byte>, const Extents&, std::span<const std::byte>, const MutableTensorView&);
 };
 
-namespace detail {
+}  // namespace pcomp::kernel
+
+namespace pcomp::detail {
 
 /// The tables of this program; filled before main.
 struct GpuRegistry {
   std::mutex mutex;
-  std::vector<const GpuWireKernels*> all;
+  std::vector<const kernel::GpuWireKernels*> all;
   static GpuRegistry& get() {
     static GpuRegistry r;
     return r;
   }
 };
 
-inline bool add_gpu_wire_kernels(const GpuWireKernels& ops) {
+inline bool add_gpu_wire_kernels(const kernel::GpuWireKernels& ops) {
   GpuRegistry& r = GpuRegistry::get();
   const std::lock_guard lock(r.mutex);
   r.all.push_back(&ops);
@@ -43,10 +45,10 @@ inline bool add_gpu_wire_kernels(const GpuWireKernels& ops) {
 }
 
 /// The table of a wire, or an error that says what to do.
-inline const GpuWireKernels& gpu_wire_kernels_of(const FixedString<>& name) {
+inline const kernel::GpuWireKernels& gpu_wire_kernels_of(const codec::FixedString<>& name) {
   GpuRegistry& r = GpuRegistry::get();
   const std::lock_guard lock(r.mutex);
-  for (const GpuWireKernels* ops : r.all)
+  for (const kernel::GpuWireKernels* ops : r.all)
     if (ops->name == name.view()) return *ops;
   throw Error(
       "pcomp: this program has no CUDA kernels for the wire " + std::string(name.view()) +
@@ -54,5 +56,4 @@ inline const GpuWireKernels& gpu_wire_kernels_of(const FixedString<>& name) {
       "docs/gpu.md");
 }
 
-}  // namespace detail
-}  // namespace pcomp
+}  // namespace pcomp::detail

@@ -5,7 +5,7 @@
 
 #include "../base/function_ref.hpp"
 
-namespace pcomp {
+namespace pcomp::kernel {
 
 /// How a kernel asks for threads: a non-owning view of a functor `par(n, grain, body)`.
 ///
@@ -36,4 +36,4 @@ class ParallelFor {
   std::optional<FunctionRef<void(std::int64_t, std::int64_t, Body)>> functor_;
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::kernel

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-namespace pcomp {
+namespace pcomp::kernel {
 
 /// Which noise a `Stochastic` coder adds to one message: counter-based, so that any message can be reproduced.
 ///
@@ -17,10 +17,13 @@ constexpr std::uint64_t rng_counter(std::uint64_t boundary, bool gradient, std::
   return z ? z : 1;
 }
 
-namespace detail {
+}  // namespace pcomp::kernel
+
+namespace pcomp::detail {
+
 /// Makes the noise of two messages differ where scale and position are the same; 0 for 0.
 constexpr std::uint32_t fold_counter(std::uint64_t noise) {
   return static_cast<std::uint32_t>(noise ^ (noise >> 32));
 }
-}  // namespace detail
-}  // namespace pcomp
+
+}  // namespace pcomp::detail

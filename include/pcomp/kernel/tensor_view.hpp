@@ -6,7 +6,7 @@
 #include "../base/error.hpp"
 #include "../base/shape.hpp"
 
-namespace pcomp {
+namespace pcomp::kernel {
 
 /// The element types that a kernel reads and writes; the arithmetic is float for all.
 enum class DType { f32, bf16, f16 };
@@ -22,13 +22,19 @@ struct Gpu {
   explicit operator bool() const { return allocate != nullptr; }
 };
 
-namespace detail {
+}  // namespace pcomp::kernel
+
+namespace pcomp::detail {
+
 inline void expect_strides(const Extents& shape, const Extents& strides) {
   if (shape.rank() != strides.rank())
     throw Error("pcomp: the shape " + to_string(shape) + " takes a stride for each extent, not " +
                 std::to_string(strides.rank()));
 }
-}  // namespace detail
+
+}  // namespace pcomp::detail
+
+namespace pcomp::kernel {
 
 /// A tensor to read, on the CPU unless `gpu` is set: row-major without gaps, or with a stride for each extent.
 /// What is sent is always in the row-major order of the shape.
@@ -77,7 +83,9 @@ struct MutableTensorView {
   }
 };
 
-namespace detail {
+}  // namespace pcomp::kernel
+
+namespace pcomp::detail {
 
 /// For an In or an Out.
 template <class View>
@@ -97,5 +105,4 @@ inline void expect_bytes(const char* what, std::size_t came, std::int64_t want, 
                 std::string(wire) + " on " + to_string(shape) + " takes " + std::to_string(want));
 }
 
-}  // namespace detail
-}  // namespace pcomp
+}  // namespace pcomp::detail

@@ -3,14 +3,14 @@
 #include "codec_calls.hpp"
 #include "gpu_wire_kernels.hpp"
 
-namespace pcomp {
+namespace pcomp::kernel {
 
 /// What a boundary remembers in one direction, and whether its coder draws random numbers.
 struct Remembers {
-  Memory memory = Memory::nothing;
+  codec::Memory memory = codec::Memory::nothing;
   bool in_bfloat16 = false;
   bool draws = false;
-  bool any() const { return memory != Memory::nothing || draws; }
+  bool any() const { return memory != codec::Memory::nothing || draws; }
 };
 
 /// One wire as a table of functions: all that the executor knows about it, so that a new wire needs its own
@@ -23,7 +23,7 @@ struct Remembers {
 /// Errors: as those functions; for a tensor on a GPU where the program has no such GpuOps.
 /// Example: examples/100-mobilenetv2-cifar10
 struct WireKernels {
-  FixedString<> name;
+  codec::FixedString<> name;
   std::size_t (*bytes)(const Extents&);
   std::size_t (*grad_bytes)(const Extents&);
   std::size_t (*index_bytes)(const Extents&);
@@ -37,38 +37,41 @@ struct WireKernels {
   const WireKernels* linear = nullptr;  ///< with ErrorFeedback on a restricted gradient: the wire in floats
 };
 
-namespace detail {
-template <WireExpr E>
-constexpr Remembers remembers() {
+}  // namespace pcomp::kernel
+
+namespace pcomp::detail {
+
+template <codec::WireExpr E>
+constexpr kernel::Remembers remembers() {
   using F = Form<E>;
-  Remembers r{F::memory, false, CoderTraits<typename F::Code>::stochastic};
+  kernel::Remembers r{F::memory, false, CoderTraits<typename F::Code>::stochastic};
   if constexpr (F::feeds) r.in_bfloat16 = F::Feedback::in_bfloat16;
   return r;
 }
 
 /// The table of a wire without feedback.
-template <AnyWire W>
-const WireKernels& stateless_ops(W = {}) {
+template <codec::AnyWire W>
+const kernel::WireKernels& stateless_ops(W = {}) {
   using V = detail::as_wire<W>;
-  static constexpr WireKernels ops{
+  static constexpr kernel::WireKernels ops{
       name(V{}),
       [](const Extents& s) { return wire_bytes(V{}, s); },
       [](const Extents& s) { return grad_wire_bytes(V{}, s); },
-      [](const Extents& s) { return index_bytes(V{}, s); },
-      [](TensorView x, const Extents& s, std::span<std::byte> p, ParallelFor par) {
+      [](const Extents& s) { return kernel::index_bytes(V{}, s); },
+      [](kernel::TensorView x, const Extents& s, std::span<std::byte> p, kernel::ParallelFor par) {
         if (x.gpu) return detail::gpu_wire_kernels_of(name(V{})).encode(x, s, p);
         encode(V{}, x, s, p, par);
       },
-      [](std::span<const std::byte> p, const Extents& s, MutableTensorView y, ParallelFor par) {
+      [](std::span<const std::byte> p, const Extents& s, kernel::MutableTensorView y, kernel::ParallelFor par) {
         if (y.gpu) return detail::gpu_wire_kernels_of(name(V{})).decode(p, s, y);
         decode(V{}, p, s, y, par);
       },
-      [](TensorView dy, const Extents& s, std::span<const std::byte> p, std::span<std::byte> g, ParallelFor par) {
+      [](kernel::TensorView dy, const Extents& s, std::span<const std::byte> p, std::span<std::byte> g, kernel::ParallelFor par) {
         if (dy.gpu) return detail::gpu_wire_kernels_of(name(V{})).encode_grad(dy, s, p, g);
         encode_grad(V{}, dy, s, p, g, par);
       },
-      [](std::span<const std::byte> g, const Extents& s, std::span<const std::byte> p, MutableTensorView dx,
-         ParallelFor par) {
+      [](std::span<const std::byte> g, const Extents& s, std::span<const std::byte> p, kernel::MutableTensorView dx,
+         kernel::ParallelFor par) {
         if (dx.gpu) return detail::gpu_wire_kernels_of(name(V{})).decode_grad(g, s, p, dx);
         decode_grad(V{}, g, s, p, dx, par);
       },
@@ -76,10 +79,13 @@ const WireKernels& stateless_ops(W = {}) {
       remembers<typename V::Backward>()};
   return ops;
 }
-}  // namespace detail
+
+}  // namespace pcomp::detail
+
+namespace pcomp::kernel {
 
 /// The table of the wire W, one object per program.
-template <AnyWire W>
+template <codec::AnyWire W>
 const WireKernels& wire_kernels(W = {}) {
   using V = detail::as_wire<W>;
   using F = typename V::Forward;
@@ -92,9 +98,9 @@ const WireKernels& wire_kernels(W = {}) {
       WireKernels o = detail::stateless_ops(detail::wire_of(Plain{}, detail::Stateless<G>{}));
       o.name = name(V{});
       o.forward = detail::remembers<F>(), o.backward = detail::remembers<G>();
-      if constexpr (detail::Form<F>::memory == Memory::samples || detail::Form<G>::memory == Memory::samples)
+      if constexpr (detail::Form<F>::memory == codec::Memory::samples || detail::Form<G>::memory == codec::Memory::samples)
         o.first = &wire_kernels(detail::wire_of(detail::first_of<F>(), detail::first_of<G>()));
-      if constexpr (detail::Form<G>::memory == Memory::residual &&
+      if constexpr (detail::Form<G>::memory == codec::Memory::residual &&
                     (detail::Form<F>::selects || detail::Form<F>::shapes))
         o.linear = &detail::stateless_ops(Wire<Plain{}, Raw>{});
       return o;
@@ -103,4 +109,4 @@ const WireKernels& wire_kernels(W = {}) {
   }
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::kernel

@@ -3,7 +3,7 @@
 
 #include <set>
 
-namespace pcomp {
+namespace pcomp::training {
 
 /// A second base for a module, beside torch::nn::Module, that is told when all micro-batches of a batch have passed it.
 ///
@@ -17,15 +17,18 @@ struct BatchEnd {
   ~BatchEnd() = default;
 };
 
-namespace detail {
+}  // namespace pcomp::training
+
+namespace pcomp::detail {
+
 /// Tells each module once, in which stages it ever is.
 inline void tell_batch_over(const std::vector<std::shared_ptr<torch::nn::Module>>& stages, bool whole) {
-  std::set<BatchEnd*> told;
+  std::set<training::BatchEnd*> told;
   for (const auto& m : stages)
     if (m)
       for (const auto& part : m->modules())
-        if (auto* wants = dynamic_cast<BatchEnd*>(part.get()); wants && told.insert(wants).second)
+        if (auto* wants = dynamic_cast<training::BatchEnd*>(part.get()); wants && told.insert(wants).second)
           wants->batch_over(whole);
 }
-}  // namespace detail
-}  // namespace pcomp
+
+}  // namespace pcomp::detail

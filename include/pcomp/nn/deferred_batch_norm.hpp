@@ -7,7 +7,7 @@
 #include "../base/error.hpp"
 #include "batch_end.hpp"
 
-namespace pcomp {
+namespace pcomp::training {
 
 /// BatchNorm2d whose running statistics are those of whole batches, not of micro-batches.
 ///
@@ -74,4 +74,4 @@ class DeferredBatchNorm2dImpl : public torch::nn::BatchNorm2dImpl, public BatchE
 };
 TORCH_MODULE(DeferredBatchNorm2d);
 
-}  // namespace pcomp
+}  // namespace pcomp::training

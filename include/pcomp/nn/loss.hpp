@@ -21,7 +21,7 @@
 #include "../autograd/tensor.hpp"
 #include "../base/error.hpp"
 
-namespace pcomp {
+namespace pcomp::training {
 
 /// One micro-batch of a batch: `count` samples from `first` on.
 struct Microbatch {
@@ -150,17 +150,24 @@ struct CrossEntropy {
     return last;
   }
 };
-inline constexpr CrossEntropy cross_entropy{};
 
-namespace detail {
+}  // namespace pcomp::training
+
+namespace pcomp {
+
+inline constexpr training::CrossEntropy cross_entropy{};
+
+}  // namespace pcomp
+
+namespace pcomp::detail {
 
 /// Each micro-batch's share of the batch's loss; they add up to 1, or are all 0.
-inline std::vector<double> loss_shares(const Loss& loss, const at::Tensor& y,
-                                       const std::vector<Microbatch>& parts) {
+inline std::vector<double> loss_shares(const training::Loss& loss, const at::Tensor& y,
+                                       const std::vector<training::Microbatch>& parts) {
   std::vector<double> shares;
   double sum = 0;
   const bool weighs = loss.has_weight() && y.defined();
-  for (const Microbatch& part : parts) {
+  for (const training::Microbatch& part : parts) {
     shares.push_back(weighs ? loss.weight(y.narrow(0, part.first, part.count)) : part.weight);
     if (!(std::isfinite(shares.back()) && shares.back() >= 0))
       throw Error("the loss gives the targets of micro-batch " + std::to_string(shares.size() - 1) +
@@ -173,7 +180,10 @@ inline std::vector<double> loss_shares(const Loss& loss, const at::Tensor& y,
   return shares;
 }
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp::training {
+
 /// A number to add up over micro-batches, from (output of the last stage, target): a count or a sum, not a mean.
 using Metric = std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>;
 
@@ -212,4 +222,4 @@ struct Outputs {
 inline const Outputs Outputs::every_rank{true, {}};
 inline const Outputs Outputs::last_stage{false, {}};
 
-}  // namespace pcomp
+}  // namespace pcomp::training

@@ -4,7 +4,7 @@
 
 #include "../schedule/make_schedule.hpp"
 
-namespace pcomp {
+namespace pcomp::plan {
 
 /// Seconds of one stage for one micro-batch: forward, gradient of the input, gradients of the weights. A backward
 /// that is not split takes the sum of the last two.
@@ -27,11 +27,11 @@ struct LinkModel {
 /// Example: examples/040-schedules
 struct Costs {
   std::vector<StageCost> stages;
-  std::vector<BoundaryBytes> bytes;
+  std::vector<schedule::BoundaryBytes> bytes;
   std::vector<LinkModel> links;
   int buffers = 2;
 
-  void check(const ScheduleTable& table) const {
+  void check(const schedule::ScheduleTable& table) const {
     const auto entries = [&](std::size_t came, int expected, const char* what) {
       if (came != 0 && came != static_cast<std::size_t>(expected))
         throw Error("pcomp: costs for " + std::to_string(came) + " " + what + ", but the schedule has " +
@@ -45,7 +45,7 @@ struct Costs {
     };
     for (const StageCost& s : stages)
       number(s.forward >= 0 && s.backward >= 0 && s.weights >= 0, "times of at least 0 seconds");
-    for (const BoundaryBytes& b : bytes) number(b.forward >= 0 && b.gradient >= 0, "at least 0 bytes");
+    for (const schedule::BoundaryBytes& b : bytes) number(b.forward >= 0 && b.gradient >= 0, "at least 0 bytes");
     for (const LinkModel& l : links)
       number(l.bandwidth > 0 && l.latency >= 0, "a bandwidth above 0 and a latency");
     number(buffers >= 1, "at least 1 buffer");
@@ -60,4 +60,4 @@ struct Costs {
   }
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::plan

@@ -4,7 +4,7 @@
 #include "costs.hpp"
 #include "../schedule/send_queue.hpp"
 
-namespace pcomp {
+namespace pcomp::plan {
 
 /// A computation or a transfer on the critical path.
 struct Segment {
@@ -19,19 +19,21 @@ struct Simulation {
   double seconds = 0;
   std::vector<double> busy;  ///< seconds that each rank computes
   std::vector<Segment> critical;
-  Trace trace;
+  schedule::Trace trace;
 
   double utilisation(int rank) const {
     return seconds > 0 ? busy.at(static_cast<std::size_t>(rank)) / seconds : 0;
   }
 };
 
-namespace detail {
+}  // namespace pcomp::plan
+
+namespace pcomp::detail {
 
 /// Runs a table in simulated time, as the executor would; see `simulate`.
 class Simulator {
  public:
-  Simulator(const ScheduleTable& table, const Costs& costs)
+  Simulator(const schedule::ScheduleTable& table, const plan::Costs& costs)
       : table_(table),
         costs_(costs),
         depth_(static_cast<std::size_t>(costs.buffers)),
@@ -43,8 +45,8 @@ class Simulator {
         Channel& c = channel(s, gradient);
         c.boundary = s, c.gradient = gradient;
         c.early = EarlySends(depth_);
-        const LinkModel link = costs.links.empty() ? LinkModel{} : costs.links[static_cast<std::size_t>(s)];
-        const BoundaryBytes bytes = costs.bytes.empty() ? BoundaryBytes{} : costs.bytes[static_cast<std::size_t>(s)];
+        const plan::LinkModel link = costs.links.empty() ? plan::LinkModel{} : costs.links[static_cast<std::size_t>(s)];
+        const schedule::BoundaryBytes bytes = costs.bytes.empty() ? schedule::BoundaryBytes{} : costs.bytes[static_cast<std::size_t>(s)];
         c.occupies = static_cast<double>(gradient ? bytes.gradient : bytes.forward) / link.bandwidth;
         c.latency = link.latency;
       }
@@ -53,8 +55,8 @@ class Simulator {
         if (a.op == Op::Send || a.op == Op::SendGrad) sends(a).early.expect(a.micro);
   }
 
-  Simulation run() {
-    Simulation s;
+  plan::Simulation run() {
+    plan::Simulation s;
     s.trace.stages = table_.stages;
     s.trace.ranks.resize(ranks_.size());
     trace_ = &s.trace;
@@ -219,17 +221,19 @@ class Simulator {
     return true;
   }
 
-  const ScheduleTable& table_;
-  const Costs& costs_;
+  const schedule::ScheduleTable& table_;
+  const plan::Costs& costs_;
   std::size_t depth_;
   std::vector<Rank> ranks_;
   std::vector<Channel> channels_;
   std::vector<Node> nodes_;
   std::size_t progress_ = 0;
-  Trace* trace_ = nullptr;
+  schedule::Trace* trace_ = nullptr;
 };
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp::plan {
 
 /// One step of a schedule in simulated time.
 ///
@@ -242,8 +246,8 @@ class Simulator {
 /// Errors: `Error` for costs that do not fit, and for a table that needs more in flight than `costs.buffers`.
 /// Source: Narayanan et al., SC 2021, for the cost model without links.
 /// Example: examples/040-schedules
-[[nodiscard]] inline Simulation simulate(const ScheduleTable& table, const Costs& costs) {
+[[nodiscard]] inline Simulation simulate(const schedule::ScheduleTable& table, const Costs& costs) {
   return detail::Simulator(table, costs).run();
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::plan

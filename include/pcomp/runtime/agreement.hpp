@@ -16,7 +16,7 @@
 #include "../transport/world.hpp"
 #include "batch.hpp"
 
-namespace pcomp {
+namespace pcomp::runtime {
 
 /// What must be the same on every rank before the first payload, as named lines.
 ///
@@ -88,16 +88,16 @@ class Fingerprint {
   Lines lines_;
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::runtime
 
 namespace pcomp::detail {
 
 /// Describes a pipeline, for its ranks to compare when they meet.
-inline Fingerprint fingerprint(const ScheduleTable& schedule, const std::vector<const WireKernels*>& wires,
+inline runtime::Fingerprint fingerprint(const schedule::ScheduleTable& schedule, const std::vector<const kernel::WireKernels*>& wires,
                                int world_size) {
-  Fingerprint f;
+  runtime::Fingerprint f;
   f.add("pcomp", version);
-  f.add("wire format", std::to_string(wire_format));
+  f.add("wire format", std::to_string(codec::wire_format));
   f.add("byte order", std::endian::native == std::endian::little ? "little" : "big");
   f.add("processes", std::to_string(world_size));
   f.add("schedule", schedule.policy);
@@ -126,8 +126,8 @@ inline std::string text_of(const Extents& shape, at::ScalarType dtype) {
 }
 
 /// Describes a batch of a new shape, including its bytes on the link.
-inline Fingerprint fingerprint(const Batch& batch, const std::vector<const WireKernels*>& wires) {
-  Fingerprint f;
+inline runtime::Fingerprint fingerprint(const Batch& batch, const std::vector<const kernel::WireKernels*>& wires) {
+  runtime::Fingerprint f;
   f.add("step", batch.loss ? "training" : "inference");
   f.add("micro-batches", std::to_string(batch.parts.size()));
   f.add("batch", text_of(extents_of(batch.x), batch.x.scalar_type()));
@@ -146,27 +146,27 @@ inline Fingerprint fingerprint(const Batch& batch, const std::vector<const WireK
 class Agreement {
  public:
   /// Their configurations, before anything else crosses a link.
-  static void handshake(Communicator& links, const World& world, const ScheduleTable& schedule,
-                   const std::vector<const WireKernels*>& wires) {
+  static void handshake(transport::Communicator& links, const World& world, const schedule::ScheduleTable& schedule,
+                   const std::vector<const kernel::WireKernels*>& wires) {
     if (!world.processes()) return;
-    Fingerprint::expect_alike(
+    runtime::Fingerprint::expect_alike(
         links.exchange("description of the pipeline", fingerprint(schedule, wires, world.size()).text()));
     if (world.size() != schedule.ranks)
       throw Error("pcomp: the schedule has " + std::to_string(schedule.ranks) + " ranks, but " +
                   world.launch()->by + " started " + std::to_string(world.size()) +
                   " processes: start as many as ranks");
   }
-  static void compare(Communicator& links, const std::string& about, const ScheduleTable& table,
-                      const std::vector<const WireKernels*>& wires) {
+  static void compare(transport::Communicator& links, const std::string& about, const schedule::ScheduleTable& table,
+                      const std::vector<const kernel::WireKernels*>& wires) {
     if (!links.elsewhere().empty())
-      Fingerprint::expect_alike(links.exchange(about, fingerprint(table, wires, table.ranks).text()));
+      runtime::Fingerprint::expect_alike(links.exchange(about, fingerprint(table, wires, table.ranks).text()));
   }
   /// Each new batch shape, before its first payload.
-  void compare(Communicator& links, const Batch& batch, const std::vector<const WireKernels*>& wires) {
+  void compare(transport::Communicator& links, const Batch& batch, const std::vector<const kernel::WireKernels*>& wires) {
     if (links.elsewhere().empty()) return;
     const auto key = std::make_tuple(text_of(batch) + autocast(), batch.parts.size(), batch.loss != nullptr);
     if (agreed_.count(key)) return;
-    Fingerprint::expect_alike(links.exchange("description of a batch", fingerprint(batch, wires).text()));
+    runtime::Fingerprint::expect_alike(links.exchange("description of a batch", fingerprint(batch, wires).text()));
     agreed_.insert(key);
   }
   void forget() { agreed_.clear(); }
@@ -176,16 +176,16 @@ class Agreement {
     return detail::text_of(extents_of(batch.x), batch.x.scalar_type());
   }
   /// Ends a call that this rank refuses, on every rank; to be called while handling the exception.
-  [[noreturn]] static void refuse(Communicator& links, const std::string& why) {
+  [[noreturn]] static void refuse(transport::Communicator& links, const std::string& why) {
     if (links.elsewhere().empty()) throw;
     const int own = links.here().front();
-    Transport& link = links.link(own);
+    transport::Transport& link = links.link(own);
     link.abort("pcomp: rank " + std::to_string(own) + ": " + bare(why));
     throw Error(link.aborted());
   }
   /// Runs what this rank alone may refuse.
   template <class F>
-  static std::invoke_result_t<F&> checked(Communicator& links, F&& body) {
+  static std::invoke_result_t<F&> checked(transport::Communicator& links, F&& body) {
     try {
       return body();
     } catch (const c10::Error& e) {

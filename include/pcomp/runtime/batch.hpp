@@ -13,18 +13,18 @@ namespace pcomp::detail {
 
 /// What every rank works on in one step.
 struct Batch {
-  std::vector<Microbatch> parts;
+  std::vector<training::Microbatch> parts;
   at::Tensor x, y;
-  const Loss* loss = nullptr;                    ///< null: inference
+  const training::Loss* loss = nullptr;                    ///< null: inference
   std::vector<Activation> activations;           ///< of every stage
   std::vector<std::int64_t> sample_ids{};               ///< of the samples; empty: not given
   int frozen = 0;                                ///< how many first stages only run forward
   bool wants_grad = false;                       ///< x came with a graph, whose gradient stage 0 gives
   StepGraphs* graphs = nullptr;                  ///< in training
   at::Tensor given_ids{};                        ///< what this rank was given, to compare
-  const Loss* judge = nullptr;                   ///< of an evaluation, which has no `loss`
-  const std::vector<Metric>* metrics = nullptr;  ///< likewise
-  const Outputs* outputs = nullptr;              ///< who gets those of an inference
+  const training::Loss* judge = nullptr;                   ///< of an evaluation, which has no `loss`
+  const std::vector<training::Metric>* metrics = nullptr;  ///< likewise
+  const training::Outputs* outputs = nullptr;              ///< who gets those of an inference
 
   /// How many numbers the last stage makes of each micro-batch; 0: its output counts.
   std::size_t numbers() const { return loss ? 1 : judge ? 1 + metrics->size() : 0; }
@@ -49,7 +49,7 @@ struct Batch {
 };
 
 /// The wires take these shapes, or an error names the boundary before anything is sent.
-inline void expect_shapes(const Batch& batch, const std::vector<const WireKernels*>& wires) {
+inline void expect_shapes(const Batch& batch, const std::vector<const kernel::WireKernels*>& wires) {
   for (std::size_t e = 0; e < wires.size(); ++e) try {
       const Extents s = batch.shape(static_cast<int>(e), 0);
       wires[e]->bytes(s), wires[e]->grad_bytes(s);

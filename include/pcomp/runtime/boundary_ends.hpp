@@ -57,13 +57,13 @@ struct MicrobatchState {
 /// Bytes: counted for each boundary where a payload leaves.
 class BoundaryEnds {
  public:
-  explicit BoundaryEnds(const std::vector<const WireKernels*>& wires)
+  explicit BoundaryEnds(const std::vector<const kernel::WireKernels*>& wires)
       : boundaries_(wires.size()), traffic_(wires.size()), devices_(wires.size() + 1, at::kCPU) {
     rewire(wires);
   }
 
   /// Boundaries whose wire changes start with empty state.
-  void rewire(const std::vector<const WireKernels*>& wires) {
+  void rewire(const std::vector<const kernel::WireKernels*>& wires) {
     for (std::size_t e = 0; e < wires.size(); ++e)
       if (!boundaries_[e].wire || &boundaries_[e].wire->ops() != wires[e])
         boundaries_[e] = {FeedbackEnds(*wires[e], static_cast<int>(e)), 0, {}};
@@ -79,7 +79,7 @@ class BoundaryEnds {
     }
   }
   /// A step is over everywhere.
-  void over(bool whole) {
+  void end_step(bool whole) {
     for (Edge& e : boundaries_)
       if (whole)
         e.messages += batch_->parts.size();
@@ -106,16 +106,16 @@ class BoundaryEnds {
     for (const auto& [name, tensor] : saved)
       if (name == "boundary/message") e.messages = static_cast<std::uint64_t>(tensor.item<std::int64_t>());
   }
-  const Traffic& forward(int boundary) const { return traffic_[at(boundary)].forward; }
-  const Traffic& gradient(int boundary) const { return traffic_[at(boundary)].gradient; }
-  const Traffic& inference(int boundary) const { return traffic_[at(boundary)].inference; }
+  const runtime::Traffic& forward(int boundary) const { return traffic_[at(boundary)].forward; }
+  const runtime::Traffic& gradient(int boundary) const { return traffic_[at(boundary)].gradient; }
+  const runtime::Traffic& inference(int boundary) const { return traffic_[at(boundary)].inference; }
   /// `take_back` undoes what was counted since `mark`.
   void mark() { marked_ = traffic_; }
   void take_back() { traffic_ = marked_; }
 
   /// Output of the stage before `boundary` -> payload. The sender keeps only the index block.
   void encode_and_send(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload, bool both_here = false) {
-    const WireKernels& w = wire(boundary, micro);
+    const kernel::WireKernels& w = wire(boundary, micro);
     expect_dense(v.output);
     const at::Tensor x = readable(v.output.detach());
     const c10::DeviceGuard guard(x.device());
@@ -133,7 +133,7 @@ class BoundaryEnds {
 
   /// Payload -> input of the stage after `boundary`.
   void receive_and_decode(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload) {
-    const WireKernels& w = wire(boundary, micro);
+    const kernel::WireKernels& w = wire(boundary, micro);
     const Extents s = batch_->shape(boundary, micro);
     const Activation& a = batch_->activations[at(boundary)];
     const c10::DeviceGuard guard(device_behind(boundary));
@@ -198,16 +198,16 @@ class BoundaryEnds {
     std::vector<char> first;
   };
   struct Counts {
-    Traffic forward, gradient, inference;
+    runtime::Traffic forward, gradient, inference;
   };
-  const WireKernels& wire(int boundary, int micro) const {
+  const kernel::WireKernels& wire(int boundary, int micro) const {
     return boundaries_[at(boundary)].wire->wire(boundaries_[at(boundary)].first[at(micro)]);
   }
   std::uint64_t message(int boundary, int micro) const {
     return boundaries_[at(boundary)].messages + static_cast<std::uint64_t>(micro);
   }
   std::span<const std::int64_t> sample_ids(std::size_t micro) const {
-    const Microbatch& part = batch_->parts[micro];
+    const training::Microbatch& part = batch_->parts[micro];
     return std::span(batch_->sample_ids)
         .subspan(static_cast<std::size_t>(part.first), static_cast<std::size_t>(part.count));
   }
@@ -227,7 +227,7 @@ class BoundaryEnds {
     const bool together = before == behind && !before.is_cpu();
     return local_[together].sized(size, together ? before : at::Device(at::kCPU));
   }
-  void count(Traffic Counts::*direction, int boundary, std::size_t bytes) {
+  void count(runtime::Traffic Counts::*direction, int boundary, std::size_t bytes) {
     traffic_[at(boundary)].*direction += {1, static_cast<std::int64_t>(bytes), 0, 0};
   }
 

@@ -23,7 +23,7 @@ inline void set_local_device(const World& world) {
 }
 
 /// The order of one GPU's streams, through c10: includes and links nothing of CUDA.
-class DeviceOrder final : public StreamFence {
+class DeviceOrder final : public transport::StreamFence {
  public:
   explicit DeviceOrder(at::Device device)
       : device_(device), streams_(device.type()), copies_(streams_.getStreamFromGlobalPool(device)) {}
@@ -59,9 +59,9 @@ class DeviceOrder final : public StreamFence {
 };
 
 /// Makes the order of a device, or null for one without streams; tests substitute an emulated device.
-using OrderMaker = std::function<std::shared_ptr<StreamFence>(at::Device)>;
+using OrderMaker = std::function<std::shared_ptr<transport::StreamFence>(at::Device)>;
 inline OrderMaker& order_maker() {
-  static OrderMaker make = [](at::Device d) -> std::shared_ptr<StreamFence> {
+  static OrderMaker make = [](at::Device d) -> std::shared_ptr<transport::StreamFence> {
     return d.is_cuda() ? std::make_shared<DeviceOrder>(d) : nullptr;
   };
   return make;
@@ -74,13 +74,13 @@ inline OrderMaker& order_maker() {
 class RankStreams {
  public:
   /// On the rank's thread: a stage computes on `d` from now on, after what this thread has enqueued there.
-  StreamFence* add(at::Device d) {
+  transport::StreamFence* add(at::Device d) {
     auto [found, is_new] = devices_.try_emplace(d);
     Device& device = found->second;
     if (!is_new) return device.order.get();
     device.order = order_maker()(d);
     if (!device.order) return nullptr;
-    const StreamFence::Mark built = device.order->mark();
+    const transport::StreamFence::Mark built = device.order->mark();
     if (!d.is_cpu()) {
       device.own = c10::impl::VirtualGuardImpl(d.type()).getStreamFromGlobalPool(d);
       enter();
@@ -113,9 +113,9 @@ class RankStreams {
 
  private:
   struct Device {
-    std::shared_ptr<StreamFence> order;
+    std::shared_ptr<transport::StreamFence> order;
     std::optional<c10::Stream> own;
-    StreamFence::Mark called, left;
+    transport::StreamFence::Mark called, left;
   };
   template <class F>
   void for_each(F f) {

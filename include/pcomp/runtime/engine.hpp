@@ -16,7 +16,11 @@
 
 namespace pcomp {
 
-/// A pipeline whose stages, wires and schedule are known at run time: what `train` builds, without its types.
+template <class... Stages>
+class Pipeline;
+
+/// A network's stages where a schedule places them, ready to train: of a `Pipeline` and its `Plan`, or of stages, wires
+/// and a schedule that are known at run time alone.
 ///
 /// Law: loss, gradients and running statistics equal those of a sequential loop over the same micro-batches and
 ///   `boundary`, bit for bit with one thread per rank, whatever the placement and whether ranks are threads or
@@ -34,14 +38,19 @@ namespace pcomp {
 ///   the rest is learnt from one sample per new input shape, and again when autocast changes; the dtypes of stage
 ///   outputs must then not change. Stage 0 may change x in place, as in a loop.
 /// Links: `join` says how the ranks reach each other, for callers with a custom link.
+/// Refusals: a Plan for another number of stages than the Pipeline has.
 /// Errors: `Error` for sizes that do not fit; during a step, one `Error` that names rank, stage, micro-batch and
 ///   operation, after which another step may be tried; between processes the pipeline is then over.
 /// Source: GPipe (Huang et al., 2019); torchgpipe (Kim et al., 2020).
-/// Example: examples/100-mobilenetv2-cifar10
+/// Example: examples/050-first-program
 class Engine : public detail::EngineBase {
  public:
-  Engine(const World& world, std::vector<StageSpec> stages, std::vector<const WireKernels*> wires,
-         ScheduleTable schedule, const CommunicatorFactory& join = connect)
+  template <class... Stages, class Plan>
+  Engine(const World& world, const Pipeline<Stages...>& net, Plan,
+         const transport::CommunicatorFactory& join = transport::connect)
+      : Engine(world, net.stages(), net.wires(), detail::table_of<Plan, sizeof...(Stages)>(), join) {}
+  Engine(const World& world, std::vector<runtime::StageSpec> stages, std::vector<const kernel::WireKernels*> wires,
+         schedule::ScheduleTable schedule, const transport::CommunicatorFactory& join = transport::connect)
       : EngineBase(schedule), whole_(std::move(schedule)), wires_(std::move(wires)), boundaries_(wires_.size()) {
     detail::expect_runnable(schedule_, stages.size(), wires_.size());
     communicator_ = join(world, schedule_.ranks, schedule_.rank_map());
@@ -71,7 +80,7 @@ class Engine : public detail::EngineBase {
           if (listed.insert(p.unsafeGetTensorImpl()).second) all.push_back(p);
     return all;
   }
-  const std::vector<const WireKernels*>& wires() const { return wires_; }
+  const std::vector<const kernel::WireKernels*>& wires() const { return wires_; }
   /// The wire ends on a stage's rank, or null in another process; for checkpoints.
   detail::BoundaryEnds* ends_at(int stage) {
     detail::Rank* rank = ranks_.find(schedule_.rank_of(stage));
@@ -102,11 +111,11 @@ class Engine : public detail::EngineBase {
   /// Errors: `Error` for x and y of different batch sizes, Delta without ids, x that requires a gradient before frozen
   ///   stages, a loss or stage whose graph would leave something untrained, or first and last stage's ranks with
   ///   different batches.
-  at::Tensor step(const at::Tensor& x, const at::Tensor& y, const Loss& loss, const at::Tensor& sample_ids = {}) {
+  at::Tensor step(const at::Tensor& x, const at::Tensor& y, const training::Loss& loss, const at::Tensor& sample_ids = {}) {
     const auto call = called("trains", x);
     const at::AutoGradMode grad(true);
     detail::Batch batch = checked([&] { return batch_of(x, y, sample_ids); });
-    const ScheduleTable& table = tables_.training(schedule_, static_cast<int>(batch.parts.size()));
+    const schedule::ScheduleTable& table = tables_.training(schedule_, static_cast<int>(batch.parts.size()));
     const at::Tensor source = std::exchange(batch.x, batch.x.detach());
     batch.loss = &loss;
     batch.frozen = schedule_.frozen();
@@ -116,7 +125,7 @@ class Engine : public detail::EngineBase {
         throw Error("pcomp: x requires a gradient, but the first " + std::to_string(batch.frozen) +
                     " stages are frozen and give it none: detach x, or freeze no stage");
     });
-    for (const WireKernels* w : wires_)
+    for (const kernel::WireKernels* w : wires_)
       if (w->first && batch.sample_ids.empty())
         batch.sample_ids = detail::agreed_sample_ids(sample_ids, x.size(0), schedule_.rank_of(0), *communicator_);
     const void* shapes = infer_shapes(batch);
@@ -132,8 +141,8 @@ class Engine : public detail::EngineBase {
     end_step(true);
     ++steps_;
     if (batch.wants_grad) detail::pass_back(source, batch, find_rank(0)->executor.input_grads());
-    predict(batch, &BoundaryReport::forward, &detail::BoundaryEnds::bytes, 0);
-    predict(batch, &BoundaryReport::gradient, &detail::BoundaryEnds::grad_bytes, 1, batch.frozen);
+    predict(batch, &runtime::BoundaryReport::forward, &detail::BoundaryEnds::bytes, 0);
+    predict(batch, &runtime::BoundaryReport::gradient, &detail::BoundaryEnds::grad_bytes, 1, batch.frozen);
     return sum_of(losses, 0);
   }
 
@@ -141,7 +150,7 @@ class Engine : public detail::EngineBase {
   ///
   /// Between processes it is an undefined tensor on the ranks that are not to have it: `Outputs::last_stage`,
   /// `Outputs::on({ranks})`; by default every rank has it, and it travels as it is.
-  at::Tensor infer(const at::Tensor& x, const Outputs& outputs = Outputs::every_rank) {
+  at::Tensor infer(const at::Tensor& x, const training::Outputs& outputs = training::Outputs::every_rank) {
     const auto call = called("infers", x, [&] { return ", outputs for " + outputs.text(); });
     detail::Batch batch = forward_batch(x, {}, {});
     batch.outputs = &outputs;
@@ -157,15 +166,15 @@ class Engine : public detail::EngineBase {
   ///   should count or sum: `count_correct`.
   /// Bytes: 8 for each number and micro-batch, to each other process.
   /// Errors: as `step`; a loss or metric that is not one number.
-  Evaluation evaluate(const at::Tensor& x, const at::Tensor& y, const Loss& loss,
-                      const std::vector<Metric>& metrics = {}, const at::Tensor& sample_ids = {}) {
+  training::Evaluation evaluate(const at::Tensor& x, const at::Tensor& y, const training::Loss& loss,
+                      const std::vector<training::Metric>& metrics = {}, const at::Tensor& sample_ids = {}) {
     const auto call =
         called("evaluates", x, [&] { return ", " + std::to_string(metrics.size()) + " metrics"; });
     detail::Batch batch = forward_batch(x, y, sample_ids);
     batch.judge = &loss;
     batch.metrics = &metrics;
     const Numbers made = run_forward(batch);
-    Evaluation e{sum_of(made, 0), {}};
+    training::Evaluation e{sum_of(made, 0), {}};
     for (std::size_t i = 0; i < metrics.size(); ++i) e.metrics.push_back(sum_of(made, i + 1));
     return e;
   }
@@ -173,8 +182,8 @@ class Engine : public detail::EngineBase {
   /// Sets other wires from the next step on, e.g. raw ones for a warm-up; all ranks call it between the same steps.
   ///
   /// Errors: `Error` for another number of wires, or if the processes differ.
-  void rewire(std::vector<const WireKernels*> wires) {
-    const Calls::Scope call(communicator_->calls(), "rewires");
+  void rewire(std::vector<const kernel::WireKernels*> wires) {
+    const transport::Calls::Scope call(communicator_->calls(), "rewires");
     checked([&] {
       if (wires.size() != wires_.size())
         throw Error("pcomp: " + std::to_string(wires_.size() + 1) + " stages take " +
@@ -192,8 +201,8 @@ class Engine : public detail::EngineBase {
   ///
   /// Errors: `Error` if no stage is left to train, or if the processes differ.
   void freeze(int stages) {
-    const Calls::Scope call(communicator_->calls(), "freezes");
-    ScheduleTable less = checked([&] { return whole_.freeze(stages); });
+    const transport::Calls::Scope call(communicator_->calls(), "freezes");
+    schedule::ScheduleTable less = checked([&] { return whole_.freeze(stages); });
     detail::Agreement::compare(*communicator_, "number of frozen stages", less, wires_);
     schedule_ = std::move(less);
     tables_.forget();
@@ -202,19 +211,19 @@ class Engine : public detail::EngineBase {
   /// Whether to time later steps operation by operation; off at first, and cheap.
   void record(bool on = true) { recording_ = on; }
   /// The last recorded step, in seconds since it began.
-  const Trace& trace() const { return trace_; }
+  const schedule::Trace& trace() const { return trace_; }
   /// When that step began here, by this machine's steady clock.
   detail::Stopwatch::Clock::time_point trace_origin() const { return trace_origin_; }
 
   /// What the ranks of this process sent, and where their time went.
-  [[nodiscard]] Report report() const { return detail::report_of(schedule_, wires_, boundaries_, steps_, ranks_); }
+  [[nodiscard]] runtime::Report report() const { return detail::report_of(schedule_, wires_, boundaries_, steps_, ranks_); }
 
  private:
   using Numbers = std::vector<std::vector<at::Tensor>>;
   detail::Rank* find_rank(int stage) const { return ranks_.find(schedule_.rank_of(stage)); }
   /// Null for stages in other processes.
-  std::vector<const StageModule*> all_stages() const {
-    std::vector<const StageModule*> all;
+  std::vector<const runtime::StageModule*> all_stages() const {
+    std::vector<const runtime::StageModule*> all;
     for (int s = 0; s < schedule_.stages; ++s) all.push_back(find(s));
     return all;
   }
@@ -223,7 +232,7 @@ class Engine : public detail::EngineBase {
     detail::expect_batch(x);
     detail::expect_targets(y, x);
     detail::Batch batch;
-    batch.parts = split(x.size(0), tables_.microbatches(schedule_, x.size(0)));
+    batch.parts = training::split(x.size(0), tables_.microbatches(schedule_, x.size(0)));
     batch.x = to_stage_device(x, 0), batch.y = to_stage_device(y, schedule_.stages - 1);
     batch.given_ids = sample_ids;
     return batch;
@@ -235,7 +244,7 @@ class Engine : public detail::EngineBase {
   }
   Numbers run_forward(detail::Batch& batch) {
     const at::AutoGradMode grad(false);
-    const ScheduleTable& table = tables_.inference(schedule_, static_cast<int>(batch.parts.size()));
+    const schedule::ScheduleTable& table = tables_.inference(schedule_, static_cast<int>(batch.parts.size()));
     infer_shapes(batch);
     Numbers made;
     try {
@@ -245,7 +254,7 @@ class Engine : public detail::EngineBase {
       throw;
     }
     notify_batch_end(false);
-    predict(batch, &BoundaryReport::inference, &detail::BoundaryEnds::bytes, 0);
+    predict(batch, &runtime::BoundaryReport::inference, &detail::BoundaryEnds::bytes, 0);
     return made;
   }
   /// In order, as a loop would.
@@ -268,11 +277,11 @@ class Engine : public detail::EngineBase {
 
   /// Moves a tensor from another GPU to its stage's on the caller's stream: the rank's is not ordered with that GPU.
   at::Tensor to_stage_device(const at::Tensor& t, int stage) const {
-    const StageModule* held = find(stage);
+    const runtime::StageModule* held = find(stage);
     return t.defined() && !t.is_cpu() && held && held->device != t.device() ? t.to(held->device) : t;
   }
 
-  Numbers run(const ScheduleTable& table, const detail::Batch& batch) {
+  Numbers run(const schedule::ScheduleTable& table, const detail::Batch& batch) {
     communicator_->begin();
     const detail::FreshCasts casts;
     const bool record = recording_ && batch.loss;
@@ -309,7 +318,7 @@ class Engine : public detail::EngineBase {
     return &shapes;
   }
 
-  void predict(const detail::Batch& batch, Traffic BoundaryReport::*direction,
+  void predict(const detail::Batch& batch, runtime::Traffic runtime::BoundaryReport::*direction,
                std::size_t (detail::BoundaryEnds::*size)(int, int) const, int sender, int first = 0) {
     for (int e = first; e < static_cast<int>(wires_.size()); ++e)
       if (const detail::BoundaryEnds* ends = ends_at(e + sender))
@@ -318,16 +327,16 @@ class Engine : public detail::EngineBase {
               {0, 0, static_cast<std::int64_t>((ends->*size)(e, m)), 4 * batch.shape(e, m).size()};
   }
 
-  ScheduleTable whole_;  ///< as given; `schedule_` is without what frozen stages skip
+  schedule::ScheduleTable whole_;  ///< as given; `schedule_` is without what frozen stages skip
   detail::Tables tables_;
-  std::vector<const WireKernels*> wires_;
-  std::vector<BoundaryReport> boundaries_;
+  std::vector<const kernel::WireKernels*> wires_;
+  std::vector<runtime::BoundaryReport> boundaries_;
   detail::ShapeInference shapes_;
   detail::Agreement agreement_;
   std::unique_ptr<detail::StepGraphs> graphs_ = std::make_unique<detail::StepGraphs>();
   std::int64_t steps_ = 0;
   bool recording_ = false;
-  Trace trace_;
+  schedule::Trace trace_;
   detail::Stopwatch::Clock::time_point trace_origin_;
 };
 

@@ -22,8 +22,19 @@
 
 namespace pcomp::detail {
 
+/// The table of a Plan for so many stages.
+template <class Plan, int stages>
+schedule::ScheduleTable table_of() {
+  constexpr bool fits = Plan::stages == stages;
+  static_assert(refuse::plan_stages<fits>());
+  if constexpr (fits)
+    return schedule::ScheduleTable(Plan{});
+  else
+    std::abort();
+}
+
 /// Refuses a schedule that an engine with so many stages and wires cannot train by.
-inline void expect_runnable(const ScheduleTable& schedule, std::size_t stages, std::size_t wires) {
+inline void expect_runnable(const schedule::ScheduleTable& schedule, std::size_t stages, std::size_t wires) {
   if (static_cast<int>(stages) != schedule.stages || wires + 1 != stages)
     throw Error("pcomp: a schedule of " + std::to_string(schedule.stages) +
                 " stages needs as many stages and one "
@@ -43,27 +54,27 @@ class Tables {
  public:
   int smallest = 1;  ///< samples of a micro-batch
 
-  int microbatches(const ScheduleTable& schedule, std::int64_t samples) const {
+  int microbatches(const schedule::ScheduleTable& schedule, std::int64_t samples) const {
     return static_cast<int>(std::clamp<std::int64_t>(samples / smallest, 1, schedule.microbatches));
   }
-  const ScheduleTable& training(const ScheduleTable& schedule, int microbatches) {
+  const schedule::ScheduleTable& training(const schedule::ScheduleTable& schedule, int microbatches) {
     if (microbatches == schedule.microbatches) return schedule;
     const auto known = fewer_.find(microbatches);
     return known != fewer_.end() ? known->second
                                  : fewer_.emplace(microbatches, schedule.first(microbatches)).first->second;
   }
-  const ScheduleTable& inference(const ScheduleTable& schedule, int microbatches) {
+  const schedule::ScheduleTable& inference(const schedule::ScheduleTable& schedule, int microbatches) {
     if (!inference_ || inference_->microbatches != microbatches)
-      inference_ = std::make_unique<ScheduleTable>(
-          make_schedule(ForwardOnly{}, schedule.stages, microbatches, RankMap(schedule.rank_map())));
+      inference_ = std::make_unique<schedule::ScheduleTable>(
+          make_schedule(ForwardOnly{}, schedule.stages, microbatches, schedule::RankMap(schedule.rank_map())));
     return *inference_;
   }
   /// The engine's schedule is another one from now on.
   void forget() { fewer_.clear(); }
 
  private:
-  std::map<int, ScheduleTable> fewer_;
-  std::unique_ptr<ScheduleTable> inference_;
+  std::map<int, schedule::ScheduleTable> fewer_;
+  std::unique_ptr<schedule::ScheduleTable> inference_;
 };
 
 /// The norm of one parameter's gradient, as it travels: the arithmetic that follows is that of its dtype.
@@ -106,7 +117,7 @@ inline std::pair<double, at::Tensor> clip_factor(const std::vector<GradNorm>& no
 
 /// See `Engine::clip_grad_norm`.
 inline double clip_gradients(const Ranks& ranks, const std::vector<int>& rank_of, Gather& gather,
-                             Communicator& links, int number, double most, double type, bool error_if_nonfinite) {
+                             transport::Communicator& links, int number, double most, double type, bool error_if_nonfinite) {
   const at::AutoGradMode no_grad(false);
   const auto own = gradients(ranks, rank_of);
   std::vector<GradNorm> mine, norms;
@@ -152,10 +163,10 @@ class EngineBase {
 
   /// A stage's module, or null if it is a plain function or in another process.
   std::shared_ptr<torch::nn::Module> module(int stage) const {
-    const StageModule* held = find(stage);
+    const runtime::StageModule* held = find(stage);
     return held ? held->module : nullptr;
   }
-  const ScheduleTable& schedule() const { return schedule_; }
+  const schedule::ScheduleTable& schedule() const { return schedule_; }
   /// Scales the gradients of all stages of all processes so that their norm is at most `max`; returns the norm before.
   ///
   /// Law: as torch::nn::utils::clip_grad_norm_ over the parameters of a plain loop, in stage order, with the same bits
@@ -164,7 +175,7 @@ class EngineBase {
   /// Bytes: 8 + 16 for each parameter with a gradient, to each other process.
   /// Errors: `Error` for a `max` or `norm_type` that is negative or NaN.
   double clip_grad_norm(double max, double norm_type = 2, bool error_if_nonfinite = false) {
-    const Calls::Scope call(communicator_->calls(), "clips the gradients",
+    const transport::Calls::Scope call(communicator_->calls(), "clips the gradients",
                             [&] { return c10::str("norm ", norm_type, " to at most ", max); });
     checked([&] {
       if (!(max >= 0) || !(norm_type >= 0))
@@ -185,7 +196,7 @@ class EngineBase {
   /// Bytes: the numbers, to each other process.
   /// Errors: `Error` on every rank if dtypes or shapes differ.
   at::Tensor sum(const at::Tensor& values) {
-    const Calls::Scope call(communicator_->calls(), "sums", [&] { return summand_text(values); });
+    const transport::Calls::Scope call(communicator_->calls(), "sums", [&] { return summand_text(values); });
     checked([&] { expect_summand(values); });
     const at::Tensor total = sum_of_all(gather_, *communicator_, schedule_.stages, values);
     count_gathered();
@@ -209,15 +220,15 @@ class EngineBase {
   /// Something to keep as long as this pipeline, such as the lock of a folder that it saves into.
   std::shared_ptr<void>& kept(const std::string& name) { return kept_[name]; }
   /// The record of calls that all processes make in the same order, for functions that are such a call; or null.
-  Calls* calls() const { return communicator_->calls(); }
+  transport::Calls* calls() const { return communicator_->calls(); }
 
  protected:
-  explicit EngineBase(ScheduleTable schedule) : schedule_(std::move(schedule)) {}
+  explicit EngineBase(schedule::ScheduleTable schedule) : schedule_(std::move(schedule)) {}
   EngineBase(EngineBase&&) = default;
   EngineBase& operator=(EngineBase&&) = default;
   ~EngineBase() = default;
 
-  const StageModule* find(int stage) const {
+  const runtime::StageModule* find(int stage) const {
     const Rank* rank = ranks_.find(schedule_.rank_of(stage));
     return rank ? &rank->executor.stage(stage) : nullptr;
   }
@@ -228,24 +239,24 @@ class EngineBase {
     return Agreement::checked(*communicator_, body);
   }
   template <class More>
-  Calls::Scope called(const char* verb, const at::Tensor& x, More more) const {
-    return Calls::Scope(communicator_->calls(), verb, [&] {
+  transport::Calls::Scope called(const char* verb, const at::Tensor& x, More more) const {
+    return transport::Calls::Scope(communicator_->calls(), verb, [&] {
       return (x.defined() ? text_of(extents_of(x), x.scalar_type()) : "nothing") + autocast() + more();
     });
   }
-  Calls::Scope called(const char* verb, const at::Tensor& x) const {
+  transport::Calls::Scope called(const char* verb, const at::Tensor& x) const {
     return called(verb, x, [] { return std::string(); });
   }
-  ScheduleTable schedule_;
+  schedule::ScheduleTable schedule_;
   Ranks ranks_;
   Gather gather_;
-  std::unique_ptr<Communicator> communicator_;  // destroyed first: nothing may arrive in a freed buffer
+  std::unique_ptr<transport::Communicator> communicator_;  // destroyed first: nothing may arrive in a freed buffer
 
  private:
   std::map<std::string, std::shared_ptr<void>> kept_;
 
   void count_gathered() {
-    (*ranks_.begin())->executor.stopwatch().count(&RankReport::agreement, gather_.sent());
+    (*ranks_.begin())->executor.stopwatch().count(&runtime::RankReport::agreement, gather_.sent());
   }
 };
 

@@ -21,14 +21,14 @@ namespace pcomp::detail {
 /// Errors: one `Error` that names rank, stage, micro-batch and operation; every other rank ends with it.
 class Executor {
  public:
-  Executor(int rank, std::vector<int> rank_of, const std::vector<const WireKernels*>& wires)
+  Executor(int rank, std::vector<int> rank_of, const std::vector<const kernel::WireKernels*>& wires)
       : rank_(rank),
         rank_of_(std::move(rank_of)),
         ends_(wires),
         results_(static_cast<int>(rank_of_.size()) - 1, rank_of_.back() == rank) {}
 
   /// Called in stage order.
-  void build(int stage, const StageSpec& spec) {
+  void build(int stage, const runtime::StageSpec& spec) {
     StageState& s = stages_[stage];
     s.module = spec.build();
     s.order = streams_.add(s.module.device);
@@ -39,7 +39,7 @@ class Executor {
     s.before = previous->first;
     previous->second.behind = stage;
   }
-  const StageModule& stage(int s) const { return stages_.at(s).module; }
+  const runtime::StageModule& stage(int s) const { return stages_.at(s).module; }
   int rank() const { return rank_; }
   RankStreams& streams() { return streams_; }
   const BoundaryEnds& ends() const { return ends_; }
@@ -52,7 +52,7 @@ class Executor {
   std::vector<at::Tensor> input_grads() { return std::exchange(input_grads_, {}); }
 
   /// `elsewhere`: the ranks of other processes, which get the results too.
-  void run(std::span<const Action> row, const Batch& batch, Transport& link,
+  void run(std::span<const Action> row, const Batch& batch, transport::Transport& link,
            const std::vector<int>& elsewhere) {
     batch_ = &batch;
     link_ = &link;
@@ -69,13 +69,13 @@ class Executor {
         if (const std::string reason = link.aborted(); !reason.empty()) throw Error(reason);
         act(a);
       }
-      timed_(&RankReport::send, now_, [&] {
+      timed_(&runtime::RankReport::send, now_, [&] {
         for (auto& entry : stages_) entry.second.sent.flush(), entry.second.sent_grad.flush();
       });
-      timed_(&RankReport::wait, now_, [&] { link.settle(), results_.receive(), identity_.finish(); });
+      timed_(&runtime::RankReport::wait, now_, [&] { link.settle(), results_.receive(), identity_.finish(); });
       timed_.end();
-      timed_.count(batch.numbers() ? &RankReport::losses : &RankReport::outputs, results_.sent());
-      timed_.count(&RankReport::agreement, identity_.sent());
+      timed_.count(batch.numbers() ? &runtime::RankReport::losses : &runtime::RankReport::outputs, results_.sent());
+      timed_.count(&runtime::RankReport::agreement, identity_.sent());
     } catch (const c10::Error& e) {
       fail(now_, e.what_without_backtrace());
     } catch (const std::exception& e) {
@@ -88,8 +88,8 @@ class Executor {
 
  private:
   struct StageState {
-    StageModule module;
-    StreamFence* order = nullptr;
+    runtime::StageModule module;
+    transport::StreamFence* order = nullptr;
     std::vector<MicrobatchState> live;
     Inbox received, received_grad;
     Outbox sent, sent_grad;
@@ -103,7 +103,7 @@ class Executor {
   bool local(int boundary) const { return rank_of_[at(boundary)] == rank_of_[at(boundary) + 1]; }
   MicrobatchState& live(int stage, int micro) { return stages_.at(stage).live[at(micro)]; }
   /// All views share one autograd version counter: an in-place change to one micro-batch would count for the others.
-  static at::Tensor part_of(const at::Tensor& all, const Microbatch& m) {
+  static at::Tensor part_of(const at::Tensor& all, const training::Microbatch& m) {
     const at::Tensor part = all.narrow(0, m.first, m.count);
     return part.requires_grad() ? part : at::Tensor(part.variable_data());
   }
@@ -179,7 +179,7 @@ class Executor {
         stages_.at(a.stage).early_grad.pass();
         return send_ready_grads(a.stage);
       case Op::BackwardWeights:
-        return timed_(&RankReport::compute, now_, [&] {
+        return timed_(&runtime::RankReport::compute, now_, [&] {
           const auto here = batch_->graphs->shared.enter(a.stage, a.micro);
           live(a.stage, a.micro).split.weights();
           batch_->graphs->shared.done(a.stage, a.micro);
@@ -190,8 +190,8 @@ class Executor {
   void receive(int stage, int micro) {
     StageState& s = stages_.at(stage);
     DeviceBytes payload;
-    timed_(&RankReport::wait, now_, [&] { payload = s.received.take(); });
-    timed_(&RankReport::decode, now_, [&] { ends_.receive_and_decode(stage - 1, micro, live(stage, micro), payload); });
+    timed_(&runtime::RankReport::wait, now_, [&] { payload = s.received.take(); });
+    timed_(&runtime::RankReport::decode, now_, [&] { ends_.receive_and_decode(stage - 1, micro, live(stage, micro), payload); });
     s.received.release();
     listen();
   }
@@ -207,9 +207,9 @@ class Executor {
     now_.op = Op::Send;
     StageState& s = stages_.at(stage);
     DeviceBytes payload;
-    timed_(&RankReport::send, now_, [&] { payload = s.sent.buffer(ends_.bytes(stage, micro)); });
-    timed_(&RankReport::encode, now_, [&] { ends_.encode_and_send(stage, micro, live(stage, micro), payload); });
-    timed_(&RankReport::send, now_, [&] { s.sent.send(micro); });
+    timed_(&runtime::RankReport::send, now_, [&] { payload = s.sent.buffer(ends_.bytes(stage, micro)); });
+    timed_(&runtime::RankReport::encode, now_, [&] { ends_.encode_and_send(stage, micro, live(stage, micro), payload); });
+    timed_(&runtime::RankReport::send, now_, [&] { s.sent.send(micro); });
     s.gone[at(micro)] = 1;
     listen();
   }
@@ -217,8 +217,8 @@ class Executor {
   void receive_grad(int stage, int micro) {
     StageState& s = stages_.at(stage);
     DeviceBytes payload;
-    timed_(&RankReport::wait, now_, [&] { payload = s.received_grad.take(); });
-    timed_(&RankReport::decode, now_, [&] { ends_.arrive_grad(stage, micro, live(stage, micro), payload); });
+    timed_(&runtime::RankReport::wait, now_, [&] { payload = s.received_grad.take(); });
+    timed_(&runtime::RankReport::decode, now_, [&] { ends_.arrive_grad(stage, micro, live(stage, micro), payload); });
     s.received_grad.release();
     listen();
   }
@@ -227,20 +227,20 @@ class Executor {
     now_.op = Op::SendGrad;
     StageState& s = stages_.at(stage);
     DeviceBytes payload;
-    timed_(&RankReport::send, now_,
+    timed_(&runtime::RankReport::send, now_,
            [&] { payload = s.sent_grad.buffer(ends_.grad_bytes(stage - 1, micro)); });
-    timed_(&RankReport::encode, now_,
+    timed_(&runtime::RankReport::encode, now_,
            [&] { ends_.depart_grad(stage - 1, micro, live(stage, micro), payload); });
-    timed_(&RankReport::send, now_, [&] { s.sent_grad.send(micro); });
+    timed_(&runtime::RankReport::send, now_, [&] { s.sent_grad.send(micro); });
     s.gone_grad[at(micro)] = 1;
     listen();
   }
 
   void forward_pass(int stage, int micro) {
     MicrobatchState& v = live(stage, micro);
-    const Microbatch& part = batch_->parts[at(micro)];
-    timed_(&RankReport::compute, now_, [&] {
-      const StageModule& module = stages_.at(stage).module;
+    const training::Microbatch& part = batch_->parts[at(micro)];
+    timed_(&runtime::RankReport::compute, now_, [&] {
+      const runtime::StageModule& module = stages_.at(stage).module;
       const bool trains = batch_->trains(stage);
       const at::AutoGradMode graph(trains);
       // A cast without a graph must not be there when a stage that trains uses the same weights.
@@ -260,13 +260,13 @@ class Executor {
       throw Error(std::string("the output is ") + c10::toString(v.output.scalar_type()) +
                   ", but one sample of this shape gave " + c10::toString(dtype));
     if (local(stage))
-      timed_(&RankReport::encode, now_, [&] { ends_.pass_on(stage, micro, v, live(stage + 1, micro)); });
+      timed_(&runtime::RankReport::encode, now_, [&] { ends_.pass_on(stage, micro, v, live(stage + 1, micro)); });
     else
       stages_.at(stage).early.offer(micro), send_ready(stage);
   }
 
   /// A micro-batch of x as stage 0's input. Where x has a graph, a copy: stage 0 may change its input in place.
-  void enter(MicrobatchState& v, const Microbatch& part, at::Device device) {
+  void enter(MicrobatchState& v, const training::Microbatch& part, at::Device device) {
     const at::Tensor x = part_of(batch_->x, part);
     v.input = x.to(device);
     if (!batch_->wants_grad || !batch_->trains(0)) return;
@@ -275,7 +275,7 @@ class Executor {
     v.entrance = v.input.grad_fn();
   }
 
-  void finish(MicrobatchState& v, const Microbatch& part, int micro, const StageState& s) {
+  void finish(MicrobatchState& v, const training::Microbatch& part, int micro, const StageState& s) {
     identity_.expect_same();
     const bool targets = batch_->numbers() && batch_->y.defined();
     const at::Tensor target = targets ? part_of(batch_->y, part).to(s.module.device) : at::Tensor();
@@ -285,7 +285,7 @@ class Executor {
       results_.set(micro, v.output.detach(), s.order);
     } else if (batch_->judge) {
       std::vector<at::Tensor> numbers{loss_of(*batch_->judge, v.output, target, shares_[at(micro)])};
-      for (const Metric& metric : *batch_->metrics)
+      for (const training::Metric& metric : *batch_->metrics)
         numbers.push_back(one_number(metric(v.output, target), "a metric"));
       results_.set(micro, std::move(numbers), s.order);
       v.output = at::Tensor();
@@ -297,7 +297,7 @@ class Executor {
 
   void backward_pass(int stage, int micro) {
     MicrobatchState& v = live(stage, micro);
-    timed_(&RankReport::compute, now_, [&] {
+    timed_(&runtime::RankReport::compute, now_, [&] {
       const auto here = batch_->graphs->shared.enter(stage, micro);
       if (v.output.requires_grad() && split_)
         v.input_grad = v.split.inputs(v.output, v.output_grad, v.entrance.get());
@@ -310,7 +310,7 @@ class Executor {
     if (stage == 0 && batch_->wants_grad) input_grads_[at(micro)] = std::exchange(v.input_grad, at::Tensor());
     if (stage == 0 || !batch_->trains(stage - 1)) return;
     if (local(stage - 1))
-      timed_(&RankReport::encode, now_,
+      timed_(&runtime::RankReport::encode, now_,
              [&] { ends_.pass_back(stage - 1, micro, v, live(stage - 1, micro)); });
     else
       stages_.at(stage).early_grad.offer(micro), send_ready_grads(stage);
@@ -341,7 +341,7 @@ class Executor {
   BatchIdentity identity_;
   std::map<int, StageState> stages_;
   const Batch* batch_ = nullptr;
-  Transport* link_ = nullptr;
+  transport::Transport* link_ = nullptr;
   Action now_;
   std::vector<at::Tensor> input_grads_;
   std::vector<double> shares_;  ///< of the batch's loss, for each micro-batch; on the last stage's rank

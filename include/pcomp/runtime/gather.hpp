@@ -26,16 +26,16 @@ class Gather {
   using Bytes = std::vector<std::byte>;
 
   /// `sizes[r]`: the bytes of process r. `number`: the messages'.
-  const std::vector<Bytes>& operator()(Communicator& links, int number, std::span<const std::byte> mine,
+  const std::vector<Bytes>& operator()(transport::Communicator& links, int number, std::span<const std::byte> mine,
                                        const std::vector<std::size_t>& sizes) {
     all_.resize(sizes.size());
     for (std::size_t r = 0; r < sizes.size(); ++r) all_[r].resize(sizes[r]);
     const int own = links.elsewhere().empty() ? 0 : links.here().front();
     std::copy(mine.begin(), mine.end(), all_.at(static_cast<std::size_t>(own)).begin());
     if (links.elsewhere().empty()) return all_;
-    Transport& link = links.link(own);
+    transport::Transport& link = links.link(own);
     try {
-      std::vector<Transport::Ticket> posts;
+      std::vector<transport::Transport::Ticket> posts;
       for (int r : links.elsewhere())
         posts.push_back(link.receive(r, {number, 0, false}, all_[static_cast<std::size_t>(r)]));
       for (int r : links.elsewhere()) {
@@ -43,7 +43,7 @@ class Gather {
         const auto n = static_cast<std::int64_t>(mine.size());
         sent_ += {1, n, n, n};
       }
-      for (const Transport::Ticket t : posts) link.wait(t);
+      for (const transport::Transport::Ticket t : posts) link.wait(t);
     } catch (const std::exception& e) {
       if (link.aborted().empty())
         link.abort("pcomp: rank " + std::to_string(own) + ", " +
@@ -53,7 +53,7 @@ class Gather {
     return all_;
   }
   /// As above, where only each process knows how many bytes it has.
-  const std::vector<Bytes>& operator()(Communicator& links, int number, std::span<const std::byte> mine) {
+  const std::vector<Bytes>& operator()(transport::Communicator& links, int number, std::span<const std::byte> mine) {
     const std::size_t processes = links.elsewhere().size() + 1;
     std::uint64_t size = mine.size();
     std::vector<std::size_t> sizes;
@@ -65,11 +65,11 @@ class Gather {
     return (*this)(links, number, mine, sizes);
   }
   /// What was sent since the last time this was asked.
-  Traffic sent() { return std::exchange(sent_, {}); }
+  runtime::Traffic sent() { return std::exchange(sent_, {}); }
 
  private:
   std::vector<Bytes> all_;  ///< as long as the links may write into them
-  Traffic sent_;
+  runtime::Traffic sent_;
 };
 
 /// What `Engine::sum` is given, as the ranks compare it.
@@ -87,7 +87,7 @@ inline at::Tensor tensor_of_numbers(const std::vector<double>& values) {
   return t;
 }
 /// On the device of `values`, of its dtype.
-inline at::Tensor sum_of_all(Gather& gather, Communicator& links, int number, const at::Tensor& values) {
+inline at::Tensor sum_of_all(Gather& gather, transport::Communicator& links, int number, const at::Tensor& values) {
   const at::AutoGradMode no_grad(false);
   const at::Tensor own = values.detach().to(at::kCPU).contiguous().resolve_conj().resolve_neg();
   const std::span<const std::byte> mine(static_cast<const std::byte*>(own.const_data_ptr()), own.nbytes());

@@ -191,7 +191,7 @@ inline Reach reach_of(const at::Tensor& output, const torch::autograd::Node* inp
 class GraphCheck {
  public:
   /// `stages`: null for those in other processes.
-  GraphCheck(const std::vector<const StageModule*>& stages, std::size_t microbatches, SharedGradients& shared)
+  GraphCheck(const std::vector<const runtime::StageModule*>& stages, std::size_t microbatches, SharedGradients& shared)
       : seen_(stages.size()), microbatches_(microbatches), shared_(shared) {
     for (std::size_t s = 0; s < stages.size(); ++s) {
       if (!stages[s] || !stages[s]->module) continue;
@@ -257,14 +257,14 @@ class StepGraphs {
   SharedGradients shared;
   std::optional<GraphCheck> check;  ///< in the first step of a kind
 
-  void know(const std::vector<const StageModule*>& stages) {
+  void know(const std::vector<const runtime::StageModule*>& stages) {
     for (std::size_t s = 0; s < stages.size(); ++s)
       if (stages[s] && stages[s]->module)
         for (const at::Tensor& p : stages[s]->module->parameters()) shared.uses(static_cast<int>(s), p);
   }
   /// `shapes`: where those of this kind of batch stand.
   void begin(std::size_t microbatches, int frozen, const void* shapes,
-             const std::vector<const StageModule*>& stages) {
+             const std::vector<const runtime::StageModule*>& stages) {
     kind_ = {shapes, frozen};
     if (!checked_.count(kind_)) check.emplace(stages, microbatches, shared);
     shared.begin(microbatches, frozen);

@@ -52,15 +52,15 @@ class PayloadBuffer {
 
 /// What one edge and direction connects: a link to another rank, and the device of its stage on this rank.
 struct BoundaryEnd {
-  Transport* link = nullptr;
+  transport::Transport* link = nullptr;
   int peer = 0, boundary = 0;
   bool gradient = false;
   at::Device device = at::kCPU;
-  StreamFence* order = nullptr;  ///< of the device; null if payloads pass through the host
+  transport::StreamFence* order = nullptr;  ///< of the device; null if payloads pass through the host
 
   /// Payloads stay on the device if the link can move them from there, else in host memory.
   at::Device memory() const { return order ? device : at::Device(at::kCPU); }
-  Message message(int micro) const { return {boundary, micro, gradient}; }
+  transport::Message message(int micro) const { return {boundary, micro, gradient}; }
 };
 
 /// The two buffers of one edge and direction: one is in flight while the other is read or written.
@@ -72,14 +72,14 @@ class BoundaryBuffers {
   struct Slot {
     PayloadBuffer storage;
     DeviceBytes payload;
-    Transport::Ticket ticket = 0;
+    transport::Transport::Ticket ticket = 0;
     bool pending = false;
   };
   Slot& slot(std::size_t n) { return slots_[n % depth]; }
   static DeviceBytes sized(Slot& s, std::size_t size, const BoundaryEnd& end) {
     return s.payload = s.storage.sized(size, end.memory());
   }
-  static void finish(Transport& link, Slot& s) {
+  static void finish(transport::Transport& link, Slot& s) {
     if (!s.pending) return;
     s.pending = false;
     link.wait(s.ticket);

@@ -2,8 +2,8 @@
 #include <boost/hana/for_each.hpp>
 #include <boost/hana/tuple.hpp>
 
-#include "engine.hpp"
 #include "../nn/loss.hpp"
+#include "engine.hpp"
 
 namespace pcomp {
 
@@ -14,12 +14,14 @@ namespace pcomp {
 template <class Module, class W = void>
 struct Stage {
   static constexpr bool has_wire = !std::is_void_v<W>;
-  static_assert(refuse::not_a_wire<(!has_wire || AnyWire<W>)>());
+  static_assert(refuse::not_a_wire<(!has_wire || codec::AnyWire<W>)>());
   using ModuleType = Module;
   using WireType = W;
 };
 
-namespace detail {
+}  // namespace pcomp
+
+namespace pcomp::detail {
 
 template <class T>
 inline constexpr bool is_stage = false;
@@ -45,6 +47,12 @@ struct WiresOf {
   }();
 };
 
+/// How a stage whose module takes no arguments is built.
+template <class M>
+struct DefaultBuilder {
+  M operator()() const { return M(); }
+};
+
 /// Whether a callable makes the module M: by value, in a holder or a shared pointer.
 template <class F, class M>
 constexpr bool makes() {
@@ -56,14 +64,17 @@ constexpr bool makes() {
   return false;
 }
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 /// A network cut into stages, with the wire that each sends over, as a type that fixes kernels, sizes and schedules.
 ///
-/// Law: the constructor's callables are called once each, on the rank that holds the stage.
+/// Law: the constructor's callables are called once each, on the rank that holds the stage. Without any, each stage is
+///   made by its module's default constructor.
 /// Shapes: `size` stages, `size - 1` wires.
 /// Refusals: no stage, something that is not a Stage, a wire on the last stage, a missing wire between stages; a
-///   constructor without one callable for each stage.
+///   constructor without one callable for each stage, or with none where a module needs arguments.
 /// Source: torchgpipe (Kim et al., 2020) for a network as a sequence of stages.
 /// Example: examples/050-first-program
 template <class... Stages>
@@ -78,7 +89,7 @@ class Pipeline {
   static constexpr int size = sizeof...(Stages);
 
   /// The schedule of this network under a policy.
-  template <Policy P, int Microbatches, class Where = OneStagePerRank>
+  template <schedule::Policy P, int Microbatches, class Where = schedule::OneStagePerRank>
   using Plan = Schedule<P, size, Microbatches, Where>;
 
   /// Bytes per step of a plan over the boundary after stage `boundary`, for micro-batches of this shape.
@@ -100,42 +111,29 @@ class Pipeline {
     if constexpr (ok && sizeof...(Builders) == sizeof...(Stages)) {
       constexpr bool each = (detail::makes<Builders, typename Stages::ModuleType>() && ...);
       static_assert(refuse::stage_callables<each>());
-      if constexpr (each) specs_ = {stage_spec(std::move(builders))...};
+      if constexpr (each) specs_ = {runtime::stage_spec(std::move(builders))...};
+    } else if constexpr (ok && sizeof...(Builders) == 0 &&
+                         (std::default_initializable<typename Stages::ModuleType> && ...)) {
+      specs_ = {runtime::stage_spec(detail::DefaultBuilder<typename Stages::ModuleType>{})...};
     } else {
       static_assert(refuse::stage_callables<!ok>());
     }
   }
 
-  const std::vector<StageSpec>& stages() const { return specs_; }
+  const std::vector<runtime::StageSpec>& stages() const { return specs_; }
 
-  static std::vector<const WireKernels*> wires() {
-    std::vector<const WireKernels*> all;
+  static std::vector<const kernel::WireKernels*> wires() {
+    std::vector<const kernel::WireKernels*> all;
     if constexpr (ok)
       boost::hana::for_each(boost::hana::tuple_t<Stages...>, [&](auto stage) {
         using S = typename decltype(stage)::type;
-        if constexpr (S::has_wire) all.push_back(&wire_kernels<typename S::WireType>());
+        if constexpr (S::has_wire) all.push_back(&kernel::wire_kernels<typename S::WireType>());
       });
     return all;
   }
 
  private:
-  std::vector<StageSpec> specs_;
+  std::vector<runtime::StageSpec> specs_;
 };
-
-/// Builds the stages of a network where the plan places them, ready to train.
-///
-/// Law: as `Engine`, which it returns.
-/// Refusals: a plan for another number of stages.
-/// Errors: `Error` if a stage cannot be built.
-/// Example: examples/050-first-program
-template <class Plan, class... Stages>
-[[nodiscard]] Engine train(const World& world, const Pipeline<Stages...>& net) {
-  constexpr bool fits = Plan::stages == sizeof...(Stages);
-  static_assert(refuse::plan_stages<fits>());
-  if constexpr (fits)
-    return Engine(world, net.stages(), net.wires(), ScheduleTable(Plan{}));
-  else
-    std::abort();
-}
 
 }  // namespace pcomp

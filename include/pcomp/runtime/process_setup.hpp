@@ -12,7 +12,7 @@
 #include <malloc.h>
 #endif
 
-namespace pcomp {
+namespace pcomp::runtime {
 
 /// Makes glibc's malloc keep what one step frees for the next, instead of returning it to the system and asking
 /// again: each fresh page costs a fault, thousands per step.
@@ -30,7 +30,7 @@ inline void keep_memory([[maybe_unused]] int threads = 1) {
 #endif
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::runtime
 
 #if defined(__linux__)
 #include <sched.h>

@@ -64,7 +64,7 @@ class RankThread {
 };
 
 /// Where the seeds of an engine's stages come from: rank 0's generator. Every rank's moves on alike.
-inline std::uint64_t shared_seed(Communicator& links) {
+inline std::uint64_t shared_seed(transport::Communicator& links) {
   const std::uint64_t own = next_seed();
   if (links.elsewhere().empty()) return own;
   return std::strtoull(links.exchange("seed of the stages", std::to_string(own)).at(0).c_str(), nullptr, 10);
@@ -72,10 +72,10 @@ inline std::uint64_t shared_seed(Communicator& links) {
 
 /// One rank of this process: what it runs and over which link, on its own thread and streams.
 struct Rank {
-  Rank(int r, const std::vector<int>& rank_of, const std::vector<const WireKernels*>& wires, Transport& to)
+  Rank(int r, const std::vector<int>& rank_of, const std::vector<const kernel::WireKernels*>& wires, transport::Transport& to)
       : executor(r, rank_of, wires), link(to) {}
   Executor executor;
-  Transport& link;
+  transport::Transport& link;
   std::exception_ptr error;
   RankThread thread;
 };
@@ -83,8 +83,8 @@ struct Rank {
 /// The ranks of this process, which run concurrently.
 class Ranks {
  public:
-  void add(int r, const std::vector<int>& rank_of, const std::vector<const WireKernels*>& wires,
-           Transport& link) {
+  void add(int r, const std::vector<int>& rank_of, const std::vector<const kernel::WireKernels*>& wires,
+           transport::Transport& link) {
     all_.push_back(std::make_unique<Rank>(r, rank_of, wires, link));
   }
   auto begin() const { return all_.begin(); }
@@ -126,7 +126,7 @@ class Ranks {
   }
 
   /// Builds one stage at a time: LibTorch has one generator for all threads, and each stage its own seed.
-  void build(const std::vector<StageSpec>& stages, const std::vector<int>& rank_of,
+  void build(const std::vector<runtime::StageSpec>& stages, const std::vector<int>& rank_of,
              std::uint64_t seed) const {
     at::Generator generator = at::detail::getDefaultCPUGenerator();
     const RngStateGuard after;
@@ -139,8 +139,8 @@ class Ranks {
   }
 
   /// A step went through on every rank, or failed on one.
-  void over(bool whole) const {
-    for (const auto& rank : all_) rank->executor.ends().over(whole);
+  void end_step(bool whole) const {
+    for (const auto& rank : all_) rank->executor.ends().end_step(whole);
   }
   /// `take_back` undoes what the reports counted since `mark`.
   void mark() const {
@@ -166,13 +166,13 @@ class Ranks {
 };
 
 /// What the ranks of this process sent over each boundary, and where their time went. `boundaries`: what was predicted.
-inline Report report_of(const ScheduleTable& schedule, const std::vector<const WireKernels*>& wires,
-                        const std::vector<BoundaryReport>& boundaries, std::int64_t steps, const Ranks& ranks) {
-  Report r;
+inline runtime::Report report_of(const schedule::ScheduleTable& schedule, const std::vector<const kernel::WireKernels*>& wires,
+                        const std::vector<runtime::BoundaryReport>& boundaries, std::int64_t steps, const Ranks& ranks) {
+  runtime::Report r;
   r.steps = steps;
   for (std::size_t e = 0; e < wires.size(); ++e) {
     const int boundary = static_cast<int>(e);
-    BoundaryReport b = boundaries[e];
+    runtime::BoundaryReport b = boundaries[e];
     b.boundary = boundary;
     b.from_rank = schedule.rank_of(boundary), b.to_rank = schedule.rank_of(boundary + 1);
     b.wire = std::string(wires[e]->name.view());

@@ -12,7 +12,7 @@
 #include "../plan/simulate.hpp"
 #include "../schedule/trace.hpp"
 
-namespace pcomp {
+namespace pcomp::runtime {
 
 /// What crossed one boundary in one direction.
 struct Traffic {
@@ -58,9 +58,9 @@ struct RankReport {
 
 /// What one stage cost in training steps, in seconds, including the coding of its payloads on either side.
 struct StageReport {
-  StageCost sum;
+  plan::StageCost sum;
   std::int64_t microbatches = 0;
-  StageCost each() const {
+  plan::StageCost each() const {
     const double n = microbatches > 0 ? static_cast<double>(microbatches) : 1;
     return {sum.forward / n, sum.backward / n, sum.weights / n};
   }
@@ -79,7 +79,7 @@ struct Report {
   std::vector<BoundaryReport> boundaries;
   std::vector<RankReport> ranks;
   std::vector<StageReport> stages;
-  Simulation step;  ///< predicted; 0 seconds before the first step
+  plan::Simulation step;  ///< predicted; 0 seconds before the first step
 
   /// Measured seconds per step, of the slowest rank.
   double seconds() const {
@@ -96,17 +96,17 @@ struct Report {
     return sum;
   }
   /// Simulates one step from the measured stage costs.
-  void predict(const ScheduleTable& schedule, std::vector<LinkModel> links = {}) {
+  void predict(const schedule::ScheduleTable& schedule, std::vector<plan::LinkModel> links = {}) {
     if (steps == 0 || std::int64_t{schedule.stages} * schedule.microbatches > 10000)
       return;  // too slow to do in passing
-    Costs costs;
+    plan::Costs costs;
     for (const StageReport& s : stages) costs.stages.push_back(s.each());
     if (!links.empty())
       for (const BoundaryReport& b : boundaries)
         costs.bytes.push_back({b.forward.messages ? b.forward.bytes / b.forward.messages : 0,
                                b.gradient.messages ? b.gradient.bytes / b.gradient.messages : 0});
     costs.links = std::move(links);
-    step = simulate(schedule, costs);
+    step = plan::simulate(schedule, costs);
   }
 
   /// Only the bytes, which are the same on every machine.
@@ -174,7 +174,7 @@ struct Report {
   }
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::runtime
 
 namespace pcomp::detail {
 
@@ -185,7 +185,7 @@ class Stopwatch {
   using Clock = std::chrono::steady_clock;
 
   /// From here on also writes each timing to `lane`, in seconds since `origin`; null: does not.
-  void record(std::vector<Interval>* lane, Clock::time_point origin) {
+  void record(std::vector<schedule::Interval>* lane, Clock::time_point origin) {
     lane_ = lane;
     origin_ = origin;
   }
@@ -193,15 +193,15 @@ class Stopwatch {
     training_ = training;
     begin_ = Clock::now();
   }
-  void end() { add(&RankReport::steps, begin_, Clock::now()); }
+  void end() { add(&runtime::RankReport::steps, begin_, Clock::now()); }
 
   template <class F>
-  void operator()(double RankReport::*what, const Action& a, F&& body) {
+  void operator()(double runtime::RankReport::*what, const Action& a, F&& body) {
     const auto start = Clock::now();
     body();
     const auto stop = Clock::now();
     add(what, start, stop);
-    if (what != &RankReport::wait && what != &RankReport::send) charge(what, a, start, stop);
+    if (what != &runtime::RankReport::wait && what != &runtime::RankReport::send) charge(what, a, start, stop);
     if (lane_) note(a, start, stop);
   }
 
@@ -210,44 +210,44 @@ class Stopwatch {
   void take_back() { std::tie(times_, stages_) = marked_; }
 
   /// Counts messages that cross no boundary.
-  void count(Traffic RankReport::*what, const Traffic& more) { times_.*what += more; }
-  const RankReport& times() const { return times_; }
-  const std::vector<StageReport>& stages() const { return stages_; }
+  void count(runtime::Traffic runtime::RankReport::*what, const runtime::Traffic& more) { times_.*what += more; }
+  const runtime::RankReport& times() const { return times_; }
+  const std::vector<runtime::StageReport>& stages() const { return stages_; }
 
  private:
   static double between(Clock::time_point a, Clock::time_point b) {
     return std::chrono::duration<double>(b - a).count();
   }
-  void add(double RankReport::*what, Clock::time_point start, Clock::time_point stop) {
+  void add(double runtime::RankReport::*what, Clock::time_point start, Clock::time_point stop) {
     if (training_) times_.*what += between(start, stop);
   }
   /// The cost of a stage's pass includes the coding of its payloads, on either side.
-  void charge(double RankReport::*what, const Action& a, Clock::time_point start, Clock::time_point stop) {
+  void charge(double runtime::RankReport::*what, const Action& a, Clock::time_point start, Clock::time_point stop) {
     if (!training_) return;
     const auto s = static_cast<std::size_t>(a.stage);
     if (stages_.size() <= s) stages_.resize(s + 1);
     const bool ahead = a.op == Op::Recv || a.op == Op::Forward || a.op == Op::Send;
-    StageCost& cost = stages_[s].sum;
+    plan::StageCost& cost = stages_[s].sum;
     (ahead                         ? cost.forward
      : a.op == Op::BackwardWeights ? cost.weights
                                    : cost.backward) += between(start, stop);
-    if (a.op == Op::Forward && what == &RankReport::compute) ++stages_[s].microbatches;
+    if (a.op == Op::Forward && what == &runtime::RankReport::compute) ++stages_[s].microbatches;
   }
   void note(const Action& a, Clock::time_point start, Clock::time_point stop) {
     if (!lane_->empty())
-      if (Interval& last = lane_->back(); last.op == a.op && last.stage == a.stage && last.micro == a.micro) {
+      if (schedule::Interval& last = lane_->back(); last.op == a.op && last.stage == a.stage && last.micro == a.micro) {
         last.end = between(origin_, stop);
         return;
       }
     lane_->push_back({a.op, a.stage, a.micro, between(origin_, start), between(origin_, stop)});
   }
 
-  RankReport times_;
-  std::vector<StageReport> stages_;
-  std::pair<RankReport, std::vector<StageReport>> marked_;
+  runtime::RankReport times_;
+  std::vector<runtime::StageReport> stages_;
+  std::pair<runtime::RankReport, std::vector<runtime::StageReport>> marked_;
   bool training_ = true;
   Clock::time_point begin_;
-  std::vector<Interval>* lane_ = nullptr;
+  std::vector<schedule::Interval>* lane_ = nullptr;
   Clock::time_point origin_;
 };
 

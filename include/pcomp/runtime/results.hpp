@@ -26,7 +26,7 @@ inline at::Tensor one_number(const at::Tensor& made, const char* what) {
 }
 
 /// A micro-batch's loss, weighted by its share of the batch's.
-inline at::Tensor loss_of(const Loss& loss, const at::Tensor& output, const at::Tensor& target,
+inline at::Tensor loss_of(const training::Loss& loss, const at::Tensor& output, const at::Tensor& target,
                           double share) {
   const bool counts = share > 0;  // else a mean would be 0 / 0
   return one_number(counts ? loss(output, target) : output.narrow(0, 0, 0).sum(), "the loss") * share;
@@ -35,7 +35,7 @@ inline at::Tensor loss_of(const Loss& loss, const at::Tensor& output, const at::
 /// The same in training.
 ///
 /// Errors: `Error` for a loss through which nothing would be trained; `check` looks at its whole graph.
-inline at::Tensor trained_loss(const Loss& loss, const at::Tensor& output, const at::Tensor& target,
+inline at::Tensor trained_loss(const training::Loss& loss, const at::Tensor& output, const at::Tensor& target,
                                double share, bool check) {
   const torch::autograd::Edge from =
       output.requires_grad() ? torch::autograd::impl::gradient_edge(output) : torch::autograd::Edge();
@@ -62,7 +62,7 @@ class Results {
 
   /// `from` is the rank that holds the last stage if that is in another process, else -1; `to` are the ranks of
   /// other processes; `rank` is this one.
-  void begin(const Batch& batch, Transport& link, int from, const std::vector<int>& to, int rank = 0) {
+  void begin(const Batch& batch, transport::Transport& link, int from, const std::vector<int>& to, int rank = 0) {
     finish();
     batch_ = &batch;
     link_ = &link;
@@ -77,7 +77,7 @@ class Results {
     if (listening_) ticket_ = link.receive(from, {stage_, 0, false}, buffer_);
   }
   /// `order`: of the device that computes the values, or null.
-  void set(int micro, std::vector<at::Tensor> values, StreamFence* order) {
+  void set(int micro, std::vector<at::Tensor> values, transport::StreamFence* order) {
     values_[static_cast<std::size_t>(micro)] = std::move(values);
     if (--missing_ || !to_ || to_->empty()) return;
     if (order) await(*order);
@@ -89,7 +89,7 @@ class Results {
       if (whole) sent_ += {1, static_cast<std::int64_t>(all.size()), predicted(), raw()};
     }
   }
-  void set(int micro, at::Tensor value, StreamFence* order) {
+  void set(int micro, at::Tensor value, transport::StreamFence* order) {
     set(micro, std::vector<at::Tensor>{std::move(value)}, order);
   }
   /// Waits for this process's sends to complete, as it may exit afterwards, and for the results of another one.
@@ -103,7 +103,7 @@ class Results {
   /// By micro-batch; nothing where this rank was to have no outputs.
   std::vector<std::vector<at::Tensor>> take() { return std::move(values_); }
   /// What this rank sent in this call.
-  const Traffic& sent() const { return sent_; }
+  const runtime::Traffic& sent() const { return sent_; }
   /// After a failed step: drops what was posted without waiting for it.
   void forget() {
     sends_.clear();
@@ -115,8 +115,8 @@ class Results {
     for (; !sends_.empty(); sends_.pop_back()) link_->wait(sends_.back());
   }
   /// A device may wait for a peer, so the host's wait has a time limit.
-  void await(StreamFence& order) {
-    const StreamFence::Mark made = order.mark();
+  void await(transport::StreamFence& order) {
+    const transport::StreamFence::Mark made = order.mark();
     const auto end = std::chrono::steady_clock::now() + link_->limit();
     while (!order.passed(made)) {
       if (const std::string reason = link_->aborted(); !reason.empty()) throw Error(reason);
@@ -202,14 +202,14 @@ class Results {
   int stage_;
   bool owner_, listening_ = false, whole_ = true;
   const Batch* batch_ = nullptr;
-  Transport* link_ = nullptr;
+  transport::Transport* link_ = nullptr;
   const std::vector<int>* to_ = nullptr;
   std::vector<std::vector<at::Tensor>> values_;
   std::size_t missing_ = 0;
-  Traffic sent_;
+  runtime::Traffic sent_;
   std::vector<std::byte> buffer_;
-  Transport::Ticket ticket_ = 0;
-  std::vector<Transport::Ticket> sends_;
+  transport::Transport::Ticket ticket_ = 0;
+  std::vector<transport::Transport::Ticket> sends_;
 };
 
 }  // namespace pcomp::detail

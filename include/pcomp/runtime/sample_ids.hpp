@@ -22,7 +22,7 @@ namespace pcomp::detail {
 /// expects. Between processes this costs an exchange through the store each step.
 /// Errors: as `sample_ids_of`, on every rank.
 inline std::vector<std::int64_t> agreed_sample_ids(const at::Tensor& sample_ids, std::int64_t samples, int owner,
-                                                   Communicator& links) {
+                                                   transport::Communicator& links) {
   if (links.elsewhere().empty()) return sample_ids_of(sample_ids, samples);
   std::string said;
   if (std::find(links.here().begin(), links.here().end(), owner) != links.here().end()) try {
@@ -100,7 +100,7 @@ struct Identity {
 class BatchIdentity {
  public:
   /// `number`: the message's. `first`, `last`: the ranks of these stages. `away`: whether they are in two processes.
-  void begin(const at::Tensor& y, const at::Tensor& sample_ids, Transport& link, int number, int rank, int first,
+  void begin(const at::Tensor& y, const at::Tensor& sample_ids, transport::Transport& link, int number, int rank, int first,
              int last, bool away) {
     finish();
     link_ = &link;
@@ -133,17 +133,17 @@ class BatchIdentity {
   void finish() {
     if (ticket_) link_->wait(*std::exchange(ticket_, std::nullopt));
   }
-  const Traffic& sent() const { return sent_; }
+  const runtime::Traffic& sent() const { return sent_; }
   /// After a failed step.
   void forget() { ticket_.reset(), compares_ = false; }
 
  private:
-  Transport* link_ = nullptr;
+  transport::Transport* link_ = nullptr;
   int first_ = 0;
   bool compares_ = false;
   std::array<Identity, 2> own_, theirs_;  ///< of the targets and of the samples
-  Traffic sent_;
-  std::optional<Transport::Ticket> ticket_;
+  runtime::Traffic sent_;
+  std::optional<transport::Transport::Ticket> ticket_;
 };
 
 }  // namespace pcomp::detail

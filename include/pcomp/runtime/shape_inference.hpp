@@ -59,7 +59,7 @@ inline std::string count_of(std::int64_t samples) {
 }
 
 /// Sends some samples through a stage to learn its output shape; leaves the stage's state alone.
-inline at::Tensor probe(const StageModule& stage, int number, bool last, at::Tensor x) {
+inline at::Tensor probe(const runtime::StageModule& stage, int number, bool last, at::Tensor x) {
   const std::int64_t samples = x.size(0);
   const at::AutoGradMode no_grad(false);
   const EvalMode eval(stage.module.get());
@@ -94,8 +94,8 @@ inline at::Tensor probe(const StageModule& stage, int number, bool last, at::Ten
 class ShapeInference {
  public:
   /// `stages`: null for those in other processes.
-  const std::vector<Activation>& of(const at::Tensor& x, const std::vector<const StageModule*>& stages,
-                                    const std::vector<int>& rank_of, Communicator& links, std::int64_t samples) {
+  const std::vector<Activation>& of(const at::Tensor& x, const std::vector<const runtime::StageModule*>& stages,
+                                    const std::vector<int>& rank_of, transport::Communicator& links, std::int64_t samples) {
     std::pair key(autocast(), Activation::of_sample(x));
     // Across processes x need only have the same shape: there the first memory format of a shape holds.
     if (!links.elsewhere().empty()) key.second.format = at::MemoryFormat::Contiguous;
@@ -111,8 +111,8 @@ class ShapeInference {
  private:
   /// What these samples give behind every stage, or nothing and why one of the stages cannot take them.
   static std::optional<std::vector<Activation>> infer_shapes(const at::Tensor& x,
-                                                      const std::vector<const StageModule*>& stages,
-                                                      const std::vector<int>& rank_of, Communicator& links,
+                                                      const std::vector<const runtime::StageModule*>& stages,
+                                                      const std::vector<int>& rank_of, transport::Communicator& links,
                                                       std::string& why) {
     const at::AutoGradMode no_grad(false);
     std::vector<Activation> shapes;
@@ -143,7 +143,7 @@ class ShapeInference {
     return shapes;
   }
 
-  static bool learns(const StageModule& stage) {
+  static bool learns(const runtime::StageModule& stage) {
     if (stage.module)
       for (const at::Tensor& p : stage.module->parameters())
         if (p.requires_grad()) return true;

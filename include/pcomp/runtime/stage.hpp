@@ -43,7 +43,7 @@ struct FreshCasts {
 
 }  // namespace pcomp::detail
 
-namespace pcomp {
+namespace pcomp::runtime {
 
 /// A stage as the executor sees it: a forward function, the module that owns its state, if any, and where it computes.
 struct StageModule {
@@ -58,7 +58,9 @@ struct StageSpec {
   std::function<StageModule()> build;
 };
 
-namespace detail {
+}  // namespace pcomp::runtime
+
+namespace pcomp::detail {
 
 template <class M>
 concept HasForward = requires(M& m, const at::Tensor& x) {
@@ -77,10 +79,10 @@ inline at::Device device_of(const torch::nn::Module& m) {
 }
 
 template <class M>
-StageModule stage_module(std::shared_ptr<M> m) {
+runtime::StageModule stage_module(std::shared_ptr<M> m) {
   constexpr bool ok = HasForward<M> || HasCall<M>;
   static_assert(refuse::stage_forward<ok>());
-  StageModule stage;
+  runtime::StageModule stage;
   if constexpr (std::derived_from<M, torch::nn::Module>) {
     stage.module = m;
     stage.device = device_of(*m);
@@ -113,7 +115,9 @@ struct Held<T> {
   static std::shared_ptr<type> take(T m) { return m.ptr(); }
 };
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp::runtime {
 
 /// Describes a stage by the callable that builds it.
 ///
@@ -130,7 +134,7 @@ template <std::invocable F>
           [build]() mutable { return detail::stage_module(detail::Held<Made>::take(build())); }};
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::runtime
 
 namespace pcomp::detail {
 
@@ -144,9 +148,9 @@ inline std::uint64_t next_seed() {
 /// Restores LibTorch's generators of the CPU and of the stages' GPUs when destroyed; `stages` may hold nulls.
 class RngStateGuard {
  public:
-  explicit RngStateGuard(const std::vector<const StageModule*>& stages = {}) {
+  explicit RngStateGuard(const std::vector<const runtime::StageModule*>& stages = {}) {
     keep(at::kCPU);
-    for (const StageModule* s : stages)
+    for (const runtime::StageModule* s : stages)
       if (s && s->device.is_cuda()) keep(s->device);
   }
   RngStateGuard(const RngStateGuard&) = delete;

@@ -5,7 +5,7 @@
 
 #include "engine.hpp"
 
-namespace pcomp {
+namespace pcomp::runtime {
 
 /// The counters of a boundary's report in a fixed order, for writing and reading.
 inline std::array<std::int64_t*, 12> counters(BoundaryReport& b) {
@@ -16,32 +16,38 @@ inline std::array<std::int64_t*, 12> counters(BoundaryReport& b) {
   return all;
 }
 
-namespace detail {
+}  // namespace pcomp::runtime
+
+namespace pcomp::detail {
+
 /// Every time in a report, in a fixed order.
-inline std::vector<double*> seconds_of(Report& r) {
+inline std::vector<double*> seconds_of(runtime::Report& r) {
   std::vector<double*> all;
-  for (RankReport& k : r.ranks)
+  for (runtime::RankReport& k : r.ranks)
     for (double* v : k.counters()) all.push_back(v);
-  for (StageReport& s : r.stages)
+  for (runtime::StageReport& s : r.stages)
     for (double* v : {&s.sum.forward, &s.sum.backward, &s.sum.weights}) all.push_back(v);
   return all;
 }
 /// Every count of what crossed no boundary, in a fixed order.
-inline std::vector<std::int64_t*> messages_of(Report& r) {
+inline std::vector<std::int64_t*> messages_of(runtime::Report& r) {
   std::vector<std::int64_t*> all;
-  for (RankReport& k : r.ranks)
-    for (Traffic* t : {&k.losses, &k.outputs, &k.agreement})
+  for (runtime::RankReport& k : r.ranks)
+    for (runtime::Traffic* t : {&k.losses, &k.outputs, &k.agreement})
       for (std::int64_t* v : {&t->messages, &t->bytes, &t->predicted, &t->raw}) all.push_back(v);
   return all;
 }
-}  // namespace detail
+
+}  // namespace pcomp::detail
+
+namespace pcomp::runtime {
 
 /// What all ranks sent and where their time went, on every rank: the sum of their reports.
 ///
 /// Processes: all call it. With threads it is `engine.report()`.
 /// Example: examples/100-mobilenetv2-cifar10
 [[nodiscard]] inline Report total_report(Engine& engine) {
-  const Calls::Scope call(engine.calls(), "adds up the reports");
+  const transport::Calls::Scope call(engine.calls(), "adds up the reports");
   Report total = engine.report();
   std::ostringstream own;
   own.precision(17);
@@ -81,8 +87,8 @@ inline std::vector<std::int64_t*> messages_of(Report& r) {
 ///   at 0.
 /// Processes: all call it, after a step that all recorded. With threads it is `engine.trace()`.
 /// Example: examples/100-mobilenetv2-cifar10
-[[nodiscard]] inline Trace total_trace(Engine& engine) {
-  Trace total = engine.trace();
+[[nodiscard]] inline schedule::Trace total_trace(Engine& engine) {
+  schedule::Trace total = engine.trace();
   std::string boot = "unknown";
   std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
   std::ostringstream own;
@@ -90,7 +96,7 @@ inline std::vector<std::int64_t*> messages_of(Report& r) {
   own << boot << ' ' << std::chrono::duration<double>(engine.trace_origin().time_since_epoch()).count()
       << '\n';
   for (std::size_t r = 0; r < total.ranks.size(); ++r)
-    for (const Interval& i : total.ranks[r])
+    for (const schedule::Interval& i : total.ranks[r])
       own << r << ' ' << static_cast<int>(i.op) << ' ' << i.stage << ' ' << i.micro << ' ' << i.begin << ' '
           << i.end << '\n';
   const auto texts = engine.exchange("trace", own.str());
@@ -114,7 +120,7 @@ inline std::vector<std::int64_t*> messages_of(Report& r) {
     std::getline(in, line);
     std::size_t rank = 0;
     int op = 0;
-    for (Interval i; in >> rank >> op >> i.stage >> i.micro >> i.begin >> i.end;) {
+    for (schedule::Interval i; in >> rank >> op >> i.stage >> i.micro >> i.begin >> i.end;) {
       i.op = static_cast<Op>(op), i.begin += shift, i.end += shift;
       total.ranks.at(rank).push_back(i);
     }
@@ -122,4 +128,4 @@ inline std::vector<std::int64_t*> messages_of(Report& r) {
   return total;
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::runtime

@@ -19,9 +19,17 @@ struct Action {
   friend constexpr bool operator==(const Action&, const Action&) = default;
 };
 
+}  // namespace pcomp
+
+namespace pcomp::schedule {
+
 constexpr bool is_compute(Op op) {
   return op == Op::Forward || op == Op::Backward || op == Op::BackwardWeights;
 }
+
+}  // namespace pcomp::schedule
+
+namespace pcomp {
 
 constexpr const char* to_string(Op op) {
   constexpr const char* names[] = {"Recv",     "Forward",  "Send",           "RecvGrad",

@@ -1,7 +1,7 @@
 #pragma once
 #include "trace.hpp"
 
-namespace pcomp {
+namespace pcomp::schedule {
 
 /// A chart of a trace as text: ranks as lanes, time to the right, a dot where a rank is idle.
 ///
@@ -109,4 +109,4 @@ struct TextChart {
   }
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::schedule

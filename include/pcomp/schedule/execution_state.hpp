@@ -6,7 +6,7 @@ namespace pcomp::detail {
 /// Which actions of one step are done, and which may come next.
 class Progress {
  public:
-  constexpr Progress(PipelineDims n, std::span<const int> rank_of, Passes passes)
+  constexpr Progress(schedule::PipelineDims n, std::span<const int> rank_of, schedule::Passes passes)
       : n_(n),
         rank_of_(rank_of.data()),
         passes_(passes),
@@ -89,12 +89,12 @@ class Progress {
 
   constexpr bool belongs(Op op, int s) const {
     return passes_.has({op, s, 0}) &&
-           (is_compute(op) || enters_.data()[s + (op == Op::Send || op == Op::RecvGrad ? 1 : 0)]);
+           (schedule::is_compute(op) || enters_.data()[s + (op == Op::Send || op == Op::RecvGrad ? 1 : 0)]);
   }
 
-  PipelineDims n_;
+  schedule::PipelineDims n_;
   const int* rank_of_;
-  Passes passes_;
+  schedule::Passes passes_;
   std::ptrdiff_t plane_;  ///< stages times micro-batches
   Buffer<char> done_;     ///< [op][stage][micro]
   Buffer<char> enters_;   ///< [stage]: whether its input comes from another rank

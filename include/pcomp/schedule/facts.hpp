@@ -7,7 +7,7 @@ namespace pcomp::detail {
 ///
 /// Calls `note(rank, step, tick)` for every entry (for a message, the tick at which it happens) and returns the end.
 template <class Note>
-constexpr int timeline(Rows rows, PipelineDims n, Note note) {
+constexpr int timeline(Rows rows, schedule::PipelineDims n, Note note) {
   struct Rank {
     const Action* row = nullptr;
     std::size_t size = 0, at = 0;
@@ -35,7 +35,7 @@ constexpr int timeline(Rows rows, PipelineDims n, Note note) {
         const int begin = ready > rank.free ? ready : rank.free;
         if (a.op == Op::Forward) forward[cell] = begin + 1;
         if (a.op == Op::Backward) backward[cell] = begin + 1;
-        rank.free = is_compute(a.op) ? begin + 1 : begin;
+        rank.free = schedule::is_compute(a.op) ? begin + 1 : begin;
         note(r, rank.at, begin);
         moved = true;
       }
@@ -43,13 +43,13 @@ constexpr int timeline(Rows rows, PipelineDims n, Note note) {
   for (std::size_t r = 0; r < rows.size(); ++r) end = ranks[r].free > end ? ranks[r].free : end;
   return end;
 }
-constexpr int count_ticks(Rows rows, PipelineDims n) {
+constexpr int count_ticks(Rows rows, schedule::PipelineDims n) {
   return timeline(rows, n, [](std::size_t, std::size_t, int) {});
 }
 
 /// The most activations alive at once in one row. One lives from its Forward to the end of its backward pass, or,
 /// where nothing flows back, during Forward.
-constexpr int peak_live(std::span<const Action> row, Passes passes) {
+constexpr int peak_live(std::span<const Action> row, schedule::Passes passes) {
   int live = 0, peak = 0;
   for (const Action& a : row) {
     if (a.op == Op::Forward && live + 1 > peak) peak = live + 1;
@@ -60,7 +60,7 @@ constexpr int peak_live(std::span<const Action> row, Passes passes) {
 }
 
 /// The share of rank-ticks in which nothing is computed.
-constexpr double bubble(PipelineDims n, Passes passes, int ticks) {
+constexpr double bubble(schedule::PipelineDims n, schedule::Passes passes, int ticks) {
   const double busy = static_cast<double>(passes.computations(n.stages)) * n.microbatches;
   const double all = static_cast<double>(ticks) * n.ranks;
   return all > 0 ? 1.0 - busy / all : 0.0;

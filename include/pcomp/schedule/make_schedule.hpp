@@ -30,11 +30,10 @@ class Fact {
 
 }  // namespace pcomp::detail
 
-namespace pcomp {
-namespace detail {
+namespace pcomp::detail {
 
 [[noreturn]] inline void fail(const LongText& text) { throw Error(text.string()); }
-inline PipelineDims checked(int stages, int microbatches) {
+inline schedule::PipelineDims checked(int stages, int microbatches) {
   if (stages < 1) fail(LongText() << "pcomp: a schedule needs at least 1 stage, not " << stages);
   if (microbatches < 1)
     fail(LongText() << "pcomp: this schedule needs more micro-batches: at least 1, not " << microbatches);
@@ -50,23 +49,25 @@ inline void check_rank(int rank, int ranks) {
     fail(LongText() << "pcomp: there is no rank " << rank << ": this schedule has " << ranks);
 }
 
-template <Policy P>
+template <schedule::Policy P>
 void check_suits(std::span<const int> rank_of) {
-  if (!suits<P>(rank_of))
+  if (!schedule::suits<P>(rank_of))
     fail(list(LongText() << "pcomp: this schedule cannot run a Placement that names a rank twice like this: "
                       << P::name << " on ranks ",
               rank_of));
 }
 /// One rank's row, once the clock is checked to keep its law.
-template <Policy P>
-std::vector<Action> checked_row(int rank, PipelineDims n, std::span<const int> rank_of) {
+template <schedule::Policy P>
+std::vector<Action> checked_row(int rank, schedule::PipelineDims n, std::span<const int> rank_of) {
   if (const ClockFault late = clock_fault<P>(rank, n, rank_of); late.found)
     fail(LongText() << "pcomp: the clock of " << P::name << " breaks its law: the tick of " << late.late
                  << " must be above that of " << late.needs);
   return make_row<P>(rank, n, rank_of);
 }
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp::schedule {
 
 /// A schedule built at run time, with the facts of `Schedule` under the same names.
 ///
@@ -266,6 +267,10 @@ class ScheduleTable {
                                std::span<const int>) = nullptr;  ///< for a table too large for all at once
 };
 
+}  // namespace pcomp::schedule
+
+namespace pcomp {
+
 /// Builds and proves a schedule at run time.
 ///
 /// Law: as `Schedule`.
@@ -273,10 +278,14 @@ class ScheduleTable {
 ///   type's value, or nothing for one stage per rank.
 /// Errors: `Error` with the text of the compile-time refusal.
 /// Example: examples/040-schedules
-template <Policy P>
-[[nodiscard]] ScheduleTable make_schedule(P policy, int stages, int microbatches, const RankMap& where = {}) {
+template <schedule::Policy P>
+[[nodiscard]] schedule::ScheduleTable make_schedule(P policy, int stages, int microbatches, const schedule::RankMap& where = {}) {
   return {policy, stages, microbatches, where};
 }
+
+}  // namespace pcomp
+
+namespace pcomp::schedule {
 
 /// One rank's row alone, in memory proportional to it.
 ///
@@ -292,4 +301,4 @@ template <Policy P>
   return detail::checked_row<P>(rank, n, rank_of);
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::schedule

@@ -6,12 +6,16 @@
 #include "../base/refuse.hpp"
 #include "policy.hpp"
 
-namespace pcomp {
+namespace pcomp::schedule {
 
 /// Stage s on rank s.
 struct OneStagePerRank {
   static constexpr int rank(int stage) { return stage; }
 };
+
+}  // namespace pcomp::schedule
+
+namespace pcomp {
 
 /// Stage s on the s-th rank of the list; a rank may repeat, as in `Placement<0, 1, 2, 3, 0>`.
 ///
@@ -33,7 +37,9 @@ struct RoundRobin {
   static constexpr int rank(int stage) { return Ranks > 0 ? stage % (Ranks > 0 ? Ranks : 1) : -1; }
 };
 
-namespace detail {
+}  // namespace pcomp
+
+namespace pcomp::detail {
 
 /// How many ranks a map uses, or 0 if one is negative or one below the highest is left out.
 constexpr int count_ranks(std::span<const int> rank_of) {
@@ -56,7 +62,9 @@ inline LongText& list(LongText& text, std::span<const int> rank_of) {
   return text;
 }
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp::schedule {
 
 /// Where each stage goes, at run time: a list of ranks, `round_robin(n)`, a placement type's value, or nothing.
 ///
@@ -100,7 +108,11 @@ class RankMap {
   int modulus_ = 0;
 };
 
+}  // namespace pcomp::schedule
+
+namespace pcomp {
+
 /// Stage s on rank s mod `ranks`, at run time.
-[[nodiscard]] inline RankMap round_robin(int ranks) { return RankMap::modulo(ranks); }
+[[nodiscard]] inline schedule::RankMap round_robin(int ranks) { return schedule::RankMap::modulo(ranks); }
 
 }  // namespace pcomp

@@ -7,7 +7,7 @@
 #include "../base/buffer.hpp"
 #include "action.hpp"
 
-namespace pcomp {
+namespace pcomp::schedule {
 
 /// How many stages, micro-batches and ranks a schedule is for.
 struct PipelineDims {
@@ -78,13 +78,14 @@ struct Passes {
   }
 };
 
-namespace detail {
+}  // namespace pcomp::schedule
 
-template <Policy P>
-inline constexpr Passes passes_of{P::backward, splits_backward<P>};
+namespace pcomp::detail {
+
+template <schedule::Policy P>
+inline constexpr schedule::Passes passes_of{P::backward, schedule::splits_backward<P>};
 
 /// The rows of all ranks.
 using Rows = std::span<const std::span<const Action>>;
 
-}  // namespace detail
-}  // namespace pcomp
+}  // namespace pcomp::detail

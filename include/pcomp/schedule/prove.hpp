@@ -5,7 +5,7 @@
 
 #include "execution_state.hpp"
 
-namespace pcomp {
+namespace pcomp::schedule {
 
 /// Runs a table of rows with sends that end early or late, and tells whether it reaches the end.
 ///
@@ -180,7 +180,7 @@ class Proof {
   int rank_ = 0;  ///< where the fault is
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::schedule
 
 namespace pcomp::detail {
 
@@ -198,15 +198,15 @@ struct Cycle;
 template <class Plan>
 struct FindFault {
 #ifdef __clang__
-  static constexpr std::size_t size = Plan::proved([](const Proof& proof) {
+  static constexpr std::size_t size = Plan::proved([](const schedule::Proof& proof) {
     std::size_t count = 0;
-    proof.places([&](const Proof::Place&) { ++count; });
+    proof.places([&](const schedule::Proof::Place&) { ++count; });
     return count;
   });
-  static constexpr auto places = Plan::proved([](const Proof& proof) {
-    std::array<Proof::Place, size> list{};
+  static constexpr auto places = Plan::proved([](const schedule::Proof& proof) {
+    std::array<schedule::Proof::Place, size> list{};
     std::size_t i = 0;
-    proof.places([&](const Proof::Place& p) { list[i++] = p; });
+    proof.places([&](const schedule::Proof::Place& p) { list[i++] = p; });
     return list;
   });
   template <std::size_t... I>
@@ -218,7 +218,7 @@ struct FindFault {
 #else
   template <class Use>
   static constexpr auto text(Use use) {
-    return Plan::proved([&](const Proof& proof) {
+    return Plan::proved([&](const schedule::Proof& proof) {
       LongText words;
       proof.explain(words);
       return use(words);

@@ -23,7 +23,7 @@ struct Stream {
   std::int64_t key = 0;  ///< tick, depth and kind as one number
 
   template <class P>
-  constexpr void find_key(PipelineDims n) {
+  constexpr void find_key(schedule::PipelineDims n) {
     key = 2 * (P::tick(consumer, at, micro, n) * n.stages - at) + (computes ? 1 : 0);
   }
 };
@@ -41,7 +41,7 @@ constexpr void sink(Stream* heap, std::size_t size, std::size_t i) {
 }
 
 /// The operations of one rank, each a stream.
-template <Policy P>
+template <schedule::Policy P>
 constexpr std::vector<Stream> streams(int rank, std::span<const int> rank_of) {
   std::vector<Stream> list;
   for (int s = 0; s < static_cast<int>(rank_of.size()); ++s) {
@@ -56,15 +56,15 @@ constexpr std::vector<Stream> streams(int rank, std::span<const int> rank_of) {
     if (to) list.push_back({Op::RecvGrad, s, Op::Backward, s, false});
     list.push_back({Op::Backward, s, Op::Backward, s, true});
     if (from) list.push_back({Op::SendGrad, s, Op::Backward, s - 1, false});
-    if (splits_backward<P>) list.push_back({Op::BackwardWeights, s, Op::BackwardWeights, s, true});
+    if (schedule::splits_backward<P>) list.push_back({Op::BackwardWeights, s, Op::BackwardWeights, s, true});
   }
   return list;
 }
 
 /// The row of one rank, from the policy's clock alone: needs no other rank's row, and no more memory than the
 /// row itself.
-template <Policy P>
-constexpr std::vector<Action> make_row(int rank, PipelineDims n, std::span<const int> rank_of) {
+template <schedule::Policy P>
+constexpr std::vector<Action> make_row(int rank, schedule::PipelineDims n, std::span<const int> rank_of) {
   std::vector<Stream> list = streams<P>(rank, rank_of);
   std::vector<Action> row;
   row.reserve(list.size() * static_cast<std::size_t>(n.microbatches));
@@ -92,8 +92,8 @@ struct ClockFault {
 /// The first such operation of one rank.
 ///
 /// Law: if no rank has one, rows of this clock cannot deadlock; so each rank may check its own.
-template <Policy P>
-constexpr ClockFault clock_fault(int rank, PipelineDims n, std::span<const int> rank_of) {
+template <schedule::Policy P>
+constexpr ClockFault clock_fault(int rank, schedule::PipelineDims n, std::span<const int> rank_of) {
   ClockFault fault;
   const auto late = [&](const Action& a, const Action& b) {
     if (P::tick(a.op, a.stage, a.micro, n) > P::tick(b.op, b.stage, b.micro, n)) return false;
@@ -109,7 +109,7 @@ constexpr ClockFault clock_fault(int rank, PipelineDims n, std::span<const int> 
       if (!P::backward) continue;
       if (late(b, f) || (m > 0 && late(b, {b.op, s, m - 1}))) return fault;
       if (s + 1 < n.stages && late(b, {b.op, s + 1, m})) return fault;
-      if (splits_backward<P> && (late(w, b) || (m > 0 && late(w, {w.op, s, m - 1})))) return fault;
+      if (schedule::splits_backward<P> && (late(w, b) || (m > 0 && late(w, {w.op, s, m - 1})))) return fault;
     }
   }
   return fault;

@@ -5,8 +5,7 @@
 #include "row.hpp"
 #include "traffic.hpp"
 
-namespace pcomp {
-namespace detail {
+namespace pcomp::detail {
 
 template <class P, int Stages>
 constexpr bool placement_fits() {
@@ -20,7 +19,9 @@ constexpr bool placement_fits() {
 inline constexpr std::int64_t most_actions = 8192;
 inline constexpr int most_stages = 64;
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 /// A table of what every rank does in one step, as a constant: the same table is proved, drawn and executed.
 ///
@@ -34,7 +35,7 @@ inline constexpr int most_stages = 64;
 ///   out or does not suit the policy; a larger table; a table that cannot run, with the step and the cycle.
 /// Source: GPipe (Huang et al., 2019), PipeDream-flush (Narayanan et al., 2021).
 /// Example: examples/040-schedules
-template <Policy P, int Stages, int Microbatches, class Where = OneStagePerRank>
+template <schedule::Policy P, int Stages, int Microbatches, class Where = schedule::OneStagePerRank>
 class Schedule {
   static constexpr bool sizes_ok = Stages >= 1 && Microbatches >= 1;
   static constexpr bool size_ok = detail::placement_fits<Where, Stages>();
@@ -45,7 +46,7 @@ class Schedule {
     return list;
   }();
   static constexpr bool ranks_ok = !size_ok || detail::count_ranks(named) > 0;
-  static constexpr bool suits_ok = !sizes_ok || !size_ok || !ranks_ok || suits<P>(named);
+  static constexpr bool suits_ok = !sizes_ok || !size_ok || !ranks_ok || schedule::suits<P>(named);
   static constexpr std::int64_t actions = [] {
     std::int64_t each = detail::passes_of<P>.count() * std::int64_t{Stages};
     for (std::size_t s = 0; s + 1 < named.size(); ++s)
@@ -73,7 +74,7 @@ class Schedule {
   static constexpr int rank_of(int stage) { return map[static_cast<std::size_t>(stage)]; }
 
  private:
-  static constexpr PipelineDims n{fits ? Stages : 1, fits ? Microbatches : 1, ranks};
+  static constexpr schedule::PipelineDims n{fits ? Stages : 1, fits ? Microbatches : 1, ranks};
   static constexpr std::span<const int> placed() { return std::span<const int>(map).first(n.stages); }
 
   /// Each rank's row is a constant of its own, so that no single evaluation is long.
@@ -100,10 +101,10 @@ class Schedule {
   /// Calls `use` with the proof.
   template <class Use>
   static constexpr auto proved(Use use) {
-    return use(Proof(rows(), n, placed(), detail::passes_of<P>));
+    return use(schedule::Proof(rows(), n, placed(), detail::passes_of<P>));
   }
 
-  static constexpr bool deadlock_free = proved([](const Proof& proof) { return proof.ok(); });
+  static constexpr bool deadlock_free = proved([](const schedule::Proof& proof) { return proof.ok(); });
   static_assert(refuse::deadlock<deadlock_free, detail::Diagnosis<deadlock_free, Schedule>>());
 
   /// What rank `r` does, in order.
@@ -124,13 +125,13 @@ class Schedule {
   }
   template <class W>
   static constexpr std::int64_t bytes_per_step(int boundary, W wire, const Extents& microbatch) {
-    const BoundaryBytes b = boundary_bytes(wire, microbatch);
+    const schedule::BoundaryBytes b = schedule::boundary_bytes(wire, microbatch);
     return bytes_per_step(boundary, b.forward, b.gradient);
   }
 
   /// The table as a trace in ticks, and drawn: by default as text.
-  static Trace trace() { return detail::trace_of<Trace>(P::name, rows(), n, placed(), detail::passes_of<P>); }
-  template <class Chart = TextChart>
+  static schedule::Trace trace() { return detail::trace_of<schedule::Trace>(P::name, rows(), n, placed(), detail::passes_of<P>); }
+  template <class Chart = schedule::TextChart>
   static std::string draw(const Chart& chart = {}) {
     return chart(trace());
   }

@@ -4,7 +4,7 @@
 
 #include "facts.hpp"
 
-namespace pcomp {
+namespace pcomp::schedule {
 
 struct TextChart;
 
@@ -52,10 +52,12 @@ inline std::string label(const Interval& i, bool with_stage) {
   return text += std::to_string(i.micro);
 }
 
-namespace detail {
+}  // namespace pcomp::schedule
+
+namespace pcomp::detail {
 
 /// "1F1B, 4 stages on 4 ranks, 8 micro-batches".
-inline std::string describe(const char* policy, PipelineDims n) {
+inline std::string describe(const char* policy, schedule::PipelineDims n) {
   char text[200];
   std::snprintf(text, sizeof text, "%s, %d stage%s on %d rank%s, %d micro-batch%s", policy, n.stages,
                 n.stages == 1 ? "" : "s", n.ranks, n.ranks == 1 ? "" : "s", n.microbatches,
@@ -66,7 +68,7 @@ inline std::string describe(const char* policy, PipelineDims n) {
 /// A table as a trace in ticks, each message at its computation; a template, so that a program that draws nothing
 /// does not pay for it.
 template <class T>
-T trace_of(const char* policy, Rows rows, PipelineDims n, std::span<const int> rank_of, Passes passes) {
+T trace_of(const char* policy, Rows rows, schedule::PipelineDims n, std::span<const int> rank_of, schedule::Passes passes) {
   T trace{describe(policy, n), n.stages, true, {}};
   trace.ranks.resize(rows.size());
   const auto remote = [&](int boundary) {
@@ -75,7 +77,7 @@ T trace_of(const char* policy, Rows rows, PipelineDims n, std::span<const int> r
   };
   const int last = timeline(rows, n, [&](std::size_t r, std::size_t i, int tick) {
     const Action& a = rows[r][i];
-    if (!is_compute(a.op)) return;
+    if (!schedule::is_compute(a.op)) return;
     auto& lane = trace.ranks[r];
     const double begin = tick, end = tick + 1;
     const bool forward = a.op == Op::Forward;
@@ -97,5 +99,4 @@ T trace_of(const char* policy, Rows rows, PipelineDims n, std::span<const int> r
   return trace;
 }
 
-}  // namespace detail
-}  // namespace pcomp
+}  // namespace pcomp::detail

@@ -2,7 +2,7 @@
 #include "../base/shape.hpp"
 #include "policy.hpp"
 
-namespace pcomp {
+namespace pcomp::schedule {
 
 /// The payloads of one boundary for one micro-batch, in bytes.
 struct BoundaryBytes {
@@ -21,7 +21,10 @@ constexpr BoundaryBytes boundary_bytes(W wire, const Extents& microbatch) {
           static_cast<std::int64_t>(grad_wire_bytes(wire, microbatch))};
 }
 
-namespace detail {
+}  // namespace pcomp::schedule
+
+namespace pcomp::detail {
+
 constexpr int messages(std::span<const int> rank_of, int microbatches, int boundary) {
   const int boundaries = static_cast<int>(rank_of.size()) - 1;
   if (boundary < 0 || boundary >= boundaries) {
@@ -32,6 +35,5 @@ constexpr int messages(std::span<const int> rank_of, int microbatches, int bound
   const auto i = static_cast<std::size_t>(boundary);
   return rank_of[i] == rank_of[i + 1] ? 0 : microbatches;
 }
-}  // namespace detail
 
-}  // namespace pcomp
+}  // namespace pcomp::detail

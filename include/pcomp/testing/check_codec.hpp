@@ -2,18 +2,17 @@
 #include "codec_log.hpp"
 #include "number_laws.hpp"
 
-namespace pcomp {
-namespace detail {
+namespace pcomp::detail {
 
 /// Measures the laws of one wire; `Laws<C>` is what check_codec<C>() fills its log from.
-template <WireExpr C>
+template <codec::WireExpr C>
 struct Laws {
   using F = Form<C>;
   using Code = typename F::Code;
   using T = CoderTraits<Code>;
   static constexpr C wire{};
   std::vector<Extents> shapes;
-  CodecLog log;
+  testing::CodecLog log;
 
   void add(std::string law, bool held, std::string measured) {
     log.laws.push_back({std::move(law), held, std::move(measured)});
@@ -60,7 +59,7 @@ struct Laws {
   void bound() {
     double worst = 0, furthest = 0;
     std::size_t beyond = 0, checked = 0;
-    constexpr Chain<> raw{};
+    constexpr codec::Chain<> raw{};
     constexpr auto coder = Code{} | raw;
     constexpr bool scaled = requires(typename T::Scale s) { Code::bound(1.0, s); };
     constexpr bool bounded = scaled || requires { Code::bound(1.0); };
@@ -126,7 +125,7 @@ struct Laws {
       constexpr int messages = 64;
       Floats mean(x.size(), 0.0f);
       for (int m = 0; m < messages; ++m) {
-        TensorView in{std::span<const float>(x)};
+        kernel::TensorView in{std::span<const float>(x)};
         in.noise = static_cast<std::uint64_t>(m);
         Bytes p(wire_bytes(Code{}, e));
         pcomp::encode(Code{}, in, e, p);
@@ -279,7 +278,7 @@ struct Laws {
     return e;
   }
 
-  CodecLog run() {
+  testing::CodecLog run() {
     log.codec = std::string(name(wire).view());
     for (const Extents& e :
          {Extents{1}, Extents{1000}, Extents{3, 70}, Extents{2, 3, 5, 9}, Extents{4, 8, 17, 16}})
@@ -297,7 +296,9 @@ struct Laws {
   }
 };
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 /// Measures the laws that every codec keeps, on a codec or chain of your own.
 ///
@@ -307,11 +308,11 @@ struct Laws {
 /// Errors: none; a build with -fsanitize=address,undefined catches a codec's out-of-bounds accesses.
 /// Source: dlib's test_layer, which checks a user's layer in the same way.
 /// Example: examples/030-your-own-codec
-template <WireExpr C>
-CodecLog check_codec() {
+template <codec::WireExpr C>
+testing::CodecLog check_codec() {
   return detail::Laws<std::remove_cv_t<C>>{}.run();
 }
 template <auto C>
-requires WireExpr<decltype(C)> CodecLog check_codec() { return check_codec<std::remove_cv_t<decltype(C)>>(); }
+requires codec::WireExpr<decltype(C)> testing::CodecLog check_codec() { return check_codec<std::remove_cv_t<decltype(C)>>(); }
 
 }  // namespace pcomp

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace pcomp {
+namespace pcomp::testing {
 
 /// What check_codec found: one line per law, with what was measured.
 ///
@@ -40,4 +40,4 @@ struct CodecLog {
   }
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::testing

@@ -18,7 +18,7 @@ template <class W>
 struct Bench {
   Extents e;
   Floats zeros() const { return Floats(static_cast<std::size_t>(e.size())); }
-  Bytes sent(const Floats& x, std::byte before = {}, ParallelFor par = {}) const {
+  Bytes sent(const Floats& x, std::byte before = {}, kernel::ParallelFor par = {}) const {
     Bytes p(wire_bytes(W{}, e), before);
     pcomp::encode(W{}, std::span<const float>(x), e, p, par);
     return p;
@@ -70,14 +70,14 @@ inline bool same_values(const Floats& a, const Floats& b) {
 
 /// Runs a kernel's pieces backwards and in odd sizes, as no sane thread pool would.
 struct OddPieces {
-  void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
+  void operator()(std::int64_t n, std::int64_t, kernel::ParallelFor::Body body) const {
     for (std::int64_t end = n; end > 0; end -= std::min<std::int64_t>(end, 3))
       body(end - std::min<std::int64_t>(end, 3), end);
   }
 };
 
 /// Counts what a wire makes of numbers that are not finite, and of the largest that are, forward and back.
-template <WireExpr C>
+template <codec::WireExpr C>
 struct NumberLaws {
   using F = Form<C>;
   std::size_t spoilt = 0, vanished = 0, finite = 0, overflown = 0;
@@ -87,7 +87,7 @@ struct NumberLaws {
       lost(e);
       const auto n = static_cast<std::size_t>(e.size());
       for (Values kind : all_values)
-        if (kind != Values::odd) stays<float>(test_values(e, kind, 1), e, DType::f32);
+        if (kind != Values::odd) stays<float>(test_values(e, kind, 1), e, kernel::DType::f32);
       for (const unsigned period :
            {1u, 2u, 7u}) {  // the largest: all of one sign, of both, and some among others
         const auto fill = [&](auto most, auto small) {
@@ -99,10 +99,10 @@ struct NumberLaws {
               x[i] = small;
           return x;
         };
-        stays<float>(fill(float_max, -float_max), e, DType::f32);
-        stays<std::uint16_t>(fill(std::uint16_t{0x7bff}, std::uint16_t{0xfbff}), e, DType::f16);
-        stays<std::uint16_t>(fill(std::uint16_t{0x7f7f}, std::uint16_t{0xff7f}), e, DType::bf16);
-        stays<std::uint16_t>(fill(std::uint16_t{0xfbff}, std::uint16_t{0x3c00}), e, DType::f16);
+        stays<float>(fill(float_max, -float_max), e, kernel::DType::f32);
+        stays<std::uint16_t>(fill(std::uint16_t{0x7bff}, std::uint16_t{0xfbff}), e, kernel::DType::f16);
+        stays<std::uint16_t>(fill(std::uint16_t{0x7f7f}, std::uint16_t{0xff7f}), e, kernel::DType::bf16);
+        stays<std::uint16_t>(fill(std::uint16_t{0xfbff}, std::uint16_t{0x3c00}), e, kernel::DType::f16);
       }
     }
   }
@@ -131,11 +131,11 @@ struct NumberLaws {
   }
 
   template <class T>
-  void stays(const std::vector<T>& x, const Extents& e, DType t) {
+  void stays(const std::vector<T>& x, const Extents& e, kernel::DType t) {
     Bytes p(wire_bytes(C{}, e)), g(grad_wire_bytes(C{}, e));
     std::vector<T> y(x.size());
-    const TensorView in(x.data(), t, e.size());
-    const MutableTensorView out(y.data(), t, e.size());
+    const kernel::TensorView in(x.data(), t, e.size());
+    const kernel::MutableTensorView out(y.data(), t, e.size());
     pcomp::encode(C{}, in, e, p);
     pcomp::decode(C{}, p, e, out);
     ++finite, overflown += !all_finite(y, t);
@@ -145,12 +145,12 @@ struct NumberLaws {
   }
 
   template <class T>
-  static bool all_finite(const std::vector<T>& y, DType t) {
+  static bool all_finite(const std::vector<T>& y, kernel::DType t) {
     return std::all_of(y.begin(), y.end(), [t](T v) {
       if constexpr (std::is_same_v<T, float>)
         return std::isfinite(v);
       else
-        return (v & (t == DType::f16 ? 0x7c00 : 0x7f80)) != (t == DType::f16 ? 0x7c00 : 0x7f80);
+        return (v & (t == kernel::DType::f16 ? 0x7c00 : 0x7f80)) != (t == kernel::DType::f16 ? 0x7c00 : 0x7f80);
     });
   }
 };

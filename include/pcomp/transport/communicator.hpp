@@ -10,7 +10,7 @@
 
 #include "transport.hpp"
 
-namespace pcomp {
+namespace pcomp::transport {
 
 /// What one rank has called on a pipeline so far, which every rank calls in the same order.
 ///
@@ -220,4 +220,4 @@ class Communicator {
   virtual std::vector<std::string> exchange(const std::string& about, const std::string& text) = 0;
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::transport

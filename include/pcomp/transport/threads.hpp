@@ -10,7 +10,7 @@
 
 #include "communicator.hpp"
 
-namespace pcomp {
+namespace pcomp::transport {
 
 /// The links between ranks that are threads of one process.
 ///
@@ -188,4 +188,4 @@ class ThreadTransport final : public Communicator {
   std::string reason_;
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::transport

@@ -8,7 +8,7 @@
 
 #include "../base/error.hpp"
 
-namespace pcomp {
+namespace pcomp::transport {
 
 /// Orders work on a device's streams, so that a link can move device memory without waiting for it.
 ///
@@ -45,11 +45,19 @@ struct Message {
   friend bool operator==(const Message&, const Message&) = default;
 };
 
+}  // namespace pcomp::transport
+
+namespace pcomp {
+
 /// "the gradient of micro-batch 3 over boundary 0".
-inline std::string to_string(const Message& m) {
+inline std::string to_string(const transport::Message& m) {
   return std::string(m.gradient ? "the gradient" : "the activation") + " of micro-batch " +
          std::to_string(m.micro) + " over boundary " + std::to_string(m.boundary);
 }
+
+}  // namespace pcomp
+
+namespace pcomp::transport {
 
 /// One rank's end of the links to the others: asynchronous send and receive of bytes.
 ///
@@ -92,4 +100,4 @@ class Transport {
   virtual Ticket post_receive(int from, const Message&, std::span<std::byte>, StreamFence*) = 0;
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::transport

@@ -9,7 +9,7 @@
 
 #include "../base/error.hpp"
 
-namespace pcomp {
+namespace pcomp::transport {
 
 /// What the launcher told this process: its rank, how many processes there are, and where they meet.
 ///
@@ -98,17 +98,27 @@ struct LauncherEnvironment {
   }
 };
 
-namespace detail {
+}  // namespace pcomp::transport
+
+namespace pcomp::detail {
+
 class Rendezvous;
 /// What all pipelines of one process share: the store where the ranks meet, once it is needed.
 struct ProcessContext {
   std::shared_ptr<Rendezvous> rendezvous;
   int pipelines = 0;
 };
-}  // namespace detail
+
+}  // namespace pcomp::detail
+
+namespace pcomp::transport {
 
 /// How payloads travel between processes.
 enum class Backend { GlooTransport, NcclTransport };
+
+}  // namespace pcomp::transport
+
+namespace pcomp {
 
 /// Where the ranks of a pipeline live.
 ///
@@ -124,7 +134,7 @@ class World {
   /// MASTER_ADDR and MASTER_PORT; in a single process: threads.
   [[nodiscard]] static World from_env() {
     World world;
-    world.launch_ = LauncherEnvironment::from_env();
+    world.launch_ = transport::LauncherEnvironment::from_env();
 #if !defined(USE_C10D_GLOO)
     if (world.launch_)
       throw Error("pcomp: " + world.launch_->by + " started " + std::to_string(world.launch_->size) +
@@ -140,7 +150,7 @@ class World {
   /// This process's rank, or 0 if the ranks are threads; for programs that print once.
   int rank() const { return launch_ ? launch_->rank : 0; }
   int size() const { return launch_ ? launch_->size : 1; }
-  const LauncherEnvironment* launch() const { return launch_ ? &*launch_ : nullptr; }
+  const transport::LauncherEnvironment* launch() const { return launch_ ? &*launch_ : nullptr; }
 
   /// The time limit of one wait for a peer; a stage that computes for longer looks dead.
   std::chrono::milliseconds timeout = std::chrono::minutes(10);
@@ -150,7 +160,7 @@ class World {
   /// What this rank listens on: the name of an interface or an address of this machine. Empty: the address from
   /// which MASTER_ADDR is reached. Never all interfaces.
   std::string interface = from_environment("PCOMP_INTERFACE", "GLOO_SOCKET_IFNAME");
-  Backend link = Backend::GlooTransport;
+  transport::Backend link = transport::Backend::GlooTransport;
 
   /// For the pipelines built on this world.
   detail::ProcessContext& meeting() const { return *meeting_; }
@@ -163,7 +173,7 @@ class World {
     return "";
   }
 
-  std::optional<LauncherEnvironment> launch_;
+  std::optional<transport::LauncherEnvironment> launch_;
   std::shared_ptr<detail::ProcessContext> meeting_ = std::make_shared<detail::ProcessContext>();
 };
 

@@ -2,7 +2,7 @@
 #include "../schedule/draw.hpp"
 #include "messages.hpp"
 
-namespace pcomp {
+namespace pcomp::viz {
 
 /// A trace as JSON in Chrome's trace event format: opens in https://ui.perfetto.dev.
 ///
@@ -11,7 +11,7 @@ namespace pcomp {
 /// Source: "Trace Event Format", the Chromium project.
 /// Example: examples/040-schedules
 struct ChromeTrace {
-  std::string operator()(const Trace& trace) const {
+  std::string operator()(const schedule::Trace& trace) const {
     std::string out = "{\"displayTimeUnit\": \"ms\", \"otherData\": {\"title\": \"" + quoted(trace.title) +
                       "\"},\n\"traceEvents\": [\n";
     char text[300];
@@ -23,10 +23,10 @@ struct ChromeTrace {
                     "\"args\": {\"name\": \"rank %d\"}}",
                     rank, rank);
       out += (r ? ",\n" : "") + std::string(text);
-      for (const Interval& i : trace.ranks[r]) {
+      for (const schedule::Interval& i : trace.ranks[r]) {
         if ((i.end - i.begin) * unit < 0.001) continue;
         const std::string name =
-            is_compute(i.op) ? label(i, trace.loops()) : to_string(i.op) + (' ' + std::to_string(i.micro));
+            schedule::is_compute(i.op) ? schedule::label(i, trace.loops()) : to_string(i.op) + (' ' + std::to_string(i.micro));
         std::snprintf(text, sizeof text,
                       ",\n{\"ph\": \"X\", \"name\": \"%s\", \"cat\": \"%s\", \"pid\": 0, \"tid\": %d, "
                       "\"ts\": %.3f, \"dur\": %.3f, \"args\": {\"stage\": %d, \"micro\": %d}}",
@@ -64,4 +64,4 @@ struct ChromeTrace {
   }
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::viz

@@ -9,17 +9,17 @@ namespace pcomp::detail {
 /// A message of a trace: between which ranks, and when.
 struct Flight {
   std::size_t from = 0, to = 0;
-  const Interval* send = nullptr;
-  const Interval* receive = nullptr;
+  const schedule::Interval* send = nullptr;
+  const schedule::Interval* receive = nullptr;
 };
 
 /// The messages whose two ends are both in the trace.
-inline std::vector<Flight> messages_of(const Trace& trace) {
+inline std::vector<Flight> messages_of(const schedule::Trace& trace) {
   std::map<std::tuple<bool, int, int>, Flight> found;  // gradient, edge, micro-batch
   for (std::size_t r = 0; r < trace.ranks.size(); ++r)
-    for (const Interval& i : trace.ranks[r]) {
+    for (const schedule::Interval& i : trace.ranks[r]) {
       const bool gradient = i.op == Op::SendGrad || i.op == Op::RecvGrad;
-      if (is_compute(i.op)) continue;
+      if (schedule::is_compute(i.op)) continue;
       Flight& f =
           found[{gradient, i.op == Op::Recv || i.op == Op::SendGrad ? i.stage - 1 : i.stage, i.micro}];
       if (i.op == Op::Send || i.op == Op::SendGrad)
@@ -34,9 +34,9 @@ inline std::vector<Flight> messages_of(const Trace& trace) {
 }
 
 /// For each stage in a rank's lane, how many of the rank's stages come before it.
-inline std::map<int, int> chunks_of(const std::vector<Interval>& lane) {
+inline std::map<int, int> chunks_of(const std::vector<schedule::Interval>& lane) {
   std::map<int, int> index;
-  for (const Interval& i : lane) index[i.stage] = 0;
+  for (const schedule::Interval& i : lane) index[i.stage] = 0;
   int n = 0;
   for (auto& [stage, place] : index) place = n++;
   return index;

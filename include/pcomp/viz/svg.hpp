@@ -4,7 +4,7 @@
 #include "../schedule/draw.hpp"
 #include "messages.hpp"
 
-namespace pcomp {
+namespace pcomp::viz {
 
 /// A Gantt chart of a trace as SVG: ranks as lanes, computations numbered by micro-batch, messages as thin arrows,
 /// idle time hatched.
@@ -17,14 +17,14 @@ struct SvgChart {
   double seconds = 0;
   bool arrows = true;
 
-  std::string operator()(const Trace& trace) const {
+  std::string operator()(const schedule::Trace& trace) const {
     Page page{trace, seconds > 0 ? seconds : trace.end(), width, arrows, {}};
     return page.draw();
   }
 
  private:
   struct Page {
-    const Trace& trace;
+    const schedule::Trace& trace;
     double end, width;
     bool arrows;
     std::string out;
@@ -77,17 +77,17 @@ struct SvgChart {
     }
 
     void draw_lane(std::size_t r) {
-      const std::vector<Interval>& intervals = trace.ranks[r];
+      const std::vector<schedule::Interval>& intervals = trace.ranks[r];
       add("<text x=\"%.1f\" y=\"%.1f\" font-size=\"12\" text-anchor=\"end\">rank %d</text>\n", left - 8,
           y(r) + lane / 2 + 4, static_cast<int>(r));
       add("<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.0f\" fill=\"url(#idle)\"/>\n", x(0), y(r),
           trace.end() * scale(), lane);
       const auto index = detail::chunks_of(intervals);
       int most = 0;
-      for (const Interval& i : intervals) most = i.micro > most ? i.micro : most;
+      for (const schedule::Interval& i : intervals) most = i.micro > most ? i.micro : most;
       const int digits = most < 10 ? 1 : most < 100 ? 2 : most < 1000 ? 3 : 5;
-      for (const Interval& i : intervals) {
-        if (!is_compute(i.op)) continue;
+      for (const schedule::Interval& i : intervals) {
+        if (!schedule::is_compute(i.op)) continue;
         const double w = (i.end - i.begin) * scale();
         add("<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.0f\" fill=\"%s\" stroke=\"#fff\" "
             "stroke-width=\"%.2f\"/>\n",
@@ -134,8 +134,8 @@ struct SvgChart {
       };
       bool passes[3] = {};
       for (const auto& intervals : trace.ranks)
-        for (const Interval& i : intervals)
-          if (is_compute(i.op)) passes[i.op == Op::Forward ? 0 : i.op == Op::Backward ? 1 : 2] = true;
+        for (const schedule::Interval& i : intervals)
+          if (schedule::is_compute(i.op)) passes[i.op == Op::Forward ? 0 : i.op == Op::Backward ? 1 : 2] = true;
       if (passes[0]) entry(colour(Op::Forward, 0), "forward", 78);
       if (passes[1] && !passes[2]) entry(colour(Op::Backward, 0), "backward", 88);
       if (passes[2]) entry(colour(Op::Backward, 0), "gradient of the input", 148);
@@ -147,4 +147,4 @@ struct SvgChart {
   };
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::viz

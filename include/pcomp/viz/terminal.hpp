@@ -7,14 +7,14 @@
 
 #include "../schedule/draw.hpp"
 
-namespace pcomp {
+namespace pcomp::viz {
 
 /// The text chart for standard output: as wide as the terminal and in colour, where there is one.
 ///
 /// Law: no colour without a terminal, with a non-empty NO_COLOR, or with TERM unset or dumb.
 /// Example: examples/040-schedules
-inline TextChart terminal_chart() {
-  TextChart chart;
+inline schedule::TextChart terminal_chart() {
+  schedule::TextChart chart;
   if (!::isatty(STDOUT_FILENO)) return chart;
   winsize window{};
   if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0) chart.width = window.ws_col;
@@ -24,4 +24,4 @@ inline TextChart terminal_chart() {
   return chart;
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::viz

@@ -12,13 +12,13 @@ namespace pcomp {
 /// Shapes: any that the wire accepts.
 /// Errors: `Error` for a shape that the wire does not accept.
 /// Example: examples/020-bytes
-template <AnyWire W>
+template <codec::AnyWire W>
 [[nodiscard]] constexpr std::size_t wire_bytes(W, const Extents& shape) {
   return static_cast<std::size_t>(detail::layout<typename detail::as_wire<W>::Forward>(shape).bytes);
 }
 
 /// The size of a gradient payload, likewise.
-template <AnyWire W>
+template <codec::AnyWire W>
 [[nodiscard]] constexpr std::size_t grad_wire_bytes(W, const Extents& shape) {
   return static_cast<std::size_t>(
       detail::layout<typename detail::as_wire<W>::Backward>(detail::restricted<W>(shape)).bytes);
@@ -26,9 +26,9 @@ template <AnyWire W>
 
 // One line each, as for `|`: clang shows the line of the deleted function, and that line states the reason.
 // clang-format off
-template <AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
+template <codec::AnyWire W, std::int64_t... Ds> requires(!detail::ForwardTakes<W, Ds...>)
 refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> wire_bytes(W, Shape<Ds...>) = delete;
-template <AnyWire W, std::int64_t... Ds> requires(!detail::BothTake<W, Ds...>)
+template <codec::AnyWire W, std::int64_t... Ds> requires(!detail::BothTake<W, Ds...>)
 refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1<W, Shape<Ds...>> grad_wire_bytes(W, Shape<Ds...>) = delete;
 // clang-format on
 

@@ -1,16 +1,22 @@
 #pragma once
 #include "../codec/codec.hpp"
 
-namespace pcomp {
+namespace pcomp::codec {
 
 template <class... Cs>
 struct Chain : Composable {
   static_assert(sizeof...(Cs) != 1, "one codec is its own normal form");
 };
 
-namespace ops {
-using Raw = Chain<>;
-}
+}  // namespace pcomp::codec
+
+namespace pcomp::ops {
+
+using Raw = codec::Chain<>;
+
+}  // namespace pcomp::ops
+
+namespace pcomp {
 
 /// The identity of `|`: every element as a float, 4 bytes.
 ///
@@ -20,30 +26,32 @@ using Raw = Chain<>;
 /// Example: examples/010-algebra
 inline constexpr ops::Raw Raw{};
 
-namespace detail {
+}  // namespace pcomp
+
+namespace pcomp::detail {
 
 template <class T>
 struct Codecs {
-  using type = Chain<T>;  // never instantiated as an object, only matched
+  using type = codec::Chain<T>;  // never instantiated as an object, only matched
 };
 template <class... Cs>
-struct Codecs<Chain<Cs...>> {
-  using type = Chain<Cs...>;
+struct Codecs<codec::Chain<Cs...>> {
+  using type = codec::Chain<Cs...>;
 };
 
 template <class Done, class Rest, class C>
 struct Insert;
 template <class... D, class C>
-struct Insert<Chain<D...>, Chain<>, C> {
-  using type = Chain<D..., C>;
+struct Insert<codec::Chain<D...>, codec::Chain<>, C> {
+  using type = codec::Chain<D..., C>;
 };
 template <class... D, class H, class... R, class C>
-struct Insert<Chain<D...>, Chain<H, R...>, C> {
+struct Insert<codec::Chain<D...>, codec::Chain<H, R...>, C> {
   static constexpr auto next() {
     if constexpr (C::role < H::role)
-      return static_cast<Chain<D..., C, H, R...>*>(nullptr);
+      return static_cast<codec::Chain<D..., C, H, R...>*>(nullptr);
     else
-      return static_cast<typename Insert<Chain<D..., H>, Chain<R...>, C>::type*>(nullptr);
+      return static_cast<typename Insert<codec::Chain<D..., H>, codec::Chain<R...>, C>::type*>(nullptr);
   }
   using type = std::remove_pointer_t<decltype(next())>;
 };
@@ -51,25 +59,25 @@ struct Insert<Chain<D...>, Chain<H, R...>, C> {
 template <class A, class B>
 struct Merge;
 template <class A>
-struct Merge<A, Chain<>> {
+struct Merge<A, codec::Chain<>> {
   using type = A;
 };
 template <class A, class H, class... T>
-struct Merge<A, Chain<H, T...>> : Merge<typename Insert<Chain<>, A, H>::type, Chain<T...>> {};
+struct Merge<A, codec::Chain<H, T...>> : Merge<typename Insert<codec::Chain<>, A, H>::type, codec::Chain<T...>> {};
 
 template <class T>
 struct Unwrap {
   using type = T;
 };
 template <class C>
-struct Unwrap<Chain<C>> {
+struct Unwrap<codec::Chain<C>> {
   using type = C;
 };
 
 template <class A, class B>
 struct Clash;
 template <class... A, class... B>
-struct Clash<Chain<A...>, Chain<B...>> {
+struct Clash<codec::Chain<A...>, codec::Chain<B...>> {
   template <class X>
   static constexpr bool taken = ((X::role == B::role) || ...);
   static constexpr bool value = (taken<A> || ...);
@@ -78,7 +86,7 @@ struct Clash<Chain<A...>, Chain<B...>> {
 /// clang 14 looks here before it checks the constraints, so a non-wire must not be an error yet.
 template <class A, class B>
 struct Composed {};
-template <WireExpr A, WireExpr B>
+template <codec::WireExpr A, codec::WireExpr B>
 struct Composed<A, B> {
   using L = typename Codecs<A>::type;
   using R = typename Codecs<B>::type;
@@ -86,5 +94,4 @@ struct Composed<A, B> {
   using type = typename Unwrap<typename Merge<L, R>::type>::type;
 };
 
-}  // namespace detail
-}  // namespace pcomp
+}  // namespace pcomp::detail

@@ -1,8 +1,7 @@
 #pragma once
 #include "bytes.hpp"
 
-namespace pcomp {
-namespace ops {
+namespace pcomp::ops {
 
 /// Both ends keep what was last received for every sample, and only the coded difference travels: AQ-SGD.
 ///
@@ -24,40 +23,45 @@ struct Delta : Composable {
   using First = std::remove_cvref_t<decltype(F)>;  // nvcc writes decltype((F)) for the host
   using Kept = std::remove_cvref_t<decltype(Keep)>;
   static_assert(refuse::first_visit<detail::is_stateless<First>()>());
-  static_assert(refuse::kept_messages<(std::is_same_v<Kept, Chain<>> || std::is_same_v<Kept, BFloat16>)>());
+  static_assert(refuse::kept_messages<(std::is_same_v<Kept, codec::Chain<>> || std::is_same_v<Kept, BFloat16>)>());
   static constexpr Role role = Role::feedback;
-  static constexpr Memory memory = Memory::samples;
+  static constexpr codec::Memory memory = codec::Memory::samples;
   static constexpr bool in_bfloat16 = std::is_same_v<Kept, BFloat16>;
-  static constexpr FixedString name = [] {
+  static constexpr codec::FixedString name = [] {
     if constexpr (!detail::is_stateless<First>()) {
-      return FixedString("Delta");  // refused above
+      return codec::FixedString("Delta");  // refused above
     } else {
-      const FixedString first = detail::chain_name(static_cast<typename detail::Codecs<First>::type*>(nullptr));
-      if (in_bfloat16) return FixedString("Delta<") + first + ", BFloat16>";
-      return std::is_same_v<First, Chain<>> ? FixedString("Delta<>") : FixedString("Delta<") + first + ">";
+      const codec::FixedString first = detail::chain_name(static_cast<typename detail::Codecs<First>::type*>(nullptr));
+      if (in_bfloat16) return codec::FixedString("Delta<") + first + ", BFloat16>";
+      return std::is_same_v<First, codec::Chain<>> ? codec::FixedString("Delta<>") : codec::FixedString("Delta<") + first + ">";
     }
   }();
 };
 
-}  // namespace ops
+}  // namespace pcomp::ops
+
+namespace pcomp {
 
 template <auto First = Raw, auto Keep = Raw>
 inline constexpr ops::Delta<First, Keep> Delta{};
 
-namespace detail {
+}  // namespace pcomp
+
+namespace pcomp::detail {
+
 inline constexpr std::int64_t kept_together = 256;  // samples
 
 /// What a first visit goes through: Delta's First; for any other chain, the chain itself.
-template <WireExpr E>
+template <codec::WireExpr E>
 constexpr auto first_of() {
-  if constexpr (Form<E>::memory == Memory::samples)
+  if constexpr (Form<E>::memory == codec::Memory::samples)
     return typename Form<E>::Feedback::First{};
   else
     return E{};
 }
 
 /// F forward and G backward, as Wire<F> where G is its default gradient: one set of kernels for both spellings.
-template <WireExpr F, WireExpr G>
+template <codec::WireExpr F, codec::WireExpr G>
 constexpr auto wire_of(F, G) {
   if constexpr (std::is_same_v<G, decltype(coder_of<F>())>)
     return Wire<F{}>{};
@@ -68,15 +72,18 @@ constexpr auto wire_of(F, G) {
 /// The bytes that one end of one direction keeps.
 template <class E>
 constexpr std::int64_t end_bytes(std::int64_t elements, std::int64_t batch, std::int64_t samples) {
-  if constexpr (Form<E>::memory == Memory::nothing)
+  if constexpr (Form<E>::memory == codec::Memory::nothing)
     return 0;
-  else if constexpr (Form<E>::memory == Memory::samples)
+  else if constexpr (Form<E>::memory == codec::Memory::samples)
     return ceil_div(samples, kept_together) * kept_together * elements *
            (Form<E>::Feedback::in_bfloat16 ? 2 : 4);
   else
     return batch * elements * 4;
 }
-}  // namespace detail
+
+}  // namespace pcomp::detail
+
+namespace pcomp::codec {
 
 /// The memory that a wire's feedback takes for activations of one sample's shape, in bytes, both directions: of the two
 /// ends together, or of the one rank that holds both.
@@ -99,4 +106,4 @@ constexpr std::size_t state_bytes(W, const Extents& sample, std::int64_t batch, 
                                        detail::Form<typename V::Backward>::memory));
 }
 
-}  // namespace pcomp
+}  // namespace pcomp::codec

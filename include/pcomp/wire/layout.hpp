@@ -27,7 +27,7 @@ constexpr std::int64_t kept(const Extents& e) {
 }
 
 /// The layout of chain E for a tensor of this shape: index block, codes, scales, each block 16-byte aligned.
-template <WireExpr E>
+template <codec::WireExpr E>
 constexpr Layout layout(const Extents& shape) {
   using F = Form<E>;
   using T = CoderTraits<typename F::Code>;
@@ -68,7 +68,7 @@ concept BothTake = ForwardTakes<W, Ds...> &&
 
 /// The extents of what a wire's gradient chain codes: the shaped ones, or after a selection the list of what
 /// was kept.
-template <AnyWire W>
+template <codec::AnyWire W>
 constexpr Extents restricted(const Extents& shape) {
   using F = typename as_wire<W>::Forward;
   const Layout l = layout<F>(shape);

@@ -3,8 +3,7 @@
 #include "../codec/half.hpp"
 #include "compose.hpp"
 
-namespace pcomp {
-namespace detail {
+namespace pcomp::detail {
 
 struct NoCodec {};
 
@@ -36,7 +35,7 @@ struct Find<R, Absent, H, T...> {
 template <class T>
 struct FormOf;
 template <class... Cs>
-struct FormOf<Chain<Cs...>> {
+struct FormOf<codec::Chain<Cs...>> {
   template <Role R, class Absent>
   using Slot = typename Whole<typename Find<R, Absent, Cs...>::type, Absent>::type;
   using Feedback = Slot<Role::feedback, NoCodec>;
@@ -49,31 +48,31 @@ struct FormOf<Chain<Cs...>> {
   static constexpr bool selects = !std::is_same_v<Select, NoCodec>;
   static constexpr bool rotates = !std::is_same_v<Rotate, NoCodec>;
   static constexpr bool codes = (has_role<Role::code, Cs> || ...);  // also where Code stands in
-  static constexpr Memory memory = [] {
+  static constexpr codec::Memory memory = [] {
     if constexpr (feeds)
       return Feedback::memory;
     else
-      return Memory::nothing;
+      return codec::Memory::nothing;
   }();
 };
 
-template <WireExpr E>
+template <codec::WireExpr E>
 using Form = FormOf<typename Codecs<std::remove_cv_t<E>>::type>;
 
 /// The coder of a chain with its rotation, as a chain: the default gradient.
-template <WireExpr E>
+template <codec::WireExpr E>
 constexpr auto coder_of() {
   if constexpr (Form<E>::codes && Form<E>::rotates)
     return typename Form<E>::Rotate{} | typename Form<E>::Code{};
   else if constexpr (Form<E>::codes)
     return typename Form<E>::Code{};
   else
-    return Chain<>{};
+    return codec::Chain<>{};
 }
 
 template <class T>
 inline constexpr bool is_wire_expr = false;
-template <WireExpr T>
+template <codec::WireExpr T>
 inline constexpr bool is_wire_expr<T> = true;
 
 struct SameCoder {};
@@ -97,17 +96,17 @@ constexpr bool gradient_fits() {
 template <class C>
 constexpr auto unless_feedback() {
   if constexpr (C::role == Role::feedback)
-    return Chain<>{};
+    return codec::Chain<>{};
   else
     return C{};
 }
 template <class T>
 struct StatelessOf;
 template <class... Cs>
-struct StatelessOf<Chain<Cs...>> {
-  using type = std::remove_cv_t<decltype((Chain<>{} | ... | unless_feedback<Cs>()))>;
+struct StatelessOf<codec::Chain<Cs...>> {
+  using type = std::remove_cv_t<decltype((codec::Chain<>{} | ... | unless_feedback<Cs>()))>;
 };
-template <WireExpr E>
+template <codec::WireExpr E>
 using Stateless = typename StatelessOf<typename Codecs<std::remove_cv_t<E>>::type>::type;
 
 /// Whether T is a chain without feedback.
@@ -126,7 +125,7 @@ consteval bool chain_is_sound() {
     using F = Form<E>;
     constexpr bool coded = !F::rotates || F::codes;
     constexpr bool loses = !F::feeds || F::shapes || F::selects || F::codes;
-    constexpr bool sent = F::memory != Memory::residual || !F::shapes;
+    constexpr bool sent = F::memory != codec::Memory::residual || !F::shapes;
     return refuse::rotation_alone<coded>() && refuse::feedback_alone<loses>() &&
            refuse::residual_of_shape<sent>();
   }
@@ -137,14 +136,16 @@ consteval bool wire_is_sound() {
   constexpr bool estimates = [] {
     if constexpr (is_wire_expr<F> && is_wire_expr<G>)
       return (Form<F>::selects || Form<F>::shapes) &&
-             (Form<G>::memory == Memory::estimate || Form<G>::memory == Memory::samples);
+             (Form<G>::memory == codec::Memory::estimate || Form<G>::memory == codec::Memory::samples);
     else
       return false;
   }();
   return chain_is_sound<F>() && chain_is_sound<G>() && refuse::estimate_of_restricted<!estimates>();
 }
 
-}  // namespace detail
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 /// What crosses one boundary: `F` on the activations, `G` on the gradients; by default F's coder.
 ///
@@ -166,7 +167,7 @@ struct Wire {
   static_assert(detail::wire_is_sound<std::remove_cvref_t<decltype(F)>, std::remove_cvref_t<decltype(G)>>());
   static constexpr auto gradient() {
     if constexpr (!detail::is_wire_expr<std::remove_cvref_t<decltype(F)>>)
-      return Chain<>{};  // refused above
+      return codec::Chain<>{};  // refused above
     else if constexpr (std::is_same_v<std::remove_cvref_t<decltype(G)>, detail::SameCoder>)
       return detail::coder_of<std::remove_cvref_t<decltype(F)>>();
     else
@@ -177,43 +178,55 @@ struct Wire {
   static constexpr Forward forward{};
 };
 
-namespace detail {
+}  // namespace pcomp
+
+namespace pcomp::detail {
+
 template <class T>
 inline constexpr bool is_wire = false;
 template <auto F, auto G>
 inline constexpr bool is_wire<Wire<F, G>> = true;
-}  // namespace detail
+
+}  // namespace pcomp::detail
+
+namespace pcomp::codec {
 
 /// A `Wire`, or a chain, which stands for its `Wire`.
 template <class T>
 concept AnyWire = WireExpr<T> || detail::is_wire<std::remove_cv_t<T>>;
 
-namespace detail {
+}  // namespace pcomp::codec
+
+namespace pcomp::detail {
+
 template <class T>
 struct AsWire {
   using type = T;
 };
-template <WireExpr T>
+template <codec::WireExpr T>
 struct AsWire<T> {
   using type = Wire<T{}>;
 };
 /// The Wire that W is or stands for.
-template <AnyWire W>
+template <codec::AnyWire W>
 using as_wire = typename AsWire<std::remove_cv_t<W>>::type;
 
 template <class... Cs>
-constexpr FixedString<> chain_name(Chain<Cs...>*) {
-  FixedString s;
-  ((s = s.view().empty() ? FixedString(Cs::name) : s + " | " + FixedString(Cs::name)), ...);
-  return s.view().empty() ? FixedString("Raw") : s;
+constexpr codec::FixedString<> chain_name(codec::Chain<Cs...>*) {
+  codec::FixedString s;
+  ((s = s.view().empty() ? codec::FixedString(Cs::name) : s + " | " + codec::FixedString(Cs::name)), ...);
+  return s.view().empty() ? codec::FixedString("Raw") : s;
 }
-}  // namespace detail
+
+}  // namespace pcomp::detail
+
+namespace pcomp {
 
 /// "Downsample<2> | TopK<1/10> | Quant<8>"; a Wire with its own gradient adds " / " and the gradient's name.
-template <AnyWire W>
-constexpr FixedString<> name(W) {
+template <codec::AnyWire W>
+constexpr codec::FixedString<> name(W) {
   using V = detail::as_wire<W>;
-  const FixedString f =
+  const codec::FixedString f =
       detail::chain_name(static_cast<typename detail::Codecs<typename V::Forward>::type*>(nullptr));
   if constexpr (std::is_same_v<typename V::Backward, decltype(detail::coder_of<typename V::Forward>())>)
     return f;

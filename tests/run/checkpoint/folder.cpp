@@ -33,8 +33,8 @@ std::string text_of(const fs::path& path) {
 }
 void write(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
 
-Manifest filled() {
-  Manifest m;
+checkpoint::Manifest filled() {
+  checkpoint::Manifest m;
   m.epoch = 2, m.step = 480, m.stages = 2;
   m.schedule = "1F1B, 2 stages on 2 ranks, 4 micro-batches";
   m.wires = {"TopK<1/10> | Quant<8>"};
@@ -52,10 +52,10 @@ std::map<std::string, std::string> bytes_of(int save, std::size_t size = 50000) 
 }
 
 /// What is wrong with a folder that should hold this save, or "nothing".
-std::string content(const CheckpointFolder& folder, int save, std::size_t size = 50000) {
+std::string content(const checkpoint::CheckpointFolder& folder, int save, std::size_t size = 50000) {
   return thrown([&] {
-    const Manifest m = folder.manifest();
-    for (const auto& [part, bytes] : bytes_of(save, size))
+    const checkpoint::Manifest m = folder.manifest();
+    for (const auto& [part, bytes] : kernel::bytes_of(save, size))
       if (folder.read(m, part) != bytes) throw Error("other bytes");
   });
 }
@@ -63,46 +63,46 @@ std::string content(const CheckpointFolder& folder, int save, std::size_t size =
 }  // namespace
 
 TEST_CASE("A manifest's text is read back as it was, and refused where one letter differs") {
-  Manifest m = filled();
+  checkpoint::Manifest m = filled();
   m.generation = 3;
   m.files = {{"stage-0", "stage-0.3.pt", 12345678901, 0xdeadbeef}, {"run", "run.3.pt", 0, 7}};
-  const std::string text = to_text(m);
-  CHECK((parse_manifest(text, "here") == m));
+  const std::string text = checkpoint::to_text(m);
+  CHECK((checkpoint::parse_manifest(text, "here") == m));
   for (std::size_t i = 0; i < text.size(); ++i) {
     std::string changed = text;
     changed[i] ^= 1;
-    CHECK_THROWS_AS(parse_manifest(changed, "here"), Error);
-    CHECK_THROWS_AS(parse_manifest(text.substr(0, i), "here"), Error);
+    CHECK_THROWS_AS(checkpoint::parse_manifest(changed, "here"), Error);
+    CHECK_THROWS_AS(checkpoint::parse_manifest(text.substr(0, i), "here"), Error);
   }
-  CHECK_THROWS_AS(parse_manifest(text + "x", "here"), Error);
-  CHECK(thrown([] { (void)parse_manifest("PK\3\4...\n", "a/manifest"); }) ==
+  CHECK_THROWS_AS(checkpoint::parse_manifest(text + "x", "here"), Error);
+  CHECK(thrown([] { (void)checkpoint::parse_manifest("PK\3\4...\n", "a/manifest"); }) ==
         "pcomp: a/manifest: this is no manifest of a checkpoint");
-  CHECK(thrown([] { (void)parse_manifest("pcomp checkpoint 9\n", "a/manifest"); }) ==
+  CHECK(thrown([] { (void)checkpoint::parse_manifest("pcomp checkpoint 9\n", "a/manifest"); }) ==
         "pcomp: a/manifest: this checkpoint has version 9, expected 1");
   m.notes = {{"two words", ""}};
-  CHECK_THROWS_AS(to_text(m), Error);
+  CHECK_THROWS_AS(checkpoint::to_text(m), Error);
   m.notes = {{"key", "two\nlines"}};
-  CHECK_THROWS_AS(to_text(m), Error);
+  CHECK_THROWS_AS(checkpoint::to_text(m), Error);
   m.notes.clear();
   for (const char* name : {"my run", "my/run", ""}) {
     m.files = {{name, "run.3.pt", 0, 7}};
-    CHECK_THROWS_AS(to_text(m), Error);
+    CHECK_THROWS_AS(checkpoint::to_text(m), Error);
     m.files = {{"run", name, 0, 7}};
-    CHECK_THROWS_AS(to_text(m), Error);
+    CHECK_THROWS_AS(checkpoint::to_text(m), Error);
   }
 }
 
 TEST_CASE("A folder holds the last save and nothing of the one before") {
   const Folder base;
-  const CheckpointFolder folder(base.path / "new" / "folder");
+  const checkpoint::CheckpointFolder folder(base.path / "new" / "folder");
   CHECK_FALSE(folder.holds_one());
   CHECK(thrown([&] { (void)folder.manifest(); }).find("there is no such checkpoint") != std::string::npos);
   for (int save : {1, 2, 3}) {
-    folder.save(filled(), parts, bytes_of(save));
+    folder.save(filled(), parts, kernel::bytes_of(save));
     CHECK(content(folder, save) == "nothing");
     CHECK(std::distance(fs::directory_iterator(base.path / "new" / "folder"), {}) == 4);
   }
-  Manifest m = folder.manifest();
+  checkpoint::Manifest m = folder.manifest();
   CHECK(m.generation == 3);
   m.generation = 0, m.files.clear();
   CHECK((m == filled()));
@@ -112,16 +112,16 @@ TEST_CASE("Files that are not the checkpoint's own are left alone") {
   const Folder base;
   for (const char* name : {"weights.pt", "stage-0.mine.pt", "stage-10.1.pt", "run.csv"})
     write(base.path / name, "mine");
-  const CheckpointFolder folder(base.path);
-  for (int save : {1, 2}) folder.save(filled(), parts, bytes_of(save));
+  const checkpoint::CheckpointFolder folder(base.path);
+  for (int save : {1, 2}) folder.save(filled(), parts, kernel::bytes_of(save));
   for (const char* name : {"weights.pt", "stage-0.mine.pt", "stage-10.1.pt", "run.csv"})
     CHECK(text_of(base.path / name) == "mine");
 }
 
 TEST_CASE("A damaged, missing or foreign file is one error that names it") {
   const Folder base;
-  const CheckpointFolder folder(base.path);
-  folder.save(filled(), parts, bytes_of(1));
+  const checkpoint::CheckpointFolder folder(base.path);
+  folder.save(filled(), parts, kernel::bytes_of(1));
   const fs::path part = base.path / "stage-1.1.pt";
   const std::string whole = text_of(part);
   std::string flipped = whole;
@@ -139,8 +139,8 @@ TEST_CASE("A damaged, missing or foreign file is one error that names it") {
 
 TEST_CASE("A save that fails is one error and leaves the last checkpoint whole") {
   const Folder base;
-  const CheckpointFolder folder(base.path / "run");
-  folder.save(filled(), parts, bytes_of(1));
+  const checkpoint::CheckpointFolder folder(base.path / "run");
+  folder.save(filled(), parts, kernel::bytes_of(1));
   SECTION("a full disk") {
     // No file may grow above a limit, as if there were no more room: 60 kB stops a part, 100 bytes the manifest.
     signal(SIGXFSZ, SIG_IGN);
@@ -150,7 +150,7 @@ TEST_CASE("A save that fails is one error and leaves the last checkpoint whole")
       const rlimit limit{most, before.rlim_max};
       setrlimit(RLIMIT_FSIZE, &limit);
       const std::string error =
-          thrown([&] { folder.save(filled(), parts, bytes_of(2, most == 100 ? 10 : 70000)); });
+          thrown([&] { folder.save(filled(), parts, kernel::bytes_of(2, most == 100 ? 10 : 70000)); });
       setrlimit(RLIMIT_FSIZE, &before);
       CHECK(error.find(most == 100 ? "cannot save" : "run.2.pt: writing: File too large") !=
             std::string::npos);
@@ -162,13 +162,13 @@ TEST_CASE("A save that fails is one error and leaves the last checkpoint whole")
   SECTION("a folder that cannot be made") {
     write(base.path / "file", "");
     CHECK(thrown([&] {
-            CheckpointFolder(base.path / "file" / "run").save(filled(), parts, bytes_of(2));
+            checkpoint::CheckpointFolder(base.path / "file" / "run").save(filled(), parts, kernel::bytes_of(2));
           }).find("cannot make the folder") != std::string::npos);
   }
   SECTION("another rank that fails") {
-    Together together;
+    checkpoint::Together together;
     together.check_agreement = [](const std::string&) { return "pcomp: rank 1 cannot save"; };
-    CHECK(thrown([&] { folder.save(filled(), parts, bytes_of(2), together); }) ==
+    CHECK(thrown([&] { folder.save(filled(), parts, kernel::bytes_of(2), together); }) ==
           "pcomp: rank 1 cannot save");
     CHECK(std::distance(fs::directory_iterator(base.path / "run"), {}) == 4);
   }
@@ -179,23 +179,23 @@ TEST_CASE("A save that fails is one error and leaves the last checkpoint whole")
     CHECK(std::distance(fs::directory_iterator(base.path / "run"), {}) == 4);
   }
   SECTION("a rank whose folder is another") {
-    auto mine = bytes_of(2);
+    auto mine = kernel::bytes_of(2);
     mine.erase("stage-1");
     CHECK(thrown([&] {
             folder.save(filled(), parts, mine);
           }).find("stage-1.2.pt is not there: every rank must see the same folder") != std::string::npos);
   }
   CHECK(content(folder, 1) == "nothing");
-  folder.save(filled(), parts, bytes_of(3));
+  folder.save(filled(), parts, kernel::bytes_of(3));
   CHECK(content(folder, 3) == "nothing");
 }
 
 TEST_CASE("A save that is killed anywhere leaves the old checkpoint or the new one") {
   const Folder base;
-  const CheckpointFolder folder(base.path);
-  folder.save(filled(), parts, bytes_of(0));
+  const checkpoint::CheckpointFolder folder(base.path);
+  folder.save(filled(), parts, kernel::bytes_of(0));
   const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < 3; ++i) folder.save(filled(), parts, bytes_of(0));
+  for (int i = 0; i < 3; ++i) folder.save(filled(), parts, kernel::bytes_of(0));
   const std::chrono::duration<double, std::micro> three = std::chrono::steady_clock::now() - start;
   std::mt19937 random(1);
   int saves = 0, killed = 0;
@@ -206,7 +206,7 @@ TEST_CASE("A save that is killed anywhere leaves the old checkpoint or the new o
     const pid_t child = fork();
     if (child == 0) {
       if (::write(begun[1], "", 1) != 1) _exit(1);
-      for (int save = 1; save < 100; ++save) folder.save(filled(), parts, bytes_of(save));
+      for (int save = 1; save < 100; ++save) folder.save(filled(), parts, kernel::bytes_of(save));
       _exit(0);
     }
     char byte = 0;
@@ -246,11 +246,11 @@ std::string with_checksum(const std::string& text) {
 TEST_CASE("A manifest whose checksum is made right is refused all the same where a field is not") {
   const std::string head = "pcomp checkpoint 1\n", file = "file run run.1.pt 10 0000002a\n";
   const auto says = [](const std::string& text) {
-    return thrown([&] { static_cast<void>(parse_manifest(with_checksum(text), "m")); });
+    return thrown([&] { static_cast<void>(checkpoint::parse_manifest(with_checksum(text), "m")); });
   };
   CHECK(says(head + "generation 1\nepoch 2\nstep 3\nstages 2\nschedule s\nwire Raw\nnote k v\n" + file) ==
         "nothing");
-  CHECK(parse_manifest(with_checksum(head + file), "m").files.at(0).crc == 42);
+  CHECK(checkpoint::parse_manifest(with_checksum(head + file), "m").files.at(0).crc == 42);
   const std::string damaged = "pcomp: m: this manifest is damaged or no manifest of a checkpoint";
   for (const char* line : {"file run ../run.1.pt 10 0000002a",
                            "file run a/b 10 0000002a",
@@ -288,15 +288,15 @@ TEST_CASE("A manifest whose checksum is made right is refused all the same where
 
 TEST_CASE("A clean-up removes this checkpoint's older parts, and nothing that is not the checkpoint's own") {
   const Folder base;
-  const CheckpointFolder folder(base.path);
-  for (int save : {1, 2, 3}) folder.save(filled(), parts, bytes_of(save));
+  const checkpoint::CheckpointFolder folder(base.path);
+  for (int save : {1, 2, 3}) folder.save(filled(), parts, kernel::bytes_of(save));
   const std::vector<std::string> foreign{"stage-0.1.txt", "stage-0.1",       "stage-0.1.npz", "stage-0.x.pt",
                                          "stage-0..pt",   "stage-0.9.pt",    "stage-00.1.pt", "xstage-0.1.pt",
                                          "stage-01.pt",   "stage-0.mine.pt", "run.csv",       "stage-2.1.pt"};
   for (const std::string& name : foreign) write(base.path / name, "mine");
   write(base.path / "stage-0.1.pt", "left by a crash");
   write(base.path / "run.2.pt.part", "left by a crash");
-  folder.save(filled(), parts, bytes_of(4));
+  folder.save(filled(), parts, kernel::bytes_of(4));
   for (const std::string& name : foreign) {
     INFO(name);
     CHECK(text_of(base.path / name) == "mine");
@@ -308,8 +308,8 @@ TEST_CASE("A clean-up removes this checkpoint's older parts, and nothing that is
 
 TEST_CASE("A folder in a part's place is a file that cannot be read, not one that is damaged") {
   const Folder base;
-  const CheckpointFolder folder(base.path);
-  folder.save(filled(), parts, bytes_of(1));
+  const checkpoint::CheckpointFolder folder(base.path);
+  folder.save(filled(), parts, kernel::bytes_of(1));
   const fs::path part = base.path / "stage-1.1.pt";
   fs::remove(part);
   fs::create_directory(part);

@@ -41,13 +41,13 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 template <class W>
-void agrees(W w, const Extents& given, int kind, ParallelFor par) {
+void agrees(W w, const Extents& given, int kind, kernel::ParallelFor par) {
   const Extents e = fitting(kernels_of(w), given);
   const auto x = values(e, kind, 1), dy = values(e, kind == 4 ? 4 : 0, 2);
-  TensorView in_x{std::span<const float>(x)}, in_dy{std::span<const float>(dy)};
-  in_x.noise = in_dy.noise = kind == 0 ? 0 : rng_counter(3, false, static_cast<std::uint64_t>(kind));
+  kernel::TensorView in_x{std::span<const float>(x)}, in_dy{std::span<const float>(dy)};
+  in_x.noise = in_dy.noise = kind == 0 ? 0 : kernel::rng_counter(3, false, static_cast<std::uint64_t>(kind));
   const reference::Wire<W> expected(x, dy, e, in_x.noise);
-  const WireKernels& k = kernels_of(w);
+  const kernel::WireKernels& k = kernels_of(w);
   std::vector<std::byte> payload(wire_bytes(w, e), std::byte{0xaa}),
       grad(grad_wire_bytes(w, e), std::byte{0xaa});
   std::vector<float> y(x.size(), 99.0f), dx(x.size(), 99.0f);
@@ -112,9 +112,9 @@ TEST_CASE("a signalling NaN of 16 bits is a quiet one on every instruction set",
     if (isa > best) continue;
     detail::isa() = isa;
     std::vector<std::uint32_t> bits(64);
-    encode(Raw, TensorView(half.data(), DType::f16, 64), e, std::as_writable_bytes(std::span(bits)));
+    encode(Raw, kernel::TensorView(half.data(), kernel::DType::f16, 64), e, std::as_writable_bytes(std::span(bits)));
     CHECK(bits == std::vector<std::uint32_t>(64, 0x7fc02000));
-    decode(Half, std::as_bytes(std::span(half)), e, MutableTensorView(bits.data(), DType::f32, 64));
+    decode(Half, std::as_bytes(std::span(half)), e, kernel::MutableTensorView(bits.data(), kernel::DType::f32, 64));
     CHECK(bits == std::vector<std::uint32_t>(64, 0x7fc02000));
   }
   detail::isa() = best;
@@ -168,23 +168,23 @@ TEST_CASE("bfloat16 and half tensors are read and written as the floats they sta
   const auto x = values(e, 0, 3);
   std::vector<std::uint16_t> x16(x.size()), y16(x.size());
   std::vector<float> wide(x.size()), y(x.size());
-  for (const DType t : {DType::bf16, DType::f16}) {
+  for (const kernel::DType t : {kernel::DType::bf16, kernel::DType::f16}) {
     for (std::size_t i = 0; i < x.size(); ++i) {
-      x16[i] = t == DType::bf16 ? detail::to_bf16(x[i]) : detail::to_half(x[i]);
-      wide[i] = t == DType::bf16 ? detail::from_bf16(x16[i]) : detail::from_half(x16[i]);
+      x16[i] = t == kernel::DType::bf16 ? detail::to_bf16(x[i]) : detail::to_half(x[i]);
+      wide[i] = t == kernel::DType::bf16 ? detail::from_bf16(x16[i]) : detail::from_half(x16[i]);
     }
     for_each_wire([&](auto w) {
       INFO(name(w).view());
-      const WireKernels& k = kernels_of(w);
+      const kernel::WireKernels& k = kernels_of(w);
       std::vector<std::byte> a(wire_bytes(w, e)), b(a.size());
       k.encode(std::span<const float>(wide), e, a, {});
-      k.encode(TensorView(x16.data(), t, e.size()), e, b, {});
+      k.encode(kernel::TensorView(x16.data(), t, e.size()), e, b, {});
       CHECK((a == b));
       k.decode(a, e, std::span<float>(y), {});
-      k.decode(b, e, MutableTensorView(y16.data(), t, e.size()), {});
+      k.decode(b, e, kernel::MutableTensorView(y16.data(), t, e.size()), {});
       bool equal = true;
       for (std::size_t i = 0; i < y.size(); ++i)
-        equal = equal && y16[i] == (t == DType::bf16 ? detail::to_bf16(y[i]) : detail::to_half(y[i]));
+        equal = equal && y16[i] == (t == kernel::DType::bf16 ? detail::to_bf16(y[i]) : detail::to_half(y[i]));
       CHECK(equal);
     });
   }
@@ -205,7 +205,7 @@ TEST_CASE("a wrong length says what was expected and what came", "[wire]") {
       "Axes<1>>");
   CHECK_THROWS_AS(decode_grad(TopK<Ratio<1, 4>>, payload, e, payload, std::span<float>(x)), Error);
   // A gradient's forward payload is whole or its index block, of no length between.
-  const WireKernels& k = kernels_of(TopK<Ratio<1, 10>>);
+  const kernel::WireKernels& k = kernels_of(TopK<Ratio<1, 10>>);
   std::vector<std::byte> forward(k.bytes(e)), grad(k.grad_bytes(e));
   k.encode(std::span<const float>(x), e, forward, {});
   const std::size_t index = k.index_bytes(e);

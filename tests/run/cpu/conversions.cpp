@@ -52,9 +52,9 @@ void on_every_instruction_set(F f) {
   detail::isa() = best;
 }
 
-void rounds(const WireKernels& w, const Format& f, DType t) {
+void rounds(const kernel::WireKernels& w, const Format& f, kernel::DType t) {
   const std::vector<float> x = all_around(f);
-  const WireKernels& raw = kernels_of(Raw);
+  const kernel::WireKernels& raw = kernels_of(Raw);
   const auto n = static_cast<std::int64_t>(x.size());
   on_every_instruction_set([&] {
     std::vector<std::uint16_t> sent(x.size()), written(x.size());
@@ -62,8 +62,8 @@ void rounds(const WireKernels& w, const Format& f, DType t) {
     w.encode(std::span<const float>(x), Extents{n}, std::as_writable_bytes(std::span(sent)), {});
     w.decode(std::as_bytes(std::span(sent)), Extents{n}, std::span<float>(y), {});
     // A tensor of 16 bits, out and in again.
-    raw.decode(std::as_bytes(std::span(x)), Extents{n}, MutableTensorView(written.data(), t, n), {});
-    raw.encode(TensorView(written.data(), t, n), Extents{n}, std::as_writable_bytes(std::span(read)), {});
+    raw.decode(std::as_bytes(std::span(x)), Extents{n}, kernel::MutableTensorView(written.data(), t, n), {});
+    raw.encode(kernel::TensorView(written.data(), t, n), Extents{n}, std::as_writable_bytes(std::span(read)), {});
     std::size_t wrong = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
       const double expected = f.nearest(static_cast<double>(x[i]));
@@ -86,8 +86,8 @@ TEST_CASE("every 16-bit value, every tie and their neighbours round as IEEE 754 
   CHECK(same(binary16.nearest(2051), 2052));
   CHECK(same(bfloat16.nearest(257), 256));
   CHECK(same(bfloat16.nearest(259), 260));
-  rounds(kernels_of(Half), binary16, DType::f16);
-  rounds(kernels_of(BFloat16), bfloat16, DType::bf16);
+  rounds(kernels_of(Half), binary16, kernel::DType::f16);
+  rounds(kernels_of(BFloat16), bfloat16, kernel::DType::bf16);
 }
 
 TEST_CASE("the noise of two directions, boundaries or messages differs, and is the documented one",
@@ -96,7 +96,7 @@ TEST_CASE("the noise of two directions, boundaries or messages differs, and is t
   for (std::uint64_t boundary = 0; boundary < 20; ++boundary)
     for (const bool gradient : {false, true})
       for (std::uint64_t message = 0; message < 50; ++message)
-        seen.insert(rng_counter(boundary, gradient, message));
+        seen.insert(kernel::rng_counter(boundary, gradient, message));
   CHECK(seen.size() == 20 * 2 * 50);
   CHECK(!seen.contains(0));
   // SplitMix64's mixer, once more: (2 boundary + gradient + 1) 0x9e3779b97f4a7c15 + message 0xd1342543de82ef95.
@@ -105,16 +105,16 @@ TEST_CASE("the noise of two directions, boundaries or messages differs, and is t
     z ^= z >> 27, z *= 0x94d049bb133111ebu;
     return z ^ z >> 31;
   };
-  CHECK(rng_counter(0, false, 0) == mixed(0x9e3779b97f4a7c15u));
-  CHECK(rng_counter(3, true, 7) == mixed(8 * 0x9e3779b97f4a7c15u + 7 * 0xd1342543de82ef95u));
+  CHECK(kernel::rng_counter(0, false, 0) == mixed(0x9e3779b97f4a7c15u));
+  CHECK(kernel::rng_counter(3, true, 7) == mixed(8 * 0x9e3779b97f4a7c15u + 7 * 0xd1342543de82ef95u));
   // All 64 bits count: two messages whose noise differs in the upper half alone are coded differently.
   std::vector<float> x(2000);
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 37) / 36;
-  const WireKernels& w = kernels_of(Quant<3, PerGroup<256>, Stochastic>);
+  const kernel::WireKernels& w = kernels_of(Quant<3, PerGroup<256>, Stochastic>);
   const Extents e{2000};
   std::vector<std::byte> payload[2], grad[2];
   for (std::size_t i : {0u, 1u}) {
-    TensorView in{std::span<const float>(x)};
+    kernel::TensorView in{std::span<const float>(x)};
     in.noise = i ? std::uint64_t{5} << 32 | 1 : 1;
     payload[i].resize(w.bytes(e)), grad[i].resize(w.grad_bytes(e));
     w.encode(in, e, payload[i], {});
@@ -135,10 +135,10 @@ TEST_CASE("the number of codes, the name and the shape of a tensor have limits t
                     "pcomp: a shape has at most 2^56 elements, not 268435456x268435457");
   CHECK((Extents{std::int64_t{1} << 40, 0, std::int64_t{1} << 40}.size()) == 0);
   const std::string most(511, 'n'), more(512, 'n');
-  CHECK(FixedString(most.c_str()).view() == most);
-  CHECK_THROWS_WITH(FixedString(more.c_str()), "pcomp: this text has more characters than its FixedString holds");
-  CHECK((FixedString("x") + std::int64_t{-120} + "y").view() == "x-120y");
-  CHECK((FixedString() + std::numeric_limits<std::int64_t>::min()).view() == "-9223372036854775808");
+  CHECK(codec::FixedString(most.c_str()).view() == most);
+  CHECK_THROWS_WITH(codec::FixedString(more.c_str()), "pcomp: this text has more characters than its FixedString holds");
+  CHECK((codec::FixedString("x") + std::int64_t{-120} + "y").view() == "x-120y");
+  CHECK((codec::FixedString() + std::numeric_limits<std::int64_t>::min()).view() == "-9223372036854775808");
   CHECK((detail::LongText() << -120 << "," << 0 << "," << 1000000).string() == "-120,0,1000000");
   CHECK((detail::LongText() << std::numeric_limits<int>::min()).string() == "-2147483648");
 }
@@ -146,8 +146,8 @@ TEST_CASE("the number of codes, the name and the shape of a tensor have limits t
 TEST_CASE("the memory of feedback is counted in whole units, once on a rank with both ends", "[wire]") {
   const Extents sample{1, 10};
   for (const std::int64_t samples : {1, 255, 256})
-    CHECK(state_bytes(Delta<> | Quant<4>, sample, 8, samples, true) == 256 * 10 * 4);
-  CHECK(state_bytes(Delta<> | Quant<4>, sample, 8, 257, true) == 512 * 10 * 4);
-  CHECK(state_bytes(Delta<> | Quant<4>, sample, 8, 257) == 2 * 512 * 10 * 4);
-  CHECK(state_bytes(ErrorFeedback | Quant<4>, sample, 8, 0) == 8 * 10 * 4);
+    CHECK(codec::state_bytes(Delta<> | Quant<4>, sample, 8, samples, true) == 256 * 10 * 4);
+  CHECK(codec::state_bytes(Delta<> | Quant<4>, sample, 8, 257, true) == 512 * 10 * 4);
+  CHECK(codec::state_bytes(Delta<> | Quant<4>, sample, 8, 257) == 2 * 512 * 10 * 4);
+  CHECK(codec::state_bytes(ErrorFeedback | Quant<4>, sample, 8, 0) == 8 * 10 * 4);
 }

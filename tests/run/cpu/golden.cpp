@@ -44,7 +44,7 @@ std::string line(W w, const Extents& given) {
   const auto x = values(e, 0), dy = values(e, 1000);
   std::vector<std::byte> payload(wire_bytes(w, e)), grad(grad_wire_bytes(w, e));
   std::vector<float> y(x.size()), dx(x.size());
-  const WireKernels& k = kernels_of(w);
+  const kernel::WireKernels& k = kernels_of(w);
   k.encode(std::span<const float>(x), e, payload, {});
   k.decode(payload, e, std::span<float>(y), {});
   k.encode_grad(std::span<const float>(dy), e, payload, grad, {});

@@ -15,14 +15,14 @@ struct Coder : Composable {
 };
 /// A coder that states a tighter bound than it keeps.
 struct TooProud : Coder {
-  static constexpr FixedString name = "TooProud";
+  static constexpr codec::FixedString name = "TooProud";
   static constexpr std::uint32_t encode(float x) { return x > 0 ? 1 : 0; }
   static constexpr float decode(std::uint32_t c) { return c ? 1.0f : -1.0f; }
   static constexpr double bound(double) { return 0.5; }
 };
 /// A coder whose result depends on how often it was called.
 struct Forgetful : Coder {
-  static constexpr FixedString name = "Forgetful";
+  static constexpr codec::FixedString name = "Forgetful";
   static std::uint32_t encode(float) {
     static unsigned calls = 0;
     return ++calls / 3 & 0xffu;
@@ -31,7 +31,7 @@ struct Forgetful : Coder {
 };
 /// A coder whose decoder is not a function of the bytes.
 struct Moody : Coder {
-  static constexpr FixedString name = "Moody";
+  static constexpr codec::FixedString name = "Moody";
   static constexpr std::uint32_t encode(float) { return 0; }
   static float decode(std::uint32_t) {
     static float calls = 0;
@@ -40,12 +40,12 @@ struct Moody : Coder {
 };
 /// A coder that fits its range to the least value alone, so that the others fall outside.
 struct HalfBlind : Coder {
-  static constexpr FixedString name = "HalfBlind";
+  static constexpr codec::FixedString name = "HalfBlind";
   static constexpr std::int64_t group = 128;
   struct Scale {
     float lo, step;
   };
-  static constexpr Scale fit(Range r) { return {r.lo, 1e-3f}; }
+  static constexpr Scale fit(codec::Range r) { return {r.lo, 1e-3f}; }
   static std::uint32_t encode(float x, const Scale& s) {
     const float t = (x - s.lo) / s.step;
     return t > 0 ? static_cast<std::uint32_t>(std::min(t, 255.0f)) : 0u;
@@ -55,13 +55,13 @@ struct HalfBlind : Coder {
 };
 /// A coder that has no code for NaN.
 struct Forgiving : Coder {
-  static constexpr FixedString name = "Forgiving";
+  static constexpr codec::FixedString name = "Forgiving";
   static constexpr std::uint32_t encode(float x) { return x < 0 ? 0u : 255u; }
   static constexpr float decode(std::uint32_t c) { return c < 128 ? -1.0f : 1.0f; }
 };
 /// A coder whose largest value decodes to infinity.
 struct Overflowing : Coder {
-  static constexpr FixedString name = "Overflowing";
+  static constexpr codec::FixedString name = "Overflowing";
   static constexpr int bits = 16;
   static constexpr std::uint32_t encode(float x) { return (std::bit_cast<std::uint32_t>(x) + 0x8000u) >> 16; }
   static constexpr float decode(std::uint32_t c) { return std::bit_cast<float>(c << 16); }
@@ -69,7 +69,7 @@ struct Overflowing : Coder {
 /// A selection that prefers small values, and would so lose what is not finite.
 struct Least : Composable {
   static constexpr Role role = Role::select;
-  static constexpr FixedString name = "Least";
+  static constexpr codec::FixedString name = "Least";
   static constexpr std::int64_t segment(const Extents& e) { return e.size(); }
   static constexpr std::int64_t keep(std::int64_t n) { return (n + 9) / 10; }
   static constexpr std::uint32_t score(float x, std::int64_t) {
@@ -79,13 +79,13 @@ struct Least : Composable {
 
 /// A stochastic coder that never rounds up.
 struct Biased : Coder {
-  static constexpr FixedString name = "Biased";
+  static constexpr codec::FixedString name = "Biased";
   static constexpr std::int64_t group = 128;
   static constexpr bool stochastic = true;
   struct Scale {
     float lo, step;
   };
-  static constexpr Scale fit(Range r) { return {r.lo, (r.hi - r.lo) / 255}; }
+  static constexpr Scale fit(codec::Range r) { return {r.lo, (r.hi - r.lo) / 255}; }
   static std::uint32_t encode(float x, const Scale& s, float) {
     const float t = s.step > 0 ? (x - s.lo) / s.step : 0;
     return t > 0 ? static_cast<std::uint32_t>(std::min(t, 255.0f)) : 0;
@@ -95,7 +95,7 @@ struct Biased : Coder {
 /// A rotation whose signs are others each time, so that it does not come back.
 struct Dizzy : Composable {
   static constexpr Role role = Role::rotate;
-  static constexpr FixedString name = "Dizzy";
+  static constexpr codec::FixedString name = "Dizzy";
   static constexpr int block = 32;
   static constexpr bool random_signs = true;
   static constexpr float scale = 0.17677669529663687f;
@@ -119,7 +119,7 @@ double error_of(W w, const std::vector<float>& x) {
   return error / all;
 }
 
-bool broken(const CodecLog& log, const std::string& law) {
+bool broken(const testing::CodecLog& log, const std::string& law) {
   for (const auto& l : log.laws)
     if (l.name.find(law) != std::string::npos) return !l.held;
   return false;
@@ -130,8 +130,8 @@ bool broken(const CodecLog& log, const std::string& law) {
 TEST_CASE("every codec and chain keeps the laws", "[laws]") {
   for_each_wire([](auto w) {
     using W = std::remove_cv_t<decltype(w)>;
-    if constexpr (WireExpr<W>) {
-      const CodecLog log = check_codec<W>();
+    if constexpr (codec::WireExpr<W>) {
+      const testing::CodecLog log = check_codec<W>();
       INFO(log.str());
       CHECK(log);
     }
@@ -141,7 +141,7 @@ TEST_CASE("every codec and chain keeps the laws", "[laws]") {
 TEST_CASE("a rotation pays for outliers, and with plain signs makes one of a common mean", "[laws]") {
   constexpr auto plain = Quant<2>;
   constexpr auto rotated = Hadamard<64> | plain;
-  constexpr auto flipped = Hadamard<64, RandomSigns> | plain;
+  constexpr auto flipped = Hadamard<64, codec::RandomSigns> | plain;
   std::vector<float> outliers(1 << 14), mean(outliers.size());
   for (std::uint32_t i = 0; i < outliers.size(); ++i) {
     const float noise = static_cast<float>((i * 2654435761u) >> 8) * 0x1p-23f - 1;  // in [-1, 1)
@@ -171,7 +171,7 @@ TEST_CASE("a codec that breaks a law is told which", "[laws]") {
   CHECK_FALSE(check_codec<TooProud>().passed());
   CHECK(check_codec<TooProud>().str().starts_with("TooProud: a law is broken"));
   CHECK(check_codec<archetype::Sign{}>());
-  const CodecLog least = check_codec<Least{} | Quant<8>>();
+  const testing::CodecLog least = check_codec<Least{} | Quant<8>>();
   INFO(least.str());
   CHECK(least);
 }

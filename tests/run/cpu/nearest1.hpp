@@ -10,7 +10,7 @@
 /// dimension; of one dimension a little more than a third, so that the last one is shorter.
 struct Nearest1 : pcomp::Composable {
   static constexpr pcomp::Role role = pcomp::Role::select;
-  static constexpr pcomp::FixedString name = "Nearest1";
+  static constexpr pcomp::codec::FixedString name = "Nearest1";
   static constexpr std::int64_t segment(const pcomp::Extents& e) {
     return e.rank() > 1 ? e.size() / e[0] : e.size() / 3 + 5;
   }

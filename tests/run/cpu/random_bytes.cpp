@@ -20,7 +20,7 @@ std::span<T> exactly(std::unique_ptr<T[]>& owner, std::size_t n) {
 
 /// Divides the work into as many parts as a kernel allows.
 struct Parts {
-  void operator()(std::int64_t n, std::int64_t grain, ParallelFor::Body body) const {
+  void operator()(std::int64_t n, std::int64_t grain, kernel::ParallelFor::Body body) const {
     for (std::int64_t i = 0; i < n; i += grain) body(i, std::min(n, i + grain));
   }
 };
@@ -34,7 +34,7 @@ void decodes_noise(W w, const Extents& given, unsigned seed) {
   const auto n = static_cast<std::size_t>(e.size());
   const auto forward = exactly(forward_owner, wire_bytes(w, e));
   const auto grad = exactly(grad_owner, grad_wire_bytes(w, e));
-  const auto index = exactly(index_owner, index_bytes(w, e));
+  const auto index = exactly(index_owner, kernel::index_bytes(w, e));
   const auto y = exactly(y_owner, n), again = exactly(again_owner, n);
   const auto noise = [&](std::span<std::byte> bytes) {
     // Set bits at three densities: index blocks with too few positions, about the right number, and too many.
@@ -47,7 +47,7 @@ void decodes_noise(W w, const Extents& given, unsigned seed) {
     }
   };
   INFO(name(w).view() << " on " << to_string(e) << ", seed " << seed);
-  const WireKernels& k = kernels_of(w);
+  const kernel::WireKernels& k = kernels_of(w);
   noise(forward);
   noise(grad);
   noise(index);
@@ -85,12 +85,12 @@ TEST_CASE("any floats encode", "[wire]") {
   std::vector<float> x(static_cast<std::size_t>(e.size()));
   for (float& v : x) v = std::bit_cast<float>(static_cast<std::uint32_t>(random()));
   for_each_wire([&](auto w) {
-    const WireKernels& k = kernels_of(w);
+    const kernel::WireKernels& k = kernels_of(w);
     std::vector<std::byte> payload(k.bytes(e)), grad(k.grad_bytes(e));
     std::vector<float> y(x.size());
     k.encode(std::span<const float>(x), e, payload, {});
     k.decode(payload, e, std::span<float>(y), {});
-    k.encode(TensorView(x.data(), DType::f32, e, {495, 1, 55, 5}), e, payload, {});  // channels-last
+    k.encode(kernel::TensorView(x.data(), kernel::DType::f32, e, {495, 1, 55, 5}), e, payload, {});  // channels-last
     k.encode_grad(std::span<const float>(x), e, payload, grad, {});
     k.decode_grad(grad, e, payload, std::span<float>(y), {});
     CHECK(y.size() == x.size());

@@ -68,7 +68,7 @@ std::int64_t offset(const Extents& e, const Extents& strides, std::int64_t i) {
 
 struct Threads {
   std::int64_t count;
-  void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
+  void operator()(std::int64_t n, std::int64_t, kernel::ParallelFor::Body body) const {
     std::vector<std::thread> workers;
     for (std::int64_t t = 0; t < count; ++t)
       workers.emplace_back([=, parts = count] {
@@ -80,21 +80,21 @@ struct Threads {
 
 /// Values of that type: floats, or the bits of a 16-bit type.
 template <class T>
-std::vector<T> bits(const Extents& e, DType type, unsigned rng_counter) {
+std::vector<T> bits(const Extents& e, kernel::DType type, unsigned rng_counter) {
   std::vector<T> x(static_cast<std::size_t>(e.size()));
   for (std::uint32_t i = 0; i < x.size(); ++i) {
     const float v = static_cast<float>(((i + rng_counter) * 2654435761u) >> 8) * 0x1p-21f - 4.0f;
     if constexpr (sizeof(T) == 4)
       x[i] = v;
     else
-      x[i] = type == DType::bf16 ? detail::to_bf16(v) : detail::to_half(v);
+      x[i] = type == kernel::DType::bf16 ? detail::to_bf16(v) : detail::to_half(v);
   }
   return x;
 }
 
 /// Compares a tensor in that layout with its contiguous copy, over every wire and both ways.
 template <class T>
-void equal_bytes(const Extents& e, const Layout& l, DType type, ParallelFor par) {
+void equal_bytes(const Extents& e, const Layout& l, kernel::DType type, kernel::ParallelFor par) {
   const Extents strides = l.strides(e);
   const auto n = static_cast<std::size_t>(e.size());
   std::vector<std::size_t> at(n);
@@ -105,31 +105,31 @@ void equal_bytes(const Extents& e, const Layout& l, DType type, ParallelFor par)
   std::vector<T> x = bits<T>(e, type, 0), dy = bits<T>(e, type, 1000), sx(room), sdy(room), y(n), sy(room);
   for (std::size_t i = 0; i < n; ++i) sx[at[i]] = x[i], sdy[at[i]] = dy[i];
   for (std::size_t i = 0; i < n; ++i) x[i] = sx[at[i]], dy[i] = sdy[at[i]];  // where elements repeat
-  const TensorView in(x.data(), type, e.size()), din(dy.data(), type, e.size());
-  const TensorView strided(sx.data(), type, e, strides), dstrided(sdy.data(), type, e, strides);
+  const kernel::TensorView in(x.data(), type, e.size()), din(dy.data(), type, e.size());
+  const kernel::TensorView strided(sx.data(), type, e, strides), dstrided(sdy.data(), type, e, strides);
   const auto arrives = [&](const auto& decode) {
     if (l.repeats) return true;
     std::fill(sy.begin(), sy.end(), untouched);
-    decode(MutableTensorView(y.data(), type, e.size()));
-    decode(MutableTensorView(sy.data(), type, e, strides));
+    decode(kernel::MutableTensorView(y.data(), type, e.size()));
+    decode(kernel::MutableTensorView(sy.data(), type, e, strides));
     for (std::size_t i = 0; i < n; ++i) {
       if (std::memcmp(&sy[at[i]], &y[i], sizeof(T)) != 0) return false;
       sy[at[i]] = untouched;
     }
     return std::all_of(sy.begin(), sy.end(), [=](T v) { return v == untouched; });
   };
-  for (const WireKernels* k : all_kernels()) {
+  for (const kernel::WireKernels* k : all_kernels()) {
     if (fitting(*k, e) != e) continue;  // the wire pools dimensions that this shape does not have
     INFO(k->name.view() << " on " << to_string(e) << ", " << l.name);
     std::vector<std::byte> a(k->bytes(e)), b(a.size()), g(k->grad_bytes(e)), h(g.size());
     k->encode(in, e, a, {});
     k->encode(strided, e, b, par);
     CHECK((a == b));
-    CHECK(arrives([&](MutableTensorView out) { k->decode(a, e, out, par); }));
+    CHECK(arrives([&](kernel::MutableTensorView out) { k->decode(a, e, out, par); }));
     k->encode_grad(din, e, a, g, {});
     k->encode_grad(dstrided, e, a, h, par);
     CHECK((g == h));
-    CHECK(arrives([&](MutableTensorView out) { k->decode_grad(g, e, a, out, par); }));
+    CHECK(arrives([&](kernel::MutableTensorView out) { k->decode_grad(g, e, a, out, par); }));
   }
 }
 
@@ -139,10 +139,10 @@ TEST_CASE("a strided tensor is sent and received as its contiguous copy", "[wire
   for (const Layout& l : layouts) {
     for (const Extents& e :
          {Extents{2, 20, 7, 6}, Extents{3, 5, 9, 11}, Extents{70, 33}, Extents{1, 1, 1, 1}})
-      equal_bytes<float>(e, l, DType::f32, {});
-    equal_bytes<float>(Extents{2, 39, 31, 33}, l, DType::f32, Threads{3});
-    equal_bytes<std::uint16_t>(Extents{2, 19, 17, 30}, l, DType::bf16, Threads{2});
-    equal_bytes<std::uint16_t>(Extents{2, 3, 4, 5, 6}, l, DType::f16, {});
+      equal_bytes<float>(e, l, kernel::DType::f32, {});
+    equal_bytes<float>(Extents{2, 39, 31, 33}, l, kernel::DType::f32, Threads{3});
+    equal_bytes<std::uint16_t>(Extents{2, 19, 17, 30}, l, kernel::DType::bf16, Threads{2});
+    equal_bytes<std::uint16_t>(Extents{2, 3, 4, 5, 6}, l, kernel::DType::f16, {});
   }
 }
 
@@ -151,24 +151,24 @@ TEST_CASE("strided tensors are the same bytes for every instruction set", "[wire
   for (auto isa : {detail::Isa::baseline, detail::Isa::avx2, detail::Isa::avx512}) {
     if (isa >= best) continue;
     detail::isa() = isa;
-    equal_bytes<float>(Extents{2, 35, 19, 33}, layouts[1], DType::f32, Threads{2});
-    equal_bytes<std::uint16_t>(Extents{2, 20, 17, 30}, layouts[1], DType::f16, {});
+    equal_bytes<float>(Extents{2, 35, 19, 33}, layouts[1], kernel::DType::f32, Threads{2});
+    equal_bytes<std::uint16_t>(Extents{2, 20, 17, 30}, layouts[1], kernel::DType::f16, {});
   }
   detail::isa() = best;
 }
 
 TEST_CASE("panels larger than a cache, and images of many panels", "[wire]") {
   for (const Extents& e : {Extents{1, 21, 100, 130}, Extents{1, 6, 260, 200}, Extents{1, 300, 5, 40}})
-    equal_bytes<float>(e, layouts[1], DType::f32, Threads{2});
+    equal_bytes<float>(e, layouts[1], kernel::DType::f32, Threads{2});
 }
 
 TEST_CASE("strides that do not fit are one clear error", "[wire]") {
   std::vector<float> x(24);
   std::vector<std::byte> payload(wire_bytes(Raw, Extents{4, 6}));
-  CHECK_THROWS_WITH(TensorView(x.data(), DType::f32, {4, 6}, {6}),
+  CHECK_THROWS_WITH(kernel::TensorView(x.data(), kernel::DType::f32, {4, 6}, {6}),
                     "pcomp: the shape 4x6 takes a stride for each extent, not 1");
-  CHECK_THROWS_WITH(MutableTensorView(x.data(), DType::f32, {4, 6}, {0, 1}),
+  CHECK_THROWS_WITH(kernel::MutableTensorView(x.data(), kernel::DType::f32, {4, 6}, {0, 1}),
                     "pcomp: an output's elements must not overlap: a stride is 0");
-  CHECK_THROWS_WITH(kernels_of(Raw).encode(TensorView(x.data(), DType::f32, {6, 4}, {1, 6}), {4, 6}, payload, {}),
+  CHECK_THROWS_WITH(kernels_of(Raw).encode(kernel::TensorView(x.data(), kernel::DType::f32, {6, 4}, {1, 6}), {4, 6}, payload, {}),
                     "pcomp: the input has the shape 6x4, not 4x6");
 }

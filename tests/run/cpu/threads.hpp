@@ -6,7 +6,7 @@
 /// Divides a kernel's work evenly among that many threads, each time new ones.
 struct Threads {
   int count;
-  void operator()(std::int64_t n, std::int64_t, pcomp::ParallelFor::Body body) const {
+  void operator()(std::int64_t n, std::int64_t, pcomp::kernel::ParallelFor::Body body) const {
     if (count == 1) return body(0, n);
     std::vector<std::thread> workers;
     for (int t = 0; t < count; ++t)

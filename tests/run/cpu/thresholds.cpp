@@ -47,7 +47,7 @@ bool same_bits(const Floats& a, const Floats& b) {
 }
 
 /// Selects with one thread and with three; the bytes must be the same, and what arrives what `kept` keeps.
-void selects(const WireKernels& w, const Floats& x, std::int64_t k) {
+void selects(const kernel::WireKernels& w, const Floats& x, std::int64_t k) {
   const Extents e{static_cast<std::int64_t>(x.size())};
   INFO(w.name.view() << " on " << to_string(e));
   const Floats expected = kept(x, k);
@@ -108,7 +108,7 @@ TEST_CASE("a selection of half where just under half is not zero, and where just
 
 TEST_CASE("low bits of an index block of every width, packed in bytes and in words", "[wire][thresholds]") {
   // One in 2^b keeps about b low bits; above 8 they are packed as words. Clusters make words of 64 ones and long gaps.
-  const auto one_in = [](const WireKernels& w, std::int64_t ratio, std::int64_t n) {
+  const auto one_in = [](const kernel::WireKernels& w, std::int64_t ratio, std::int64_t n) {
     Floats x = noise(n, 6);
     selects(w, x, n / ratio);
     std::int64_t k = 0;
@@ -120,12 +120,12 @@ TEST_CASE("low bits of an index block of every width, packed in bytes and in wor
   one_in(kernels_of(TopK<Ratio<1, 2>>), 2, 20011);
   one_in(kernels_of(TopK<Ratio<1, 10>>), 10, 50021);
   one_in(kernels_of(TopK<Ratio<1, 700>>), 700, 300007);
-  one_in(wire_kernels(TopK<Ratio<1, 5000>>), 5000, 1000003);
+  one_in(kernel::wire_kernels(TopK<Ratio<1, 5000>>), 5000, 1000003);
 }
 
 TEST_CASE("a damaged index block of few survivors decodes within bounds", "[wire][thresholds]") {
   // Buckets are wider than a chunk here: low bits that do not ascend point before the chunk that is being written.
-  const WireKernels& w = wire_kernels(TopK<Ratio<1, 5000>>);
+  const kernel::WireKernels& w = kernel::wire_kernels(TopK<Ratio<1, 5000>>);
   const Extents e{1000000};
   std::mt19937 random(1);
   Floats x = noise(e.size(), 7), y(x.size()), again(x.size());
@@ -188,7 +188,7 @@ TEST_CASE("a large output is written past the caches, aligned or not, to its las
       }
   }
   // Windows: two rows more than 2^21 elements, one whole row less; 30 windows are no whole number of vectors.
-  const WireKernels& pooled = kernels_of(Downsample<2>);
+  const kernel::WireKernels& pooled = kernels_of(Downsample<2>);
   for (const std::int64_t width : {2048, 60})
     for (const std::int64_t rows : {edge / width / 2 * 2 - 2, (edge + width - 1) / width / 2 * 2 + 2}) {
       const Extents e{1, 1, rows, width};
@@ -219,7 +219,7 @@ TEST_CASE("a large output is written past the caches, aligned or not, to its las
 TEST_CASE("a panel that more than 128 runs arrive in is written whole", "[wire][thresholds]") {
   // Windows of 7 x 7 in rows of 1500: a row arrives in two runs, a thread's share of a panel in more than 128, and the
   // panels where one thread ends and the next begins are full for neither.
-  const WireKernels& w = kernels_of(Downsample<7> | Half);
+  const kernel::WireKernels& w = kernels_of(Downsample<7> | Half);
   constexpr std::int64_t channels = 40, pixels = 21 * 1500;
   const Extents e{1, channels, 21, 1500}, channels_last{channels * pixels, 1, channels * 1500, channels};
   const Floats x = noise(e.size(), 10);
@@ -229,7 +229,7 @@ TEST_CASE("a panel that more than 128 runs arrive in is written whole", "[wire][
   w.decode(payload, e, std::span<float>(dense), {});
   for (const int threads : {1, 3}) {
     std::fill(strided.begin(), strided.end(), 9.0f);
-    w.decode(payload, e, MutableTensorView(strided.data(), DType::f32, e, channels_last), Threads{threads});
+    w.decode(payload, e, kernel::MutableTensorView(strided.data(), kernel::DType::f32, e, channels_last), Threads{threads});
     std::size_t wrong = 0;
     for (std::int64_t c = 0; c < channels; ++c)
       for (std::int64_t p = 0; p < pixels; ++p)
@@ -240,7 +240,7 @@ TEST_CASE("a panel that more than 128 runs arrive in is written whole", "[wire][
 }
 
 TEST_CASE("extents of 1 with any stride, and a panel's size around its limits", "[wire][thresholds]") {
-  const WireKernels& w = kernels_of(Quant<8>);
+  const kernel::WireKernels& w = kernels_of(Quant<8>);
   const auto equal = [&](const Extents& e, const Extents& strides) {
     std::int64_t room = 1;
     for (int d = 0; d < e.rank(); ++d) room += (e[d] - 1) * strides[d];
@@ -257,10 +257,10 @@ TEST_CASE("extents of 1 with any stride, and a panel's size around its limits", 
     w.decode(a, e, std::span<float>(y), {});
     for (const int threads : {1, 3}) {
       INFO(to_string(e) << " with strides " << to_string(strides) << ", " << threads << " threads");
-      w.encode(TensorView(memory.data(), DType::f32, e, strides), e, b, Threads{threads});
+      w.encode(kernel::TensorView(memory.data(), kernel::DType::f32, e, strides), e, b, Threads{threads});
       CHECK((a == b));
       Floats out(static_cast<std::size_t>(room), 9.0f);
-      w.decode(a, e, MutableTensorView(out.data(), DType::f32, e, strides), Threads{threads});
+      w.decode(a, e, kernel::MutableTensorView(out.data(), kernel::DType::f32, e, strides), Threads{threads});
       std::size_t wrong = 0;
       for (std::size_t i = 0; i < y.size(); ++i) wrong += out[at(static_cast<std::int64_t>(i))] != y[i];
       CHECK(wrong == 0);
@@ -287,7 +287,7 @@ TEST_CASE("a group's least value is zero, of either sign, on every instruction s
       plain[i] = zero ? 0.0f : static_cast<float>(i % 31);
       x[i] = zero && (i / 2 + static_cast<std::size_t>(first)) % 2 ? -0.0f : plain[i];
     }
-    const auto check = [&](const WireKernels& w) {
+    const auto check = [&](const kernel::WireKernels& w) {
       const Extents e{n};
       std::vector<std::byte> expected(w.bytes(e)), got(expected.size());
       w.encode(std::span<const float>(plain), e, expected, {});

@@ -49,7 +49,7 @@ inline constexpr auto all_wires = [] {
                     Downsample<2, Axes<1>> | Quant<8>,
                     Downsample<3, Axes<1, -1>> | TopK<Ratio<1, 4>, PerSample>,
                     Hadamard<64> | Quant<4>,
-                    Hadamard<32, RandomSigns> | Quant<2, PerTensor> | TopK<Ratio<1, 3>>,
+                    Hadamard<32, codec::RandomSigns> | Quant<2, PerTensor> | TopK<Ratio<1, 3>>,
                     Hadamard<32> | BFloat16 | Downsample<2>,
                     Wire<Quant<4>, Quant<8>>{},
                     Wire<Raw, TopK<Ratio<1, 10>> | Quant<8>>{},

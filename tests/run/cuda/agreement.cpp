@@ -16,12 +16,12 @@ using namespace pcomp;
 using device::Bytes;
 using Floats = std::vector<float>;
 
-const WireKernels& cpu_kernels(const GpuWireKernels& ops) {
-  for (const WireKernels* k : all_kernels())
+const kernel::WireKernels& cpu_kernels(const kernel::GpuWireKernels& ops) {
+  for (const kernel::WireKernels* k : all_kernels())
     if (k->name == ops.name.view()) return *k;
   throw Error("no CPU kernels of " + std::string(ops.name.view()));
 }
-bool selects(const GpuWireKernels& ops) { return ops.name.view().find("TopK") != std::string_view::npos; }
+bool selects(const kernel::GpuWireKernels& ops) { return ops.name.view().find("TopK") != std::string_view::npos; }
 
 enum Kind { normal, relu, ties, every_magnitude, odd, equal };
 
@@ -51,7 +51,7 @@ bool same(const Floats& a, const Floats& b) {
 }
 
 /// Adds the noise for a Stochastic coder; the golden bytes were made with noise 0.
-TensorView with_noise(TensorView x, std::uint64_t noise = rng_counter(3, true, 77)) {
+kernel::TensorView with_noise(kernel::TensorView x, std::uint64_t noise = kernel::rng_counter(3, true, 77)) {
   x.noise = noise;
   return x;
 }
@@ -62,17 +62,17 @@ struct Sent {
   Floats y, dx;
   bool in_bounds;
 
-  Sent(const GpuWireKernels& ops, const Extents& e, const Floats& x, const Floats& dy,
-       std::uint64_t noise = rng_counter(3, true, 77)) {
-    const WireKernels& k = cpu_kernels(ops);
+  Sent(const kernel::GpuWireKernels& ops, const Extents& e, const Floats& x, const Floats& dy,
+       std::uint64_t noise = kernel::rng_counter(3, true, 77)) {
+    const kernel::WireKernels& k = cpu_kernels(ops);
     const Bytes from(x), from_grad(dy), p(k.bytes(e)), g(k.grad_bytes(e)), to(x.size() * 4);
-    const TensorView in = with_noise({from.data(), DType::f32, e.size(), device::gpu()}, noise);
-    const MutableTensorView out(to.data(), DType::f32, e.size(), device::gpu());
+    const kernel::TensorView in = with_noise({from.data(), kernel::DType::f32, e.size(), device::gpu()}, noise);
+    const kernel::MutableTensorView out(to.data(), kernel::DType::f32, e.size(), device::gpu());
     ops.encode(in, e, p.all());
     payload = p.read();
     ops.decode(p.all(), e, out);
     y = to.read<float>();
-    ops.encode_grad(with_noise({from_grad.data(), DType::f32, e.size(), device::gpu()}, noise), e, p.all(),
+    ops.encode_grad(with_noise({from_grad.data(), kernel::DType::f32, e.size(), device::gpu()}, noise), e, p.all(),
                     g.all());
     grad = g.read();
     const std::vector<std::byte> index_block(payload.begin(),
@@ -84,11 +84,11 @@ struct Sent {
   }
 };
 
-void agrees(const GpuWireKernels& ops, const Extents& given, Kind kind) {
+void agrees(const kernel::GpuWireKernels& ops, const Extents& given, Kind kind) {
   const Extents e = fitting(cpu_kernels(ops), given);
   INFO(ops.name.view() << " on " << to_string(e) << ", values of kind " << kind);
   const Floats x = values(e, kind, 1), dy = values(e, kind == odd ? odd : normal, 2);
-  const WireKernels& k = cpu_kernels(ops);
+  const kernel::WireKernels& k = cpu_kernels(ops);
   std::vector<std::byte> payload(k.bytes(e)), grad(k.grad_bytes(e));
   Floats y(x.size()), dx(x.size());
   k.encode(with_noise(std::span<const float>(x)), e, payload, {});
@@ -123,7 +123,7 @@ TEST_CASE("the GPU's bytes are the golden ones", "[cuda]") {
         x[i] = static_cast<float>(((i + rng_counter) * 2654435761u) >> 8) * 0x1p-21f - 4.0f;
       return x;
     };
-    for (const GpuWireKernels* ops : device::kernels()) {
+    for (const kernel::GpuWireKernels* ops : device::kernels()) {
       std::string line, field[6];
       REQUIRE(std::getline(in, line));
       std::istringstream fields(line);
@@ -141,19 +141,19 @@ TEST_CASE("the GPU's bytes are the golden ones", "[cuda]") {
 
 TEST_CASE("every wire agrees with the CPU on small and ragged shapes", "[cuda][small]") {
   const Kind kind = GENERATE(normal, relu, ties, every_magnitude, odd, equal);
-  for (const GpuWireKernels* ops : device::kernels())
+  for (const kernel::GpuWireKernels* ops : device::kernels())
     for (const Extents& e : {Extents{3, 5, 9, 11}, Extents{2, 130}, Extents{1, 1, 1, 1}})
       agrees(*ops, e, kind);
 }
 
 TEST_CASE("every wire agrees with the CPU over several tiles", "[cuda]") {
   const Kind kind = GENERATE(relu, odd);
-  for (const GpuWireKernels* ops : device::kernels())
+  for (const kernel::GpuWireKernels* ops : device::kernels())
     agrees(*ops, kind == relu ? Extents{2, 3, 67, 65} : Extents{2, 1, 101, 99}, kind);
 }
 
 TEST_CASE("a selection over a large tensor is exact, sampled well or misled", "[cuda]") {
-  for (const GpuWireKernels* ops : device::kernels()) {
+  for (const kernel::GpuWireKernels* ops : device::kernels()) {
     const auto n = ops->name;
     if (n == "TopK<1/10> | Quant<8>" || n == "TopK<1/700>" || (!device::emulated() && selects(*ops)))
       for (const Kind kind : {normal, ties}) agrees(*ops, Extents{1, 140001}, kind);
@@ -175,7 +175,7 @@ TEST_CASE("a selection over a large tensor is exact, sampled well or misled", "[
 
 TEST_CASE("a selection agrees with the CPU on either side of its thresholds", "[cuda]") {
   // Up to 8192 elements fit into a block; from 2^17 on the cut is sampled; a tile has 2048.
-  for (const GpuWireKernels* ops : device::kernels())
+  for (const kernel::GpuWireKernels* ops : device::kernels())
     if (ops->name == "TopK<1/10> | Quant<8>")
       for (const std::int64_t n : {2047, 2049, 8191, 8192, 8193, 131071, 131072, 131073})
         agrees(*ops, Extents{n}, n < 100000 ? relu : ties);
@@ -189,31 +189,31 @@ TEST_CASE("bfloat16, half and channels-last tensors are read and written in plac
   const auto place = [&](std::size_t i) {  // where element i lies in channels-last memory
     return (i / 650 * 130 + i % 130) * 5 + i / 130 % 5;
   };
-  for (const DType t : {DType::f32, DType::bf16, DType::f16})
+  for (const kernel::DType t : {kernel::DType::f32, kernel::DType::bf16, kernel::DType::f16})
     for (const bool channels_last : {false, true}) {
       const Extents& strides = channels_last ? channels_innermost : row_major;
-      const bool wide = t == DType::f32;
+      const bool wide = t == kernel::DType::f32;
       std::vector<std::uint16_t> x16(n);
       Floats rounded(n), arranged(n);
       for (std::size_t i = 0; i < n; ++i) {
-        const std::uint16_t h = t == DType::bf16 ? detail::to_bf16(x[i]) : detail::to_half(x[i]);
-        rounded[i] = wide ? x[i] : t == DType::bf16 ? detail::from_bf16(h) : detail::from_half(h);
+        const std::uint16_t h = t == kernel::DType::bf16 ? detail::to_bf16(x[i]) : detail::to_half(x[i]);
+        rounded[i] = wide ? x[i] : t == kernel::DType::bf16 ? detail::from_bf16(h) : detail::from_half(h);
         x16[channels_last ? place(i) : i] = h;
         arranged[channels_last ? place(i) : i] = x[i];
       }
       const Bytes from = wide ? Bytes(arranged) : Bytes(x16);
-      for (const GpuWireKernels* ops : device::kernels()) {
+      for (const kernel::GpuWireKernels* ops : device::kernels()) {
         INFO(ops->name.view() << ", dtype " << static_cast<int>(t)
                               << (channels_last ? ", channels-last" : ""));
-        const WireKernels& k = cpu_kernels(*ops);
+        const kernel::WireKernels& k = cpu_kernels(*ops);
         std::vector<std::byte> payload(k.bytes(e));
         Floats y(n);
         k.encode(std::span<const float>(rounded), e, payload, {});
         k.decode(payload, e, std::span<float>(y), {});
         const Bytes p(payload.size()), to(n * (wide ? 4 : 2));
-        ops->encode(TensorView(from.data(), t, e, strides, device::gpu()), e, p.all());
+        ops->encode(kernel::TensorView(from.data(), t, e, strides, device::gpu()), e, p.all());
         CHECK((p.read() == payload));
-        ops->decode(p.all(), e, MutableTensorView(to.data(), t, e, strides, device::gpu()));
+        ops->decode(p.all(), e, kernel::MutableTensorView(to.data(), t, e, strides, device::gpu()));
         bool equal = true;
         const auto f = to.read<float>();
         const auto h = to.read<std::uint16_t>();
@@ -221,7 +221,7 @@ TEST_CASE("bfloat16, half and channels-last tensors are read and written in plac
           const std::size_t at = channels_last ? place(i) : i;
           equal =
               equal && (wide ? f[at] == y[i]
-                             : h[at] == (t == DType::bf16 ? detail::to_bf16(y[i]) : detail::to_half(y[i])));
+                             : h[at] == (t == kernel::DType::bf16 ? detail::to_bf16(y[i]) : detail::to_half(y[i])));
         }
         CHECK(equal);
         CHECK((p.whole() && to.whole()));
@@ -231,15 +231,15 @@ TEST_CASE("bfloat16, half and channels-last tensors are read and written in plac
 
 TEST_CASE("a CUDA graph replays all four calls: nothing in them waits for the GPU", "[cuda]") {
   const Extents e{3, 4, 67, 65};
-  for (const GpuWireKernels* ops : device::kernels()) {
+  for (const kernel::GpuWireKernels* ops : device::kernels()) {
     if (device::emulated() && ops->name != "Quant<8>" && ops->name != "Downsample<2> | TopK<1/10> | Quant<8>")
       continue;
     INFO(ops->name.view());
-    const WireKernels& k = cpu_kernels(*ops);
+    const kernel::WireKernels& k = cpu_kernels(*ops);
     const Bytes x(static_cast<std::size_t>(e.size()) * 4), y(x.all().size()), p(k.bytes(e)),
         g(k.grad_bytes(e));
-    const TensorView in(x.data(), DType::f32, e.size(), device::gpu());
-    const MutableTensorView out(y.data(), DType::f32, e.size(), device::gpu());
+    const kernel::TensorView in(x.data(), kernel::DType::f32, e.size(), device::gpu());
+    const kernel::MutableTensorView out(y.data(), kernel::DType::f32, e.size(), device::gpu());
     const auto all_four = [&] {
       ops->encode(in, e, p.all());
       ops->decode(p.all(), e, out);
@@ -271,19 +271,19 @@ TEST_CASE("a tensor that does not begin at a multiple of 16 bytes is read and wr
   Floats shifted{0};
   shifted.insert(shifted.end(), x.begin(), x.end());
   const Bytes from(shifted), to(shifted.size() * 4);
-  for (const GpuWireKernels* ops : device::kernels()) {
+  for (const kernel::GpuWireKernels* ops : device::kernels()) {
     INFO(ops->name.view());
-    const WireKernels& k = cpu_kernels(*ops);
+    const kernel::WireKernels& k = cpu_kernels(*ops);
     const Extents e = fitting(k, given);
     std::vector<std::byte> payload(k.bytes(e));
     Floats y(x.size());
     k.encode(std::span<const float>(x), e, payload, {});
     k.decode(payload, e, std::span<float>(y), {});
     const Bytes p(payload.size());
-    ops->encode(TensorView(static_cast<const float*>(from.data()) + 1, DType::f32, e.size(), device::gpu()), e,
+    ops->encode(kernel::TensorView(static_cast<const float*>(from.data()) + 1, kernel::DType::f32, e.size(), device::gpu()), e,
                 p.all());
     CHECK((p.read() == payload));
-    ops->decode(p.all(), e, MutableTensorView(static_cast<float*>(to.data()) + 1, DType::f32, e.size(), device::gpu()));
+    ops->decode(p.all(), e, kernel::MutableTensorView(static_cast<float*>(to.data()) + 1, kernel::DType::f32, e.size(), device::gpu()));
     const Floats got = to.read<float>();
     CHECK(same(Floats(got.begin() + 1, got.end()), y));
   }
@@ -292,9 +292,9 @@ TEST_CASE("a tensor that does not begin at a multiple of 16 bytes is read and wr
 TEST_CASE("any bytes of the right length decode within bounds", "[cuda]") {
   const unsigned seed = GENERATE(range(0u, 6u));
   std::mt19937 random(seed);
-  for (const GpuWireKernels* ops : device::kernels())
+  for (const kernel::GpuWireKernels* ops : device::kernels())
     for (const Extents& given : {Extents{2, 3, 9, 11}, Extents{5, 1300}}) {
-      const WireKernels& k = cpu_kernels(*ops);
+      const kernel::WireKernels& k = cpu_kernels(*ops);
       const Extents e = fitting(k, given);
       INFO(ops->name.view() << " on " << to_string(e) << ", seed " << seed);
       const auto noise = [&](std::size_t size) {
@@ -309,10 +309,10 @@ TEST_CASE("any bytes of the right length decode within bounds", "[cuda]") {
         return bytes;
       };
       const Bytes p(noise(k.bytes(e))), g(noise(k.grad_bytes(e))), to(static_cast<std::size_t>(e.size()) * 4);
-      const MutableTensorView out(to.data(), DType::f32, e.size(), device::gpu());
+      const kernel::MutableTensorView out(to.data(), kernel::DType::f32, e.size(), device::gpu());
       ops->decode(p.all(), e, out);
       ops->decode_grad(g.all(), e, p.all(), out);
-      ops->encode_grad(TensorView(to.data(), DType::f32, e.size(), device::gpu()), e, p.all(), g.all());
+      ops->encode_grad(kernel::TensorView(to.data(), kernel::DType::f32, e.size(), device::gpu()), e, p.all(), g.all());
       device::wait();
       CHECK(device::trouble() == "");
       CHECK((p.whole() && g.whole() && to.whole()));
@@ -323,16 +323,16 @@ TEST_CASE("the table of a wire takes the tensor's device, or says what is missin
   const Extents e{2, 4, 8, 8};
   const Floats x = values(e, normal, 1);
   const Bytes from(x);
-  const TensorView here(std::span<const float>{x}), there(from.data(), DType::f32, e.size(), device::gpu());
+  const kernel::TensorView here(std::span<const float>{x}), there(from.data(), kernel::DType::f32, e.size(), device::gpu());
   int tables = 0;
-  for (const WireKernels* k : all_kernels()) {
+  for (const kernel::WireKernels* k : all_kernels()) {
     std::vector<std::byte> payload(k->bytes(e));
     if (k->name == "Quant<8>" || k->name == "Downsample<2> | TopK<1/10> | Quant<8>") {
       ++tables;
       std::vector<std::byte> grad(k->grad_bytes(e)), host(payload.size()), host_grad(grad.size());
       Floats y(x.size()), dx(x.size());
       const Bytes to(x.size() * 4);
-      const MutableTensorView out(to.data(), DType::f32, e.size(), device::gpu());
+      const kernel::MutableTensorView out(to.data(), kernel::DType::f32, e.size(), device::gpu());
       k->encode(here, e, payload, {});
       k->encode(there, e, host, {});  // the payload on the host
       CHECK((host == payload));
@@ -356,10 +356,10 @@ TEST_CASE("the table of a wire takes the tensor's device, or says what is missin
 }
 
 TEST_CASE("what the kernels cannot take is one clear error", "[cuda]") {
-  const GpuWireKernels& ops = *device::kernels().front();
+  const kernel::GpuWireKernels& ops = *device::kernels().front();
   const Extents e{4, 8};
   const Bytes x(128), p(200);
-  const TensorView in(x.data(), DType::f32, 32, device::gpu());
+  const kernel::TensorView in(x.data(), kernel::DType::f32, 32, device::gpu());
   CHECK_THROWS_WITH(ops.encode(in, e, p.all()), "pcomp: the payload has 200 bytes, but Raw on 4x8 takes 128");
   CHECK_THROWS_WITH(ops.encode(in, Extents{4, 9}, p.all().first(144)),
                     "pcomp: the input has 32 elements, but the shape 4x9 has 36");
@@ -367,16 +367,16 @@ TEST_CASE("what the kernels cannot take is one clear error", "[cuda]") {
       ops.encode(in, e, p.all().subspan(4, 128)),
       "pcomp: the CUDA kernels take a payload at a multiple of 16 bytes, not one that lies 4 beyond it");
   CHECK_THROWS_WITH(
-      ops.encode(TensorView(x.data(), DType::f32, e, {1, 4}, device::gpu()), e, p.all().first(128)),
+      ops.encode(kernel::TensorView(x.data(), kernel::DType::f32, e, {1, 4}, device::gpu()), e, p.all().first(128)),
       "pcomp: the CUDA kernels take row-major or channels-last memory without gaps, not the strides "
       "1x4 of 4x8");
   const Extents image{1, 2, 1, 8}, gap{32, 1, 32, 3};
   CHECK_THROWS_WITH(
-      ops.decode(p.all().first(64), image, MutableTensorView(x.data(), DType::f32, image, gap, device::gpu())),
+      ops.decode(p.all().first(64), image, kernel::MutableTensorView(x.data(), kernel::DType::f32, image, gap, device::gpu())),
       Catch::Contains("not the strides 32x1x32x3 of 1x2x1x8"));
   CHECK_NOTHROW(ops.decode(p.all().first(64), image,  // strides of extents of 1 do not matter
-                           MutableTensorView(x.data(), DType::f32, image, {7, 1, 7, 2}, device::gpu())));
-  CHECK_THROWS_WITH(ops.encode(TensorView(x.data(), DType::f32, std::int64_t{1} << 31, device::gpu()),
+                           kernel::MutableTensorView(x.data(), kernel::DType::f32, image, {7, 1, 7, 2}, device::gpu())));
+  CHECK_THROWS_WITH(ops.encode(kernel::TensorView(x.data(), kernel::DType::f32, std::int64_t{1} << 31, device::gpu()),
                                Extents{1 << 16, 1 << 15}, std::span(p.all().data(), std::size_t{1} << 33)),
                     "pcomp: the CUDA kernels take fewer than 2^31 elements, not 65536x32768");
 }

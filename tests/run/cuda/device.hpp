@@ -7,7 +7,7 @@
 namespace device {
 
 bool emulated();
-pcomp::Gpu gpu();
+pcomp::kernel::Gpu gpu();
 void* allocate(std::size_t n);
 void release(void* p);
 void copy(void* to, const void* from, std::size_t n);  ///< in either direction; waits
@@ -18,7 +18,7 @@ std::function<void()> captured(const std::function<void()>& f);
 /// The error that CUDA has to report since the last call; empty if there is none.
 std::string trouble();
 /// The kernels of every wire of for_each_wire.
-const std::vector<const pcomp::GpuWireKernels*>& kernels();
+const std::vector<const pcomp::kernel::GpuWireKernels*>& kernels();
 
 /// An array in device memory of exactly the given length, with a canary behind it.
 class Bytes {

@@ -52,10 +52,10 @@ TEST_CASE("the bytes do not depend on the order of the threads", "[cuda]") {
   std::vector<float> x(static_cast<std::size_t>(e.size()));
   for (std::uint32_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 2654435761u >> 20) - 2000.0f;
   const device::Bytes from(x);
-  const TensorView in(from.data(), DType::f32, e.size(), device::gpu());
+  const kernel::TensorView in(from.data(), kernel::DType::f32, e.size(), device::gpu());
   for (std::size_t i = 0; i < device::kernels().size(); ++i) {
-    const GpuWireKernels& ops = *device::kernels()[i];
-    const WireKernels& k = *all_kernels()[i];
+    const kernel::GpuWireKernels& ops = *device::kernels()[i];
+    const kernel::WireKernels& k = *all_kernels()[i];
     INFO(ops.name.view());
     std::vector<std::byte> first[2];
     std::vector<float> values[2];
@@ -63,7 +63,7 @@ TEST_CASE("the bytes do not depend on the order of the threads", "[cuda]") {
          {Emulator::Order::forward, Emulator::Order::backward, Emulator::Order::scattered}) {
       Emulator::order() = order;
       const device::Bytes p(k.bytes(e)), g(k.grad_bytes(e)), to(x.size() * 4);
-      const MutableTensorView out(to.data(), DType::f32, e.size(), device::gpu());
+      const kernel::MutableTensorView out(to.data(), kernel::DType::f32, e.size(), device::gpu());
       ops.encode(in, e, p.all());
       ops.encode_grad(in, e, p.all(), g.all());
       ops.decode(p.all(), e, out);

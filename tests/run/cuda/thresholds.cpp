@@ -29,11 +29,11 @@ TEST_CASE("a damaged index block of few survivors decodes within bounds and as o
   const Extents e{200000};
   const Floats x = values(e.size());
   std::vector<std::byte> payload(wire_bytes(w, e)), grad(grad_wire_bytes(w, e));
-  const std::size_t index = index_bytes(w, e);
+  const std::size_t index = kernel::index_bytes(w, e);
   std::mt19937 random(1);
   const Bytes from(x), to(x.size() * 4), g(grad.size()), workspace(cuda::workspace_bytes(w, e));
-  const TensorView in(from.data(), DType::f32, e.size(), device::gpu());
-  const MutableTensorView out(to.data(), DType::f32, e.size(), device::gpu());
+  const kernel::TensorView in(from.data(), kernel::DType::f32, e.size(), device::gpu());
+  const kernel::MutableTensorView out(to.data(), kernel::DType::f32, e.size(), device::gpu());
   for (int round = 0; round < 4; ++round) {
     encode(w, std::span<const float>(x), e, payload);
     // Round 0: undamaged. Then the low bits alone, any byte, and no positions at all.
@@ -65,7 +65,7 @@ TEST_CASE("a selection with a score of its own agrees with the CPU", "[cuda]") {
       std::vector<std::byte> payload(wire_bytes(w, e));
       encode(w, std::span<const float>(x), e, payload);
       const Bytes from(x), p(payload.size()), workspace(cuda::workspace_bytes(w, e));
-      cuda::encode(w, TensorView(from.data(), DType::f32, e.size(), device::gpu()), e, p.all(), workspace.all());
+      cuda::encode(w, kernel::TensorView(from.data(), kernel::DType::f32, e.size(), device::gpu()), e, p.all(), workspace.all());
       INFO(to_string(e) << ", values of kind " << kind);
       CHECK((p.read() == payload));
       CHECK((p.whole() && workspace.whole()));
@@ -85,7 +85,7 @@ TEST_CASE("few blocks go over many tiles", "[cuda]") {
     plan.take_rest(slots, l.sent);
     const Bytes from(x), workspace(static_cast<std::size_t>(slots.bytes));
     std::vector<std::uint32_t> positions[2];
-    const auto source = detail::gpu::source_of(TensorView(from.data(), DType::f32, n, device::gpu()));
+    const auto source = detail::gpu::source_of(kernel::TensorView(from.data(), kernel::DType::f32, n, device::gpu()));
     for (std::size_t few : {0u, 1u}) {
       if (few) plan.blocks_each = 3;
       std::memset(workspace.data(), 0, workspace.all().size());
@@ -100,7 +100,7 @@ TEST_CASE("few blocks go over many tiles", "[cuda]") {
 }
 
 TEST_CASE("a rotation whose blocks take two words of signs agrees with the CPU", "[cuda]") {
-  const auto w = Hadamard<64, RandomSigns> | Half;
+  const auto w = Hadamard<64, codec::RandomSigns> | Half;
   const Extents e{1000};
   const Floats x = values(e.size());
   std::vector<std::byte> payload(wire_bytes(w, e));
@@ -108,8 +108,8 @@ TEST_CASE("a rotation whose blocks take two words of signs agrees with the CPU",
   encode(w, std::span<const float>(x), e, payload);
   decode(w, payload, e, std::span<float>(y));
   const Bytes from(x), p(payload.size()), to(x.size() * 4), workspace(cuda::workspace_bytes(w, e));
-  cuda::encode(w, TensorView(from.data(), DType::f32, e.size(), device::gpu()), e, p.all(), workspace.all());
+  cuda::encode(w, kernel::TensorView(from.data(), kernel::DType::f32, e.size(), device::gpu()), e, p.all(), workspace.all());
   CHECK((p.read() == payload));
-  cuda::decode(w, p.all(), e, MutableTensorView(to.data(), DType::f32, e.size(), device::gpu()), workspace.all());
+  cuda::decode(w, p.all(), e, kernel::MutableTensorView(to.data(), kernel::DType::f32, e.size(), device::gpu()), workspace.all());
   CHECK(to.read<float>() == y);
 }

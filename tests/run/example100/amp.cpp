@@ -21,7 +21,7 @@ at::Tensor loss_of(const at::Tensor& logits, const at::Tensor& classes) {
 }
 
 /// A step of a plain loop under autocast, which casts anew for each use.
-at::Tensor plain_step(const std::vector<pcomp::StageModule>& all, const at::Tensor& x, const at::Tensor& y,
+at::Tensor plain_step(const std::vector<pcomp::runtime::StageModule>& all, const at::Tensor& x, const at::Tensor& y,
                       int microbatches) {
   using namespace at::autocast;
   at::Tensor sum = at::zeros({});
@@ -30,7 +30,7 @@ at::Tensor plain_step(const std::vector<pcomp::StageModule>& all, const at::Tens
     set_autocast_cache_enabled(false);
     set_autocast_enabled(at::kCPU, true);
     at::Tensor out = x.narrow(0, m * each, each);
-    for (const pcomp::StageModule& stage : all) out = stage.forward(out);
+    for (const pcomp::runtime::StageModule& stage : all) out = stage.forward(out);
     set_autocast_enabled(at::kCPU, false);
     set_autocast_cache_enabled(true);
     const at::Tensor loss = loss_of(out, y.narrow(0, m * each, each)) / microbatches;
@@ -53,12 +53,12 @@ TEST_CASE("With --amp a pipeline computes what autocast does in a plain loop, st
     Computing how;
     how.amp = true;
     pcomp::Engine engine(world, stages(0.05, cut, 7, how),
-                         std::vector<const pcomp::WireKernels*>(static_cast<std::size_t>(cut.stages()) - 1,
+                         std::vector<const pcomp::kernel::WireKernels*>(static_cast<std::size_t>(cut.stages()) - 1,
                                                                 find_wire(wire).ops),
-                         make_schedule(pcomp::ZeroBubble{}, cut.stages(), microbatches, pcomp::RankMap(cut.ranks)));
-    std::vector<pcomp::StageModule> plain;
+                         make_schedule(pcomp::ZeroBubble{}, cut.stages(), microbatches, pcomp::schedule::RankMap(cut.ranks)));
+    std::vector<pcomp::runtime::StageModule> plain;
     std::vector<at::Tensor> weights;
-    for (const pcomp::StageSpec& spec : stages(0.05, cut, 7)) {
+    for (const pcomp::runtime::StageSpec& spec : stages(0.05, cut, 7)) {
       plain.push_back(spec.build());
       for (const at::Tensor& p : plain.back().module->parameters()) weights.push_back(p);
     }

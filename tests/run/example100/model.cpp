@@ -28,8 +28,8 @@ std::vector<at::Tensor> parameters(double width, const Cut& cut, std::uint64_t s
 struct Session {
   explicit Session(std::uint64_t seed)
       : engine(world(), stages(0.05, find_cut("edge"), seed),
-               std::vector<const pcomp::WireKernels*>(4, find_wire("topk10-quant8").ops),
-               make_schedule(pcomp::GPipe{}, 5, 2, pcomp::RankMap(find_cut("edge").ranks))),
+               std::vector<const pcomp::kernel::WireKernels*>(4, find_wire("topk10-quant8").ops),
+               make_schedule(pcomp::GPipe{}, 5, 2, pcomp::schedule::RankMap(find_cut("edge").ranks))),
         sgd(engine.parameters(), torch::optim::SGDOptions(0.1).momentum(0.9).weight_decay(1e-3)) {}
   static pcomp::World world() {
     auto w = pcomp::World::threads();
@@ -96,9 +96,9 @@ TEST_CASE("Stages return what the table says") {
 TEST_CASE("Behind bn2 Downsample<4> is the network's own pooling; before it, it is not") {
   const auto step = [](const char* name, const char* wire) {
     const Cut& cut = find_cut(name);
-    const pcomp::WireKernels* raw = find_wire("raw").ops;
+    const pcomp::kernel::WireKernels* raw = find_wire("raw").ops;
     pcomp::Engine engine(Session::world(), stages(0.05, cut, 1), {raw, raw, raw, find_wire(wire).ops},
-                         make_schedule(pcomp::GPipe{}, 5, 2, pcomp::RankMap(cut.ranks)));
+                         make_schedule(pcomp::GPipe{}, 5, 2, pcomp::schedule::RankMap(cut.ranks)));
     at::manual_seed(1);
     const at::Tensor x = at::randn({8, 3, 32, 32}), y = at::randint(10, {8});
     std::vector<at::Tensor> all{engine.step(x, y, pcomp::cross_entropy)};
@@ -137,7 +137,7 @@ TEST_CASE("A checkpoint gives back every bit, momentum included; a damaged one i
   second.step(2);
   second.step(3);
   CHECK(equal(second.state(), undisturbed.state()));
-  pcomp::Report all = second.engine.report();
+  pcomp::runtime::Report all = second.engine.report();
   add(all, loaded.traffic);
   CHECK(all.boundaries[3].forward.bytes == undisturbed.engine.report().boundaries[3].forward.bytes);
   CHECK(all.boundaries[0].gradient.predicted == undisturbed.engine.report().boundaries[0].gradient.bytes);

@@ -7,7 +7,7 @@ using namespace cifar;
 TEST_CASE("A finished run says in JSON what it sent over which boundary, and quotes what needs it") {
   Settings settings;
   settings.wire = "quant8", settings.cut = "two", settings.lr = 5e-4;
-  pcomp::Report traffic;
+  pcomp::runtime::Report traffic;
   traffic.boundaries.resize(1);
   traffic.boundaries[0].wire = "Quant<8>";
   traffic.boundaries[0].forward = {4, 33, 33, 128};

@@ -13,7 +13,7 @@ using namespace pcomp;
 TEST_CASE("A batch is cut into micro-batches by these numbers") {
   const auto cut = [](std::int64_t samples, int microbatches, std::vector<std::pair<int, int>> expected) {
     INFO(samples << " in " << microbatches);
-    const auto parts = split(samples, microbatches);
+    const auto parts = training::split(samples, microbatches);
     REQUIRE(parts.size() == expected.size());
     double all = 0;
     for (std::size_t m = 0; m < parts.size(); ++m) {
@@ -30,18 +30,18 @@ TEST_CASE("A batch is cut into micro-batches by these numbers") {
   cut(5, 4, {{0, 2}, {2, 1}, {3, 1}, {4, 1}});
   cut(4, 4, {{0, 1}, {1, 1}, {2, 1}, {3, 1}});
   cut(7, 1, {{0, 7}});
-  CHECK(split(10, 4)[0].weight == 0.3);
-  CHECK(split(10, 4)[3].weight == 0.2);
+  CHECK(training::split(10, 4)[0].weight == 0.3);
+  CHECK(training::split(10, 4)[3].weight == 0.2);
   for (const auto& [samples, microbatches] : {std::pair{3, 4}, {0, 1}, {4, 0}, {4, -1}})
-    CHECK(thrown([&] { static_cast<void>(split(samples, microbatches)); })
+    CHECK(thrown([&] { static_cast<void>(training::split(samples, microbatches)); })
               .find("pcomp: a batch of " + std::to_string(samples) + " samples cannot be split into " +
                     std::to_string(microbatches) + " micro-batches") == 0);
 }
 
 namespace {
 /// Three stages on two ranks: boundary 0 between the ranks, boundary 1 within rank 1.
-Report measured() {
-  Report r;
+runtime::Report measured() {
+  runtime::Report r;
   r.steps = 4;
   r.boundaries.resize(2);
   r.boundaries[0] = {0, 0, 1, "Half", {8, 800, 800, 1600}, {8, 560, 560, 1120}, {2, 90, 90, 180}, 0};
@@ -56,19 +56,19 @@ Report measured() {
 }  // namespace
 
 TEST_CASE("A report's figures are those of what was measured") {
-  Report r = measured();
+  runtime::Report r = measured();
   CHECK(r.bytes(0) == 800);
   CHECK(r.bytes(1) == 560);
   CHECK(r.bytes(2) == 0);
   CHECK(r.seconds() == 1.25);
   CHECK(r.ranks[0].busy() == 1.75);
   CHECK(r.ranks[0].bubble() == 1 - 1.75 / 4);
-  CHECK(RankReport().bubble() == 0);
-  CHECK(Report().seconds() == 0);
-  const StageCost each = r.stages[0].each();
+  CHECK(runtime::RankReport().bubble() == 0);
+  CHECK(runtime::Report().seconds() == 0);
+  const plan::StageCost each = r.stages[0].each();
   CHECK((each.forward == 1 && each.backward == 2 && each.weights == 0));
-  CHECK(StageReport{{3, 0, 0}, 0}.each().forward == 3);
-  Traffic sum{1, 2, 3, 4};
+  CHECK(runtime::StageReport{{3, 0, 0}, 0}.each().forward == 3);
+  runtime::Traffic sum{1, 2, 3, 4};
   sum += {10, 20, 30, 40};
   CHECK((sum.messages == 11 && sum.bytes == 22 && sum.predicted == 33 && sum.raw == 44));
 
@@ -78,7 +78,7 @@ TEST_CASE("A report's figures are those of what was measured") {
   CHECK(r.step.seconds == 9);
   r.predict(table, {{100, 0.5}, {}});
   CHECK(r.step.seconds == Approx(9 + 1.5 + 1.2).epsilon(1e-12));
-  Report none;
+  runtime::Report none;
   none.predict(table);
   CHECK(none.step.seconds == 0);
 
@@ -98,10 +98,10 @@ TEST_CASE("A stopwatch charges the pass of a stage, and forgets what is taken ba
   detail::Stopwatch watch;
   const auto pause = [] { std::this_thread::sleep_for(std::chrono::milliseconds(2)); };
   watch.begin(true);
-  watch(&RankReport::decode, {Op::Recv, 1, 0}, pause);
-  watch(&RankReport::compute, {Op::Forward, 1, 0}, pause);
-  watch(&RankReport::wait, {Op::RecvGrad, 1, 0}, pause);
-  watch(&RankReport::compute, {Op::Backward, 1, 0}, pause);
+  watch(&runtime::RankReport::decode, {Op::Recv, 1, 0}, pause);
+  watch(&runtime::RankReport::compute, {Op::Forward, 1, 0}, pause);
+  watch(&runtime::RankReport::wait, {Op::RecvGrad, 1, 0}, pause);
+  watch(&runtime::RankReport::compute, {Op::Backward, 1, 0}, pause);
   watch.end();
   REQUIRE(watch.stages().size() == 2);
   CHECK(watch.stages()[1].microbatches == 1);
@@ -113,12 +113,12 @@ TEST_CASE("A stopwatch charges the pass of a stage, and forgets what is taken ba
   CHECK(watch.stages()[1].sum.weights == 0);
   CHECK(watch.times().wait > 0);
   CHECK(watch.times().steps >= watch.times().busy() + watch.times().wait);
-  const RankReport before = watch.times();
-  const StageReport stage = watch.stages()[1];
+  const runtime::RankReport before = watch.times();
+  const runtime::StageReport stage = watch.stages()[1];
   watch.mark();
   watch.begin(true);
-  watch(&RankReport::compute, {Op::BackwardWeights, 0, 1}, pause);
-  watch(&RankReport::compute, {Op::Forward, 1, 1}, pause);
+  watch(&runtime::RankReport::compute, {Op::BackwardWeights, 0, 1}, pause);
+  watch(&runtime::RankReport::compute, {Op::Forward, 1, 1}, pause);
   watch.end();
   CHECK(watch.stages()[0].sum.weights > 0);
   CHECK(watch.stages()[1].microbatches == 2);
@@ -127,12 +127,12 @@ TEST_CASE("A stopwatch charges the pass of a stage, and forgets what is taken ba
   CHECK(watch.times().steps == before.steps);
   CHECK(watch.stages()[1].microbatches == stage.microbatches);
   CHECK(watch.stages()[0].sum.weights == 0);
-  std::vector<Interval> lane;
+  std::vector<schedule::Interval> lane;
   watch.record(&lane, detail::Stopwatch::Clock::now());
   watch.begin(false);
-  watch(&RankReport::encode, {Op::Forward, 0, 2}, pause);
-  watch(&RankReport::compute, {Op::Forward, 0, 2}, pause);
-  watch(&RankReport::send, {Op::Send, 0, 2}, pause);
+  watch(&runtime::RankReport::encode, {Op::Forward, 0, 2}, pause);
+  watch(&runtime::RankReport::compute, {Op::Forward, 0, 2}, pause);
+  watch(&runtime::RankReport::send, {Op::Send, 0, 2}, pause);
   watch.end();
   CHECK(watch.times().steps == before.steps);
   CHECK(watch.times().compute == before.compute);

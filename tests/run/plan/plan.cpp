@@ -12,7 +12,7 @@ namespace {
 plan::Wire wire(const char* name, double share) {
   return {name, [share](const Extents& s) {
             const auto bytes = std::llround(4 * share * static_cast<double>(s.size()));
-            return BoundaryBytes{bytes, bytes};
+            return schedule::BoundaryBytes{bytes, bytes};
           }};
 }
 
@@ -48,7 +48,7 @@ TEST_CASE("Every combination is simulated, and the first is the fastest of them"
         for (int microbatches : c.microbatches) {
           const plan::Candidate one{{0, first}, w.name, schedule, microbatches};
           const double seconds =
-              simulate(plan::table_of(schedule, 2, microbatches), plan::costs_of(c, one)).seconds;
+              plan::simulate(plan::table_of(schedule, 2, microbatches), plan::costs_of(c, one)).seconds;
           const bool found = std::any_of(ranked.begin(), ranked.end(), [&](const plan::Candidate& r) {
             return r.first == one.first && r.wire == one.wire && r.schedule == schedule &&
                    r.microbatches == microbatches && r.seconds == seconds;
@@ -63,7 +63,7 @@ TEST_CASE("Every combination is simulated, and the first is the fastest of them"
 TEST_CASE("A stage costs its blocks and its payloads, a link its bytes") {
   plan::Choices c = choices(1e6);
   c.machines[1].blocks[4][5].forward = 1;
-  const Costs costs = plan::costs_of(c, {{0, 4}, "thin", "1f1b", 4});
+  const plan::Costs costs = plan::costs_of(c, {{0, 4}, "thin", "1f1b", 4});
   const double elements = 2 * 40 * 16 * 16;
   CHECK(costs.stages[0].forward == Approx((0.010 + 0.012 + 0.014 + 0.016) / 4 + 1e-10 * elements));
   CHECK(costs.stages[0].backward == Approx((0.020 + 0.022 + 0.024 + 0.026) / 4 + 1e-10 * elements));
@@ -103,14 +103,14 @@ TEST_CASE("Where ranks crowd each other, a stage costs more for as long as the o
   for (plan::Machine& m : c.machines)
     for (auto& [microbatches, blocks] : m.crowded)
       for (plan::BlockCost& b : blocks) b = {2 * b.forward, 2 * b.backward, 2 * b.inputs, 2 * b.weights};
-  const Simulation crowded = plan::predict(c, even);
+  const plan::Simulation crowded = plan::predict(c, even);
   CHECK(crowded.seconds > 1.4 * alone);
   CHECK(crowded.seconds < 2 * alone);
   // A stage that is always crowded costs twice as much; otherwise its costs grow by the share of the overlap.
-  const Costs half = plan::costs_of(c, even, {0.5, 0});
+  const plan::Costs half = plan::costs_of(c, even, {0.5, 0});
   CHECK(half.stages[0].forward == Approx(1.5 * plan::costs_of(c, even).stages[0].forward));
   CHECK(half.stages[1].forward == Approx(plan::costs_of(c, even).stages[1].forward));
-  const double idle = simulate(plan::table_of("gpipe", 2, 4), plan::costs_of(c, lone)).seconds;
+  const double idle = plan::simulate(plan::table_of("gpipe", 2, 4), plan::costs_of(c, lone)).seconds;
   CHECK(plan::predict(c, lone).seconds / idle < crowded.seconds / alone);
   CHECK(plan::write(plan::read(plan::write(c.machines[0]))) == plan::write(c.machines[0]));
 }
@@ -182,12 +182,12 @@ TEST_CASE("Three ranks crowd a stage by the share of the two others that compute
   // backward from 10 to 18, 8 to 16 and 6 to 14. Each computes for 12 seconds.
   const double with_1 = 3 + 6, with_2 = 2 + 4, between = 3 + 6;
   const auto crowded = [&](double first, double second) { return 1 + (first + second) / 24; };
-  const Costs costs =
+  const plan::Costs costs =
       plan::costs_of(c, even, {(with_1 + with_2) / 24, (with_1 + between) / 24, (with_2 + between) / 24});
   CHECK(costs.stages[0].forward == Approx(crowded(with_1, with_2)));
   CHECK(costs.stages[1].forward == Approx(crowded(with_1, between)));
   CHECK(plan::predict(c, even).seconds ==
-        Approx(simulate(make_schedule(GPipe{}, 3, 4), costs).seconds).epsilon(1e-12));
+        Approx(plan::simulate(make_schedule(GPipe{}, 3, 4), costs).seconds).epsilon(1e-12));
   CHECK(plan::predict(c, even).busy[0] == Approx(12 * crowded(with_1, with_2)));
   CHECK(plan::predict(c, even).busy[1] == Approx(12 * crowded(with_1, between)));
 }
@@ -200,7 +200,7 @@ TEST_CASE("The shortlist looks at the direction that sends more") {
     for (plan::Machine& m : c.machines) m.blocks[4].assign(6, {1e-3, 1e-3, 1e-3, 1e-3});
     c.wires = {{"raw", [gradient](const Extents& s) {
                   const std::int64_t dear = 4000 * s[1], cheap = 4000;
-                  return gradient ? BoundaryBytes{cheap, dear} : BoundaryBytes{dear, cheap};
+                  return gradient ? schedule::BoundaryBytes{cheap, dear} : schedule::BoundaryBytes{dear, cheap};
                 }}};
     c.activation = [](int block, int) { return Extents{1, 6 - block}; };
     const auto all = plan::rank(c);
@@ -235,11 +235,11 @@ TEST_CASE("Each stage pays for what it codes: the activation that enters it and 
   plan::Choices c = even_choices(3);
   c.machines[1].wires["raw"] = {1, 10, 100, 1000};  // encode, decode, encode_grad, decode_grad
   c.activation = [](int block, int samples) { return Extents{samples, block == 0 ? 3 : 7}; };
-  const Costs costs = plan::costs_of(c, {{0, 1, 2}, "raw", "gpipe", 4});
+  const plan::Costs costs = plan::costs_of(c, {{0, 1, 2}, "raw", "gpipe", 4});
   CHECK(costs.stages[1].forward == 1 + 2 * 3 * 10 + 2 * 7 * 1);
   CHECK(costs.stages[1].backward == 2 + 2 * 3 * 100 + 2 * 7 * 1000);
   CHECK((costs.stages[0].forward == 1 && costs.stages[2].forward == 1));
-  const Costs split = plan::costs_of(c, {{0, 1, 2}, "raw", "zero-bubble", 4});
+  const plan::Costs split = plan::costs_of(c, {{0, 1, 2}, "raw", "zero-bubble", 4});
   CHECK((split.stages[0].backward == 1 && split.stages[0].weights == 1));
   c.batch = 9;  // the largest micro-batch has 3 of 9 samples
   CHECK(plan::costs_of(c, {{0, 1, 2}, "raw", "gpipe", 4}).bytes.at(0).forward == 4 * 3 * 3);

@@ -23,53 +23,53 @@ std::vector<std::byte> flipped(std::span<const std::byte> payload) {
   for (int i = 0; i < 5; ++i) bytes[random() % bytes.size()] ^= static_cast<std::byte>(1u << random() % 8);
   return bytes;
 }
-WireKernels damaged_ops() {
-  WireKernels ops = wire_kernels(chain);
-  ops.decode = [](std::span<const std::byte> payload, const Extents& s, MutableTensorView y, ParallelFor par) {
-    wire_kernels(chain).decode(flipped(payload), s, y, par);
+kernel::WireKernels damaged_ops() {
+  kernel::WireKernels ops = kernel::wire_kernels(chain);
+  ops.decode = [](std::span<const std::byte> payload, const Extents& s, kernel::MutableTensorView y, kernel::ParallelFor par) {
+    kernel::wire_kernels(chain).decode(flipped(payload), s, y, par);
   };
   ops.decode_grad = [](std::span<const std::byte> payload, const Extents& s, std::span<const std::byte> index,
-                       MutableTensorView dx, ParallelFor par) {
-    wire_kernels(chain).decode_grad(flipped(payload), s, flipped(index), dx, par);
+                       kernel::MutableTensorView dx, kernel::ParallelFor par) {
+    kernel::wire_kernels(chain).decode_grad(flipped(payload), s, flipped(index), dx, par);
   };
   return ops;
 }
 
-std::vector<const WireKernels*> wires_of(const std::string& name) {
-  if (name == "raw") return std::vector<const WireKernels*>(4, &wire_kernels(Raw));
-  if (name == "quant") return std::vector<const WireKernels*>(4, &wire_kernels(Quant<8>));
+std::vector<const kernel::WireKernels*> wires_of(const std::string& name) {
+  if (name == "raw") return std::vector<const kernel::WireKernels*>(4, &kernel::wire_kernels(Raw));
+  if (name == "quant") return std::vector<const kernel::WireKernels*>(4, &kernel::wire_kernels(Quant<8>));
   if (name == "mixed" || name == "frozen")
-    return {&wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
-            &wire_kernels(Wire<Quant<4>, Quant<8>>{}), &wire_kernels(Raw), &wire_kernels(BFloat16)};
+    return {&kernel::wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
+            &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}), &kernel::wire_kernels(Raw), &kernel::wire_kernels(BFloat16)};
   if (name == "memory")
-    return {&wire_kernels(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
-            &wire_kernels(Wire<Delta<> | Quant<4>, ErrorFeedback | Quant<4>>{}),
-            &wire_kernels(EF21 | Quant<4>),
-            &wire_kernels(Wire<Quant<4>, Quant<4, PerGroup<128>, Stochastic>>{})};
+    return {&kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
+            &kernel::wire_kernels(Wire<Delta<> | Quant<4>, ErrorFeedback | Quant<4>>{}),
+            &kernel::wire_kernels(EF21 | Quant<4>),
+            &kernel::wire_kernels(Wire<Quant<4>, Quant<4, PerGroup<128>, Stochastic>>{})};
   if (name == "broken") {
-    static const WireKernels broken = [] {
-      WireKernels ops = wire_kernels(Raw);
+    static const kernel::WireKernels broken = [] {
+      kernel::WireKernels ops = kernel::wire_kernels(Raw);
       ops.decode_grad = [](auto...) { throw std::runtime_error("this decoder is out of order"); };
       return ops;
     }();
-    return std::vector<const WireKernels*>(4, &broken);
+    return std::vector<const kernel::WireKernels*>(4, &broken);
   }
   if (name == "damaged") {
-    static const WireKernels damaged = damaged_ops();
-    return std::vector<const WireKernels*>(4, &damaged);
+    static const kernel::WireKernels damaged = damaged_ops();
+    return std::vector<const kernel::WireKernels*>(4, &damaged);
   }
   throw Error("no wires " + name);
 }
 
-RankMap placement_of(const std::string& text) {
+schedule::RankMap placement_of(const std::string& text) {
   std::vector<int> ranks;
   for (char c : text) ranks.push_back(c - '0');
-  return RankMap(std::move(ranks));
+  return schedule::RankMap(std::move(ranks));
 }
 
-ScheduleTable schedule_of(const Settings& s) {
+schedule::ScheduleTable schedule_of(const Settings& s) {
   const int microbatches = std::stoi(s.at("micros"));
-  const RankMap where = placement_of(s.at("placement"));
+  const schedule::RankMap where = placement_of(s.at("placement"));
   const std::string& policy = s.at("schedule");
   if (policy == "gpipe") return make_schedule(GPipe{}, 5, microbatches, where);
   if (policy == "1f1b") return make_schedule(OneFOneB{}, 5, microbatches, where);
@@ -141,9 +141,9 @@ void seeds(const World& w) {
     torch::manual_seed(5);
     if (w.rank() > 0) torch::randn({w.rank()});
     for (const char* engine : {"first", "second"}) {
-      const std::vector<StageSpec> stages(placement.size(),
-                                          stage_spec([] { return torch::nn::Linear(3, 3); }));
-      Engine e(w, stages, std::vector<const WireKernels*>(placement.size() - 1, &wire_kernels(Raw)),
+      const std::vector<runtime::StageSpec> stages(placement.size(),
+                                          runtime::stage_spec([] { return torch::nn::Linear(3, 3); }));
+      Engine e(w, stages, std::vector<const kernel::WireKernels*>(placement.size() - 1, &kernel::wire_kernels(Raw)),
                make_schedule(GPipe{}, n, 2, placement_of(placement)));
       for (int s = 0; s < n; ++s)
         if (const auto m = e.module(s))
@@ -164,7 +164,7 @@ void same(const Settings& given) {
         if ((frozen || std::strcmp(wire, "memory") == 0) && std::strcmp(policy, "1f1b") != 0) continue;
         Settings s = given;
         s["placement"] = placement, s["schedule"] = policy, s["micros"] = "4";
-        const ScheduleTable table = schedule_of(s);
+        const schedule::ScheduleTable table = schedule_of(s);
         if (w.processes() && table.ranks != w.size()) continue;
         const std::string name = std::string(placement) + " " + policy + " " + wire;
         if (sequential) {
@@ -184,7 +184,7 @@ void same(const Settings& given) {
               [&](const auto& x) {
                 const torch::NoGradGuard none;
                 std::vector<at::Tensor> all;
-                for (const auto& part : split(x.size(0), 4))
+                for (const auto& part : training::split(x.size(0), 4))
                   all.push_back(plain.forward(x.narrow(0, part.first, part.count)));
                 return torch::cat(all);
               });
@@ -198,8 +198,8 @@ void same(const Settings& given) {
               [&](const Data& d) { return engine.step(d.x, d.y, cross_entropy, d.sample_ids); },
               [&](const auto& x) { return engine.infer(x); });
           for (int stage = 0; stage < 5; ++stage) print_state(name, stage, engine.module(stage).get());
-          for (const BoundaryReport& b : engine.report().boundaries)
-            for (const Traffic& t : {b.forward, b.gradient, b.inference})
+          for (const runtime::BoundaryReport& b : engine.report().boundaries)
+            for (const runtime::Traffic& t : {b.forward, b.gradient, b.inference})
               if (t.bytes != t.predicted) throw Error(name + ": bytes and prediction differ");
         }
       }
@@ -208,9 +208,9 @@ void same(const Settings& given) {
 
 /// Runs steps until it has done them all or is stopped.
 void drill(const Settings& s) {
-  std::vector<StageSpec> stages = net::stages();
+  std::vector<runtime::StageSpec> stages = net::stages();
   if (s.count("unbuilt"))
-    stages[1] = stage_spec([]() -> torch::nn::Linear { throw std::runtime_error("no room for this stage"); });
+    stages[1] = runtime::stage_spec([]() -> torch::nn::Linear { throw std::runtime_error("no room for this stage"); });
   Engine engine(world(s), std::move(stages), wires_of(s.at("wire")), schedule_of(s));
   if (const int first = std::stoi(s.at("freeze"))) engine.freeze(first);
   const Data data(std::stoi(s.at("batch")));
@@ -227,8 +227,8 @@ void save(const Settings& s) {
   const World w = world(s);
   Engine engine(w, net::stages(), wires_of("raw"), schedule_of(s));
   torch::optim::SGD sgd(engine.parameters(), 0.1);
-  const NamedTensors run{{"best", w.rank() == 0 ? at::Tensor() : at::ones({})}};
-  save_checkpoint(CheckpointFolder(s.at("folder")), {}, engine, sgd, run);
+  const checkpoint::NamedTensors run{{"best", w.rank() == 0 ? at::Tensor() : at::ones({})}};
+  save_checkpoint(checkpoint::CheckpointFolder(s.at("folder")), {}, engine, sgd, run);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
 /// Where each operation stands in its rank's row: [op][stage][micro], -1 if it is not there.
 struct Places {
-  explicit Places(const ScheduleTable& t) : table(t), place(at(7 * t.stages * t.microbatches), -1) {
+  explicit Places(const schedule::ScheduleTable& t) : table(t), place(at(7 * t.stages * t.microbatches), -1) {
     for (int r = 0; r < t.ranks; ++r) {
       int i = 0;
       for (const Action& a : t.row(r)) {
@@ -24,13 +24,13 @@ struct Places {
   int of(Op op, int s, int m) const {
     return place[at((static_cast<int>(op) * table.stages + s) * table.microbatches + m)];
   }
-  const ScheduleTable& table;
+  const schedule::ScheduleTable& table;
   std::vector<int> place;
   bool broken = false;
 };
 
 /// The first law that a table breaks, or an empty text.
-std::string broken_law(const ScheduleTable& t, bool weights) {
+std::string broken_law(const schedule::ScheduleTable& t, bool weights) {
   const Places p(t);
   if (p.broken) return "an operation comes twice or on a wrong rank";
   for (int s = 0; s < t.stages; ++s) {
@@ -59,8 +59,8 @@ std::string broken_law(const ScheduleTable& t, bool weights) {
   return "";
 }
 
-std::vector<RankMap> placements(int stages) {
-  std::vector<RankMap> all{RankMap()};
+std::vector<schedule::RankMap> placements(int stages) {
+  std::vector<schedule::RankMap> all{schedule::RankMap()};
   if (stages < 3) return all;
   std::vector<int> loop, there_and_back;
   for (int s = 0; s < stages; ++s) {
@@ -72,9 +72,9 @@ std::vector<RankMap> placements(int stages) {
 }
 
 template <class P>
-void check(P policy, int stages, int microbatches, const RankMap& where) {
-  const ScheduleTable t = make_schedule(policy, stages, microbatches, where);  // throws if the proof fails
-  const std::string broken = broken_law(t, splits_backward<P>);
+void check(P policy, int stages, int microbatches, const schedule::RankMap& where) {
+  const schedule::ScheduleTable t = make_schedule(policy, stages, microbatches, where);  // throws if the proof fails
+  const std::string broken = broken_law(t, schedule::splits_backward<P>);
   if (!broken.empty()) FAIL(t.policy << ' ' << stages << 'x' << microbatches << ": " << broken);
 }
 
@@ -83,7 +83,7 @@ void check(P policy, int stages, int microbatches, const RankMap& where) {
 TEST_CASE("The laws hold for 1 to 16 stages, 1 to 64 micro-batches, every policy and placement") {
   for (int stages = 1; stages <= 16; ++stages)
     for (int microbatches = 1; microbatches <= 64; ++microbatches) {
-      for (const RankMap& where : placements(stages)) {
+      for (const schedule::RankMap& where : placements(stages)) {
         check(GPipe{}, stages, microbatches, where);
         check(OneFOneB{}, stages, microbatches, where);
         check(ZeroBubble{}, stages, microbatches, where);
@@ -96,8 +96,8 @@ TEST_CASE("The laws hold for 1 to 16 stages, 1 to 64 micro-batches, every policy
 
 namespace {
 /// Checks that a frozen table has the rows of the whole one, less what frozen stages do not do.
-void check_frozen(const ScheduleTable& whole, int first) {
-  const ScheduleTable t = whole.freeze(first);
+void check_frozen(const schedule::ScheduleTable& whole, int first) {
+  const schedule::ScheduleTable t = whole.freeze(first);
   INFO(t.policy << ' ' << t.stages << 'x' << t.microbatches << ", " << first << " frozen");
   REQUIRE(broken_law(t, t.splits_backward()).empty());
   REQUIRE(t.runs_with(0) == whole.deadlock_free);
@@ -110,7 +110,7 @@ void check_frozen(const ScheduleTable& whole, int first) {
       if (kept != t.row(r).end() && *kept == a) ++kept;
     REQUIRE(kept == t.row(r).end());
     for (const Action& a : t.row(r)) {
-      computed += is_compute(a.op);
+      computed += schedule::is_compute(a.op);
       most = std::max(most, live + (a.op == Op::Forward));
       live += (a.op == Op::Forward && a.stage >= first) -
               (a.op == (t.splits_backward() ? Op::BackwardWeights : Op::Backward));
@@ -127,14 +127,14 @@ TEST_CASE("Frozen stages only run forward, under every policy and placement") {
   for (int stages : {1, 2, 3, 5, 8})
     for (int microbatches : {1, 3, 8})
       for (int first = 0; first < stages; ++first) {
-        for (const RankMap& where : placements(stages)) {
+        for (const schedule::RankMap& where : placements(stages)) {
           check_frozen(make_schedule(GPipe{}, stages, microbatches, where), first);
           check_frozen(make_schedule(OneFOneB{}, stages, microbatches, where), first);
           check_frozen(make_schedule(ZeroBubble{}, stages, microbatches, where), first);
         }
         check_frozen(make_schedule(Interleaved{}, stages, microbatches, round_robin((stages + 1) / 2)), first);
       }
-  const ScheduleTable two = make_schedule(OneFOneB{}, 4, 8).freeze(2);
+  const schedule::ScheduleTable two = make_schedule(OneFOneB{}, 4, 8).freeze(2);
   CHECK(two.frozen() == 2);
   CHECK((two.freeze(3).frozen() == 3 && two.freeze(2).frozen() == 2));
   CHECK(two.bytes_per_step(1, 100, 7) == 800);
@@ -147,7 +147,7 @@ TEST_CASE("Frozen stages only run forward, under every policy and placement") {
   CHECK(thrown([] { (void)make_schedule(OneFOneB{}, 4, 8).freeze(-1); }) ==
         "pcomp: of 4 stages the first 0 to 3 can be frozen, not -1");
   const auto own = [](int frozen) {
-    return ScheduleTable("mine", {2, 1}, {true, false, frozen}, {0, 0},
+    return schedule::ScheduleTable("mine", {2, 1}, {true, false, frozen}, {0, 0},
                          {{{Op::Forward, 0, 0}, {Op::Forward, 1, 0}, {Op::Backward, 1, 0}}});
   };
   CHECK(own(1).ticks == 3);
@@ -171,7 +171,7 @@ TEST_CASE("Frozen stages only run forward, under every policy and placement") {
                                                   {Op::Forward, 1, 1},
                                                   {Op::Backward, 1, 1},
                                                   {Op::SendGrad, 1, 1}}};
-  const ScheduleTable early("early", {2, 2}, {true, false}, {0, 1}, crossed, 1);
+  const schedule::ScheduleTable early("early", {2, 2}, {true, false}, {0, 1}, crossed, 1);
   CHECK_FALSE(early.deadlock_free);
   CHECK(early.freeze(0).deadlock_free == false);
   CHECK(early.freeze(1).deadlock_free);
@@ -235,11 +235,11 @@ TEST_CASE("Messages and bytes per edge and step") {
 TEST_CASE(
     "A table of 4,096 stages and 16,384 micro-batches gives single rows, without the 400 million actions of "
     "all") {
-  const ScheduleTable t = make_schedule(OneFOneB{}, 4096, 16384);
+  const schedule::ScheduleTable t = make_schedule(OneFOneB{}, 4096, 16384);
   for (int r : {0, 17, 4095}) {
     const auto row = t.row(r);
     CHECK(row.size() == (r == 0 || r == 4095 ? 4u : 6u) * 16384u);
-    const auto alone = make_row(OneFOneB{}, 4096, 16384, r);
+    const auto alone = schedule::make_row(OneFOneB{}, 4096, 16384, r);
     CHECK(std::equal(row.begin(), row.end(), alone.begin(), alone.end()));
   }
   const auto wide = make_schedule(Interleaved{}, 4096, 16384, round_robin(256));
@@ -251,7 +251,7 @@ TEST_CASE(
 namespace {
 struct Backwards : GPipe {
   static constexpr const char* name = "backwards";
-  static constexpr std::int64_t tick(Op op, int stage, int micro, PipelineDims n) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, schedule::PipelineDims n) {
     return op == Op::Forward ? GPipe::tick(op, stage, micro, n) : 100000 + stage + micro;
   }
 };
@@ -277,7 +277,7 @@ TEST_CASE("What makes no sense is one clear error") {
         "ranks 0,1,1,0");
   CHECK(thrown([] { (void)make_schedule(GPipe{}, 3, 4).row(3); }) ==
         "pcomp: there is no rank 3: this schedule has 3");
-  CHECK(thrown([] { (void)make_row(GPipe{}, 3, 4, -1); }) ==
+  CHECK(thrown([] { (void)schedule::make_row(GPipe{}, 3, 4, -1); }) ==
         "pcomp: there is no rank -1: this schedule has 3");
   CHECK(thrown([] { (void)make_schedule(Backwards{}, 3, 4); }) ==
         "pcomp: a table that cannot run: a send before its computation: rank 2, step 8, SendGrad of stage 2, "

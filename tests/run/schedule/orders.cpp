@@ -14,7 +14,7 @@ using Order = std::vector<Action>;
 Order computations(std::span<const Action> row) {
   Order order;
   for (const Action& a : row)
-    if (is_compute(a.op)) order.push_back(a);
+    if (schedule::is_compute(a.op)) order.push_back(a);
   return order;
 }
 

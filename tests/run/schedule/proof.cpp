@@ -101,7 +101,7 @@ class Explorer {
         const auto found = lists.find({boundary, gradient});
         return found == lists.end() ? std::size_t{0} : found->second.size();
       };
-      if (!is_compute(a.op) && in_flight == 0) {
+      if (!schedule::is_compute(a.op) && in_flight == 0) {
         if (!sends) continue;  // the sender moves both
         const auto peer = at(ranks[at(gradient ? boundary : boundary + 1)]);
         const Action b{gradient ? Op::RecvGrad : Op::Recv, gradient ? boundary : boundary + 1, a.micro};
@@ -109,7 +109,7 @@ class Explorer {
         ++next[peer];
       } else if (sends) {
         if (count(s.sent) - count(s.received) >= at(in_flight)) continue;
-      } else if (!is_compute(a.op)) {
+      } else if (!schedule::is_compute(a.op)) {
         if (count(s.sent) == count(s.received)) continue;
         if (s.sent.at({boundary, gradient})[count(s.received)] != a.micro) return false;
       }
@@ -129,12 +129,12 @@ class Explorer {
 
 struct Tally {
   int tables = 0, wrong = 0, disagree = 0, not_monotone = 0;
-  bool same(const Table& t, const ScheduleTable& like) {
+  bool same(const Table& t, const schedule::ScheduleTable& like) {
     std::vector<std::span<const Action>> rows(t.begin(), t.end());
     bool first = false, before = false;
     for (int k : {0, 1, 2}) {
-      const PipelineDims n{like.stages, like.microbatches, like.ranks};
-      const bool ok = Proof(rows, n, like.rank_map(), {like.backward, like.splits_backward()}, k).ok();
+      const schedule::PipelineDims n{like.stages, like.microbatches, like.ranks};
+      const bool ok = schedule::Proof(rows, n, like.rank_map(), {like.backward, like.splits_backward()}, k).ok();
       const Explorer explored(t, like.rank_map(), like.stages, like.microbatches, like.backward,
                               like.splits_backward(), k);
       disagree += ok != explored.runs;
@@ -148,7 +148,7 @@ struct Tally {
   }
 };
 
-Table rows_of(const ScheduleTable& t) {
+Table rows_of(const schedule::ScheduleTable& t) {
   Table rows;
   for (int r = 0; r < t.ranks; ++r) rows.emplace_back(t.row(r).begin(), t.row(r).end());
   return rows;
@@ -158,9 +158,9 @@ template <class F>
 void for_small_tables(F f) {
   for (const auto& [stages, microbatches] :
        std::vector<std::pair<int, int>>{{1, 2}, {2, 1}, {2, 2}, {2, 3}, {2, 4}, {3, 1}, {3, 2}, {3, 3}}) {
-    std::vector<RankMap> placements{RankMap()};
-    if (stages == 3) placements = {RankMap(), {0, 1, 0}, {0, 0, 1}};
-    for (const RankMap& where : placements) {
+    std::vector<schedule::RankMap> placements{schedule::RankMap()};
+    if (stages == 3) placements = {schedule::RankMap(), {0, 1, 0}, {0, 0, 1}};
+    for (const schedule::RankMap& where : placements) {
       f(make_schedule(GPipe{}, stages, microbatches, where));
       f(make_schedule(OneFOneB{}, stages, microbatches, where));
       f(make_schedule(ZeroBubble{}, stages, microbatches, where));
@@ -174,7 +174,7 @@ void for_small_tables(F f) {
 
 TEST_CASE("The proof agrees with a search through every interleaving, for right tables and for wrong ones") {
   Tally right, swapped, missing, doubled;
-  for_small_tables([&](const ScheduleTable& t) {
+  for_small_tables([&](const schedule::ScheduleTable& t) {
     const Table rows = rows_of(t);
     right.same(rows, t);
     for (std::size_t r = 0; r < rows.size(); ++r)
@@ -225,7 +225,7 @@ Table crossing() {
 
 TEST_CASE("Sends that cross deadlock under a rendezvous, run with one in flight, and the cycle is named") {
   const auto make = [](Table rows, int in_flight) {
-    return ScheduleTable("mine", {2, 2}, {true, false}, {0, 1}, std::move(rows), in_flight);
+    return schedule::ScheduleTable("mine", {2, 2}, {true, false}, {0, 1}, std::move(rows), in_flight);
   };
   CHECK(
       thrown([&] { make(crossing(), 0); }) ==
@@ -236,7 +236,7 @@ TEST_CASE("Sends that cross deadlock under a rendezvous, run with one in flight,
   CHECK(!make(crossing(), 1).deadlock_free);
   for (int microbatches : {0, -1})
     CHECK(thrown([&] {
-            ScheduleTable("mine", {2, microbatches}, {true, false}, {0, 1}, crossing());
+            schedule::ScheduleTable("mine", {2, microbatches}, {true, false}, {0, 1}, crossing());
           }) == "pcomp: this schedule needs more micro-batches: at least 1, not " + std::to_string(microbatches));
 
   Table late = crossing();  // everything of the second micro-batch after its send is missing
@@ -275,13 +275,13 @@ Table needs_more_than(int k) {
 TEST_CASE("Rows that need exactly as many in flight run with that many, and deadlock with one less") {
   for (int k : {0, 1, 2, 3}) {
     const auto make = [&](int in_flight) {
-      return ScheduleTable("mine", {2, 2 * (k + 1)}, {true, false}, {0, 1}, needs_more_than(k), in_flight);
+      return schedule::ScheduleTable("mine", {2, 2 * (k + 1)}, {true, false}, {0, 1}, needs_more_than(k), in_flight);
     };
     INFO(k);
     const std::string with = k ? "sends with " + std::to_string(k) + " in flight" : "a blocking rendezvous";
     CHECK(thrown([&] { make(k); }).find("pcomp: this schedule deadlocks under " + with + ": rank 0, step ") ==
           0);
-    const ScheduleTable runs = make(k + 1);
+    const schedule::ScheduleTable runs = make(k + 1);
     CHECK_FALSE(runs.runs_with(k));
     CHECK(runs.runs_with(k + 1));
     CHECK(runs.runs_with(k + 2));
@@ -294,7 +294,7 @@ TEST_CASE("What a row must not do is refused by its own reason") {
   const Row second{{Op::Recv, 1, 0}, {Op::Forward, 1, 0}, {Op::Backward, 1, 0}, {Op::SendGrad, 1, 0}};
   const auto says = [&](Row a, Row b, int in_flight = 1) {
     return thrown([&] {
-      ScheduleTable("mine", {2, 1}, {true, false}, {0, 1}, {std::move(a), std::move(b)}, in_flight);
+      schedule::ScheduleTable("mine", {2, 1}, {true, false}, {0, 1}, {std::move(a), std::move(b)}, in_flight);
     });
   };
   CHECK(says(first, second) == "nothing");
@@ -327,7 +327,7 @@ TEST_CASE("What a row must not do is refused by its own reason") {
       for (int m : {0, 1}) a.push_back({Op::Backward, 0, m});
     }
     CHECK(thrown([&] {
-            ScheduleTable("mine", {2, 2}, {gradient, false}, {0, 1}, {a, b}, 2);
+            schedule::ScheduleTable("mine", {2, 2}, {gradient, false}, {0, 1}, {a, b}, 2);
           }).find("a message is received out of order: rank " + std::to_string(gradient ? 0 : 1)) !=
           std::string::npos);
   }

@@ -17,7 +17,7 @@ std::size_t at(int i) { return static_cast<std::size_t>(i); }
 /// it may be waiting for, looks at the state of things at that time, and does what it can.
 class Events {
  public:
-  Events(const ScheduleTable& t, const Costs& c)
+  Events(const schedule::ScheduleTable& t, const plan::Costs& c)
       : table(t), costs(c), ranks(at(t.ranks)), links(at(2 * t.stages)) {
     for (int r = 0; r < t.ranks; ++r) wake(0, r);
     while (!queue.empty()) {
@@ -92,7 +92,7 @@ class Events {
     while (k.next < table.row(r).size()) {
       const Action a = table.row(r)[k.next];
       const int link = link_of(a);
-      if (is_compute(a.op) && !k.computing) {
+      if (schedule::is_compute(a.op) && !k.computing) {
         const double seconds = costs.seconds(a, table.splits_backward());
         k.computing = true;
         k.busy += seconds;
@@ -100,7 +100,7 @@ class Events {
         end = std::max(end, k.ready);
         return wake(k.ready, r);
       }
-      if (is_compute(a.op) && a.op != Op::BackwardWeights && crosses(link)) {
+      if (schedule::is_compute(a.op) && a.op != Op::BackwardWeights && crosses(link)) {
         LinkState& l = links[at(link)];
         if (!l.deferred.empty() || l.handed >= l.places + costs.buffers)
           l.deferred.push_back(a.micro);
@@ -130,8 +130,8 @@ class Events {
   void run_link(int link) {
     LinkState& l = links[at(link)];
     if (now < l.free || l.started == l.handed || l.started - l.taken >= costs.buffers) return;
-    const BoundaryBytes bytes = costs.bytes.empty() ? BoundaryBytes{} : costs.bytes[at(link / 2)];
-    const LinkModel cable = costs.links.empty() ? LinkModel{} : costs.links[at(link / 2)];
+    const schedule::BoundaryBytes bytes = costs.bytes.empty() ? schedule::BoundaryBytes{} : costs.bytes[at(link / 2)];
+    const plan::LinkModel cable = costs.links.empty() ? plan::LinkModel{} : costs.links[at(link / 2)];
     const double occupied = double(link % 2 ? bytes.gradient : bytes.forward) / cable.bandwidth;
     ++l.started;
     l.free = now + occupied;
@@ -141,8 +141,8 @@ class Events {
     wake(l.arrivals.back(), table.rank_of(link / 2 + 1));
   }
 
-  const ScheduleTable& table;
-  const Costs& costs;
+  const schedule::ScheduleTable& table;
+  const plan::Costs& costs;
   std::vector<RankState> ranks;
   std::vector<LinkState> links;
   using Event = std::pair<double, int>;
@@ -150,10 +150,10 @@ class Events {
   double now = 0;
 };
 
-Costs random_costs(std::mt19937& random, int stages) {
+plan::Costs random_costs(std::mt19937& random, int stages) {
   // Multiples of 1/64, so that sums are exact and the two models must agree to the last bit.
   const auto pick = [&](int low, int high) { return std::uniform_int_distribution<>(low, high)(random); };
-  Costs c;
+  plan::Costs c;
   for (int s = 0; s < stages; ++s)
     c.stages.push_back({pick(0, 200) / 64.0, pick(0, 200) / 64.0, pick(0, 200) / 64.0});
   for (int e = 0; e + 1 < stages; ++e) {
@@ -164,14 +164,14 @@ Costs random_costs(std::mt19937& random, int stages) {
   return c;
 }
 
-void compare(const ScheduleTable& t, const Costs& c, int& runs) {
-  const Simulation s = simulate(t, c);
+void compare(const schedule::ScheduleTable& t, const plan::Costs& c, int& runs) {
+  const plan::Simulation s = plan::simulate(t, c);
   const Events e(t, c);
   REQUIRE(e.finished());
   REQUIRE(s.seconds == e.end);
   REQUIRE(s.busy == e.busy());
   double from = 0;
-  for (const Segment& piece : s.critical) {
+  for (const plan::Segment& piece : s.critical) {
     REQUIRE(piece.begin == from);
     REQUIRE(piece.end >= piece.begin);
     from = piece.end;
@@ -188,10 +188,10 @@ TEST_CASE("The simulation agrees with a second model, driven by events, to the l
   for (int i = 0; i < 300; ++i) {
     const int stages = std::uniform_int_distribution<>(1, 8)(random);
     const int microbatches = std::uniform_int_distribution<>(1, 12)(random);
-    const Costs c = random_costs(random, stages);
+    const plan::Costs c = random_costs(random, stages);
     std::vector<int> loop;
     for (int s = 0; s < stages; ++s) loop.push_back(s + 1 < stages || s == 0 ? s : 0);
-    for (const RankMap& where : {RankMap(), RankMap(loop)}) {
+    for (const schedule::RankMap& where : {schedule::RankMap(), schedule::RankMap(loop)}) {
       compare(make_schedule(GPipe{}, stages, microbatches, where), c, runs);
       compare(make_schedule(OneFOneB{}, stages, microbatches, where), c, runs);
       compare(make_schedule(ZeroBubble{}, stages, microbatches, where), c, runs);
@@ -208,37 +208,37 @@ TEST_CASE("The simulation agrees with a second model, driven by events, to the l
 TEST_CASE("With free links and equal times the simulation is the table's ticks") {
   for (int p : {1, 2, 5, 8})
     for (int m : {1, 4, 9, 16}) {
-      Costs equal;
+      plan::Costs equal;
       equal.stages.assign(at(p), {1, 1, 0});
       const auto one = make_schedule(OneFOneB{}, p, m);
-      const Simulation s = simulate(one, equal);
+      const plan::Simulation s = plan::simulate(one, equal);
       CHECK(s.seconds == one.ticks);
       CHECK(s.utilisation(0) == Approx(1 - one.bubble));
       equal.stages.assign(at(p), {1, 1, 1});
       const auto zero = make_schedule(ZeroBubble{}, p, m);
-      CHECK(simulate(zero, equal).seconds == zero.ticks);
+      CHECK(plan::simulate(zero, equal).seconds == zero.ticks);
     }
 }
 
 TEST_CASE("That holds too where ranks have several stages, with as many buffers as it takes") {
-  Costs equal;
+  plan::Costs equal;
   equal.buffers = 1000;
   for (int p : {3, 4, 5, 8})
     for (int m : {1, 3, 4, 8}) {
       std::vector<int> loop, halves;
       for (int s = 0; s < p; ++s) loop.push_back(s + 1 < p ? s : 0), halves.push_back(2 * s / p);
-      for (const RankMap& where : {round_robin(2), RankMap(loop), RankMap(halves)}) {
+      for (const schedule::RankMap& where : {round_robin(2), schedule::RankMap(loop), schedule::RankMap(halves)}) {
         INFO(p << " stages, " << m << " micro-batches");
         equal.stages.assign(at(p), {1, 1, 0});
         const auto one = make_schedule(OneFOneB{}, p, m, where);
-        CHECK(simulate(one, equal).seconds == one.ticks);
+        CHECK(plan::simulate(one, equal).seconds == one.ticks);
         const auto pipe = make_schedule(GPipe{}, p, m, where);
-        CHECK(simulate(pipe, equal).seconds == pipe.ticks);
+        CHECK(plan::simulate(pipe, equal).seconds == pipe.ticks);
         const auto less = one.freeze(p / 2);
-        CHECK(simulate(less, equal).seconds == less.ticks);
+        CHECK(plan::simulate(less, equal).seconds == less.ticks);
         equal.stages.assign(at(p), {1, 1, 1});
         const auto zero = make_schedule(ZeroBubble{}, p, m, where);
-        CHECK(simulate(zero, equal).seconds == zero.ticks);
+        CHECK(plan::simulate(zero, equal).seconds == zero.ticks);
       }
     }
   CHECK(make_schedule(OneFOneB{}, 8, 3, round_robin(2)).ticks == 26);
@@ -248,11 +248,11 @@ TEST_CASE("Rows of one's own send in their order, and a receive waits for its me
   const std::vector<std::vector<Action>> rows{
       {{Op::Forward, 0, 0}, {Op::Forward, 0, 1}, {Op::Send, 0, 1}, {Op::Send, 0, 0}},
       {{Op::Recv, 1, 1}, {Op::Recv, 1, 0}, {Op::Forward, 1, 1}, {Op::Forward, 1, 0}}};
-  const ScheduleTable mine("mine", {2, 2}, {false, false}, {0, 1}, rows);
+  const schedule::ScheduleTable mine("mine", {2, 2}, {false, false}, {0, 1}, rows);
   CHECK(mine.ticks == 4);
-  Costs equal;
+  plan::Costs equal;
   equal.stages.assign(2, {1, 0, 0});
-  const Simulation s = simulate(mine, equal);
+  const plan::Simulation s = plan::simulate(mine, equal);
   CHECK(s.seconds == 4);
   std::vector<int> sent;
   for (const auto& e : s.trace.ranks[0])
@@ -261,66 +261,66 @@ TEST_CASE("Rows of one's own send in their order, and a receive waits for its me
 }
 
 TEST_CASE("Two ranks and four micro-batches: 5/8 of one device under 1F1B, and less under zero bubble") {
-  Costs c;
+  plan::Costs c;
   c.stages.assign(2, {1, 1, 1});
   const double alone = 2 * 4 * 3;
-  CHECK(simulate(make_schedule(OneFOneB{}, 2, 4), c).seconds == alone * 5 / 8);
-  CHECK(simulate(make_schedule(ZeroBubble{}, 2, 4), c).seconds == alone * 13 / 24);
+  CHECK(plan::simulate(make_schedule(OneFOneB{}, 2, 4), c).seconds == alone * 5 / 8);
+  CHECK(plan::simulate(make_schedule(ZeroBubble{}, 2, 4), c).seconds == alone * 13 / 24);
 }
 
 TEST_CASE("A slow link is the critical path, and a compressed one is not") {
-  Costs c;
+  plan::Costs c;
   c.stages.assign(2, {1, 1, 1});
   c.bytes = {{4000, 4000}};
   c.links = {{1000, 0.5}};
   const auto t = make_schedule(OneFOneB{}, 2, 8);
-  const Simulation slow = simulate(t, c);
+  const plan::Simulation slow = plan::simulate(t, c);
   double on_link = 0;
-  for (const Segment& s : slow.critical)
+  for (const plan::Segment& s : slow.critical)
     if (s.action.op == Op::Send || s.action.op == Op::SendGrad) on_link += s.end - s.begin;
   CHECK(on_link > slow.seconds / 2);
   c.bytes = {{100, 100}};
-  CHECK(simulate(t, c).seconds < slow.seconds / 1.5);
+  CHECK(plan::simulate(t, c).seconds < slow.seconds / 1.5);
 }
 
 TEST_CASE("Costs that do not fit are one clear error") {
   const auto t = make_schedule(OneFOneB{}, 3, 4);
-  Costs c;
+  plan::Costs c;
   c.stages.assign(2, {1, 1, 1});
-  CHECK(thrown([&] { (void)simulate(t, c); }) == "pcomp: costs for 2 stages, but the schedule has 3");
+  CHECK(thrown([&] { (void)plan::simulate(t, c); }) == "pcomp: costs for 2 stages, but the schedule has 3");
   c.stages.assign(3, {1, -1, 1});
-  CHECK(thrown([&] { (void)simulate(t, c); }) == "pcomp: costs need times of at least 0 seconds");
+  CHECK(thrown([&] { (void)plan::simulate(t, c); }) == "pcomp: costs need times of at least 0 seconds");
   c = {};
   c.links.assign(2, {0, 0});
-  CHECK(thrown([&] { (void)simulate(t, c); }) == "pcomp: costs need a bandwidth above 0 and a latency");
+  CHECK(thrown([&] { (void)plan::simulate(t, c); }) == "pcomp: costs need a bandwidth above 0 and a latency");
   c = {};
   c.buffers = 0;
-  CHECK(thrown([&] { (void)simulate(t, c); }) == "pcomp: costs need at least 1 buffer");
+  CHECK(thrown([&] { (void)plan::simulate(t, c); }) == "pcomp: costs need at least 1 buffer");
 }
 
 TEST_CASE("Every cost has a bad value of its own, in every place") {
   const auto t = make_schedule(OneFOneB{}, 3, 4);
   const double never = std::numeric_limits<double>::quiet_NaN();
-  const auto says = [&](const Costs& c) { return thrown([&] { static_cast<void>(simulate(t, c)); }); };
+  const auto says = [&](const plan::Costs& c) { return thrown([&] { static_cast<void>(plan::simulate(t, c)); }); };
   for (std::size_t place : {0u, 2u})
     for (double bad : {-1.0, never})
-      for (auto field : {&StageCost::forward, &StageCost::backward, &StageCost::weights}) {
-        Costs c;
+      for (auto field : {&plan::StageCost::forward, &plan::StageCost::backward, &plan::StageCost::weights}) {
+        plan::Costs c;
         c.stages.assign(3, {1, 1, 1});
         CHECK(says(c) == "nothing");
         c.stages[place].*field = bad;
         CHECK(says(c) == "pcomp: costs need times of at least 0 seconds");
       }
   for (std::size_t place : {0u, 1u}) {
-    for (auto field : {&BoundaryBytes::forward, &BoundaryBytes::gradient}) {
-      Costs c;
+    for (auto field : {&schedule::BoundaryBytes::forward, &schedule::BoundaryBytes::gradient}) {
+      plan::Costs c;
       c.bytes.assign(2, {});
       CHECK(says(c) == "nothing");
       c.bytes[place].*field = -1;
       CHECK(says(c) == "pcomp: costs need at least 0 bytes");
     }
-    for (const LinkModel& bad : {LinkModel{1, -1}, LinkModel{1, never}, LinkModel{0, 0}, LinkModel{-1, 0}, LinkModel{never, 0}}) {
-      Costs c;
+    for (const plan::LinkModel& bad : {plan::LinkModel{1, -1}, plan::LinkModel{1, never}, plan::LinkModel{0, 0}, plan::LinkModel{-1, 0}, plan::LinkModel{never, 0}}) {
+      plan::Costs c;
       c.links.assign(2, {});
       CHECK(says(c) == "nothing");
       c.links[place] = bad;
@@ -328,7 +328,7 @@ TEST_CASE("Every cost has a bad value of its own, in every place") {
     }
   }
   for (std::size_t n : {1u, 3u}) {
-    Costs c;
+    plan::Costs c;
     c.bytes.assign(n, {});
     CHECK(says(c) == "pcomp: costs for " + std::to_string(n) + " boundaries' bytes, but the schedule has 2");
     c = {};
@@ -336,7 +336,7 @@ TEST_CASE("Every cost has a bad value of its own, in every place") {
     CHECK(says(c) == "pcomp: costs for " + std::to_string(n) + " boundaries' links, but the schedule has 2");
   }
   for (int bad : {0, -1}) {
-    Costs c;
+    plan::Costs c;
     c.buffers = bad;
     CHECK(says(c) == "pcomp: costs need at least 1 buffer");
   }
@@ -344,16 +344,16 @@ TEST_CASE("Every cost has a bad value of its own, in every place") {
 
 TEST_CASE("What a link costs, number by number") {
   // One message each way: 1 s of forward, 4 s on the link and 0.5 s on the way, 3 s of stage 1, 8.5 s back, 2 s.
-  Costs c;
+  plan::Costs c;
   c.stages = {{1, 2, 0}, {1, 1, 1}};
   c.bytes = {{4000, 8000}};
   c.links = {{1000, 0.5}};
-  CHECK(simulate(make_schedule(OneFOneB{}, 2, 1), c).seconds == 1 + 4.5 + 3 + 8.5 + 2);
+  CHECK(plan::simulate(make_schedule(OneFOneB{}, 2, 1), c).seconds == 1 + 4.5 + 3 + 8.5 + 2);
   // Two messages follow each other on the link; the second waits for the first's 4 s, not for its latency.
-  CHECK(simulate(make_schedule(ForwardOnly{}, 2, 2), c).seconds == 1 + 4 + 4.5 + 1);
+  CHECK(plan::simulate(make_schedule(ForwardOnly{}, 2, 2), c).seconds == 1 + 4 + 4.5 + 1);
   // With one buffer a side, the second waits until the first is received.
   c.buffers = 1;
-  CHECK(simulate(make_schedule(ForwardOnly{}, 2, 2), c).seconds == 1 + 4.5 + 4.5 + 1);
+  CHECK(plan::simulate(make_schedule(ForwardOnly{}, 2, 2), c).seconds == 1 + 4.5 + 4.5 + 1);
 }
 
 TEST_CASE("As many sends are posted early as there are buffers, in order, and only what is ready") {

@@ -13,7 +13,7 @@ struct ConvNorm : torch::nn::Module {
     torch::manual_seed(1);
     conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(3, 6, 3).padding(1)));
     if (deferred)
-      own = register_module("norm", DeferredBatchNorm2d(6));
+      own = register_module("norm", training::DeferredBatchNorm2d(6));
     else
       usual = register_module("norm", torch::nn::BatchNorm2d(6));
   }
@@ -25,22 +25,22 @@ struct ConvNorm : torch::nn::Module {
   const at::Tensor& variance() const { return own ? own->running_var : usual->running_var; }
   torch::nn::Conv2d conv{nullptr};
   torch::nn::BatchNorm2d usual{nullptr};
-  DeferredBatchNorm2d own{nullptr};
+  training::DeferredBatchNorm2d own{nullptr};
   bool fails = false;
 };
 
-std::vector<StageSpec> stages(bool deferred) {
+std::vector<runtime::StageSpec> stages(bool deferred) {
   const auto head = [] {
     torch::manual_seed(2);
     return torch::nn::Sequential(torch::nn::AdaptiveAvgPool2d(1), torch::nn::Flatten(),
                                  torch::nn::Linear(6, 10));
   };
-  return {stage_spec([deferred] { return std::make_shared<ConvNorm>(deferred); }), stage_spec(head)};
+  return {runtime::stage_spec([deferred] { return std::make_shared<ConvNorm>(deferred); }), runtime::stage_spec(head)};
 }
 
 struct Pipe {
   Pipe(bool deferred, int microbatches)
-      : engine(net::one_thread_each(), stages(deferred), {&wire_kernels(Quant<8>)},
+      : engine(net::one_thread_each(), stages(deferred), {&kernel::wire_kernels(Quant<8>)},
                make_schedule(OneFOneB{}, 2, microbatches)) {}
   ConvNorm& first() { return dynamic_cast<ConvNorm&>(*engine.module(0)); }
   at::Tensor step(int seed) {
@@ -90,7 +90,7 @@ TEST_CASE("A batch that failed leaves no trace in deferred statistics") {
   b.step(3);
   CHECK(torch::equal(a.first().mean(), b.first().mean()));
   CHECK(torch::equal(a.first().variance(), b.first().variance()));
-  CHECK_THROWS_AS(DeferredBatchNorm2d(torch::nn::BatchNorm2dOptions(4).track_running_stats(false)), Error);
+  CHECK_THROWS_AS(training::DeferredBatchNorm2d(torch::nn::BatchNorm2dOptions(4).track_running_stats(false)), Error);
 }
 
 TEST_CASE("Inference in training mode leaves no trace in deferred statistics, nor does one that failed") {
@@ -111,9 +111,9 @@ TEST_CASE("Wires can be changed between steps, and bytes are counted as they wer
   Pipe p(false, 2);
   p.step(1);
   const std::int64_t thin = p.engine.report().boundaries[0].forward.bytes;
-  p.engine.rewire({&wire_kernels(Raw)});
+  p.engine.rewire({&kernel::wire_kernels(Raw)});
   p.step(2);
-  const Report r = p.engine.report();
+  const runtime::Report r = p.engine.report();
   CHECK(r.boundaries[0].forward.bytes == thin + 10 * 6 * 9 * 7 * 4);
   CHECK(r.boundaries[0].forward.bytes == r.boundaries[0].forward.predicted);
   CHECK(r.boundaries[0].gradient.bytes == r.boundaries[0].gradient.predicted);
@@ -121,8 +121,8 @@ TEST_CASE("Wires can be changed between steps, and bytes are counted as they wer
   CHECK_THROWS_AS(p.engine.rewire({}), Error);
 
   Pipe always(false, 2);
-  always.engine.rewire({&wire_kernels(Raw)});
-  always.engine.rewire({&wire_kernels(Quant<8>)});
+  always.engine.rewire({&kernel::wire_kernels(Raw)});
+  always.engine.rewire({&kernel::wire_kernels(Quant<8>)});
   Pipe never(false, 2);
   CHECK(torch::equal(always.step(1), never.step(1)));
 }

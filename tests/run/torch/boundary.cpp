@@ -12,7 +12,7 @@ TEST_CASE("boundary takes a value or a type and equals the free functions") {
   const torch::Tensor x = torch::randn({2, 3, 8, 8}).requires_grad_();
   const torch::Tensor y = boundary<thin>(x);
   CHECK(torch::equal(y, boundary<Wire<thin>>(x)));
-  CHECK(torch::equal(y, boundary(wire_kernels(thin), x)));
+  CHECK(torch::equal(y, boundary(kernel::wire_kernels(thin), x)));
   const torch::Tensor g = torch::randn(y.sizes());
   y.backward(g);
 
@@ -50,7 +50,7 @@ TEST_CASE("A boundary reads strided tensors in place, and results lie as their i
   for (const at::Tensor& x :
        {last, last.to(at::kBFloat16), last.to(at::kHalf), last.narrow(1, 3, 16), last.slice(3, 0, 8, 2),
         last.contiguous().transpose(0, 2), torch::randn({2, 1, 6, 8}).expand({2, 20, 6, 8})}) {
-    for (const WireKernels* wire : {&wire_kernels(Quant<8>), &wire_kernels(thin)}) {
+    for (const kernel::WireKernels* wire : {&kernel::wire_kernels(Quant<8>), &kernel::wire_kernels(thin)}) {
       const at::Tensor g = torch::randn(x.sizes()).to(x.dtype()).contiguous(x.suggest_memory_format());
       at::Tensor leaf = x.detach().requires_grad_(), dense = x.contiguous().requires_grad_();
       const at::Tensor y = boundary(*wire, leaf), expected = boundary(*wire, dense);
@@ -93,13 +93,13 @@ TEST_CASE("A typed pipeline trains, and reports what it sent") {
                        Stage<torch::nn::Sequential>>;
   using Plan = Net::Plan<OneFOneB, 8>;
   static_assert(Net::size == 3 && Plan::deadlock_free && Plan::peak_live[0] == 3);
-  auto pipe = train<Plan>(World::threads(),
+  Engine pipe(World::threads(),
                           Net{[] { return net::Stem(); }, [] { return std::make_shared<net::Body>(); },
                               [] {
                                 torch::manual_seed(3);
                                 return torch::nn::Sequential(torch::nn::AdaptiveAvgPool2d(1),
                                                              torch::nn::Flatten(), torch::nn::Linear(8, 10));
-                              }});
+                              }}, Plan{});
   torch::manual_seed(4);
   const torch::Tensor x = torch::randn({40, 3, 12, 12}), y = torch::randint(10, {40});
   torch::optim::SGD opt(pipe.parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
@@ -110,7 +110,7 @@ TEST_CASE("A typed pipeline trains, and reports what it sent") {
     opt.step();
   }
   CHECK(pipe.step(x, y, cross_entropy).item<float>() < 0.8f * first);
-  const Report r = pipe.report();
+  const runtime::Report r = pipe.report();
   REQUIRE(r.boundaries.size() == 2);
   CHECK(r.steps == 62);
   CHECK(r.boundaries[0].forward.bytes ==

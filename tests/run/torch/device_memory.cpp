@@ -43,7 +43,7 @@ class Emulate {
 };
 
 /// The losses and gradients of two steps, and the outputs of an inference after them.
-std::vector<torch::Tensor> outcome(const ScheduleTable& table, const std::vector<const WireKernels*>& wires,
+std::vector<torch::Tensor> outcome(const schedule::ScheduleTable& table, const std::vector<const kernel::WireKernels*>& wires,
                                    Emulate* device = nullptr) {
   Engine engine(net::one_thread_each(), net::stages(), wires, table);
   torch::manual_seed(5);
@@ -66,11 +66,11 @@ bool equal(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>
 }  // namespace
 
 TEST_CASE("payloads that stay in device memory make the same pipeline") {
-  const std::vector<const WireKernels*> wires{&wire_kernels(Downsample<2> | TopK<Ratio<1, 10>> | Quant<8>),
-                                              &wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>> | Quant<8>),
-                                              &wire_kernels(Delta<> | Quant<4>), &wire_kernels(Raw)};
+  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(Downsample<2> | TopK<Ratio<1, 10>> | Quant<8>),
+                                              &kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>> | Quant<8>),
+                                              &kernel::wire_kernels(Delta<> | Quant<4>), &kernel::wire_kernels(Raw)};
   for (const auto& table : {make_schedule(OneFOneB{}, 5, 5), make_schedule(ZeroBubble{}, 5, 5),
-                            make_schedule(OneFOneB{}, 5, 5, RankMap{0, 1, 1, 2, 0})}) {
+                            make_schedule(OneFOneB{}, 5, 5, schedule::RankMap{0, 1, 1, 2, 0})}) {
     INFO(table.policy << ' ' << table.ranks << " ranks");
     const auto expected = outcome(table, wires);
     Emulate device(false);
@@ -79,8 +79,8 @@ TEST_CASE("payloads that stay in device memory make the same pipeline") {
 }
 
 TEST_CASE("the test of device memory sees messages that nobody waits for") {
-  const std::vector<const WireKernels*> wires(4, &wire_kernels(Quant<8>));
-  const ScheduleTable table = make_schedule(OneFOneB{}, 5, 5);
+  const std::vector<const kernel::WireKernels*> wires(4, &kernel::wire_kernels(Quant<8>));
+  const schedule::ScheduleTable table = make_schedule(OneFOneB{}, 5, 5);
   const auto expected = outcome(table, wires);
   Emulate careless(true);
   CHECK(!equal(outcome(table, wires, &careless), expected));

@@ -32,7 +32,7 @@ torch::Tensor two_steps(Net&& step, const std::vector<torch::Tensor>& parameters
   return torch::stack({first, step(b.x, b.y)});
 }
 
-void check_equal(const std::vector<const WireKernels*>& wires, const ScheduleTable& table,
+void check_equal(const std::vector<const kernel::WireKernels*>& wires, const schedule::ScheduleTable& table,
                  at::MemoryFormat format = at::MemoryFormat::Contiguous) {
   at::set_num_threads(1);
   net::Sequential plain(wires);
@@ -52,7 +52,7 @@ void check_equal(const std::vector<const WireKernels*>& wires, const ScheduleTab
   INFO(table.policy << ' ' << table.microbatches << " micro-batches");
   CHECK(torch::equal(came, expected));
   CHECK(net::differing(net::state(engine), plain.state()) == 0);
-  for (const BoundaryReport& b : engine.report().boundaries) {
+  for (const runtime::BoundaryReport& b : engine.report().boundaries) {
     CHECK(b.forward.messages == 2 * table.microbatches);
     CHECK(b.gradient.messages == 2 * table.microbatches);
     CHECK(b.forward.bytes == b.forward.predicted);
@@ -63,25 +63,25 @@ void check_equal(const std::vector<const WireKernels*>& wires, const ScheduleTab
 }  // namespace
 
 TEST_CASE("A pipeline equals the sequential loop to the last bit, for every wire") {
-  for (const WireKernels* w : all_kernels()) {
+  for (const kernel::WireKernels* w : all_kernels()) {
     if (w->name.view().find("Downsample<64>") != std::string_view::npos) continue;
     INFO(w->name.view());
     const bool pools = w->name.view().find("Downsample") != std::string_view::npos;
-    const auto* flat = pools ? &wire_kernels(Quant<8>) : w;  // the last boundary has no height and width
+    const auto* flat = pools ? &kernel::wire_kernels(Quant<8>) : w;  // the last boundary has no height and width
     check_equal({w, w, w, flat}, make_schedule(OneFOneB{}, 5, 4));
   }
 }
 
 TEST_CASE("A pipeline equals the sequential loop for channels-last tensors, which stay so") {
-  const std::vector<const WireKernels*> wires{&wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
-                                              &wire_kernels(Wire<Quant<4>, Quant<8>>{}), &wire_kernels(Raw),
-                                              &wire_kernels(BFloat16)};
-  for (const RankMap& placement : {RankMap(), RankMap{0, 1, 2, 3, 0}})
+  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
+                                              &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}), &kernel::wire_kernels(Raw),
+                                              &kernel::wire_kernels(BFloat16)};
+  for (const schedule::RankMap& placement : {schedule::RankMap(), schedule::RankMap{0, 1, 2, 3, 0}})
     check_equal(wires, make_schedule(OneFOneB{}, 5, 4, placement), at::MemoryFormat::ChannelsLast);
 
   bool lies = false;
   auto stages = net::stages();
-  stages[1] = stage_spec([&lies] {
+  stages[1] = runtime::stage_spec([&lies] {
     return [&lies](const torch::Tensor& x) {
       if (x.size(0) > 1) lies = x.is_contiguous(at::MemoryFormat::ChannelsLast);
       return x.relu().repeat({1, 2, 1, 1}).narrow(1, 0, 8);
@@ -94,15 +94,15 @@ TEST_CASE("A pipeline equals the sequential loop for channels-last tensors, whic
 }
 
 TEST_CASE("A pipeline equals the sequential loop under every schedule and placement") {
-  const std::vector<const WireKernels*> wires{&wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
-                                              &wire_kernels(Wire<Quant<4>, Quant<8>>{}), &wire_kernels(Raw),
-                                              &wire_kernels(BFloat16)};
-  const std::vector<RankMap> placements{RankMap(),
-                                        RankMap{0, 1, 2, 3, 0},
+  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
+                                              &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}), &kernel::wire_kernels(Raw),
+                                              &kernel::wire_kernels(BFloat16)};
+  const std::vector<schedule::RankMap> placements{schedule::RankMap(),
+                                        schedule::RankMap{0, 1, 2, 3, 0},
                                         round_robin(2),
-                                        RankMap{0, 0, 1, 1, 0},
-                                        RankMap{0, 0, 0, 0, 0},
-                                        RankMap{2, 1, 0, 1, 2}};
+                                        schedule::RankMap{0, 0, 1, 1, 0},
+                                        schedule::RankMap{0, 0, 0, 0, 0},
+                                        schedule::RankMap{2, 1, 0, 1, 2}};
   for (std::size_t p = 0; p < placements.size(); ++p)
     for (int microbatches : {1, 3, 4, 8}) {
       INFO("placement " << p << ", micro-batches " << microbatches);
@@ -169,13 +169,13 @@ TEST_CASE("A split backward equals a whole one where it is hard to split") {
     std::vector<torch::Tensor> all;
     int calls = 0;
   };
-  const auto run = [](const ScheduleTable& table) {
+  const auto run = [](const schedule::ScheduleTable& table) {
     Result r;
-    std::vector<StageSpec> stages;
+    std::vector<runtime::StageSpec> stages;
     for (std::uint64_t s = 0; s < 3; ++s)
-      stages.push_back(stage_spec([s, &r] { return std::make_shared<Knot>(s, &r.calls); }));
+      stages.push_back(runtime::stage_spec([s, &r] { return std::make_shared<Knot>(s, &r.calls); }));
     Engine engine(net::one_thread_each(), std::move(stages),
-                  std::vector<const WireKernels*>(2, &wire_kernels(Quant<8>)), table);
+                  std::vector<const kernel::WireKernels*>(2, &kernel::wire_kernels(Quant<8>)), table);
     torch::manual_seed(9);
     for (int i = 0; i < 2; ++i)
       r.all.push_back(engine.step(torch::randn({13, 6}), torch::randint(6, {13}), cross_entropy));
@@ -204,7 +204,7 @@ struct Eager {
 }  // namespace
 
 TEST_CASE("A payload that is ready before its place waits for it rather than for a buffer") {
-  check_equal(std::vector<const WireKernels*>(4, &wire_kernels(Quant<8>)),
+  check_equal(std::vector<const kernel::WireKernels*>(4, &kernel::wire_kernels(Quant<8>)),
               make_schedule(Eager{}, 5, 8, {0, 1, 0, 1, 0}));
 }
 
@@ -223,10 +223,10 @@ TEST_CASE("Rows of one's own send in their order, whatever is computed first") {
     rows[0].push_back({Op::RecvGrad, 0, micro});
     rows[0].push_back({Op::Backward, 0, micro});
   }
-  const ScheduleTable mine("mine", {5, 2}, {true, false}, {0, 1, 1, 1, 1}, rows);
-  const auto run = [](const ScheduleTable& table) {
+  const schedule::ScheduleTable mine("mine", {5, 2}, {true, false}, {0, 1, 1, 1, 1}, rows);
+  const auto run = [](const schedule::ScheduleTable& table) {
     Engine engine(net::one_thread_each(), net::stages(),
-                  std::vector<const WireKernels*>(4, &wire_kernels(Quant<8>)), table);
+                  std::vector<const kernel::WireKernels*>(4, &kernel::wire_kernels(Quant<8>)), table);
     const Data data(10, 9, 7, 5, at::MemoryFormat::Contiguous);
     std::vector<torch::Tensor> all{engine.step(data.x, data.y, cross_entropy)};
     for (const torch::Tensor& p : engine.parameters()) all.push_back(p.grad());
@@ -237,11 +237,11 @@ TEST_CASE("Rows of one's own send in their order, whatever is computed first") {
 
 TEST_CASE("Frozen stages only run forward, and the others train as in the loop") {
   at::set_num_threads(1);
-  const std::vector<const WireKernels*> wires{&wire_kernels(EF21 | Quant<4>),
-                                              &wire_kernels(Wire<Quant<4>, Quant<8>>{}), &wire_kernels(Raw),
-                                              &wire_kernels(TopK<Ratio<1, 4>> | Quant<8>)};
+  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(EF21 | Quant<4>),
+                                              &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}), &kernel::wire_kernels(Raw),
+                                              &kernel::wire_kernels(TopK<Ratio<1, 4>> | Quant<8>)};
   const Data data(10, 9, 7, 5);
-  for (const ScheduleTable& table :
+  for (const schedule::ScheduleTable& table :
        {make_schedule(GPipe{}, 5, 4), make_schedule(OneFOneB{}, 5, 4, {0, 1, 2, 3, 0}),
         make_schedule(ZeroBubble{}, 5, 3, {0, 0, 1, 1, 0}),
         make_schedule(Interleaved{}, 5, 4, round_robin(2)),
@@ -264,7 +264,7 @@ TEST_CASE("Frozen stages only run forward, and the others train as in the loop")
       for (std::size_t e = 0; e < 4; ++e) {
         forward[e] += 2 * table.microbatches;
         gradients[e] += static_cast<int>(e) >= frozen ? 2 * table.microbatches : 0;
-        const BoundaryReport b = engine.report().boundaries[e];
+        const runtime::BoundaryReport b = engine.report().boundaries[e];
         CHECK(b.forward.messages == forward[e]);
         CHECK(b.gradient.messages == gradients[e]);
         CHECK(b.gradient.bytes == b.gradient.predicted);
@@ -275,48 +275,48 @@ TEST_CASE("Frozen stages only run forward, and the others train as in the loop")
 }
 
 TEST_CASE("A step can be recorded, operation by operation") {
-  Engine engine(net::one_thread_each(), net::stages(), std::vector<const WireKernels*>(4, &wire_kernels(Raw)),
+  Engine engine(net::one_thread_each(), net::stages(), std::vector<const kernel::WireKernels*>(4, &kernel::wire_kernels(Raw)),
                 make_schedule(ZeroBubble{}, 5, 4, {0, 1, 1, 0, 1}));
   const Data data(8, 9, 7, 1);
   engine.step(data.x, data.y, cross_entropy);
   CHECK(engine.trace().ranks.empty());
   engine.record();
   engine.step(data.x, data.y, cross_entropy);
-  const Trace& trace = engine.trace();
+  const schedule::Trace& trace = engine.trace();
   REQUIRE(trace.ranks.size() == 2);
   for (int r = 0; r < 2; ++r) {
     std::vector<Action> computed, planned;
     double last = 0;
-    for (const Interval& i : trace.ranks[static_cast<std::size_t>(r)]) {
+    for (const schedule::Interval& i : trace.ranks[static_cast<std::size_t>(r)]) {
       CHECK(i.begin >= last);
       CHECK(i.end >= i.begin);
       last = i.end;
-      if (is_compute(i.op)) computed.push_back({i.op, i.stage, i.micro});
+      if (schedule::is_compute(i.op)) computed.push_back({i.op, i.stage, i.micro});
     }
     for (const Action& a : engine.schedule().row(r))
-      if (is_compute(a.op)) planned.push_back(a);
+      if (schedule::is_compute(a.op)) planned.push_back(a);
     CHECK((computed == planned));
   }
   CHECK(trace.draw().find("zero bubble (ZB-H1), 5 stages on 2 ranks, 4 micro-batches, measured") == 0);
-  CHECK(total_trace(engine).draw() == trace.draw());
+  CHECK(runtime::total_trace(engine).draw() == trace.draw());
 
-  const Report report = engine.report();
+  const runtime::Report report = engine.report();
   std::int64_t crossed = 0;
-  for (const BoundaryReport& b : report.boundaries)
+  for (const runtime::BoundaryReport& b : report.boundaries)
     if (b.from_rank != b.to_rank) crossed += b.forward.bytes + b.gradient.bytes;
-  for (const RankReport& r : report.ranks) {
+  for (const runtime::RankReport& r : report.ranks) {
     CHECK(r.compute > 0);
     CHECK(r.encode > 0);
     CHECK(r.decode > 0);
     CHECK(r.busy() + r.wait + r.send <= r.steps);
   }
   CHECK(report.bytes(0) + report.bytes(1) == crossed);
-  for (const StageReport& s : report.stages) CHECK(s.microbatches == 2 * 4);
+  for (const runtime::StageReport& s : report.stages) CHECK(s.microbatches == 2 * 4);
   CHECK(report.step.seconds > 0);
 }
 
 TEST_CASE("A pipeline equals the sequential loop under Megatron's interleaving") {
-  const std::vector<const WireKernels*> wires(4, &wire_kernels(Quant<8>));
+  const std::vector<const kernel::WireKernels*> wires(4, &kernel::wire_kernels(Quant<8>));
   for (int ranks : {1, 2, 3})
     for (int microbatches : {1, 2, 4, 7})
       check_equal(wires, make_schedule(Interleaved{}, 5, microbatches, round_robin(ranks)));
@@ -325,7 +325,7 @@ TEST_CASE("A pipeline equals the sequential loop under Megatron's interleaving")
 TEST_CASE(
     "Inference equals the sequential loop in evaluation mode, also for fewer samples than micro-batches") {
   at::set_num_threads(1);
-  const std::vector<const WireKernels*> wires(4, &wire_kernels(TopK<Ratio<1, 4>> | Quant<8>));
+  const std::vector<const kernel::WireKernels*> wires(4, &kernel::wire_kernels(TopK<Ratio<1, 4>> | Quant<8>));
   net::Sequential plain(wires);
   for (auto& p : plain.parts)
     if (p.module) p.module->eval();
@@ -335,7 +335,7 @@ TEST_CASE(
   for (std::int64_t n : {1, 3, 4, 9}) {
     const Data data(n, 8, 8, 3);
     std::vector<torch::Tensor> outputs;
-    for (const auto& part : split(n, static_cast<int>(std::min<std::int64_t>(n, 4))))
+    for (const auto& part : training::split(n, static_cast<int>(std::min<std::int64_t>(n, 4))))
       outputs.push_back(plain.forward(data.x.narrow(0, part.first, part.count)));
     const torch::Tensor came = engine.infer(data.x);
     CHECK(torch::equal(came, torch::cat(outputs)));
@@ -344,7 +344,7 @@ TEST_CASE(
 }
 
 TEST_CASE("Learning the shapes leaves modes, statistics and random numbers alone") {
-  const std::vector<const WireKernels*> wires(4, &wire_kernels(Raw));
+  const std::vector<const kernel::WireKernels*> wires(4, &kernel::wire_kernels(Raw));
   Engine engine(net::one_thread_each(), net::stages(), wires, make_schedule(GPipe{}, 5, 2));
   auto& body = dynamic_cast<net::Body&>(*engine.module(1));
   body.norm->eval();
@@ -360,7 +360,7 @@ TEST_CASE("Learning the shapes leaves modes, statistics and random numbers alone
   CHECK(torch::equal(body.norm->running_mean, mean));
 
   Engine noisy(net::one_thread_each(),
-               {stage_spec([] { return [](const torch::Tensor& x) {
+               {runtime::stage_spec([] { return [](const torch::Tensor& x) {
                                   return x + torch::rand({1, 6});
                                 }; })},
                {}, make_schedule(GPipe{}, 1, 1));
@@ -408,16 +408,16 @@ torch::Tensor float_cross_entropy(const torch::Tensor& o, const torch::Tensor& y
 
 TEST_CASE("A stage that works in place on the batch equals the loop, and changes it once") {
   at::set_num_threads(1);
-  for (const ScheduleTable& table :
+  for (const schedule::ScheduleTable& table :
        {make_schedule(GPipe{}, 2, 4), make_schedule(OneFOneB{}, 2, 4), make_schedule(ZeroBubble{}, 2, 4)}) {
     InPlace a, b;
-    const auto stage = stage_spec([] { return std::make_shared<InPlace>(); });
-    Engine engine(net::one_thread_each(), {stage, stage}, {&wire_kernels(Raw)}, table);
+    const auto stage = runtime::stage_spec([] { return std::make_shared<InPlace>(); });
+    Engine engine(net::one_thread_each(), {stage, stage}, {&kernel::wire_kernels(Raw)}, table);
     torch::manual_seed(5);
     for (std::int64_t n : {11, 8, 11}) {
       const torch::Tensor x = torch::randn({n, 6}), y = torch::randn({n, 6});
       torch::Tensor mine = x.clone(), targets = y.clone(), sum = torch::zeros({});
-      for (const Microbatch& m : split(n, 4)) {
+      for (const training::Microbatch& m : training::split(n, 4)) {
         const torch::Tensor l =
             shifted_error(b.forward(boundary<Raw>(a.forward(mine.narrow(0, m.first, m.count)))),
                           targets.narrow(0, m.first, m.count)) *
@@ -439,7 +439,7 @@ TEST_CASE("A stage that works in place on the batch equals the loop, and changes
 
 TEST_CASE("A pipeline equals the sequential loop under the autocast of each call") {
   at::set_num_threads(1);
-  const std::vector<const WireKernels*> wires(4, &wire_kernels(Raw));
+  const std::vector<const kernel::WireKernels*> wires(4, &kernel::wire_kernels(Raw));
   net::Sequential plain(wires);
   Engine engine(net::one_thread_each(), net::stages(), wires, make_schedule(OneFOneB{}, 5, 1));
   const Data data(4, 9, 7, 3);

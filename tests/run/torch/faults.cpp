@@ -58,14 +58,14 @@ struct Fixture {
   torch::Tensor x = torch::randn({8, 6}), y = torch::randint(6, {8});
 
   template <class P = OneFOneB>
-  Engine engine(const RankMap& where, P policy = {},
+  Engine engine(const schedule::RankMap& where, P policy = {},
                 std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
-    std::vector<StageSpec> stages;
-    stages.push_back(stage_spec([b = bombs[0], l = linear] { return std::make_shared<First>(b, l); }));
-    for (std::size_t s = 1; s < 4; ++s) stages.push_back(stage_spec([b = bombs[s]] { return b; }));
+    std::vector<runtime::StageSpec> stages;
+    stages.push_back(runtime::stage_spec([b = bombs[0], l = linear] { return std::make_shared<First>(b, l); }));
+    for (std::size_t s = 1; s < 4; ++s) stages.push_back(runtime::stage_spec([b = bombs[s]] { return b; }));
     World world = net::one_thread_each();
     world.timeout = timeout;
-    return Engine(world, std::move(stages), std::vector<const WireKernels*>(3, &wire_kernels(Quant<8>)),
+    return Engine(world, std::move(stages), std::vector<const kernel::WireKernels*>(3, &kernel::wire_kernels(Quant<8>)),
                   make_schedule(policy, 4, 4, where));
   }
 };
@@ -73,7 +73,7 @@ struct Fixture {
 }  // namespace
 
 TEST_CASE("A stage that throws ends the step on every rank with one error, and the next step works") {
-  for (const RankMap& where : {RankMap(), RankMap{0, 1, 2, 0}, RankMap{0, 0, 0, 0}})
+  for (const schedule::RankMap& where : {schedule::RankMap(), schedule::RankMap{0, 1, 2, 0}, schedule::RankMap{0, 0, 0, 0}})
     for (int stage = 0; stage < 4; ++stage)
       for (Bomb::When when : {Bomb::forward_pass, Bomb::backward_pass})
         for (int micro : {0, 2, 3}) {
@@ -94,7 +94,7 @@ TEST_CASE("A stage that throws ends the step on every rank with one error, and t
 }
 
 TEST_CASE("Under a split backward an error names the half, and the next step works") {
-  for (const RankMap& where : {RankMap(), RankMap{0, 1, 2, 0}})
+  for (const schedule::RankMap& where : {schedule::RankMap(), schedule::RankMap{0, 1, 2, 0}})
     for (int stage = 0; stage < 4; ++stage) {
       Fixture f;
       Engine engine = f.engine(where, ZeroBubble{});
@@ -131,23 +131,23 @@ TEST_CASE("A loss that throws, or is no number, names the micro-batch") {
 
 TEST_CASE("A step or an inference that failed counts as none in the report") {
   int fuse = -1;
-  const auto same = stage_spec([&fuse] {
+  const auto same = runtime::stage_spec([&fuse] {
     return [&fuse](const torch::Tensor& x) {
       if (fuse >= 0 && fuse-- == 0) throw std::runtime_error("out of order");
       return x * 1;
     };
   });
   Fixture f;
-  Engine engine(net::one_thread_each(), {stage_spec([l = f.linear] { return l; }), same},
-                {&wire_kernels(Quant<8>)}, make_schedule(GPipe{}, 2, 4));
+  Engine engine(net::one_thread_each(), {runtime::stage_spec([l = f.linear] { return l; }), same},
+                {&kernel::wire_kernels(Quant<8>)}, make_schedule(GPipe{}, 2, 4));
   engine.step(f.x, f.y, cross_entropy);
   engine.infer(f.x);
-  const Report before = engine.report();
+  const runtime::Report before = engine.report();
   for (bool trains : {true, false}) {
     fuse = 2;
     CHECK(has(thrown([&] { trains ? engine.step(f.x, f.y, cross_entropy) : engine.infer(f.x); }),
               "stage 1, micro-batch 2, Forward: out of order"));
-    const Report after = engine.report();
+    const runtime::Report after = engine.report();
     for (std::size_t r = 0; r < 2; ++r) {
       CHECK(after.ranks[r].busy() == before.ranks[r].busy());
       CHECK(after.stages[r].microbatches == before.stages[r].microbatches);
@@ -155,8 +155,8 @@ TEST_CASE("A step or an inference that failed counts as none in the report") {
   }
   engine.step(f.x, f.y, cross_entropy);
   engine.infer(f.x);
-  const BoundaryReport b = engine.report().boundaries[0];
-  for (const Traffic& t : {b.forward, b.gradient, b.inference}) {
+  const runtime::BoundaryReport b = engine.report().boundaries[0];
+  for (const runtime::Traffic& t : {b.forward, b.gradient, b.inference}) {
     CHECK(t.messages == 2 * 4);
     CHECK(t.bytes == t.predicted);
   }
@@ -165,7 +165,7 @@ TEST_CASE("A step or an inference that failed counts as none in the report") {
 TEST_CASE("Batches that cannot be split are refused before anything runs") {
   Fixture f;
   Engine engine = f.engine({});
-  CHECK(has(thrown([] { (void)split(3, 4); }), "a batch of 3 samples cannot be split into 4 micro-batches"));
+  CHECK(has(thrown([] { (void)training::split(3, 4); }), "a batch of 3 samples cannot be split into 4 micro-batches"));
   CHECK(has(thrown([&] { engine.step(f.x, f.y.narrow(0, 0, 7), cross_entropy); }),
             "the batch has 8 samples, but the targets are 7"));
   CHECK(has(thrown([&] { engine.step(torch::Tensor(), f.y, cross_entropy); }), "undefined tensor"));
@@ -178,7 +178,7 @@ TEST_CASE("Batches that cannot be split are refused before anything runs") {
 
 TEST_CASE("A stage that hangs longer than the time limit is an error on its neighbours") {
   Fixture f;
-  std::vector<StageSpec> stages{stage_spec([l = f.linear] { return l; }), stage_spec([] {
+  std::vector<runtime::StageSpec> stages{runtime::stage_spec([l = f.linear] { return l; }), runtime::stage_spec([] {
                                   return [](const torch::Tensor& x) {
                                     if (at::GradMode::is_enabled())
                                       std::this_thread::sleep_for(std::chrono::milliseconds(400));
@@ -187,7 +187,7 @@ TEST_CASE("A stage that hangs longer than the time limit is an error on its neig
                                 })};
   World world = net::one_thread_each();
   world.timeout = std::chrono::milliseconds(50);
-  Engine engine(world, std::move(stages), {&wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
+  Engine engine(world, std::move(stages), {&kernel::wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
   const std::string text = thrown([&] { engine.step(f.x, f.y, cross_entropy); });
   CHECK(has(text, "rank 0, stage 0"));
   CHECK(has(text, "waited 50 ms for its peer over boundary 0, the time limit"));
@@ -195,7 +195,7 @@ TEST_CASE("A stage that hangs longer than the time limit is an error on its neig
 
 TEST_CASE("Wires and stages that do not fit the schedule are refused") {
   Fixture f;
-  const auto stage = stage_spec([] { return [](const torch::Tensor& x) { return x; }; });
+  const auto stage = runtime::stage_spec([] { return [](const torch::Tensor& x) { return x; }; });
   const World world = net::one_thread_each();
   CHECK(has(thrown([&] { Engine(world, {stage}, {}, make_schedule(GPipe{}, 2, 2)); }),
             "2 stages needs as many stages and one wire fewer, not 1 stages and 0 wires"));
@@ -212,14 +212,14 @@ TEST_CASE("Wires and stages that do not fit the schedule are refused") {
   }
   for (int m = 0; m < 8; ++m)
     rows[0].push_back({Op::RecvGrad, 0, m}), rows[0].push_back({Op::Backward, 0, m});
-  const ScheduleTable mine("mine", {2, 8}, {true, false}, {0, 1}, rows, 4);
+  const schedule::ScheduleTable mine("mine", {2, 8}, {true, false}, {0, 1}, rows, 4);
   CHECK(has(thrown([&] {
-              Engine(world, {stage, stage}, {&wire_kernels(Raw)}, mine);
+              Engine(world, {stage, stage}, {&kernel::wire_kernels(Raw)}, mine);
             }),
             "this schedule needs more than 2 messages in flight on an edge"));
   CHECK(has(thrown([&] {
               Engine(world,
-                     {stage_spec([]() -> torch::nn::Linear { throw std::runtime_error("no memory"); })}, {},
+                     {runtime::stage_spec([]() -> torch::nn::Linear { throw std::runtime_error("no memory"); })}, {},
                      make_schedule(GPipe{}, 1, 1));
             }),
             "no memory"));
@@ -227,19 +227,19 @@ TEST_CASE("Wires and stages that do not fit the schedule are refused") {
 
 TEST_CASE("A stage that changes the batch dimension or the dtype to something no wire takes is named") {
   Fixture f;
-  const auto same = stage_spec([] { return [](const torch::Tensor& x) { return x; }; });
-  const auto flat = stage_spec([] { return [](const torch::Tensor& x) { return x.reshape({-1, 1}); }; });
-  const auto whole = stage_spec([] { return [](const torch::Tensor& x) { return x.to(at::kInt); }; });
+  const auto same = runtime::stage_spec([] { return [](const torch::Tensor& x) { return x; }; });
+  const auto flat = runtime::stage_spec([] { return [](const torch::Tensor& x) { return x.reshape({-1, 1}); }; });
+  const auto whole = runtime::stage_spec([] { return [](const torch::Tensor& x) { return x.to(at::kInt); }; });
   const World world = net::one_thread_each();
-  Engine a(world, {flat, same}, {&wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
+  Engine a(world, {flat, same}, {&kernel::wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { a.infer(f.x); }),
             "stage 0 made 6x1 of one sample: the first dimension must stay the batch"));
-  Engine b(world, {whole, same}, {&wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
+  Engine b(world, {whole, same}, {&kernel::wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { b.infer(f.x); }), "a boundary takes float, bfloat16 or half, not Int"));
   CHECK(has(thrown([&] { b.infer(f.x); }), "pcomp: boundary 0, behind stage 0: a boundary takes"));
   const auto type = std::make_shared<at::ScalarType>(at::kFloat);
-  const auto cast = stage_spec([type] { return [type](const torch::Tensor& x) { return x.to(*type); }; });
-  Engine d(world, {same, cast, same}, {&wire_kernels(Raw), &wire_kernels(Raw)}, make_schedule(GPipe{}, 3, 2));
+  const auto cast = runtime::stage_spec([type] { return [type](const torch::Tensor& x) { return x.to(*type); }; });
+  Engine d(world, {same, cast, same}, {&kernel::wire_kernels(Raw), &kernel::wire_kernels(Raw)}, make_schedule(GPipe{}, 3, 2));
   d.infer(f.x);
   *type = at::kBFloat16;
   CHECK(has(
@@ -247,7 +247,7 @@ TEST_CASE("A stage that changes the batch dimension or the dtype to something no
       "stage 1, micro-batch 0, Forward: the output is BFloat16, but one sample of this shape gave Float"));
   *type = at::kFloat;
   d.infer(f.x);
-  Engine c(world, {same, same}, {&wire_kernels(Downsample<2>)}, make_schedule(GPipe{}, 2, 2));
+  Engine c(world, {same, same}, {&kernel::wire_kernels(Downsample<2>)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { c.infer(torch::randn({4})); }), "Downsample"));
 }
 
@@ -258,11 +258,11 @@ TEST_CASE("A stage is given its input where its parameters are; a device that no
     torch::Tensor by;
   };
   const auto scale = [](at::Device where) {
-    return stage_spec([where] { return std::make_shared<Scale>(where); });
+    return runtime::stage_spec([where] { return std::make_shared<Scale>(where); });
   };
   CHECK(scale(at::kCPU).build().device == at::kCPU);
   CHECK(scale(at::kMeta).build().device == at::kMeta);
-  Engine engine(net::one_thread_each(), {scale(at::kMeta), scale(at::kCPU)}, {&wire_kernels(Raw)},
+  Engine engine(net::one_thread_each(), {scale(at::kMeta), scale(at::kCPU)}, {&kernel::wire_kernels(Raw)},
                 make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] {
               engine.infer(torch::randn({4, 6}));

@@ -7,7 +7,7 @@ using namespace pcomp;
 
 namespace {
 
-using Wires = std::vector<const WireKernels*>;
+using Wires = std::vector<const kernel::WireKernels*>;
 
 std::string what_it_throws(const std::function<void()>& f) {
   try {
@@ -21,14 +21,14 @@ std::string what_it_throws(const std::function<void()>& f) {
 /// Every kind of feedback, both ways, with selections, rotation, stochastic rounding and storage in bfloat16.
 const std::vector<Wires>& wire_sets() {
   static const std::vector<Wires> all{
-      {&wire_kernels(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
-       &wire_kernels(Wire<EF21 | Quant<4>, ErrorFeedback | Quant<4>>{}),
-       &wire_kernels(Wire<Delta<> | Quant<2>, Quant<4, PerGroup<128>, Stochastic>>{}),
-       &wire_kernels(Wire<Quant<4>, EF21 | Quant<4>>{})},
-      {&wire_kernels(Wire<TopK<Ratio<1, 4>> | Quant<4>, ErrorFeedback | Quant<2>>{}),
-       &wire_kernels(Delta<Quant<8>, BFloat16> | TopK<Ratio<1, 4>> | Quant<4>),
-       &wire_kernels(Wire<Delta<> | Downsample<2> | Hadamard<64> | Quant<4>, ErrorFeedback | Quant<4>>{}),
-       &wire_kernels(Wire<Quant<8>, Delta<> | Quant<4>>{})}};
+      {&kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
+       &kernel::wire_kernels(Wire<EF21 | Quant<4>, ErrorFeedback | Quant<4>>{}),
+       &kernel::wire_kernels(Wire<Delta<> | Quant<2>, Quant<4, PerGroup<128>, Stochastic>>{}),
+       &kernel::wire_kernels(Wire<Quant<4>, EF21 | Quant<4>>{})},
+      {&kernel::wire_kernels(Wire<TopK<Ratio<1, 4>> | Quant<4>, ErrorFeedback | Quant<2>>{}),
+       &kernel::wire_kernels(Delta<Quant<8>, BFloat16> | TopK<Ratio<1, 4>> | Quant<4>),
+       &kernel::wire_kernels(Wire<Delta<> | Downsample<2> | Hadamard<64> | Quant<4>, ErrorFeedback | Quant<4>>{}),
+       &kernel::wire_kernels(Wire<Quant<8>, Delta<> | Quant<4>>{})}};
   return all;
 }
 
@@ -93,7 +93,7 @@ TEST_CASE("Feedback in a pipeline equals the sequential loop to the last bit, wh
   at::set_num_threads(1);
   for (const Wires& wires : wire_sets()) {
     const Expected expected = sequential(wires, 4);
-    for (const RankMap& where : {RankMap{0, 1, 2, 3, 4}, RankMap{0, 1, 2, 3, 0}, RankMap{0, 0, 1, 1, 0}})
+    for (const schedule::RankMap& where : {schedule::RankMap{0, 1, 2, 3, 4}, schedule::RankMap{0, 1, 2, 3, 0}, schedule::RankMap{0, 0, 1, 1, 0}})
       for (const auto& table : {make_schedule(GPipe{}, 5, 4, where), make_schedule(OneFOneB{}, 5, 4, where),
                                 make_schedule(ZeroBubble{}, 5, 4, where)}) {
         Engine engine(net::one_thread_each(), net::stages(), wires, table);
@@ -111,7 +111,7 @@ TEST_CASE("Feedback in a pipeline equals the sequential loop to the last bit, wh
         CHECK(net::differing(came, expected.losses) == 0);
         CHECK(net::differing(net::state(engine), expected.state) == 0);
         std::int64_t kept = 0;
-        for (const BoundaryReport& b : engine.report().boundaries) {
+        for (const runtime::BoundaryReport& b : engine.report().boundaries) {
           CHECK(b.forward.bytes == b.forward.predicted);
           CHECK(b.gradient.bytes == b.gradient.predicted);
           CHECK(b.inference.bytes == b.inference.predicted);
@@ -126,22 +126,22 @@ TEST_CASE("Feedback in a pipeline equals the sequential loop to the last bit, wh
 TEST_CASE("Memory is what state_bytes says") {
   const auto wire = Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{};
   const auto estimate = EF21 | Quant<4>;
-  const Wires wires{&wire_kernels(wire), &wire_kernels(estimate), &wire_kernels(Raw), &wire_kernels(Raw)};
+  const Wires wires{&kernel::wire_kernels(wire), &kernel::wire_kernels(estimate), &kernel::wire_kernels(Raw), &kernel::wire_kernels(Raw)};
   for (const bool apart : {true, false}) {
     Engine engine(net::one_thread_each(), net::stages(), wires,
-                  make_schedule(GPipe{}, 5, 4, apart ? RankMap{0, 1, 2, 3, 4} : RankMap{0, 0, 0, 0, 0}));
+                  make_schedule(GPipe{}, 5, 4, apart ? schedule::RankMap{0, 1, 2, 3, 4} : schedule::RankMap{0, 0, 0, 0, 0}));
     for (const Batch& b : batches()) engine.step(b.x, b.y, cross_entropy, b.sample_ids);
-    const Report r = engine.report();
+    const runtime::Report r = engine.report();
     CHECK(r.boundaries[0].state ==
-          static_cast<std::int64_t>(state_bytes(wire, Shape<1, 6, 9, 7>{}, 11, 22, !apart)));
+          static_cast<std::int64_t>(codec::state_bytes(wire, Shape<1, 6, 9, 7>{}, 11, 22, !apart)));
     CHECK(r.boundaries[1].state ==
-          static_cast<std::int64_t>(state_bytes(estimate, Shape<1, 8, 5, 4>{}, 11, 22, !apart)));
+          static_cast<std::int64_t>(codec::state_bytes(estimate, Shape<1, 8, 5, 4>{}, 11, 22, !apart)));
     CHECK(r.boundaries[2].state == 0);
     std::ostringstream text;
     r.print_traffic(text);
     CHECK(text.str().find("boundary 0 keeps " + std::to_string(r.boundaries[0].state) + " bytes in memory") !=
           std::string::npos);
-    engine.rewire(Wires(4, &wire_kernels(Raw)));
+    engine.rewire(Wires(4, &kernel::wire_kernels(Raw)));
     CHECK(engine.report().boundaries[0].state == 0);
   }
 }
@@ -149,14 +149,14 @@ TEST_CASE("Memory is what state_bytes says") {
 TEST_CASE("ErrorFeedback: what came and the last residual add up to what was to be sent") {
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({4, 60});
-  for (const WireKernels* w :
-       {&wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>>), &wire_kernels(ErrorFeedback | Quant<1>)}) {
+  for (const kernel::WireKernels* w :
+       {&kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>>), &kernel::wire_kernels(ErrorFeedback | Quant<1>)}) {
     Boundary b(*w);
     // The residual stays bounded, so the mean of many messages is x.
     CHECK((sum_of(b, x, 1000) / 1000 - x).abs().max().item<float>() < 0.08f);
   }
   CHECK((boundary<Quant<1>>(x) - x).abs().max().item<float>() > 0.5f);  // without it, each is this far off
-  Boundary b(wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>>));
+  Boundary b(kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>>));
   const at::Tensor first = b(x).detach(), second = b(torch::zeros_like(x)).detach();
   CHECK(torch::equal(first + second, torch::where(second == 0, first, x)));
   CHECK((second != 0).sum().item<int>() == 24);
@@ -173,8 +173,8 @@ TEST_CASE("ErrorFeedback on gradients: through the mask of the activations, all 
   torch::manual_seed(2);
   const at::Tensor g = torch::randn({4, 60});
   at::Tensor x = torch::randn({4, 60}).requires_grad_();
-  Boundary b(wire_kernels(Wire<TopK<Ratio<1, 4>>, ErrorFeedback | Quant<2>>{})),
-      plain(wire_kernels(Wire<TopK<Ratio<1, 4>>, Raw>{}));
+  Boundary b(kernel::wire_kernels(Wire<TopK<Ratio<1, 4>>, ErrorFeedback | Quant<2>>{})),
+      plain(kernel::wire_kernels(Wire<TopK<Ratio<1, 4>>, Raw>{}));
   const at::Tensor exact = torch::autograd::grad({plain(x)}, {x}, {g})[0];
   at::Tensor sum = torch::zeros_like(g);
   for (int i = 0; i < 100; ++i) {
@@ -187,8 +187,8 @@ TEST_CASE("ErrorFeedback on gradients: through the mask of the activations, all 
   // With Downsample, the loss depends on the sum of each window.
   at::Tensor image = torch::randn({2, 1, 4, 4}).requires_grad_();
   const at::Tensor d = torch::randn({2, 1, 4, 4});
-  Boundary pooled(wire_kernels(Wire<Downsample<2>, ErrorFeedback | Quant<2>>{})),
-      raw(wire_kernels(Downsample<2>));
+  Boundary pooled(kernel::wire_kernels(Wire<Downsample<2>, ErrorFeedback | Quant<2>>{})),
+      raw(kernel::wire_kernels(Downsample<2>));
   const at::Tensor whole = torch::autograd::grad({raw(image)}, {image}, {d})[0];
   at::Tensor all = torch::zeros_like(d);
   for (int i = 0; i < 100; ++i) all += torch::autograd::grad({pooled(image)}, {image}, {d})[0];
@@ -198,7 +198,7 @@ TEST_CASE("ErrorFeedback on gradients: through the mask of the activations, all 
 TEST_CASE("EF21: the estimate goes to a tensor that stays") {
   torch::manual_seed(3);
   const at::Tensor x = torch::randn({4, 60});
-  Boundary b(wire_kernels(EF21 | TopK<Ratio<1, 10>>));
+  Boundary b(kernel::wire_kernels(EF21 | TopK<Ratio<1, 10>>));
   for (int i = 1; i < 10; ++i) {
     const at::Tensor y = b(x).detach();
     CHECK((y == x).sum().item<int>() == 24 * i);  // each message is exact in the elements that it sends
@@ -222,7 +222,7 @@ TEST_CASE("Delta: a first visit whole, then the change alone") {
   torch::manual_seed(4);
   at::Tensor x = torch::randn({6, 64});
   const at::Tensor sample_ids = torch::tensor({11, 7, 3, 100, 42, 5}, at::kLong);
-  Boundary b(wire_kernels(Delta<> | Quant<2>)), half(wire_kernels(Delta<Quant<8>, BFloat16> | Quant<2>));
+  Boundary b(kernel::wire_kernels(Delta<> | Quant<2>)), half(kernel::wire_kernels(Delta<Quant<8>, BFloat16> | Quant<2>));
   CHECK(torch::equal(b(x, 0, sample_ids), x));
   half(x, 0, sample_ids);
   const at::Tensor direct = boundary<Quant<2>>(x);
@@ -249,7 +249,7 @@ TEST_CASE("Delta: a first visit whole, then the change alone") {
 TEST_CASE("Stochastic rounding draws anew for every message, the same numbers each run") {
   torch::manual_seed(6);
   const at::Tensor x = torch::rand({2, 500});
-  const auto& wire = wire_kernels(Quant<2, PerGroup<128>, Stochastic>);
+  const auto& wire = kernel::wire_kernels(Quant<2, PerGroup<128>, Stochastic>);
   Boundary a(wire, 1), b(wire, 1), other(wire, 2);
   const at::Tensor first = a(x);
   CHECK(torch::equal(b(x), first));
@@ -262,7 +262,7 @@ TEST_CASE("Stochastic rounding draws anew for every message, the same numbers ea
 }
 
 TEST_CASE("What a wire with memory cannot take is one clear error") {
-  const auto& wire = wire_kernels(Delta<> | Quant<4>);
+  const auto& wire = kernel::wire_kernels(Delta<> | Quant<4>);
   CHECK(what_it_throws([&] {
           boundary(wire, torch::randn({2, 3}));
         }).find("Delta<> | Quant<4> has a memory") != std::string::npos);
@@ -279,21 +279,21 @@ TEST_CASE("What a wire with memory cannot take is one clear error") {
 
 TEST_CASE("After a step that failed all ends forget, and so agree") {
   at::set_num_threads(1);
-  const Wires wires{&wire_kernels(EF21 | Quant<4>), &wire_kernels(Delta<> | Quant<4>),
-                    &wire_kernels(ErrorFeedback | Quant<4>), &wire_kernels(Raw)};
+  const Wires wires{&kernel::wire_kernels(EF21 | Quant<4>), &kernel::wire_kernels(Delta<> | Quant<4>),
+                    &kernel::wire_kernels(ErrorFeedback | Quant<4>), &kernel::wire_kernels(Raw)};
   const auto table = make_schedule(OneFOneB{}, 5, 4, {0, 1, 2, 0, 1});
   Engine broken(net::one_thread_each(), net::stages(), wires, table);
   const auto all = batches();
-  const auto loss_of = [](Engine& e, const Batch& b, const Loss& loss) {
+  const auto loss_of = [](Engine& e, const Batch& b, const training::Loss& loss) {
     return e.step(b.x, b.y, loss, b.sample_ids);
   };
   loss_of(broken, all[0], cross_entropy);
-  const Loss fails = [n = 0](const at::Tensor& y, const at::Tensor& t) mutable {
+  const training::Loss fails = [n = 0](const at::Tensor& y, const at::Tensor& t) mutable {
     if (++n == 3) throw std::runtime_error("no loss today");
     return cross_entropy(y, t);
   };
   CHECK_THROWS_AS(loss_of(broken, all[0], fails), Error);
-  for (const BoundaryReport& b : broken.report().boundaries) CHECK(b.state == 0);
+  for (const runtime::BoundaryReport& b : broken.report().boundaries) CHECK(b.state == 0);
   // From here on it behaves as a new one with the same weights. Its statistics have moved on, so they are copied, and
   // both engines use them as they are, in evaluation mode.
   broken.eval();

@@ -46,19 +46,19 @@ struct HeadImpl : torch::nn::Module {
 };
 TORCH_MODULE(Head);
 
-inline std::vector<pcomp::StageSpec> stages() {
-  return {pcomp::stage_spec([] { return Stem(); }), pcomp::stage_spec([] { return Body(); }),
-          pcomp::stage_spec([] { return [](const Tensor& x) { return torch::relu(x); }; }),
-          pcomp::stage_spec([] { return [](const Tensor& x) {
+inline std::vector<pcomp::runtime::StageSpec> stages() {
+  return {pcomp::runtime::stage_spec([] { return Stem(); }), pcomp::runtime::stage_spec([] { return Body(); }),
+          pcomp::runtime::stage_spec([] { return [](const Tensor& x) { return torch::relu(x); }; }),
+          pcomp::runtime::stage_spec([] { return [](const Tensor& x) {
                                    return x.mean({2, 3});
                                  }; }),
-          pcomp::stage_spec([] { return Head(); })};
+          pcomp::runtime::stage_spec([] { return Head(); })};
 }
 
 /// The plain sequential loop that a pipeline must equal, with the same boundaries and the same micro-batches. Targets of
 /// -100 do not count.
 struct Sequential {
-  explicit Sequential(const std::vector<const pcomp::WireKernels*>& wires) {
+  explicit Sequential(const std::vector<const pcomp::kernel::WireKernels*>& wires) {
     for (std::size_t e = 0; e < wires.size(); ++e) boundaries.emplace_back(*wires[e], static_cast<int>(e));
     for (const auto& spec : stages()) parts.push_back(spec.build());
   }
@@ -69,10 +69,10 @@ struct Sequential {
     }
     return h;
   }
-  Tensor step(const Tensor& x, const Tensor& y, int microbatches, const pcomp::Loss& loss, const Tensor& sample_ids = {}) {
+  Tensor step(const Tensor& x, const Tensor& y, int microbatches, const pcomp::training::Loss& loss, const Tensor& sample_ids = {}) {
     Tensor sum = torch::zeros({});
     for (int m = 0; m < microbatches; ++m) {
-      const auto part = pcomp::split(x.size(0), microbatches)[static_cast<std::size_t>(m)];
+      const auto part = pcomp::training::split(x.size(0), microbatches)[static_cast<std::size_t>(m)];
       const Tensor out = forward(x.narrow(0, part.first, part.count), m,
                                  sample_ids.defined() ? sample_ids.narrow(0, part.first, part.count) : sample_ids);
       const Tensor target = y.narrow(0, part.first, part.count);
@@ -95,7 +95,7 @@ struct Sequential {
     for (const Tensor& b : m.buffers()) all.push_back(b);
   }
   std::vector<pcomp::Boundary> boundaries;
-  std::vector<pcomp::StageModule> parts;
+  std::vector<pcomp::runtime::StageModule> parts;
 };
 
 inline std::vector<Tensor> state(const pcomp::Engine& engine) {

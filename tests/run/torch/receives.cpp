@@ -17,11 +17,11 @@ using namespace pcomp;
 namespace {
 
 /// The links of Threads, which record every post of every rank.
-class Watched final : public Communicator {
+class Watched final : public transport::Communicator {
  public:
   struct Post {
     bool sends;
-    Message message;
+    transport::Message message;
   };
   Watched(int ranks, const std::vector<int>& rank_of, std::chrono::milliseconds timeout)
       : threads_(ranks, static_cast<int>(rank_of.size()) - 1, timeout) {
@@ -29,7 +29,7 @@ class Watched final : public Communicator {
   }
   const std::vector<int>& here() const override { return threads_.here(); }
   const std::vector<int>& elsewhere() const override { return threads_.elsewhere(); }
-  Transport& link(int rank) override { return ends_.at(static_cast<std::size_t>(rank)); }
+  transport::Transport& link(int rank) override { return ends_.at(static_cast<std::size_t>(rank)); }
   void begin() override {
     threads_.begin();
     for (auto& [rank, posts] : posts_) posts.clear();
@@ -40,33 +40,33 @@ class Watched final : public Communicator {
   const std::map<int, std::vector<Post>>& posts() const { return posts_; }
 
  private:
-  class End final : public Transport {
+  class End final : public transport::Transport {
    public:
-    End(Transport& to, std::vector<Post>& posts) : to_(&to), posts_(&posts) {}
+    End(transport::Transport& to, std::vector<Post>& posts) : to_(&to), posts_(&posts) {}
     void wait(Ticket t) override { to_->wait(t); }
     void abort(const std::string& reason) noexcept override { to_->abort(reason); }
     std::string aborted() const override { return to_->aborted(); }
 
    private:
-    Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes, StreamFence* o) override {
+    Ticket post_send(int to, const transport::Message& m, std::span<const std::byte> bytes, transport::StreamFence* o) override {
       posts_->push_back({true, m});
       return to_->send(to, m, bytes, o);
     }
-    Ticket post_receive(int from, const Message& m, std::span<std::byte> bytes, StreamFence* o) override {
+    Ticket post_receive(int from, const transport::Message& m, std::span<std::byte> bytes, transport::StreamFence* o) override {
       posts_->push_back({false, m});
       return to_->receive(from, m, bytes, o);
     }
-    Transport* to_;
+    transport::Transport* to_;
     std::vector<Post>* posts_;
   };
 
-  ThreadTransport threads_;
+  transport::ThreadTransport threads_;
   std::map<int, std::vector<Post>> posts_;
   std::deque<End> ends_;
 };
 
 /// A link to another process on which a send ends when it is waited for.
-class Remote final : public Transport {
+class Remote final : public transport::Transport {
  public:
   std::size_t posted = 0, waited = 0;
   void wait(Ticket) override { ++waited; }
@@ -74,31 +74,31 @@ class Remote final : public Transport {
   std::string aborted() const override { return ""; }
 
  private:
-  Ticket post_send(int, const Message&, std::span<const std::byte>, StreamFence*) override {
+  Ticket post_send(int, const transport::Message&, std::span<const std::byte>, transport::StreamFence*) override {
     return static_cast<Ticket>(posted++);
   }
-  Ticket post_receive(int, const Message&, std::span<std::byte>, StreamFence*) override { return 0; }
+  Ticket post_receive(int, const transport::Message&, std::span<std::byte>, transport::StreamFence*) override { return 0; }
 };
 
 /// What this rank must have sent before the bytes of `m` can exist: of everything they depend on, the last message.
-std::optional<Message> needs(const Message& m, int rank, const std::vector<int>& rank_of) {
+std::optional<transport::Message> needs(const transport::Message& m, int rank, const std::vector<int>& rank_of) {
   const int stages = static_cast<int>(rank_of.size());
   const auto own = [&](int stage) { return rank_of[static_cast<std::size_t>(stage)] == rank; };
   for (int s = m.boundary + 1; m.gradient && s < stages; ++s)
-    if (own(s)) return Message{s - 1, m.micro, true};
+    if (own(s)) return transport::Message{s - 1, m.micro, true};
   for (int s = m.boundary; s >= 0; --s)
-    if (own(s)) return Message{s, m.micro, false};
+    if (own(s)) return transport::Message{s, m.micro, false};
   return std::nullopt;
 }
 
 }  // namespace
 
 TEST_CASE("a receive is posted once nothing that this rank still has to send is missing for it") {
-  const std::vector<const WireKernels*> wires(4, &wire_kernels(Quant<8>));
+  const std::vector<const kernel::WireKernels*> wires(4, &kernel::wire_kernels(Quant<8>));
   const auto tables = {make_schedule(OneFOneB{}, 5, 5), make_schedule(ZeroBubble{}, 5, 6),
-                       make_schedule(OneFOneB{}, 5, 5, RankMap{0, 1, 2, 3, 0}),
-                       make_schedule(ZeroBubble{}, 5, 6, RankMap{0, 1, 1, 0, 2})};
-  for (const ScheduleTable& table : tables) {
+                       make_schedule(OneFOneB{}, 5, 5, schedule::RankMap{0, 1, 2, 3, 0}),
+                       make_schedule(ZeroBubble{}, 5, 6, schedule::RankMap{0, 1, 1, 0, 2})};
+  for (const schedule::ScheduleTable& table : tables) {
     INFO(table.policy << ' ' << table.ranks << " ranks");
     Watched* watched = nullptr;
     Engine engine(net::one_thread_each(), net::stages(), wires, table,
@@ -131,8 +131,8 @@ TEST_CASE("a receive is posted once nothing that this rank still has to send is 
 TEST_CASE("what the last stage made has reached every process when its step is over") {
   Remote link;
   const std::vector<int> others{1, 2};
-  const Loss loss = cross_entropy;
-  pcomp::detail::Batch batch{split(4, 2), torch::zeros({4, 1}), {}, &loss, {}};
+  const training::Loss loss = cross_entropy;
+  pcomp::detail::Batch batch{training::split(4, 2), torch::zeros({4, 1}), {}, &loss, {}};
   pcomp::detail::Results results(0, true);
   results.begin(batch, link, -1, others);
   for (int m : {0, 1}) results.set(m, torch::full({}, 1.5), nullptr);

@@ -20,15 +20,15 @@ struct Worker {
 
 /// Rank 0 writes each message over the last but one, as an Outbox does; rank 1 counts the wrong bytes.
 int wrong_bytes(EmulatedDevice* from, EmulatedDevice* to) {
-  ThreadTransport links(2, 1, std::chrono::seconds(20));
+  transport::ThreadTransport links(2, 1, std::chrono::seconds(20));
   links.begin();
   std::atomic<int> wrong = 0;
   std::vector<std::byte> written[depth], read[depth];
   for (auto* buffers : {written, read})
     for (std::size_t i = 0; i < depth; ++i) buffers[i].resize(size);
   std::thread sender([&, worker = Worker{from}] {
-    Transport& link = links.link(0);
-    Transport::Ticket tickets[depth] = {};
+    transport::Transport& link = links.link(0);
+    transport::Transport::Ticket tickets[depth] = {};
     for (int m = 0; m < messages; ++m) {
       auto& buffer = written[static_cast<std::size_t>(m) % depth];
       auto& ticket = tickets[static_cast<std::size_t>(m) % depth];
@@ -38,8 +38,8 @@ int wrong_bytes(EmulatedDevice* from, EmulatedDevice* to) {
     }
     for (const auto ticket : tickets) link.wait(ticket);
   });
-  Transport& link = links.link(1);
-  Transport::Ticket tickets[depth] = {};
+  transport::Transport& link = links.link(1);
+  transport::Transport::Ticket tickets[depth] = {};
   const auto post = [&](int m) {
     const std::size_t i = static_cast<std::size_t>(m) % depth;
     if (m < messages) tickets[i] = link.receive(0, {0, m, false}, read[i], to);
@@ -78,7 +78,7 @@ TEST_CASE("the test sees a mark that nobody waits for") {
 #endif
 
 TEST_CASE("the host does not wait for what a stream is still to do") {
-  ThreadTransport links(2, 1, std::chrono::seconds(20));
+  transport::ThreadTransport links(2, 1, std::chrono::seconds(20));
   links.begin();
   EmulatedDevice device;
   std::atomic<bool> go = false, waited = false;
@@ -99,7 +99,7 @@ TEST_CASE("the host does not wait for what a stream is still to do") {
 }
 
 TEST_CASE("a device that never copies is an error for the host's end") {
-  ThreadTransport links(2, 1, std::chrono::milliseconds(50));
+  transport::ThreadTransport links(2, 1, std::chrono::milliseconds(50));
   links.begin();
   EmulatedDevice device;
   std::atomic<bool> go = false;

@@ -12,7 +12,7 @@
 #include <thread>
 
 /// A device whose streams are threads: each does its work in the order given, at times of its own choosing.
-class EmulatedDevice : public pcomp::StreamFence {
+class EmulatedDevice : public pcomp::transport::StreamFence {
  public:
   /// `careless`: nothing waits for a mark, as if a link had forgotten to. `late`: how much later each copy begins.
   explicit EmulatedDevice(bool careless = false, std::chrono::microseconds late = {})

@@ -24,14 +24,14 @@ std::string thrown(F&& f) {
 /// One end of a message, as it is posted.
 struct End {
   int rank, peer;
-  Message message;
+  transport::Message message;
   std::size_t size;
 };
 const std::string sends = "rank 0 sends 8 bytes to rank 1, the activation of micro-batch 3 over boundary 0; ";
 
 /// What the second post says, in either order.
 std::string mismatch(End send, End receive, bool receive_first) {
-  ThreadTransport links(3, 2, std::chrono::seconds(1));
+  transport::ThreadTransport links(3, 2, std::chrono::seconds(1));
   std::byte from[16] = {}, to[16] = {};
   const auto post_send = [&] { links.link(send.rank).send(send.peer, send.message, {from, send.size}); };
   const auto post_receive = [&] {
@@ -81,9 +81,9 @@ TEST_CASE("lengths, messages or ranks that differ at both ends are one error") {
 }
 
 TEST_CASE("messages of one boundary and direction arrive in order, each where it belongs") {
-  ThreadTransport links(2, 2, std::chrono::seconds(20));
+  transport::ThreadTransport links(2, 2, std::chrono::seconds(20));
   std::vector<std::byte> from(8), to(8);
-  std::vector<Transport::Ticket> sent, received;
+  std::vector<transport::Transport::Ticket> sent, received;
   std::size_t i = 0;
   for (int boundary : {1, 0})
     for (bool gradient : {true, false})
@@ -102,7 +102,7 @@ TEST_CASE("messages of one boundary and direction arrive in order, each where it
 }
 
 TEST_CASE("an abort ends a wait at once, its first reason wins, and a new step forgets it") {
-  ThreadTransport links(2, 1, std::chrono::seconds(60));
+  transport::ThreadTransport links(2, 1, std::chrono::seconds(60));
   std::byte bytes[4] = {};
   const auto ticket = links.link(0).receive(1, {0, 0, false}, bytes);
   std::string said;
@@ -126,33 +126,33 @@ TEST_CASE("an abort ends a wait at once, its first reason wins, and a new step f
 
 TEST_CASE("ranks agree on every line, or all are told where they differ") {
   const auto text = [](std::vector<std::pair<std::string, std::string>> lines) {
-    Fingerprint f;
+    runtime::Fingerprint f;
     for (auto& [name, value] : lines) f.add(name, value);
     return f.text();
   };
   const std::string a = text({{"wire", "Raw"}, {"stages", "4"}});
-  CHECK_NOTHROW(Fingerprint::expect_alike({a, a, a}));
-  CHECK_NOTHROW(Fingerprint::expect_alike({a}));
+  CHECK_NOTHROW(runtime::Fingerprint::expect_alike({a, a, a}));
+  CHECK_NOTHROW(runtime::Fingerprint::expect_alike({a}));
   const std::string b = text({{"wire", "Half"}, {"stages", "4"}});
   CHECK(thrown([&] {
-          Fingerprint::expect_alike({a, a, b});
+          runtime::Fingerprint::expect_alike({a, a, b});
         }) ==
         "pcomp: the ranks do not agree: rank 2 differs from rank 0 where * stands\n"
         "          rank 0  rank 2\n"
         "* wire    Raw     Half\n"
         "  stages  4       4");
   CHECK(thrown([&] {
-          Fingerprint::expect_alike({a, b, a, b});
+          runtime::Fingerprint::expect_alike({a, b, a, b});
         })
             .find("rank 1 differs from rank 0 where * stands "
                   "(ranks 1, 3 differ from it)") != std::string::npos);
   const std::string more = text({{"wire", "Raw"}, {"stages", "4"}, {"seed", "1"}}),
                     less = text({{"wire", "Raw"}});
   CHECK(thrown([&] {
-          Fingerprint::expect_alike({a, more});
+          runtime::Fingerprint::expect_alike({a, more});
         }).find("* seed    (none)  1") != std::string::npos);
   CHECK(thrown([&] {
-          Fingerprint::expect_alike({a, less});
+          runtime::Fingerprint::expect_alike({a, less});
         }).find("* stages  4       (none)") != std::string::npos);
 }
 
@@ -190,7 +190,7 @@ TEST_CASE("a call on another thread returns, throws or is given up") {
 
 namespace {
 /// A device that counts what is asked of it and copies at once.
-struct Counting : StreamFence {
+struct Counting : transport::StreamFence {
   int awaited = 0;
   Mark mark() override { return std::make_shared<int>(); }
   void await(const Mark&) override { ++awaited; }
@@ -204,7 +204,7 @@ struct Counting : StreamFence {
 }  // namespace
 
 TEST_CASE("each end of a copy waits for it on its own device, and an empty message needs none") {
-  ThreadTransport links(2, 1, std::chrono::seconds(20));
+  transport::ThreadTransport links(2, 1, std::chrono::seconds(20));
   Counting first, second;
   std::byte from[4] = {std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}}, to[4] = {};
   const auto sent = links.link(0).send(1, {0, 0, false}, from, &first);

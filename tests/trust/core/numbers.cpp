@@ -21,7 +21,7 @@ constexpr float quiet = std::numeric_limits<float>::quiet_NaN(), inf = std::nume
 
 struct Threads {
   int count;
-  void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
+  void operator()(std::int64_t n, std::int64_t, kernel::ParallelFor::Body body) const {
     std::vector<std::thread> workers;
     for (int t = 1; t < count; ++t)
       workers.emplace_back([=, parts = count] {
@@ -57,33 +57,33 @@ template <class T>
 struct Both {
   std::vector<T> y, dx;
 
-  Both(const WireKernels& k, const std::vector<T>& x, const std::vector<T>& dy, const Extents& e, DType t,
-       std::size_t shift = 0, ParallelFor par = {}) {
+  Both(const kernel::WireKernels& k, const std::vector<T>& x, const std::vector<T>& dy, const Extents& e, kernel::DType t,
+       std::size_t shift = 0, kernel::ParallelFor par = {}) {
     const std::size_t n = x.size();
     std::vector<T> room(n + shift), grad_room(n + shift), out(n + shift);
     std::copy(x.begin(), x.end(), room.begin() + static_cast<std::ptrdiff_t>(shift));
     std::copy(dy.begin(), dy.end(), grad_room.begin() + static_cast<std::ptrdiff_t>(shift));
     std::vector<std::byte> p(k.bytes(e)), g(k.grad_bytes(e));
-    k.encode(TensorView(room.data() + shift, t, e.size()), e, p, par);
-    k.decode(p, e, MutableTensorView(out.data() + shift, t, e.size()), par);
+    k.encode(kernel::TensorView(room.data() + shift, t, e.size()), e, p, par);
+    k.decode(p, e, kernel::MutableTensorView(out.data() + shift, t, e.size()), par);
     y.assign(out.begin() + static_cast<std::ptrdiff_t>(shift), out.end());
-    k.encode_grad(TensorView(grad_room.data() + shift, t, e.size()), e, p, g, par);
-    k.decode_grad(g, e, p, MutableTensorView(out.data() + shift, t, e.size()), par);
+    k.encode_grad(kernel::TensorView(grad_room.data() + shift, t, e.size()), e, p, g, par);
+    k.decode_grad(g, e, p, kernel::MutableTensorView(out.data() + shift, t, e.size()), par);
     dx.assign(out.begin() + static_cast<std::ptrdiff_t>(shift), out.end());
   }
 };
 
-bool holds(const WireKernels& k, const char* what) {
+bool holds(const kernel::WireKernels& k, const char* what) {
   return k.name.view().find(what) != std::string_view::npos;
 }
 
 /// A NaN or an infinity at place `i`, there and back.
-void arrives(const WireKernels& k, const Extents& e, std::size_t i, std::size_t shift, ParallelFor par) {
+void arrives(const kernel::WireKernels& k, const Extents& e, std::size_t i, std::size_t shift, kernel::ParallelFor par) {
   const auto n = static_cast<std::size_t>(e.size());
   for (const float odd : {quiet, inf, -inf}) {
     Floats x = waves(n, 0), dy = waves(n, 1000);
     x[i] = dy[i] = odd;
-    const Both<float> came(k, x, dy, e, DType::f32, shift, par);
+    const Both<float> came(k, x, dy, e, kernel::DType::f32, shift, par);
     INFO(k.name.view() << " on " << to_string(e) << ", " << odd << " at " << i << ", shifted by " << shift);
     CHECK(!std::isfinite(came.y[i]));
     // A selection of the gradient's own may leave it out only for a greater one.
@@ -105,7 +105,7 @@ const std::int64_t lengths[] = {1,    7,    8,    9,    31,   32,   33,   63,   
 TEST_CASE("numbers: a NaN or an infinity arrives as what is not finite, whatever the wire and the size",
           "[trust]") {
   AllIsas{}([&](bool best) {
-    for (const WireKernels* k : all_kernels())
+    for (const kernel::WireKernels* k : all_kernels())
       for (const std::int64_t n : lengths) {
         if (!best && n > 2049) continue;
         const auto size = static_cast<std::size_t>(n);
@@ -117,7 +117,7 @@ TEST_CASE("numbers: a NaN or an infinity arrives as what is not finite, whatever
 }
 
 TEST_CASE("numbers: three threads lose a NaN no more than one", "[trust]") {
-  for (const WireKernels* k : all_kernels())
+  for (const kernel::WireKernels* k : all_kernels())
     for (const Extents& e : {Extents{3, 4, 65, 67}, Extents{2, 8, 64, 64}}) {
       const auto n = static_cast<std::size_t>(e.size());
       for (const std::size_t i : {std::size_t{0}, n / 3 + 1, n - 1})
@@ -128,11 +128,11 @@ TEST_CASE("numbers: three threads lose a NaN no more than one", "[trust]") {
 TEST_CASE("numbers: every element spoilt, and every other one", "[trust]") {
   const Extents e{2, 3, 20, 30};
   const auto n = static_cast<std::size_t>(e.size());
-  for (const WireKernels* k : all_kernels())
+  for (const kernel::WireKernels* k : all_kernels())
     for (const unsigned each : {1u, 2u}) {
       Floats x = waves(n, 0);
       for (std::size_t i = 0; i < n; i += each) x[i] = i % 3 ? quiet : i % 2 ? inf : -inf;
-      const Both<float> came(*k, x, x, e, DType::f32);
+      const Both<float> came(*k, x, x, e, kernel::DType::f32);
       INFO(k->name.view());
       CHECK(std::none_of(came.y.begin(), came.y.end(), [](float v) { return std::isfinite(v) && v != 0; }) >=
             (each == 1));
@@ -146,8 +146,8 @@ TEST_CASE("numbers: a group that is spoilt is NaN, and its neighbours are as the
   const Extents e{1, 1, 1, 1000};
   const auto clean = waves(1000, 0);
   const auto check = [&](const char* wire, std::size_t group) {
-    const WireKernels* k = nullptr;
-    for (const WireKernels* each : all_kernels())
+    const kernel::WireKernels* k = nullptr;
+    for (const kernel::WireKernels* each : all_kernels())
       if (each->name == wire) k = each;
     REQUIRE(k);
     AllIsas{}([&](bool) {
@@ -155,7 +155,7 @@ TEST_CASE("numbers: a group that is spoilt is NaN, and its neighbours are as the
         for (const std::size_t i : {0u, 300u, 511u, 999u}) {
           Floats x = clean;
           x[i] = odd;
-          const Both<float> whole(*k, clean, clean, e, DType::f32), spoilt(*k, x, x, e, DType::f32);
+          const Both<float> whole(*k, clean, clean, e, kernel::DType::f32), spoilt(*k, x, x, e, kernel::DType::f32);
           bool right = true;
           for (std::size_t j = 0; j < x.size(); ++j)
             right =
@@ -184,13 +184,13 @@ TEST_CASE("numbers: a group that is spoilt is NaN, and its neighbours are as the
 TEST_CASE("numbers: Half and BFloat16 keep what kind of number it is", "[trust]") {
   const Extents e{1, 1, 1, 40};
   AllIsas{}([&](bool) {
-    for (const WireKernels* k : all_kernels()) {
+    for (const kernel::WireKernels* k : all_kernels()) {
       if (k->name != "Half" && k->name != "BFloat16") continue;
       for (std::size_t i = 0; i < 40; ++i) {
         Floats x = waves(40, 0);
         for (const float odd : {quiet, inf, -inf, most, -most, 65519.996f, 65520.0f, -65520.0f, 1e30f}) {
           x[i] = odd;
-          const float y = Both<float>(*k, x, x, e, DType::f32).y[i];
+          const float y = Both<float>(*k, x, x, e, kernel::DType::f32).y[i];
           INFO(k->name.view() << ", " << odd << " at " << i);
           CHECK(std::isnan(y) == std::isnan(odd));
           CHECK(std::isinf(y) == std::isinf(odd));
@@ -206,7 +206,7 @@ TEST_CASE("numbers: Step sends the same in floats of every size, and one code le
   // 8 bits: 255 multiples, -127 to 127; code 0 is for what is not finite.
   const Extents e{1, 1, 1, 4};
   const Floats x{-1000, 1000, quiet, -12.75f};
-  for (const WireKernels* k : all_kernels()) {
+  for (const kernel::WireKernels* k : all_kernels()) {
     if (k->name != "Step<1/10, 8>") continue;
     std::vector<std::byte> p(k->bytes(e));
     k->encode(std::span<const float>(x), e, p, {});
@@ -215,7 +215,7 @@ TEST_CASE("numbers: Step sends the same in floats of every size, and one code le
 }
 
 TEST_CASE("numbers: finite values of a tensor's own dtype stay finite", "[trust]") {
-  const auto check = [](const WireKernels& k, auto largest, auto least, auto small, DType t, auto is_finite) {
+  const auto check = [](const kernel::WireKernels& k, auto largest, auto least, auto small, kernel::DType t, auto is_finite) {
     using T = decltype(largest);
     for (const Extents& e : {Extents{1, 1, 1, 1}, Extents{1, 1, 2, 129}, Extents{2, 2, 31, 33}}) {
       const auto n = static_cast<std::size_t>(e.size());
@@ -235,11 +235,11 @@ TEST_CASE("numbers: finite values of a tensor's own dtype stay finite", "[trust]
     }
   };
   AllIsas{}([&](bool) {
-    for (const WireKernels* k : all_kernels()) {
-      check(*k, most, -most, 1.0f, DType::f32, [](float v) { return std::isfinite(v); });
-      check(*k, std::uint16_t{0x7bff}, std::uint16_t{0xfbff}, std::uint16_t{0x3c00}, DType::f16,
+    for (const kernel::WireKernels* k : all_kernels()) {
+      check(*k, most, -most, 1.0f, kernel::DType::f32, [](float v) { return std::isfinite(v); });
+      check(*k, std::uint16_t{0x7bff}, std::uint16_t{0xfbff}, std::uint16_t{0x3c00}, kernel::DType::f16,
             [](std::uint16_t v) { return (v & 0x7c00) != 0x7c00; });
-      check(*k, std::uint16_t{0x7f7f}, std::uint16_t{0xff7f}, std::uint16_t{0x3f80}, DType::bf16,
+      check(*k, std::uint16_t{0x7f7f}, std::uint16_t{0xff7f}, std::uint16_t{0x3f80}, kernel::DType::bf16,
             [](std::uint16_t v) { return (v & 0x7f80) != 0x7f80; });
     }
   });
@@ -248,12 +248,12 @@ TEST_CASE("numbers: finite values of a tensor's own dtype stay finite", "[trust]
 TEST_CASE("numbers: an infinity or a NaN of 16 bits is seen, too", "[trust]") {
   const Extents e{1, 1, 3, 130};
   const auto n = static_cast<std::size_t>(e.size());
-  for (const WireKernels* k : all_kernels())
-    for (const DType t : {DType::f16, DType::bf16})
+  for (const kernel::WireKernels* k : all_kernels())
+    for (const kernel::DType t : {kernel::DType::f16, kernel::DType::bf16})
       for (const unsigned odd : {0x7c00u, 0xfc00u, 0x7e00u}) {
-        std::vector<std::uint16_t> x(n, t == DType::f16 ? 0x3c00 : 0x3f80);
-        const unsigned exponent = t == DType::f16 ? 0x7c00 : 0x7f80;
-        x[131] = static_cast<std::uint16_t>(t == DType::f16 ? odd : odd | 0x0380u);
+        std::vector<std::uint16_t> x(n, t == kernel::DType::f16 ? 0x3c00 : 0x3f80);
+        const unsigned exponent = t == kernel::DType::f16 ? 0x7c00 : 0x7f80;
+        x[131] = static_cast<std::uint16_t>(t == kernel::DType::f16 ? odd : odd | 0x0380u);
         const Both<std::uint16_t> came(*k, x, x, e, t);
         INFO(k->name.view() << ", dtype " << static_cast<int>(t) << ", bits " << odd);
         CHECK((came.y[131] & exponent) == exponent);
@@ -265,21 +265,21 @@ TEST_CASE("numbers: windows and rotations of huge values are averages, not infin
   const Extents e{1, 2, 6, 8};
   const auto n = static_cast<std::size_t>(e.size());
   AllIsas{}([&](bool) {
-    for (const WireKernels* k : all_kernels()) {
+    for (const kernel::WireKernels* k : all_kernels()) {
       INFO(k->name.view());
       if (k->name == "Downsample<2>" || k->name == "Downsample<1>") {
-        const Both<float> came(*k, Floats(n, 3e38f), Floats(n, -3e38f), e, DType::f32);
+        const Both<float> came(*k, Floats(n, 3e38f), Floats(n, -3e38f), e, kernel::DType::f32);
         for (const float v : came.y) CHECK(v == Approx(3e38).epsilon(1e-6));
         for (const float v : came.dx) CHECK(v <= -8e37f);
         Floats x(n, 3e38f);
         for (std::size_t i = 0; i < n; i += 2) x[i] = -3e38f;  // each window adds up to nothing
-        for (const float v : Both<float>(*k, x, x, e, DType::f32).y)
+        for (const float v : Both<float>(*k, x, x, e, kernel::DType::f32).y)
           CHECK(std::abs(v) == Approx(k->name == "Downsample<1>" ? 3e38 : 0.0).margin(1e-30));
       }
       if (k->name == "Hadamard<64> | Quant<4>") {
         const Extents line{1, 1, 1, 64};
         Floats x(64, 1e38f);
-        const Both<float> came(*k, x, x, line, DType::f32);
+        const Both<float> came(*k, x, x, line, kernel::DType::f32);
         // The first element of the rotated block would be 8e38 and is cut to the largest float.
         for (const float v : came.y) CHECK(v == Approx(static_cast<double>(most) / 8).epsilon(0.1));
       }
@@ -322,7 +322,7 @@ TEST_CASE("numbers: 16-bit floats are rounded to even, and to the largest finite
   for (std::size_t i = 0; i < x.size(); i += 2) x[i] = -x[i];
   const Extents e{1, 1, 1, static_cast<std::int64_t>(x.size())};
   AllIsas{}([&](bool) {
-    for (const WireKernels* k : all_kernels())
+    for (const kernel::WireKernels* k : all_kernels())
       for (const bool bf : {false, true}) {
         if (k->name != (bf ? "BFloat16" : "Half")) continue;
         std::vector<std::byte> p(k->bytes(e));

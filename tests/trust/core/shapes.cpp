@@ -133,7 +133,7 @@ bool near(const Floats& a, const std::vector<double>& b) {
 
 /// The functor of a caller with threads, who cuts work into pieces of any size.
 struct Pieces {
-  void operator()(std::int64_t n, std::int64_t, ParallelFor::Body body) const {
+  void operator()(std::int64_t n, std::int64_t, kernel::ParallelFor::Body body) const {
     for (std::int64_t i = 0; i < n; ++i) body(i, i + 1);
   }
 };

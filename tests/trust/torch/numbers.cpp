@@ -15,29 +15,29 @@ using namespace pcomp;
 const float quiet = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
 
 /// What a wire with memory does with the kernels of one without.
-WireKernels remembering(const WireKernels& plain, Memory m, bool in_bfloat16 = false) {
-  WireKernels ops = plain;
+kernel::WireKernels remembering(const kernel::WireKernels& plain, codec::Memory m, bool in_bfloat16 = false) {
+  kernel::WireKernels ops = plain;
   ops.forward.memory = ops.backward.memory = m;
   ops.forward.in_bfloat16 = ops.backward.in_bfloat16 = in_bfloat16;
-  if (m == Memory::samples) ops.first = &plain;
+  if (m == codec::Memory::samples) ops.first = &plain;
   return ops;
 }
 
 bool finite(const at::Tensor& x) { return at::isfinite(x).all().item<bool>(); }
 
-std::vector<StageSpec> spoilt_stages(float weight) {
-  return {stage_spec([] {
+std::vector<runtime::StageSpec> spoilt_stages(float weight) {
+  return {runtime::stage_spec([] {
             torch::nn::Linear l(16, 24);
             return torch::nn::Sequential(l, torch::nn::Unflatten(1, std::vector<std::int64_t>{2, 3, 4}));
           }),
-          stage_spec([weight] {
+          runtime::stage_spec([weight] {
             torch::nn::Linear l(24, 24);
             torch::NoGradGuard off;
             if (weight != 0) l->weight.fill_(weight);
             return torch::nn::Sequential(torch::nn::Flatten(), l,
                                          torch::nn::Unflatten(1, std::vector<std::int64_t>{2, 3, 4}));
           }),
-          stage_spec([] { return torch::nn::Sequential(torch::nn::Flatten(), torch::nn::Linear(24, 10)); })};
+          runtime::stage_spec([] { return torch::nn::Sequential(torch::nn::Flatten(), torch::nn::Linear(24, 10)); })};
 }
 
 }  // namespace
@@ -48,8 +48,8 @@ TEST_CASE("numbers: a stage whose weights are NaN or infinite gives a loss that 
   const at::Tensor x = torch::randn({8, 16}), y = torch::randint(10, {8});
   World world = World::threads();
   world.threads_per_rank = 1;
-  const ScheduleTable table = make_schedule(OneFOneB{}, 3, 2);
-  for (const WireKernels* w : all_kernels())
+  const schedule::ScheduleTable table = make_schedule(OneFOneB{}, 3, 2);
+  for (const kernel::WireKernels* w : all_kernels())
     for (const float weight : {quiet, inf}) {
       Engine engine(world, spoilt_stages(weight), {w, w}, table);
       INFO(w->name.view() << ", weights " << weight);
@@ -65,13 +65,13 @@ TEST_CASE("numbers: a NaN or an infinity crosses a boundary with memory, and the
           "[trust]") {
   torch::manual_seed(2);
   const at::Tensor clean = torch::randn({4, 2, 8, 8}), sample_ids = torch::arange(4);
-  for (const Memory m : {Memory::residual, Memory::estimate, Memory::samples})
+  for (const codec::Memory m : {codec::Memory::residual, codec::Memory::estimate, codec::Memory::samples})
     for (const char* name : {"Quant<8>", "Half", "Step<1/10, 8>", "Hadamard<64> | Quant<4>"}) {
-      const WireKernels* plain = nullptr;
-      for (const WireKernels* k : all_kernels())
+      const kernel::WireKernels* plain = nullptr;
+      for (const kernel::WireKernels* k : all_kernels())
         if (k->name == name) plain = k;
       REQUIRE(plain);
-      const WireKernels ops = remembering(*plain, m);
+      const kernel::WireKernels ops = remembering(*plain, m);
       for (const float odd : {quiet, inf, -inf}) {
         Boundary cut(ops);
         const auto cross = [&](const at::Tensor& given, const at::Tensor& dy) {
@@ -98,7 +98,7 @@ TEST_CASE("numbers: finite tensors of each dtype stay finite through boundaries,
   const at::Tensor sample_ids = torch::arange(4);
   for (const auto& [type, most] :
        {std::pair{at::kHalf, 65504.0}, {at::kBFloat16, 0x1.fep127}, {at::kFloat, 0x1.fffffep127}})
-    for (const WireKernels* k : all_kernels())
+    for (const kernel::WireKernels* k : all_kernels())
       for (const int kind : {0, 1, 2}) {
         at::Tensor x = torch::full({4, 2, 8, 8}, kind == 1 ? -most : most, at::TensorOptions(type));
         if (kind == 2) x.view(-1).slice(0, 0, 512, 3).fill_(-most);
@@ -111,8 +111,8 @@ TEST_CASE("numbers: finite tensors of each dtype stay finite through boundaries,
           CHECK(finite(in.grad()));
         }
         if (k->name.view().find("TopK") != std::string_view::npos || k->name == "Raw") continue;
-        for (const Memory m : {Memory::residual, Memory::estimate, Memory::samples}) {
-          const WireKernels ops = remembering(*k, m, m == Memory::samples);
+        for (const codec::Memory m : {codec::Memory::residual, codec::Memory::estimate, codec::Memory::samples}) {
+          const kernel::WireKernels ops = remembering(*k, m, m == codec::Memory::samples);
           Boundary cut(ops);
           for (int visit = 0; visit < 3; ++visit) {
             at::Tensor in = (visit % 2 ? -x : x).clone().requires_grad_();

@@ -13,8 +13,8 @@ namespace {
 using namespace pcomp;
 using T = at::Tensor;
 
-StageSpec stage(std::function<T(const T&)> f) {
-  return stage_spec([f] { return f; });
+runtime::StageSpec stage(std::function<T(const T&)> f) {
+  return runtime::stage_spec([f] { return f; });
 }
 T only(const T& output, const T&) { return output.sum(); }
 
@@ -32,8 +32,8 @@ TEST_CASE("Downsample on a boundary never mixes samples: fewer than four dimensi
     CHECK_THROWS_AS((boundary<Quant<8> | TopK<Ratio<1, 4>> | Downsample<2>>(x)), Error);
     // A wire of the gradient is refused on the way forward, not in backward.
     CHECK_THROWS_AS((boundary<Wire<Quant<8>, Downsample<2>>>(x)), Error);
-    CHECK_THROWS_AS(Boundary(wire_kernels(Downsample<2>))(x), Error);
-    CHECK_THROWS_AS((Boundary(wire_kernels(EF21 | Downsample<2> | Quant<8>))(x)), Error);
+    CHECK_THROWS_AS(Boundary(kernel::wire_kernels(Downsample<2>))(x), Error);
+    CHECK_THROWS_AS((Boundary(kernel::wire_kernels(EF21 | Downsample<2> | Quant<8>))(x)), Error);
   }
   // The way out pools features or tokens of one sample: what another sample holds has no influence.
   const T x = torch::randn({4, 6, 10}).requires_grad_(), dy = torch::randn({4, 6, 10});
@@ -59,7 +59,7 @@ TEST_CASE(
                  return x.flatten(1);
                }),
                stage([](const T& x) { return x; })},
-              {&wire_kernels(Downsample<2>), &wire_kernels(Wire<Raw, Downsample<2>>{})},
+              {&kernel::wire_kernels(Downsample<2>), &kernel::wire_kernels(Wire<Raw, Downsample<2>>{})},
               make_schedule(OneFOneB{}, 3, 2));
   CHECK_THROWS_WITH(pipe.step(torch::randn({4, 2, 4, 4}), {}, only),
                     Catch::Contains("boundary 1, behind stage 1") && Catch::Contains("2x32") &&
@@ -67,7 +67,7 @@ TEST_CASE(
   CHECK_THROWS_WITH(pipe.infer(torch::randn({4, 2, 4, 4})), Catch::Contains("boundary 1, behind stage 1"));
   CHECK_THROWS_WITH(pipe.step(torch::randn({4, 8}), {}, only), Catch::Contains("boundary 0, behind stage 0"));
   CHECK(batches == 0);
-  pipe.rewire({&wire_kernels(Downsample<2>), &wire_kernels(Downsample<2, Axes<1>>)});
+  pipe.rewire({&kernel::wire_kernels(Downsample<2>), &kernel::wire_kernels(Downsample<2, Axes<1>>)});
   CHECK(std::isfinite(pipe.step(torch::randn({4, 2, 4, 4}), {}, only).item<double>()));
 }
 
@@ -82,9 +82,9 @@ TEST_CASE("a lazy negative or conjugate bit is carried out wherever a tensor is 
       CHECK(torch::equal(boundary<Raw>(x), -plain));
       CHECK(torch::equal(boundary<TopK<Ratio<1, 3>> | Quant<8>>(x),
                          boundary<TopK<Ratio<1, 3>> | Quant<8>>(-plain)));
-      Boundary lazy(wire_kernels(ErrorFeedback | TopK<Ratio<1, 3>>)),
-          known(wire_kernels(ErrorFeedback | TopK<Ratio<1, 3>>));
-      Boundary lazy2(wire_kernels(EF21 | Quant<4>)), known2(wire_kernels(EF21 | Quant<4>));
+      Boundary lazy(kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 3>>)),
+          known(kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 3>>));
+      Boundary lazy2(kernel::wire_kernels(EF21 | Quant<4>)), known2(kernel::wire_kernels(EF21 | Quant<4>));
       for (int i = 0; i < 3; ++i) {
         CHECK(torch::equal(lazy(x), known(-plain)));
         CHECK(torch::equal(lazy2(x), known2(-plain)));
@@ -93,28 +93,28 @@ TEST_CASE("a lazy negative or conjugate bit is carried out wherever a tensor is 
       const T leaf = torch::randn({3, 4, 5}).to(type).requires_grad_();
       const T dx = torch::autograd::grad({boundary<Raw>(leaf)}, {leaf}, {x})[0];
       CHECK(torch::equal(dx, -plain));
-      Boundary b(wire_kernels(Wire<Raw, ErrorFeedback | Half>{}));
+      Boundary b(kernel::wire_kernels(Wire<Raw, ErrorFeedback | Half>{}));
       CHECK(torch::allclose(torch::autograd::grad({b(leaf)}, {leaf}, {x})[0], -plain, 1e-2, 1e-2));
       // A checkpoint's file.
-      const auto came = unpack_tensors(pack_tensors({{"x", x}}), "test");
+      const auto came = checkpoint::unpack_tensors(checkpoint::pack_tensors({{"x", x}}), "test");
       CHECK(torch::equal(came.at(0).second, -plain));
       CHECK(!came.at(0).second.is_neg());
     }
   const T z = torch::randn({4}, at::kComplexFloat);
-  CHECK(torch::equal(unpack_tensors(pack_tensors({{"z", z.conj()}}), "test").at(0).second,
+  CHECK(torch::equal(checkpoint::unpack_tensors(checkpoint::pack_tensors({{"z", z.conj()}}), "test").at(0).second,
                      z.conj().resolve_conj()));
   const T none = at::_efficientzerotensor({3, 4});
   REQUIRE(none._is_zerotensor());
   CHECK(torch::equal(boundary<Raw>(none), torch::zeros({3, 4})));
-  CHECK(torch::equal(unpack_tensors(pack_tensors({{"x", none}}), "test").at(0).second, torch::zeros({3, 4})));
+  CHECK(torch::equal(checkpoint::unpack_tensors(checkpoint::pack_tensors({{"x", none}}), "test").at(0).second, torch::zeros({3, 4})));
 }
 
 TEST_CASE("a pipeline carries out lazy bits in its inputs, activations, gradients and outputs", "[trust]") {
   const auto lazy = [](const T& x) { return lazily_negative(x, true); };
   const T x = torch::randn({6, 5});
-  for (const auto& placement : {RankMap{}, RankMap{0, 0, 0}}) {
+  for (const auto& placement : {schedule::RankMap{}, schedule::RankMap{0, 0, 0}}) {
     Engine pipe(World::threads(), {stage([](const T& v) { return v + 1; }), stage(lazy), stage(lazy)},
-                {&wire_kernels(Raw), &wire_kernels(Raw)}, make_schedule(OneFOneB{}, 3, 2, placement));
+                {&kernel::wire_kernels(Raw), &kernel::wire_kernels(Raw)}, make_schedule(OneFOneB{}, 3, 2, placement));
     CHECK(torch::equal(pipe.infer(x), x + 1));
     CHECK(torch::equal(pipe.infer(lazily_negative(x, false)), -x + 1));
     CHECK(torch::equal(pipe.infer(lazily_negative(x, true)), -x + 1));
@@ -125,13 +125,13 @@ TEST_CASE("a pipeline carries out lazy bits in its inputs, activations, gradient
     T forward(const T& v) { return v * w; }
   };
   Engine pipe(World::threads(),
-              {stage_spec([] { return std::make_shared<Scale>(); }), stage([](const T& v) {
+              {runtime::stage_spec([] { return std::make_shared<Scale>(); }), stage([](const T& v) {
                  T same = v * 1;
                  if (same.requires_grad())
                    same.register_hook([](const T& g) { return lazily_negative(-g, false); });
                  return same;
                })},
-              {&wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 3));
+              {&kernel::wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 3));
   pipe.step(x, {}, [](const T& o, const T&) { return o.sum() / 2; });
   CHECK(torch::allclose(pipe.parameters().at(0).grad(), x.sum(0) / 6, 1e-5, 1e-6));
 }
@@ -172,10 +172,10 @@ TEST_CASE("tensors of any layout in memory: right, or an Error", "[trust]") {
       Error);
   Engine pipe(World::threads(),
               {stage([](const T& v) { return v * 1; }), stage([](const T& v) { return v; })},
-              {&wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
+              {&kernel::wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
   CHECK_THROWS_AS(pipe.infer(base.to_sparse()), Error);
   CHECK_THROWS_AS(pipe.step(base, base.to_sparse(), only), Error);
-  CHECK_THROWS_WITH(pack_tensors({{"table", base.to_sparse()}}), Catch::Contains("'table'"));
+  CHECK_THROWS_WITH(checkpoint::pack_tensors({{"table", base.to_sparse()}}), Catch::Contains("'table'"));
 }
 
 TEST_CASE("setFlushDenormal on the caller's thread holds on rank threads and on theirs, and ends with it",
@@ -195,7 +195,7 @@ TEST_CASE("setFlushDenormal on the caller's thread holds on rank threads and on 
     return x * 0.5f;
   };
   const T x = torch::full({8, 4096}, tiny);
-  Engine pipe(world, {stage(watch), stage(watch)}, {&wire_kernels(Step<Ratio<1, 2>, 16>)},
+  Engine pipe(world, {stage(watch), stage(watch)}, {&kernel::wire_kernels(Step<Ratio<1, 2>, 16>)},
               make_schedule(GPipe{}, 2, 2));
   pipe.infer(x);  // learns the shapes
   flushed = kept = 0;

@@ -37,8 +37,8 @@ World one() {
   world.threads_per_rank = 1;
   return world;
 }
-StageSpec linear(int in, int out) {
-  return stage_spec([=] { return nn::Linear(in, out); });
+runtime::StageSpec linear(int in, int out) {
+  return runtime::stage_spec([=] { return nn::Linear(in, out); });
 }
 /// A stage that is a module of its own: parameters of a linear layer, and what it does with them.
 struct Own : nn::Module {
@@ -50,8 +50,8 @@ struct Own : nn::Module {
   nn::Linear layer{nullptr};
   Forward forward_;
 };
-StageSpec own(int in, int out, Own::Forward f, bool trains = true) {
-  return stage_spec([=] {
+runtime::StageSpec own(int in, int out, Own::Forward f, bool trains = true) {
+  return runtime::stage_spec([=] {
     auto m = std::make_shared<Own>(in, out, f);
     if (!trains)
       for (at::Tensor& p : m->parameters()) p.requires_grad_(false);
@@ -59,11 +59,11 @@ StageSpec own(int in, int out, Own::Forward f, bool trains = true) {
   });
 }
 template <class F>
-StageSpec function(F f) {
-  return stage_spec([f] { return f; });
+runtime::StageSpec function(F f) {
+  return runtime::stage_spec([f] { return f; });
 }
-const WireKernels* raw() { return &wire_kernels(Raw); }
-const WireKernels* lossy() { return &wire_kernels(Quant<8>); }
+const kernel::WireKernels* raw() { return &kernel::wire_kernels(Raw); }
+const kernel::WireKernels* lossy() { return &kernel::wire_kernels(Quant<8>); }
 
 /// Parts of a batch as the README says: sizes that differ by at most one, larger ones first.
 std::vector<std::pair<std::int64_t, std::int64_t>> parts(std::int64_t n, int microbatches) {
@@ -103,7 +103,7 @@ void copy_weights(const std::vector<at::Tensor>& from, const std::vector<at::Ten
 }
 /// Every policy, on three stages.
 template <class F>
-void each_schedule(int microbatches, const RankMap& where, F&& f) {
+void each_schedule(int microbatches, const schedule::RankMap& where, F&& f) {
   f(make_schedule(GPipe{}, 3, microbatches, where));
   f(make_schedule(OneFOneB{}, 3, microbatches, where));
   f(make_schedule(ZeroBubble{}, 3, microbatches, where));
@@ -137,16 +137,16 @@ TEST_CASE("One module in two stages is listed once and stepped once by the summe
       (at::cross_entropy_loss(o, y.narrow(0, first, n)) * (static_cast<double>(n) / 8)).backward();
     }
     const auto expected = grads(all);
-    for (const RankMap& where : {RankMap{0, 1, 2}, RankMap{0, 1, 0}, RankMap{0, 0, 0}, RankMap{1, 0, 1}})
-      each_schedule(microbatches, where, [&](const ScheduleTable& table) {
+    for (const schedule::RankMap& where : {schedule::RankMap{0, 1, 2}, schedule::RankMap{0, 1, 0}, schedule::RankMap{0, 0, 0}, schedule::RankMap{1, 0, 1}})
+      each_schedule(microbatches, where, [&](const schedule::ScheduleTable& table) {
         INFO(table.policy << ' ' << microbatches);
         for (const bool tied : {false, true}) {  // the last stage registers the module, or uses it without
           Engine pipe(
               one(),
-              {stage_spec([&] { return std::make_shared<First>(shared); }),
-               stage_spec([&] { return middle; }),
+              {runtime::stage_spec([&] { return std::make_shared<First>(shared); }),
+               runtime::stage_spec([&] { return middle; }),
                tied ? function([w = shared](const at::Tensor& h) { return torch::linear(h, w->weight); })
-                    : stage_spec([&] { return std::make_shared<Last>(shared); })},
+                    : runtime::stage_spec([&] { return std::make_shared<Last>(shared); })},
               {raw(), raw()}, table);
           REQUIRE(pipe.parameters().size() == 3);
           for (int again = 0; again < 2; ++again) {
@@ -168,7 +168,7 @@ TEST_CASE("One module in two stages is listed once and stepped once by the summe
 TEST_CASE("A loss without a graph is an Error that names the last stage", "[trust]") {
   const at::Tensor x = torch::randn({8, 16}), y = torch::randint(4, {8});
   const at::Tensor mine = torch::zeros({}).requires_grad_();
-  const std::vector<Loss> losses{
+  const std::vector<training::Loss> losses{
       [](const at::Tensor& o, const at::Tensor& t) { return at::cross_entropy_loss(o.detach(), t); },
       [](const at::Tensor& o, const at::Tensor& t) {
         const torch::NoGradGuard no_grad;
@@ -179,10 +179,10 @@ TEST_CASE("A loss without a graph is an Error that names the last stage", "[trus
   for (std::size_t i = 0; i < losses.size(); ++i)
     for (int stages : {1, 2}) {
       INFO(i << ' ' << stages);
-      std::vector<StageSpec> specs{linear(16, 16), linear(16, 16)};
+      std::vector<runtime::StageSpec> specs{linear(16, 16), linear(16, 16)};
       specs.resize(static_cast<std::size_t>(stages - 1));
       specs.push_back(linear(16, 4));
-      const std::vector<const WireKernels*> wires(static_cast<std::size_t>(stages - 1), raw());
+      const std::vector<const kernel::WireKernels*> wires(static_cast<std::size_t>(stages - 1), raw());
       for (const bool split : {false, true}) {
         Engine pipe(one(), specs, wires,
                     split ? make_schedule(ZeroBubble{}, stages, 2) : make_schedule(GPipe{}, stages, 2));
@@ -225,7 +225,7 @@ TEST_CASE("A stage whose output does not depend on its parameters is an Error th
   const auto hidden = [](Own& m, const at::Tensor& h) { return Hidden::apply(h, &m.layer); };
   const auto detached = [](Own& m, const at::Tensor& h) { return m.layer(h).detach(); };
   const auto error = [&](int at, const Own::Forward& f, bool trains = true) {
-    std::vector<StageSpec> stages{linear(16, 16), linear(16, 16), linear(16, 4)};
+    std::vector<runtime::StageSpec> stages{linear(16, 16), linear(16, 16), linear(16, 4)};
     stages[static_cast<std::size_t>(at)] = own(16, at == 2 ? 4 : 16, f, trains);
     Engine pipe(one(), stages, {raw(), raw()}, make_schedule(OneFOneB{}, 3, 4));
     return thrown([&] { pipe.step(x, y, cross_entropy); });
@@ -262,13 +262,13 @@ TEST_CASE("A stage whose output does not depend on its parameters is an Error th
 TEST_CASE("A lambda around a module is an Error: its parameters belong to no stage", "[trust]") {
   const at::Tensor x = torch::randn({8, 16}), y = torch::randint(4, {8});
   const auto wrapped = [](int in, int out) {
-    return stage_spec([=] {
+    return runtime::stage_spec([=] {
       nn::Linear l(in, out);
       return [l](const at::Tensor& h) mutable { return l->forward(h); };
     });
   };
   for (int at : {0, 1}) {
-    std::vector<StageSpec> stages{linear(16, 16), linear(16, 4)};
+    std::vector<runtime::StageSpec> stages{linear(16, 16), linear(16, 4)};
     stages[static_cast<std::size_t>(at)] = wrapped(16, at ? 4 : 16);
     Engine pipe(one(), stages, {raw()}, make_schedule(GPipe{}, 2, 2));
     const std::string text = thrown([&] { pipe.step(x, y, cross_entropy); });
@@ -281,7 +281,7 @@ TEST_CASE("A lambda around a module is an Error: its parameters belong to no sta
     at::Tensor by = torch::ones({16}).requires_grad_();
     at::Tensor forward(const at::Tensor& h) { return h * by; }
   };
-  Engine pipe(one(), {stage_spec([] { return std::make_shared<Forgot>(); }), linear(16, 4)}, {raw()},
+  Engine pipe(one(), {runtime::stage_spec([] { return std::make_shared<Forgot>(); }), linear(16, 4)}, {raw()},
               make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { pipe.step(x, y, cross_entropy); }), "a leaf of shape 16 that no stage owns"));
 }
@@ -292,7 +292,7 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
     double loss;
     std::vector<at::Tensor> grads;
   };
-  const auto run = [](const ScheduleTable& table, const at::Tensor& x, const at::Tensor& y, const Loss& loss,
+  const auto run = [](const schedule::ScheduleTable& table, const at::Tensor& x, const at::Tensor& y, const training::Loss& loss,
                       bool classes_second = false) {
     torch::manual_seed(3);
     Engine pipe(one(),
@@ -319,7 +319,7 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
     const Result whole = run(make_schedule(GPipe{}, 3, 1), in, target, cross_entropy, sequence);
     REQUIRE(std::isfinite(whole.loss));
     for (int microbatches : {2, 4, 8})
-      each_schedule(microbatches, {}, [&](const ScheduleTable& table) {
+      each_schedule(microbatches, {}, [&](const schedule::ScheduleTable& table) {
         INFO(table.policy << ' ' << microbatches);
         const Result came = run(table, in, target, cross_entropy, sequence);
         CHECK(came.loss == Approx(whole.loss).epsilon(1e-5));
@@ -338,7 +338,7 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
   CHECK(none.loss == 0);
   for (const at::Tensor& g : none.grads) CHECK((!g.defined() || g.abs().sum().item<double>() == 0));
 #ifndef PCOMP_BASE
-  const LossSum mine{[](const at::Tensor& o, const at::Tensor& t) {
+  const training::LossSum mine{[](const at::Tensor& o, const at::Tensor& t) {
                        return (o.gather(1, t.clamp_min(0).unsqueeze(1)).squeeze(1) * (t >= 0)).sum();
                      },
                      [](const at::Tensor& t) { return (t >= 0).sum(); }};
@@ -350,7 +350,7 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
   }
   CHECK(has(
       thrown([&] {
-        run(make_schedule(GPipe{}, 3, 2), x, y, LossSum{mine.sum, [](const at::Tensor&) { return -1.0; }});
+        run(make_schedule(GPipe{}, 3, 2), x, y, training::LossSum{mine.sum, [](const at::Tensor&) { return -1.0; }});
       }),
       "a weight is a finite number of at least 0"));
   CHECK(has(thrown([] {
@@ -358,12 +358,12 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
             }),
             "CrossEntropy{.class_dim = 1} or -1"));
   const at::Tensor square = torch::randn({2, 5, 5}), at5 = torch::randint(5, {2, 5});
-  CHECK(torch::equal(CrossEntropy{.class_dim = 1}(square, at5), at::cross_entropy_loss(square, at5)));
-  CHECK(torch::equal(CrossEntropy{.class_dim = -1}(square, at5),
+  CHECK(torch::equal(training::CrossEntropy{.class_dim = 1}(square, at5), at::cross_entropy_loss(square, at5)));
+  CHECK(torch::equal(training::CrossEntropy{.class_dim = -1}(square, at5),
                      at::cross_entropy_loss(square.flatten(0, 1), at5.flatten())));
 #endif
   // A plain loss is the mean over samples, as it was.
-  const Loss plain = [](const at::Tensor& o, const at::Tensor& t) { return (o.sum(1) * t).mean(); };
+  const training::Loss plain = [](const at::Tensor& o, const at::Tensor& t) { return (o.sum(1) * t).mean(); };
   const at::Tensor t = torch::randn({8});
   CHECK(run(make_schedule(GPipe{}, 3, 4), x, t, plain).loss ==
         Approx(run(make_schedule(GPipe{}, 3, 1), x, t, plain).loss).epsilon(1e-4));
@@ -372,7 +372,7 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
 TEST_CASE("Own autocast around step: rank threads keep no casts of old weights", "[trust]") {
   at::set_num_threads(1);
   const at::Tensor x = torch::randn({16, 16}), y = torch::randint(4, {16});
-  const Loss loss = [](const at::Tensor& o, const at::Tensor& t) {
+  const training::Loss loss = [](const at::Tensor& o, const at::Tensor& t) {
     return at::cross_entropy_loss(o.to(at::kFloat), t);
   };
   for (const bool cache : {true, false}) {
@@ -415,7 +415,7 @@ TEST_CASE("Own autocast around step: rank threads keep no casts of old weights",
 
 TEST_CASE("Two Engines get different weights, whatever the placement, and the same after one seed",
           "[trust]") {
-  const auto weights = [](const RankMap& where) {
+  const auto weights = [](const schedule::RankMap& where) {
     Engine a(one(), {linear(8, 8), linear(8, 8)}, {raw()}, make_schedule(GPipe{}, 2, 1, where));
     return a.parameters();
   };
@@ -490,7 +490,7 @@ TEST_CASE("x from another graph: its gradient reaches that graph once a step", "
   torch::manual_seed(2);
   nn::Linear front(16, 16);
   const at::Tensor x = torch::randn({10, 16}), y = torch::randint(4, {10});
-  const std::vector<StageSpec> specs{
+  const std::vector<runtime::StageSpec> specs{
       own(16, 16,
           [](Own& m, at::Tensor h) {
             h.mul_(1.5);  // in place, on what the encoder keeps for its backward pass
@@ -498,7 +498,7 @@ TEST_CASE("x from another graph: its gradient reaches that graph once a step", "
           }),
       function([](const at::Tensor& h) { return torch::tanh(h); }), linear(16, 4)};
   for (int microbatches : {1, 3, 4})
-    each_schedule(microbatches, {}, [&](const ScheduleTable& table) {
+    each_schedule(microbatches, {}, [&](const schedule::ScheduleTable& table) {
       INFO(table.policy << ' ' << microbatches);
       torch::manual_seed(4);
       Engine pipe(one(), specs, {lossy(), lossy()}, table);
@@ -544,7 +544,7 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
     at::Tensor forward(const at::Tensor& x) { return norm(x); }
     nn::BatchNorm1d norm{nullptr};
   };
-  const std::vector<StageSpec> specs{linear(16, 16), stage_spec([] { return std::make_shared<Norm>(); }),
+  const std::vector<runtime::StageSpec> specs{linear(16, 16), runtime::stage_spec([] { return std::make_shared<Norm>(); }),
                                      linear(16, 4)};
   const at::Tensor x = torch::randn({8, 16}), y = torch::randint(4, {8});
   Engine pipe(one(), specs, {raw(), raw()}, make_schedule(OneFOneB{}, 3, 4));
@@ -556,7 +556,7 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
   CHECK(has(text, "at least 8 samples"));
 #ifndef PCOMP_BASE
   // The way out that it names, and fewer samples than micro-batches: both equal the loop over those parts.
-  const auto check = [&](const ScheduleTable& table, int samples, int smallest, int microbatches) {
+  const auto check = [&](const schedule::ScheduleTable& table, int samples, int smallest, int microbatches) {
     INFO(table.policy << ' ' << samples);
     torch::manual_seed(6);
     Engine p(one(), specs, {lossy(), lossy()}, table);
@@ -584,7 +584,7 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
     p.step(x, y, cross_entropy);  // and the whole schedule again
     CHECK(p.report().boundaries[0].forward.messages == microbatches + table.microbatches);
   };
-  each_schedule(4, {}, [&](const ScheduleTable& table) {
+  each_schedule(4, {}, [&](const schedule::ScheduleTable& table) {
     check(table, 5, 2, 2);
     check(table, 7, 2, 3);
     check(table, 3, 1, 3);
@@ -593,7 +593,7 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
   check(make_schedule(Interleaved{}, 3, 4, round_robin(3)), 3, 1, 3);
   check(make_schedule(Interleaved{}, 3, 4, round_robin(2)), 3, 1, 3);
   for (int microbatches : {1, 2, 3}) {
-    const ScheduleTable less = make_schedule(GPipe{}, 3, 4).first(microbatches);
+    const schedule::ScheduleTable less = make_schedule(GPipe{}, 3, 4).first(microbatches);
     CHECK(less.deadlock_free);
     CHECK(less.microbatches == microbatches);
     for (int r = 0; r < 3; ++r) CHECK(less.row(r).size() == make_schedule(GPipe{}, 3, microbatches).row(r).size());
@@ -607,7 +607,7 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
 
 TEST_CASE("A stage that cannot take a single sample is learnt from a micro-batch", "[trust]") {
   const at::Tensor x = torch::randn({8, 16}), y = torch::randint(4, {8});
-  const std::vector<StageSpec> odd{function([](const at::Tensor& h) {
+  const std::vector<runtime::StageSpec> odd{function([](const at::Tensor& h) {
                                      return h.view({4, -1});
                                    }),
                                    function([](const at::Tensor& h) {
@@ -620,7 +620,7 @@ TEST_CASE("A stage that cannot take a single sample is learnt from a micro-batch
   for (std::size_t i = 0; i < odd.size(); ++i)
     for (int at : {0, 1, 2}) {
       INFO(i << ' ' << at);
-      std::vector<StageSpec> specs{linear(16, 16), linear(16, 16), linear(16, 4)};
+      std::vector<runtime::StageSpec> specs{linear(16, 16), linear(16, 16), linear(16, 4)};
       specs.insert(specs.begin() + at, odd[i]);
       Engine pipe(one(), specs, {raw(), raw(), raw()}, make_schedule(OneFOneB{}, 4, 2));
       CHECK(thrown([&] { pipe.step(x, y, cross_entropy); }) == "nothing");
@@ -647,7 +647,7 @@ template <class Optimiser, class Options>
 void check_resumed(const Options& options) {
   at::set_num_threads(1);
   const Folder base;
-  const CheckpointFolder folder(base.path);
+  const checkpoint::CheckpointFolder folder(base.path);
   const at::Tensor x = torch::randn({8, 16}), y = torch::randint(4, {8});
   const auto make = [&] {
     return Engine(one(), {linear(16, 16), linear(16, 4)}, {raw()}, make_schedule(GPipe{}, 2, 2));
@@ -658,7 +658,7 @@ void check_resumed(const Options& options) {
   Engine whole = make(), resumed = make();
   Optimiser a(whole.parameters(), options), b(resumed.parameters(), options);
   train(whole, a, 2);
-  Manifest m;
+  checkpoint::Manifest m;
   save_checkpoint(folder, m, whole, a, {});
   train(whole, a, 2);
   train(resumed, b, 1);
@@ -682,12 +682,12 @@ TEST_CASE("RMSprop and Adagrad are saved and resumed; an optimiser of one's own 
     using SGD::SGD;
   };
   const std::vector<at::Tensor> p{torch::zeros({2}).requires_grad_()};
-  CHECK(has(thrown([&] { expect_saveable(Mine(p, SGDOptions(0.1))); }), "not of another optimiser"));
-  CHECK(has(thrown([&] { expect_saveable(LBFGS(p)); }), "not of another optimiser"));
+  CHECK(has(thrown([&] { checkpoint::expect_saveable(Mine(p, SGDOptions(0.1))); }), "not of another optimiser"));
+  CHECK(has(thrown([&] { checkpoint::expect_saveable(LBFGS(p)); }), "not of another optimiser"));
   for (const auto& known : std::vector<std::shared_ptr<Optimizer>>{
            std::make_shared<SGD>(p, SGDOptions(0.1)), std::make_shared<Adam>(p), std::make_shared<AdamW>(p),
            std::make_shared<RMSprop>(p), std::make_shared<Adagrad>(p)})
-    CHECK(thrown([&] { expect_saveable(*known); }) == "nothing");
+    CHECK(thrown([&] { checkpoint::expect_saveable(*known); }) == "nothing");
 #endif
 }
 
@@ -728,8 +728,8 @@ TEST_CASE("A file of torch.save(net.state_dict()) is read", "[trust]") {
   const at::Tensor weight = torch::randn({2, 3}), bias = torch::randn({2}),
                    count = torch::scalar_tensor(7, at::kLong);
   const std::string file = python_file(pickle, {weight, bias, count});
-  NamedTensors all;
-  CHECK(thrown([&] { all = unpack_tensors(file, "here"); }) == "nothing");
+  checkpoint::NamedTensors all;
+  CHECK(thrown([&] { all = checkpoint::unpack_tensors(file, "here"); }) == "nothing");
   REQUIRE(all.size() == 3);
   CHECK((all[0].first == "0.weight" && torch::equal(all[0].second, weight)));
   CHECK((all[1].first == "0.bias" && torch::equal(all[1].second, bias)));
@@ -742,13 +742,13 @@ TEST_CASE("A file of torch.save(net.state_dict()) is read", "[trust]") {
       "ctorch\nFloatStorage\nq\x05X\x01\x00\x00\x00"
       "0q\x06X\x03\x00\x00\x00"
       "cpuq\x07K\x06tq\x08QK\x00K\x02K\x03\x86q\tK\x03K\x01\x86q\n\x89h\x00)Rq\x0btq\x0cRq\rs."s;
-  CHECK(thrown([&] { all = unpack_tensors(python_file(single, {weight}), "here"); }) == "nothing");
+  CHECK(thrown([&] { all = checkpoint::unpack_tensors(python_file(single, {weight}), "here"); }) == "nothing");
   REQUIRE(all.size() == 1);
   CHECK(torch::equal(all[0].second, weight));
-  CHECK(has(thrown([&] { (void)unpack_tensors(python_file("\x80\x02K\x03."s, {}), "here"); }),
+  CHECK(has(thrown([&] { (void)checkpoint::unpack_tensors(python_file("\x80\x02K\x03."s, {}), "here"); }),
             "save torch.save(net.state_dict(), file)"));
   for (const std::string& bad : {std::string("no tensors"), file.substr(0, file.size() / 2), std::string()})
-    CHECK(has(thrown([&] { (void)unpack_tensors(bad, "here"); }),
+    CHECK(has(thrown([&] { (void)checkpoint::unpack_tensors(bad, "here"); }),
               "pcomp: here: this is no file of named tensors"));
 }
 

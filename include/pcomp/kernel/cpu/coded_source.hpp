@@ -6,7 +6,7 @@ namespace pcomp::detail {
 
 /// Decodes a payload's values by rank, rotated back by R; cheap if the ranks ascend. It is a source and its own
 /// cursor.
-template <CodeCodec C, class R = NoCodec>
+template <codec::CodeCodec C, class R = NoCodec>
 class CodedSource {
  public:
   CodedSource(const std::byte* codes, const std::byte* scales, std::int64_t sent)

@@ -17,7 +17,7 @@ void with_unshaped(const Sink& sink, const Extents& before, Then&& then) {
 }
 
 /// A payload's shaped elements as a source, zero where nothing was sent.
-template <WireExpr E>
+template <codec::WireExpr E>
 auto payload_source(const std::byte* in, const Layout& l) {
   using Ranks = CodedSource<typename Form<E>::Code, typename Form<E>::Rotate>;
   const Ranks ranks(in + l.codes_at, in + l.scales_at, l.sent);
@@ -29,7 +29,7 @@ auto payload_source(const std::byte* in, const Layout& l) {
 
 /// Writes [0, n) of a source to a sink, in place where the sink allows it.
 template <class Source, class Sink>
-void copy_all(const Source& source, const Sink& sink, std::int64_t n, const ParallelFor& par) {
+void copy_all(const Source& source, const Sink& sink, std::int64_t n, const kernel::ParallelFor& par) {
   par(ceil_div(n, chunk), 8, [&](std::int64_t b, std::int64_t e) {
     float buffer[chunk];
     auto cursor = source.cursor(b * chunk);
@@ -49,8 +49,8 @@ void copy_all(const Source& source, const Sink& sink, std::int64_t n, const Para
 }
 
 /// The fused decoder of chain E: every output element is written once.
-template <WireExpr E, Pool mode, class Sink>
-void decode_chain(const std::byte* in, const Extents& shape, const Sink& plain, const ParallelFor& par) {
+template <codec::WireExpr E, Pool mode, class Sink>
+void decode_chain(const std::byte* in, const Extents& shape, const Sink& plain, const kernel::ParallelFor& par) {
   const Layout l = layout<E>(shape);
   with_unshaped<Form<E>, mode>(plain, shape,
                                [&](const auto& sink) { copy_all(payload_source<E>(in, l), sink, l.n, par); });

@@ -22,11 +22,11 @@ void with_shaped(const Source& source, const Extents& before, Then&& then) {
 /// The scale of a coder that shares one over all that is sent; `visit(begin, end, f)` calls f(values, n) over
 /// the ranks.
 template <class T, class Visit>
-typename T::Scale whole_scale(std::int64_t sent, const ParallelFor& par, Visit&& visit) {
-  Range all = no_range;
+typename T::Scale whole_scale(std::int64_t sent, const kernel::ParallelFor& par, Visit&& visit) {
+  codec::Range all = no_range;
   std::mutex mutex;
   par(ceil_div(sent, chunk), 16, [&](std::int64_t b, std::int64_t e) {
-    Range mine = no_range;
+    codec::Range mine = no_range;
     visit(b * chunk, std::min(e * chunk, sent),
           [&](const float* v, std::int64_t n) { mine = joined(mine, PCOMP_DISPATCH(range)(v, n)); });
     const std::lock_guard lock(mutex);
@@ -52,8 +52,8 @@ auto rotated(Take take) {
 /// The fused encoder of chain E: reads the source chunk by chunk and writes index, codes and scales, with nothing
 /// of tensor size in between. The source is read once; again for a selection over more than `chunk` elements
 /// that keeps no Candidates, and once more for PerTensor. `rng_counter` tells one message's noise from another's.
-template <WireExpr E, Pool mode, class Source>
-void encode_chain(const Source& plain, const Extents& shape, std::byte* out, const ParallelFor& par,
+template <codec::WireExpr E, Pool mode, class Source>
+void encode_chain(const Source& plain, const Extents& shape, std::byte* out, const kernel::ParallelFor& par,
                   std::uint32_t rng_counter) {
   using F = Form<E>;
   using C = typename F::Code;

@@ -11,7 +11,7 @@ namespace pcomp::detail::gpu {
 constexpr bool indexed(const Layout& l) { return l.index.kind != IndexFormat::none; }
 
 /// The pooling of chain E's shape codec, if it has one.
-template <WireExpr E>
+template <codec::WireExpr E>
 Pooling pooling(const Extents& before, bool mean) {
   Pooling p;
   if constexpr (Form<E>::shapes) {
@@ -26,7 +26,7 @@ Pooling pooling(const Extents& before, bool mean) {
 }
 
 /// Its named dimensions, if it has some; of rank 0 otherwise.
-template <WireExpr E>
+template <codec::WireExpr E>
 PooledAxes<u32> named_axes(const Extents& before) {
   if constexpr (names_axes<typename Form<E>::Shape>)
     return pooled_axes<u32, typename Form<E>::Shape>(before);
@@ -40,11 +40,11 @@ inline Source list_source(const void* data, std::int64_t n) {
   return s;
 }
 inline Sink list_sink(void* data, std::int64_t n) {
-  return {data, DType::f32, {}, static_cast<u32>(n), true};
+  return {data, kernel::DType::f32, {}, static_cast<u32>(n), true};
 }
 
 /// A source pooled along the dimensions that chain E names, as a list in the workspace.
-template <WireExpr E>
+template <codec::WireExpr E>
 Source pooled_list(const Queue& q, const Source& source, const Extents& before, const Layout& l, bool mean,
                    float* to) {
   q.launch(PoolAxes{source, named_axes<E>(before), mean, to, static_cast<u32>(l.n)}, PoolAxes::blocks(l.n));
@@ -55,7 +55,7 @@ Source pooled_list(const Queue& q, const Source& source, const Extents& before, 
 ///
 /// `derived`: its source is not a tensor but already pooled or gathered. A source that is read several times, or would
 /// be pooled twice, is first written out as a list.
-template <WireExpr E>
+template <codec::WireExpr E>
 struct EncodePlan {
   using F = Form<E>;
   using T = CoderTraits<typename F::Code>;
@@ -90,7 +90,7 @@ struct EncodePlan {
 };
 
 /// Encodes `source`, a tensor of extents `shape`, with chain E.
-template <WireExpr E>
+template <codec::WireExpr E>
 void encode_chain(const Queue& q, Source source, const Extents& shape, const EncodePlan<E>& p, std::byte* out,
                   std::byte* workspace, u32 rng_counter) {
   using F = Form<E>;
@@ -142,7 +142,7 @@ void encode_chain(const Queue& q, Source source, const Extents& shape, const Enc
 }
 
 /// The values of a payload's codes, before they are rotated back.
-template <WireExpr E>
+template <codec::WireExpr E>
 auto coded(const std::byte* in, const Layout& l) {
   return Coded<typename Form<E>::Code>{bytes_at(in, l.codes_at), bytes_at(in, l.scales_at),
                                        static_cast<u32>(l.sent)};
@@ -164,7 +164,7 @@ struct ScatterPlan {
 };
 
 /// Places values by rank at the positions read before.
-template <CodeCodec C>
+template <codec::CodeCodec C>
 void scatter(const Queue& q, const Coded<C>& values, const Layout& l, const ScatterPlan& p, const Sink& out,
              std::byte* workspace) {
   const std::int64_t tiles = ceil_div(l.n, scatter_tile);
@@ -176,7 +176,7 @@ void scatter(const Queue& q, const Coded<C>& values, const Layout& l, const Scat
 }
 
 /// The workspace of one decoder.
-template <WireExpr E>
+template <codec::WireExpr E>
 struct DecodePlan {
   using F = Form<E>;
   Layout l;
@@ -194,10 +194,10 @@ struct DecodePlan {
   }
 };
 
-inline void zero_output(const Queue& q, const Sink& out) { q.zero(out.data, bytes_of(out.dtype) * out.n); }
+inline void zero_output(const Queue& q, const Sink& out) { q.zero(out.data, kernel::bytes_of(out.dtype) * out.n); }
 
 /// Decodes a payload of chain E into a tensor of extents `shape`.
-template <WireExpr E>
+template <codec::WireExpr E>
 void decode_chain(const Queue& q, const std::byte* in, const Extents& shape, const DecodePlan<E>& p,
                   const Sink& out, std::byte* workspace) {
   using F = Form<E>;

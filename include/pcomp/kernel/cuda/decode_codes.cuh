@@ -7,9 +7,9 @@
 namespace pcomp::detail::gpu {
 
 /// One payload's codes and scales, read one at a time.
-template <CodeCodec C>
+template <codec::CodeCodec C>
 struct Coded {
-  using Codec = C;
+  using codec::Codec = C;
   using T = CoderTraits<C>;
   const unsigned char *codes, *scales;
   u32 sent;
@@ -37,7 +37,7 @@ struct Coded {
 };
 
 /// Decodes all codes, in order, and rotates back by R if that is a rotation: a warp takes four blocks of 128.
-template <CodeCodec C, class R = NoCodec>
+template <codec::CodeCodec C, class R = NoCodec>
 struct DecodeCodes {
   using T = CoderTraits<C>;
   static constexpr int count = 4;
@@ -78,7 +78,7 @@ struct DecodeCodes {
 };
 
 /// Decodes codes of which each stands for a window of the output.
-template <CodeCodec C>
+template <codec::CodeCodec C>
 struct RepeatCodes {
   Coded<C> in;
   Sink out;

@@ -22,15 +22,15 @@ struct Ends {
   }
   PCOMP_GPU Ends of_warp() const { return {warp_min(lo), warp_max(hi)}; }
   /// What a coder is fitted to; -0 counts as 0, so that the result does not depend on the order of reading.
-  PCOMP_GPU Range to_fit() const {
+  PCOMP_GPU codec::Range to_fit() const {
     const float from = unordered(lo), to = unordered(hi);
-    return is_finite(from) && is_finite(to) ? Range{from + 0.0f, to + 0.0f} : spoilt_range;
+    return is_finite(from) && is_finite(to) ? codec::Range{from + 0.0f, to + 0.0f} : spoilt_range;
   }
 };
 
 /// Encodes all that is sent, in one pass: a warp takes some blocks of 128, rotates them by R if that is a rotation, and
 /// finds their groups' ranges, fits, encodes and packs in registers.
-template <CodeCodec C, class R = NoCodec>
+template <codec::CodeCodec C, class R = NoCodec>
 struct EncodeCodes {
   using T = CoderTraits<C>;
   static constexpr std::int64_t group = T::group();
@@ -156,7 +156,7 @@ struct FindRange {
 };
 
 /// The one scale of a coder that shares it over all that is sent.
-template <CodeCodec C>
+template <codec::CodeCodec C>
 struct FitWhole {
   const u32* range;
   unsigned char* scales;

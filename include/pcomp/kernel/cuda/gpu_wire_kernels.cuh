@@ -4,10 +4,10 @@
 #include "staging.cuh"
 #include "wires.cuh"
 
-namespace pcomp {
+namespace pcomp::kernel {
 
 /// The table of the wire W for GPUs, one object per program.
-template <AnyWire W>
+template <codec::AnyWire W>
 const GpuWireKernels& gpu_wire_kernels(W = {}) {
   using V = detail::as_wire<W>;
   using detail::gpu::DeviceInput, detail::gpu::DeviceOutput, detail::gpu::Scratch;
@@ -41,26 +41,29 @@ const GpuWireKernels& gpu_wire_kernels(W = {}) {
   return ops;
 }
 
-namespace detail {
+}  // namespace pcomp::kernel
+
+namespace pcomp::detail {
+
 /// Adds the kernels that a boundary of wire W calls: with feedback, those of its messages, which have no memory.
-template <AnyWire W>
+template <codec::AnyWire W>
 bool add_gpu_wire(W) {
   using V = as_wire<W>;
   using F = typename V::Forward;
   using G = typename V::Backward;
   if constexpr (!Form<F>::feeds && !Form<G>::feeds) {
-    return add_gpu_wire_kernels(gpu_wire_kernels(W{}));
+    return add_gpu_wire_kernels(kernel::gpu_wire_kernels(W{}));
   } else {
-    bool added = add_gpu_wire_kernels(gpu_wire_kernels(wire_of(Stateless<F>{}, Stateless<G>{})));
-    if constexpr (Form<F>::memory == Memory::samples || Form<G>::memory == Memory::samples)
+    bool added = add_gpu_wire_kernels(kernel::gpu_wire_kernels(wire_of(Stateless<F>{}, Stateless<G>{})));
+    if constexpr (Form<F>::memory == codec::Memory::samples || Form<G>::memory == codec::Memory::samples)
       added = add_gpu_wire(wire_of(first_of<F>(), first_of<G>())) && added;
-    if constexpr (Form<G>::memory == Memory::residual && (Form<F>::selects || Form<F>::shapes))
-      added = add_gpu_wire_kernels(gpu_wire_kernels(Wire<Stateless<F>{}, Raw>{})) && added;
+    if constexpr (Form<G>::memory == codec::Memory::residual && (Form<F>::selects || Form<F>::shapes))
+      added = add_gpu_wire_kernels(kernel::gpu_wire_kernels(Wire<Stateless<F>{}, Raw>{})) && added;
     return added;
   }
 }
-}  // namespace detail
-}  // namespace pcomp
+
+}  // namespace pcomp::detail
 
 /// Adds CUDA kernels for the given wires, each a chain or a Wire, to this program: at namespace scope, in a unit that
 /// nvcc compiles. Wires of the same spelling in several units share one table.

@@ -31,7 +31,7 @@ struct FindTiles {
 
 /// Writes the values of all codes at their positions, zero elsewhere; every element once. Positions that do not ascend,
 /// as in a damaged index, are dropped if they fall into another tile.
-template <CodeCodec C>
+template <codec::CodeCodec C>
 struct ScatterCodes {
   Coded<C> in;
   const u32* position;

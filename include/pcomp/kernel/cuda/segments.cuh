@@ -7,7 +7,7 @@
 namespace pcomp::detail::gpu {
 
 /// All selections by magnitude share their kernels.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 using Scoring = std::conditional_t<is_magnitude<S>, ops::TopK<Ratio<1, 1>, PerTensor>, S>;
 
 /// A selection's segments, each of which keeps its highest keys; ranks of survivors follow from that.
@@ -27,7 +27,7 @@ struct Survivors {
 };
 
 /// Selects and compacts segments that fit into a block's shared memory, one block each.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 struct SelectShort {
   static constexpr u32 most = 8192;
 

@@ -26,7 +26,7 @@ struct SelectPlan {
 
   static constexpr std::int64_t least_sampled = 1 << 17, most_blocks = 1024;
 
-  template <SelectCodec S>
+  template <codec::SelectCodec S>
   static constexpr SelectPlan of(const Layout& l) {
     SelectPlan p;
     const std::int64_t segment = S::segment(l.shaped) < l.n ? S::segment(l.shaped) : l.n,
@@ -63,7 +63,7 @@ T* slot(std::byte* workspace, std::int64_t at) {
 }
 
 /// Finds and lists the survivors of a selection.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 Survivors select(const Queue& q, const Source& source, const SelectPlan& p, std::byte* workspace) {
   using Score = Scoring<S>;
   const Survivors out{slot<u32>(workspace, p.position), slot<float>(workspace, p.value)};

@@ -49,13 +49,13 @@ struct alignas(8) Half4 {
   std::uint16_t v[4];
 };
 
-PCOMP_GPU float widened(std::uint16_t h, DType t) { return t == DType::bf16 ? from_bf16(h) : from_half(h); }
-PCOMP_GPU std::uint16_t narrowed(float x, DType t) { return t == DType::bf16 ? to_bf16(x) : to_half(x); }
+PCOMP_GPU float widened(std::uint16_t h, kernel::DType t) { return t == kernel::DType::bf16 ? from_bf16(h) : from_half(h); }
+PCOMP_GPU std::uint16_t narrowed(float x, kernel::DType t) { return t == kernel::DType::bf16 ? to_bf16(x) : to_half(x); }
 
 /// The floats that a kernel reads: a tensor, perhaps pooled, perhaps only at a list of positions.
 struct Source {
   const void* data = nullptr;
-  DType dtype = DType::f32;
+  kernel::DType dtype = kernel::DType::f32;
   Place place;
   Pooling pool;
   const u32* at = nullptr;  ///< positions by rank, and how many there are; null: all elements
@@ -66,7 +66,7 @@ struct Source {
 
   PCOMP_GPU float dense(u32 i) const { return stored(place(i)); }
   PCOMP_GPU float stored(u32 i) const {
-    if (dtype == DType::f32) return static_cast<const float*>(data)[i];
+    if (dtype == kernel::DType::f32) return static_cast<const float*>(data)[i];
     return widened(static_cast<const std::uint16_t*>(data)[i], dtype);
   }
   PCOMP_GPU float pooled(u32 i) const {
@@ -97,7 +97,7 @@ struct Source {
     } else if (i % 4 != 0 || i + 4 > n) {
       PCOMP_UNROLL
       for (u32 j = 0; j < 4; ++j) v[j] = i + j < n ? stored(i + j) : 0.0f;
-    } else if (dtype == DType::f32) {
+    } else if (dtype == kernel::DType::f32) {
       const Float4 f = *reinterpret_cast<const Float4*>(static_cast<const float*>(data) + i);
       PCOMP_UNROLL
       for (int j = 0; j < 4; ++j) v[j] = f.v[j];
@@ -136,21 +136,21 @@ struct Source {
 /// Where a kernel writes floats, each element once.
 struct Sink {
   void* data = nullptr;
-  DType dtype = DType::f32;
+  kernel::DType dtype = kernel::DType::f32;
   Place place;
   u32 n = 0;
   bool vector = false;
 
   PCOMP_GPU void operator()(u32 i, float x) const {
     i = place(i);
-    if (dtype == DType::f32)
+    if (dtype == kernel::DType::f32)
       static_cast<float*>(data)[i] = x;
     else
       static_cast<std::uint16_t*>(data)[i] = narrowed(x, dtype);
   }
   PCOMP_GPU void four(u32 i, const float* v) const {
     if (vector && i % 4 == 0 && i + 4 <= n) {
-      if (dtype == DType::f32) {
+      if (dtype == kernel::DType::f32) {
         *reinterpret_cast<Float4*>(static_cast<float*>(data) + i) = {v[0], v[1], v[2], v[3]};
       } else {
         Half4 h;

@@ -7,7 +7,7 @@ namespace pcomp::detail::gpu {
 /// Device memory for the duration of one call, from the tensor's own allocator, which knows the stream.
 class Scratch {
  public:
-  Scratch(const Gpu& gpu, std::size_t size) : gpu_(gpu), size_(size) {
+  Scratch(const kernel::Gpu& gpu, std::size_t size) : gpu_(gpu), size_(size) {
     if (size && !gpu) throw Error("pcomp: this GPU tensor says no allocator to take scratch from");
     if (size) at_ = static_cast<std::byte*>(gpu.allocate(size));
     if (size && !at_)
@@ -21,7 +21,7 @@ class Scratch {
   std::span<std::byte> bytes() const { return {at_, size_}; }
 
  private:
-  Gpu gpu_;
+  kernel::Gpu gpu_;
   std::size_t size_;
   std::byte* at_ = nullptr;
 };
@@ -49,7 +49,7 @@ inline void wait_for(void*) {}
 /// Bytes to read on the device: in place, or a copy of the host's, which may change once this is constructed.
 class DeviceInput {
  public:
-  DeviceInput(const Gpu& gpu, std::span<const std::byte> bytes)
+  DeviceInput(const kernel::Gpu& gpu, std::span<const std::byte> bytes)
       : copied_(!bytes.empty() && !on_device(bytes.data())),
         copy_(gpu, copied_ ? bytes.size() : 0),
         bytes_(bytes) {
@@ -70,7 +70,7 @@ class DeviceInput {
 /// Bytes to write, likewise; `finish` copies them to the host and waits for the copy.
 class DeviceOutput {
  public:
-  DeviceOutput(const Gpu& gpu, std::span<std::byte> bytes)
+  DeviceOutput(const kernel::Gpu& gpu, std::span<std::byte> bytes)
       : gpu_(gpu),
         copied_(!bytes.empty() && !on_device(bytes.data())),
         copy_(gpu, copied_ ? bytes.size() : 0),
@@ -83,7 +83,7 @@ class DeviceOutput {
   }
 
  private:
-  Gpu gpu_;
+  kernel::Gpu gpu_;
   bool copied_;
   Scratch copy_;
   std::span<std::byte> bytes_;

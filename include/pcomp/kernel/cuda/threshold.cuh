@@ -35,7 +35,7 @@ struct CutSearch {
     return sampled && c.inside <= room && c.above < k && k <= c.above + c.inside;
   }
   /// Calls f(key) for this block's share of a segment's keys.
-  template <SelectCodec S, bool plain, class F>
+  template <codec::SelectCodec S, bool plain, class F>
   PCOMP_GPU void each_key(u32 s, u32 part, F f) const {
     const u32 first = s * segments.segment, n = segments.size_of(s);
     for (u32 t = part; static_cast<u64>(t) * tile < n; t += blocks_each) {
@@ -53,7 +53,7 @@ struct CutSearch {
 };
 
 /// Brackets the cut of each segment by a sample of runs; one block per segment.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 struct SampleCut {
   static constexpr u32 run = 16, runs = 512, size = run * runs;
   CutSearch search;
@@ -83,7 +83,7 @@ struct SampleCut {
 };
 
 /// Counts the keys above each bracket and gathers those inside.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 struct GatherInside {
   CutSearch search;
 
@@ -135,7 +135,7 @@ struct GatherInside {
 
 /// One round of radix selection: counts a digit of the keys that share the bits found so far; the segment's last
 /// block to finish finds the cut's digit.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 struct FindDigit {
   CutSearch search;
   u32 shift, mask;
@@ -182,7 +182,7 @@ struct FindDigit {
 };
 
 /// Writes the survivors of long segments in order: each tile learns by look-back how many come before it.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 struct Compact {
   Source in;
   Segments segments;

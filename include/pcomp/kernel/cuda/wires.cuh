@@ -3,8 +3,7 @@
 #include "../codec_calls.hpp"
 #include "gradient.cuh"
 
-namespace pcomp {
-namespace detail::gpu {
+namespace pcomp::detail::gpu {
 
 /// Whether these are the strides of memory without gaps: dimension `inner` innermost, the others row-major.
 inline bool without_gaps(const Extents& shape, const Extents& strides, int inner) {
@@ -31,18 +30,18 @@ Place place_of(const View& x) {
         to_string(x.strides) + " of " + to_string(e));
   return {static_cast<u32>(e[1]), static_cast<u32>(x.count / (e[0] * e[1]))};
 }
-inline bool takes_vectors(const void* p, DType t) {
-  return reinterpret_cast<std::uintptr_t>(p) % (4 * static_cast<std::uintptr_t>(bytes_of(t))) == 0;
+inline bool takes_vectors(const void* p, kernel::DType t) {
+  return reinterpret_cast<std::uintptr_t>(p) % (4 * static_cast<std::uintptr_t>(kernel::bytes_of(t))) == 0;
 }
 
-inline Source source_of(const TensorView& x) {
+inline Source source_of(const kernel::TensorView& x) {
   Source s;
   s.data = x.data, s.dtype = x.dtype, s.n = static_cast<u32>(x.count);
   s.place = place_of(x);
   s.plain = s.place.row_major() && takes_vectors(x.data, x.dtype);
   return s;
 }
-inline Sink sink_of(const MutableTensorView& y) {
+inline Sink sink_of(const kernel::MutableTensorView& y) {
   const Place place = place_of(y);
   return {y.data, y.dtype, place, static_cast<u32>(y.count),
           place.row_major() && takes_vectors(y.data, y.dtype)};
@@ -72,10 +71,11 @@ constexpr std::size_t slots_of(const Extents& shape, A... a) {
   return static_cast<std::size_t>(s.bytes);
 }
 
-}  // namespace detail::gpu
+}  // namespace pcomp::detail::gpu
+
+namespace pcomp::cuda {
 
 /// The same wires on a GPU: the same bytes, from and to device memory.
-namespace cuda {
 
 /// The most scratch that any of the four calls below needs: device memory, with any contents.
 ///
@@ -84,7 +84,7 @@ namespace cuda {
 ///   8 kB for each segment of more than 8192.
 /// Shapes: any that the wire takes.
 /// Example: docs/gpu.md
-template <AnyWire W>
+template <codec::AnyWire W>
 constexpr std::size_t workspace_bytes(W, const Extents& shape) {
   using V = detail::as_wire<W>;
   std::size_t most = 0;
@@ -104,8 +104,8 @@ constexpr std::size_t workspace_bytes(W, const Extents& shape) {
 /// Shapes: `x` has shape.size() elements, fewer than 2^31; row-major, or channels-last by its strides.
 /// Errors: `Error` for a wrong element or byte count, other strides, too small a workspace, or what CUDA reports.
 /// Example: docs/gpu.md
-template <AnyWire W>
-void encode(W w, const TensorView& x, const Extents& shape, std::span<std::byte> payload,
+template <codec::AnyWire W>
+void encode(W w, const kernel::TensorView& x, const Extents& shape, std::span<std::byte> payload,
             std::span<std::byte> workspace) {
   using E = typename detail::as_wire<W>::Forward;
   detail::expect_shape("the input", x, shape);
@@ -123,8 +123,8 @@ void encode(W w, const TensorView& x, const Extents& shape, std::span<std::byte>
 /// Law: the values of pcomp::decode on the CPU; no payload of the right length causes an out-of-bounds access.
 /// Bytes, Shapes, Errors: as encode.
 /// Example: docs/gpu.md
-template <AnyWire W>
-void decode(W w, std::span<const std::byte> payload, const Extents& shape, const MutableTensorView& y,
+template <codec::AnyWire W>
+void decode(W w, std::span<const std::byte> payload, const Extents& shape, const kernel::MutableTensorView& y,
             std::span<std::byte> workspace) {
   using E = typename detail::as_wire<W>::Forward;
   detail::expect_shape("the output", y, shape);
@@ -141,8 +141,8 @@ void decode(W w, std::span<const std::byte> payload, const Extents& shape, const
 ///
 /// Law, Bytes, Shapes, Errors: as pcomp::encode_grad and encode above.
 /// Example: docs/gpu.md
-template <AnyWire W>
-void encode_grad(W w, const TensorView& dy, const Extents& shape, std::span<const std::byte> payload,
+template <codec::AnyWire W>
+void encode_grad(W w, const kernel::TensorView& dy, const Extents& shape, std::span<const std::byte> payload,
                  std::span<std::byte> grad_payload, std::span<std::byte> workspace) {
   using V = detail::as_wire<W>;
   detail::expect_payloads(w, dy, shape, payload.size(), grad_payload.size());
@@ -159,9 +159,9 @@ void encode_grad(W w, const TensorView& dy, const Extents& shape, std::span<cons
 ///
 /// Law, Bytes, Shapes, Errors: as pcomp::decode_grad and encode above.
 /// Example: docs/gpu.md
-template <AnyWire W>
+template <codec::AnyWire W>
 void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& shape,
-                 std::span<const std::byte> payload, const MutableTensorView& dx, std::span<std::byte> workspace) {
+                 std::span<const std::byte> payload, const kernel::MutableTensorView& dx, std::span<std::byte> workspace) {
   using V = detail::as_wire<W>;
   detail::expect_payloads(w, dx, shape, payload.size(), grad_payload.size());
   detail::gpu::Slots s;
@@ -172,5 +172,4 @@ void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& sh
                                  payload.data(), detail::gpu::sink_of(dx), workspace.data());
 }
 
-}  // namespace cuda
-}  // namespace pcomp
+}  // namespace pcomp::cuda

@@ -12,7 +12,7 @@ namespace pcomp {
 struct GPipe {
   static constexpr const char* name = "GPipe";
   static constexpr bool backward = true;
-  static constexpr std::int64_t tick(Op op, int stage, int micro, PipelineDims n) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, schedule::PipelineDims n) {
     const std::int64_t fill = stage + micro;
     if (op == Op::Forward) return fill;
     return (n.stages + n.microbatches - 1) + (n.stages - 1 - stage) + micro;

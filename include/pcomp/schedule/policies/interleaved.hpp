@@ -27,7 +27,7 @@ struct Interleaved {
 
   /// In the steady state each rank runs one forward and one backward per slot of two ticks; every dependency
   /// crosses from one slot to the next. A partial last group keeps its empty slots.
-  static constexpr std::int64_t tick(Op op, int stage, int micro, PipelineDims n) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, schedule::PipelineDims n) {
     const std::int64_t p = n.ranks, v = (n.stages + p - 1) / p;
     const std::int64_t chunk = stage / p, rank = stage % p, group = micro / p, place = micro % p;
     if (op == Op::Forward) return 2 * (rank + (group * v + chunk) * p + place);

@@ -12,7 +12,7 @@ namespace pcomp {
 struct OneFOneB {
   static constexpr const char* name = "1F1B";
   static constexpr bool backward = true;
-  static constexpr std::int64_t tick(Op op, int stage, int micro, PipelineDims n) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, schedule::PipelineDims n) {
     if (op == Op::Backward) return std::int64_t{2} * (n.stages + micro) - 1 - stage;
     const bool warm_up = micro < n.stages - stage;
     return stage + (warm_up ? micro : std::int64_t{2} * micro);

@@ -17,7 +17,7 @@ struct ZeroBubble {
   static constexpr bool backward = true;
   static constexpr bool split_backward = true;
 
-  static constexpr std::int64_t tick(Op op, int stage, int micro, PipelineDims n) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, schedule::PipelineDims n) {
     const std::int64_t p = n.stages, s = stage, m = micro;
     if (op == Op::Forward) return m < p - s ? s + m : m < p ? s + 2 * m : 3 * m - p + 1 + s;
     if (op == Op::Backward) return input_gradient(s, m, n);
@@ -28,7 +28,7 @@ struct ZeroBubble {
 
  private:
   /// Two ticks apart while no weights come between, then three, and two again once the forwards are over.
-  static constexpr std::int64_t input_gradient(std::int64_t s, std::int64_t m, PipelineDims n) {
+  static constexpr std::int64_t input_gradient(std::int64_t s, std::int64_t m, schedule::PipelineDims n) {
     const std::int64_t p = n.stages, microbatches = n.microbatches < n.stages ? n.stages : n.microbatches;
     if (m <= s) return 2 * p - 1 - s + 2 * m;
     return m <= microbatches - p + s ? 2 * p - 1 - 2 * s + 3 * m : microbatches + p - 1 - s + 2 * m;

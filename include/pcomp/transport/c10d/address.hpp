@@ -56,7 +56,7 @@ inline std::string address_of(const std::string& interface) {
 ///
 /// Errors: `Error` at once for such a MASTER_ADDR without an interface, unless all ranks are known to be on this
 ///   machine or it says so itself, as localhost and 127.0.0.1 do: the others would wait until the time limit.
-inline std::string meeting_host(const LauncherEnvironment& launch, const std::string& interface) {
+inline std::string meeting_host(const transport::LauncherEnvironment& launch, const std::string& interface) {
   if (launch.local_size == launch.size) return launch.host;
   const Addresses all = resolve(launch.host, launch.port, SOCK_STREAM);
   const std::string chosen = all ? text_of(all->ai_addr, all->ai_addrlen) : "";

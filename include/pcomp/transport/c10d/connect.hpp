@@ -9,6 +9,11 @@
 namespace pcomp {
 
 #if defined(USE_C10D_GLOO)
+
+}  // namespace pcomp
+
+namespace pcomp::transport {
+
 /// The links of one rank whose peers are other processes.
 class Processes final : public Communicator {
  public:
@@ -103,4 +108,4 @@ inline std::unique_ptr<Communicator> connect(const World& world, int ranks, cons
 using CommunicatorFactory =
     std::function<std::unique_ptr<Communicator>(const World&, int ranks, const std::vector<int>& rank_of)>;
 
-}  // namespace pcomp
+}  // namespace pcomp::transport

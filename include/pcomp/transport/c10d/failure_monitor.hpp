@@ -12,7 +12,7 @@ namespace pcomp::detail {
 class FailureMonitor {
  public:
   /// `wake` is called once, when there is a reason or the store is lost, on the watch's thread.
-  FailureMonitor(Rendezvous& rendezvous, const std::string& name, Rendezvous::Limit limit, std::shared_ptr<Calls> calls,
+  FailureMonitor(Rendezvous& rendezvous, const std::string& name, Rendezvous::Limit limit, std::shared_ptr<transport::Calls> calls,
         std::function<void()> wake)
       : state_(std::make_shared<State>()) {
     state_->calls = std::move(calls);
@@ -70,10 +70,10 @@ class FailureMonitor {
  private:
   struct State {
     Store store;
-    LauncherEnvironment launch;
+    transport::LauncherEnvironment launch;
     std::string key, keeper, own, reason;
     std::function<void()> wake;
-    std::shared_ptr<Calls> calls;
+    std::shared_ptr<transport::Calls> calls;
     std::int64_t published = -1;  ///< the last call that the store knows of
     std::chrono::steady_clock::time_point compared{};
     mutable std::mutex mutex;
@@ -102,7 +102,7 @@ class FailureMonitor {
     if (s.published == s.calls->count() && now - s.compared < std::chrono::milliseconds(450)) return "";
     s.compared = now;
     publish(s);
-    return Calls::difference(records(s));
+    return transport::Calls::difference(records(s));
   }
 
   /// The value under the key: nothing, "?r" while rank r calls the roll, or "!reason".
@@ -167,7 +167,7 @@ class FailureMonitor {
     };
     if (!ask) {  // a rank that ended its pipeline is not lost: its calls were fewer
       publish(s);
-      const std::string differs = Calls::difference(records(s));
+      const std::string differs = transport::Calls::difference(records(s));
       return offer("", differs.empty() ? last : "!pcomp: " + differs);
     }
     const std::string found = offer("", mine);
@@ -182,9 +182,9 @@ class FailureMonitor {
         calls.push_back(text_of(s.store->get(s.here(r))));
       else
         calls.emplace_back(), silent += (silent.empty() ? "" : ", ") + std::to_string(r);
-    if (const std::string differs = Calls::difference(calls); !differs.empty())
+    if (const std::string differs = transport::Calls::difference(calls); !differs.empty())
       return offer(mine, "!pcomp: " + differs);
-    const std::string where = Calls::where(calls), at = where.empty() ? "" : ": " + where;
+    const std::string where = transport::Calls::where(calls), at = where.empty() ? "" : ": " + where;
     const bool one = silent.find(',') == std::string::npos;
     return offer(mine, silent.empty() ? last + "; every rank answers, so one computes longer than that" + at
                                       : last + (one ? "; rank " : "; ranks ") + silent +

@@ -7,7 +7,7 @@
 
 #include "process_group.hpp"
 
-namespace pcomp {
+namespace pcomp::transport {
 
 /// The link between processes over TCP: LibTorch's Gloo, in host memory.
 ///
@@ -72,5 +72,5 @@ class GlooTransport : public ProcessGroupTransport {
   std::array<Group, 2> groups_;
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::transport
 #endif

@@ -17,7 +17,7 @@
 
 #include "gloo.hpp"
 
-namespace pcomp {
+namespace pcomp::transport {
 
 /// The link between processes with a GPU each: LibTorch's NCCL for what crosses boundaries, Gloo for the rest.
 ///
@@ -160,5 +160,5 @@ class NcclTransport final : public GlooTransport {
   std::set<c10d::Backend*> over_;
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::transport
 #endif

@@ -8,7 +8,7 @@
 #include "../transport.hpp"
 #include "failure_monitor.hpp"
 
-namespace pcomp {
+namespace pcomp::transport {
 
 /// One rank's end of the links over c10d process groups, whatever their backend.
 ///
@@ -223,4 +223,4 @@ class ProcessGroupTransport : public Transport {
   std::optional<detail::FailureMonitor> monitor_;
 };
 
-}  // namespace pcomp
+}  // namespace pcomp::transport

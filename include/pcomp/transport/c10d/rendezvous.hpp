@@ -28,7 +28,7 @@ class Rendezvous {
   using Limit = std::chrono::milliseconds;
 
   /// `interface`: as in `World`.
-  Rendezvous(const LauncherEnvironment& launch, Limit limit, const std::string& interface = "") : launch_(launch) {
+  Rendezvous(const transport::LauncherEnvironment& launch, Limit limit, const std::string& interface = "") : launch_(launch) {
     if (has_met())
       throw Error(
           "pcomp: this process has met the others before, and they may have gone: keep the World, or a "
@@ -134,7 +134,7 @@ class Rendezvous {
 
   /// The prefix of this attempt's keys: a launcher's store outlives the ranks that it restarts.
   std::string prefix() const { return prefix(launch_); }
-  const LauncherEnvironment& launch() const { return launch_; }
+  const transport::LauncherEnvironment& launch() const { return launch_; }
   std::string keeper() const { return launch_.agent_store ? launch_.by : "rank 0"; }
   std::string silent() const {
     return "the store at " + launch_.where() + ", which " + keeper() + " keeps, does not answer";
@@ -166,9 +166,9 @@ class Rendezvous {
                   " is lost, which keeps the store at " + launch_.where() + ": " + first_line(e.what()));
     }
   }
-  static std::string prefix(const LauncherEnvironment& l) { return "pcomp/" + std::to_string(l.attempt) + "/"; }
-  static std::string run_key(const LauncherEnvironment& l) { return l.agent_store ? prefix(l) + "run" : "pcomp/run"; }
-  static std::string complete_key(const LauncherEnvironment& l) { return prefix(l) + "complete"; }
+  static std::string prefix(const transport::LauncherEnvironment& l) { return "pcomp/" + std::to_string(l.attempt) + "/"; }
+  static std::string run_key(const transport::LauncherEnvironment& l) { return l.agent_store ? prefix(l) + "run" : "pcomp/run"; }
+  static std::string complete_key(const transport::LauncherEnvironment& l) { return prefix(l) + "complete"; }
   std::string guest(const RunIdentity& own, const RunIdentity& host) const {
     return "the store at " + launch_.where() + " belongs to another run: that is " + host.describe() +
            " (its rank 0 is " + host.keeper + "), this one " + own.describe() +
@@ -221,7 +221,7 @@ class Rendezvous {
   }
   /// Two processes that nothing tells apart want one rank: if this one is as old as the run that it found, both may be
   /// of either run, and a mixture of the two must not train.
-  static void end_if_unclear(c10d::Store& s, const LauncherEnvironment& l, const RunIdentity& own) {
+  static void end_if_unclear(c10d::Store& s, const transport::LauncherEnvironment& l, const RunIdentity& own) {
     const std::string key = complete_key(l);
     const std::int64_t complete = s.check({key}) ? std::stoll(text_of(s.get(key))) : 0;
     if (!complete || process_began() <= complete)
@@ -268,7 +268,7 @@ class Rendezvous {
     result = *value;
   }
 
-  LauncherEnvironment launch_;
+  transport::LauncherEnvironment launch_;
   Store store_;
   std::string last_;  ///< this process's key in the last exchange
   TimedCaller timed_caller_;

@@ -48,7 +48,7 @@ struct RunIdentity {
   std::string name, keeper;
   int size = 1, attempt = 0;
 
-  static RunIdentity of(const LauncherEnvironment& launch) {
+  static RunIdentity of(const transport::LauncherEnvironment& launch) {
     return {launch.run, this_process(), launch.size, launch.attempt};
   }
   std::string text() const {

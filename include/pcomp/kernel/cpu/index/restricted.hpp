@@ -7,7 +7,7 @@ namespace pcomp::detail {
 /// The gradient's encoder: pool by sums, gather by the forward mask, then the gradient's own chain.
 template <class W, class Source>
 void encode_restricted(const Source& plain, const Extents& shape, const std::byte* index, std::byte* out,
-                       const ParallelFor& par, std::uint32_t rng_counter) {
+                       const kernel::ParallelFor& par, std::uint32_t rng_counter) {
   using F = Form<typename W::Forward>;
   const Layout l = layout<typename W::Forward>(shape);
   const Extents list = restricted<W>(shape);
@@ -24,7 +24,7 @@ void encode_restricted(const Source& plain, const Extents& shape, const std::byt
 /// The gradient's decoder: its own chain, scatter by the forward mask, spread each value's share.
 template <class W, class Sink>
 void decode_restricted(const std::byte* in, const Extents& shape, const std::byte* index, const Sink& plain,
-                       const ParallelFor& par) {
+                       const kernel::ParallelFor& par) {
   using F = Form<typename W::Forward>;
   const Layout l = layout<typename W::Forward>(shape);
   const Extents list = restricted<W>(shape);

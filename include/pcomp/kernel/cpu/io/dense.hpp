@@ -17,16 +17,16 @@ inline StridedOrder order_of(const Extents& shape, const Extents& strides) {
 /// cursor.stretch(i, n)        with it: n or fewer contiguous elements from i on, valid until the next load
 struct DenseSource {
   const void* data;
-  DType dtype;
+  kernel::DType dtype;
   StridedOrder order;
 
-  explicit DenseSource(const TensorView& x) : data(x.data), dtype(x.dtype), order(order_of(x.shape, x.strides)) {}
+  explicit DenseSource(const kernel::TensorView& x) : data(x.data), dtype(x.dtype), order(order_of(x.shape, x.strides)) {}
 
   class Cursor {
    public:
     explicit Cursor(const DenseSource& s) : data_(s.data), dtype_(s.dtype) {
       if (s.order.is_dense()) return;
-      if (dtype_ == DType::f32)
+      if (dtype_ == kernel::DType::f32)
         strided_.emplace<PanelReader<float>>(s.order, data_);
       else
         strided_.emplace<PanelReader<std::uint16_t>>(s.order, data_);
@@ -34,7 +34,7 @@ struct DenseSource {
 
     /// All elements in place, or null.
     const float* in_place() const {
-      return dtype_ == DType::f32 && strided_.index() == 0 ? static_cast<const float*>(data_) : nullptr;
+      return dtype_ == kernel::DType::f32 && strided_.index() == 0 ? static_cast<const float*>(data_) : nullptr;
     }
 
     std::span<const float> stretch(std::int64_t i, std::int64_t n) {
@@ -44,7 +44,7 @@ struct DenseSource {
     }
 
     const float* load(std::int64_t i, std::int64_t n, float* buffer) {
-      if (dtype_ == DType::f32) {
+      if (dtype_ == kernel::DType::f32) {
         if (auto* strided = std::get_if<PanelReader<float>>(&strided_)) return strided->load(i, n, buffer);
         return static_cast<const float*>(data_) + i;
       }
@@ -59,14 +59,14 @@ struct DenseSource {
 
    private:
     void to_float(const std::uint16_t* in, std::int64_t n, float* out) const {
-      if (dtype_ == DType::bf16)
+      if (dtype_ == kernel::DType::bf16)
         PCOMP_DISPATCH(widen_bf16)(in, n, out);
       else
         PCOMP_DISPATCH(widen_f16)(in, n, out);
     }
 
     const void* data_;
-    DType dtype_;
+    kernel::DType dtype_;
     std::variant<std::monostate, PanelReader<float>, PanelReader<std::uint16_t>> strided_;
   };
   Cursor cursor(std::int64_t) const { return Cursor(*this); }
@@ -80,25 +80,25 @@ struct DenseSource {
 /// cursor.stretch(i, n, each)    room for elements from i on, a multiple of `each` up to n, all to be written; or none
 struct DenseSink {
   void* data;
-  DType dtype;
+  kernel::DType dtype;
   bool large;
   StridedOrder order;
 
-  explicit DenseSink(const MutableTensorView& y)
+  explicit DenseSink(const kernel::MutableTensorView& y)
       : data(y.data), dtype(y.dtype), large(y.count >= (1 << 21)), order(order_of(y.shape, y.strides)) {}
 
   /// 8 MB of floats: more than a core's second-level cache anywhere.
-  bool past_caches() const { return large && dtype == DType::f32; }
+  bool past_caches() const { return large && dtype == kernel::DType::f32; }
 
   float* direct(std::int64_t i) const {
-    return dtype == DType::f32 && order.is_dense() ? static_cast<float*>(data) + i : nullptr;
+    return dtype == kernel::DType::f32 && order.is_dense() ? static_cast<float*>(data) + i : nullptr;
   }
 
   class Cursor {
    public:
     explicit Cursor(const DenseSink& s) : data_(s.data), dtype_(s.dtype) {
       if (s.order.is_dense()) return;
-      if (dtype_ == DType::f32)
+      if (dtype_ == kernel::DType::f32)
         strided_.emplace<PanelWriter<float>>(s.order, data_);
       else
         strided_.emplace<PanelWriter<std::uint16_t>>(s.order, data_);
@@ -110,7 +110,7 @@ struct DenseSink {
     }
 
     void store(std::int64_t i, std::int64_t n, const float* values) {
-      if (dtype_ == DType::f32) {
+      if (dtype_ == kernel::DType::f32) {
         if (auto* strided = std::get_if<PanelWriter<float>>(&strided_)) return strided->store(i, n, values);
         std::memcpy(static_cast<float*>(data_) + i, values, static_cast<std::size_t>(n) * sizeof(float));
       } else if (auto* strided = std::get_if<PanelWriter<std::uint16_t>>(&strided_)) {
@@ -124,14 +124,14 @@ struct DenseSink {
 
    private:
     void to_16_bits(const float* values, std::int64_t n, std::uint16_t* out) const {
-      if (dtype_ == DType::bf16)
+      if (dtype_ == kernel::DType::bf16)
         PCOMP_DISPATCH(narrow_bf16)(values, n, out);
       else
         PCOMP_DISPATCH(narrow_f16)(values, n, out);
     }
 
     void* data_;
-    DType dtype_;
+    kernel::DType dtype_;
     std::variant<std::monostate, PanelWriter<float>, PanelWriter<std::uint16_t>> strided_;
   };
   Cursor cursor() const { return Cursor(*this); }

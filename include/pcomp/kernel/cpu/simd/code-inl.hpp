@@ -36,10 +36,10 @@ HWY_INLINE auto to_nearest(V x) {  // NaN and what no int holds become the least
 
 /// Codes as floats, before they are converted to integers: for hand-written coders, the arithmetic of their `encode`.
 /// On x86 numbers outside the range of the codes stand for the nearest code and NaN for 0: the conversion saturates.
-template <CodeCodec C, class D>
+template <codec::CodeCodec C, class D>
 struct Numbers;
 
-template <CodeCodec C, class D>
+template <codec::CodeCodec C, class D>
 requires is_affine<C>
 struct Numbers<C, D> {
   using V = hn::Vec<D>;
@@ -64,7 +64,7 @@ struct Numbers<C, D> {
   }
 };
 
-template <CodeCodec C, class D>
+template <codec::CodeCodec C, class D>
 requires is_step<C>
 struct Numbers<C, D> {
   using V = hn::Vec<D>;
@@ -87,7 +87,7 @@ struct Numbers<C, D> {
 };
 
 /// Encodes a block of 128 values, one code per word: by hand for most coders, others as the compiler vectorises them.
-template <CodeCodec C>
+template <codec::CodeCodec C>
 HWY_INLINE void encode_block(const float* v, const typename CoderTraits<C>::Prepared& p, std::uint32_t seed,
                              CodeWord<C>* code) {
   using T = CoderTraits<C>;
@@ -143,7 +143,7 @@ HWY_INLINE bool any_zero(const Code* code) {
 }
 #endif
 
-template <CodeCodec C>
+template <codec::CodeCodec C>
 HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits<C>::Prepared& p,
                              float* out) {
   using T = CoderTraits<C>;
@@ -176,7 +176,7 @@ HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits
 }
 
 /// Encodes `count` <= chunk values, ranks [first, first + count) of what is sent; `first` is a multiple of `chunk`.
-template <CodeCodec C>
+template <codec::CodeCodec C>
 inline void encode_codes(const float* v, std::int64_t count, std::int64_t first, std::byte* codes,
                          std::byte* scales, const typename CoderTraits<C>::Scale* whole, std::uint32_t rng_counter) {
   using T = CoderTraits<C>;
@@ -196,7 +196,7 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
     const auto zero = hn::Zero(hn::ScalableTag<float>());
     Seen seen{zero, zero, 0};
     for (std::int64_t g = 0; g < groups; ++g) {
-      const Range r = range_of(v + g * each, std::min(count - g * each, each), seen);
+      const codec::Range r = range_of(v + g * each, std::min(count - g * each, each), seen);
       lo[g] = r.lo, hi[g] = r.hi;
     }
     if (seen.may_be_spoilt())
@@ -252,7 +252,7 @@ inline void encode_codes(const float* v, std::int64_t count, std::int64_t first,
 }
 
 /// Decodes the values of ranks [first, first + count), where `first` is a multiple of the pack block.
-template <CodeCodec C>
+template <codec::CodeCodec C>
 inline void decode_codes(const std::byte* codes, const std::byte* scales, std::int64_t first,
                          std::int64_t count, float* out) {
   using T = CoderTraits<C>;

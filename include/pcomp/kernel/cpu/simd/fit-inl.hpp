@@ -17,7 +17,7 @@ HWY_INLINE hn::VFromD<hn::RebindToSigned<DF>> is_negative(DF df, V x) {
 }
 
 /// C::fit and C::prepare for `groups` ranges, operation by operation; each array has room for a vector past its end.
-template <CodeCodec C>
+template <codec::CodeCodec C>
 HWY_INLINE void fit_groups(const float* range_lo, const float* range_hi, std::int64_t groups,
                            std::byte* scales, float* lo_out, float* inverse_out, float* pre_out) {
   const hn::ScalableTag<double> dd;

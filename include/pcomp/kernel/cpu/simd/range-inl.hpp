@@ -58,7 +58,7 @@ struct Seen {
 
 /// The range of n finite values, n > 0, which are added to `seen`; -0 counts as 0, so that the result does not depend on
 /// the order of reading. Lowest and highest pass over NaNs.
-HWY_INLINE Range range_of(const float* v, std::int64_t n, Seen& seen) {
+HWY_INLINE codec::Range range_of(const float* v, std::int64_t n, Seen& seen) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = 0;
@@ -79,10 +79,10 @@ HWY_INLINE Range range_of(const float* v, std::int64_t n, Seen& seen) {
   }
   return {lo + 0.0f, hi + 0.0f};
 }
-inline Range range(const float* v, std::int64_t n) {
+inline codec::Range range(const float* v, std::int64_t n) {
   const auto zero = hn::Zero(hn::ScalableTag<float>());
   Seen seen{zero, zero, 0};
-  const Range r = range_of(v, n, seen);
+  const codec::Range r = range_of(v, n, seen);
   return seen.may_be_spoilt() && !all_finite_of(v, n) ? spoilt_range : r;
 }
 

@@ -2,13 +2,13 @@
 namespace pcomp::detail::HWY_NAMESPACE {
 
 /// Scores as signed keys of the same order; a magnitude is one already.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 HWY_INLINE std::int32_t key_of(float x, std::int64_t i) {
   return as_key<S>(score_of<S>(x, i));
 }
 
 #if HWY_TARGET != HWY_SCALAR
-template <SelectCodec S, class DI>
+template <codec::SelectCodec S, class DI>
 HWY_INLINE hn::Vec<DI> keys_of(DI d, const float* v, std::int64_t first) {
   if constexpr (is_magnitude<S>) {
     return (void)first,
@@ -22,7 +22,7 @@ HWY_INLINE hn::Vec<DI> keys_of(DI d, const float* v, std::int64_t first) {
 }
 #endif
 
-template <SelectCodec S>
+template <codec::SelectCodec S>
 inline void write_keys(const float* v, std::int64_t first, std::int64_t n, std::int32_t* key) {
   std::int64_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
@@ -35,7 +35,7 @@ inline void write_keys(const float* v, std::int64_t first, std::int64_t n, std::
 }
 
 /// Counts keys above a bracket and gathers those in (lo, hi], with room for a vector past them; returns both counts.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 inline std::array<std::int32_t, 2> split(const float* v, std::int64_t first, std::int64_t n, std::int32_t lo,
                                          std::int32_t hi, std::int32_t* inside) {
   std::int32_t above = 0, in = 0;
@@ -64,7 +64,7 @@ inline std::array<std::int32_t, 2> split(const float* v, std::int64_t first, std
 }
 
 /// How many of n keys equal each of two values.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 inline std::array<std::int32_t, 2> count_equal(const float* v, std::int64_t first, std::int64_t n,
                                                std::int32_t a, std::int32_t b) {
   std::int32_t at_a = 0, at_b = 0;
@@ -78,7 +78,7 @@ inline std::array<std::int32_t, 2> count_equal(const float* v, std::int64_t firs
 
 /// Writes the values of the survivors of n elements and their mask, 64 per word; returns how many. All above the cut
 /// survive, and the first `ties` that equal it. `value` has room for a vector past the survivors.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64_t n, std::int32_t cut,
                                   std::int64_t ties, bool all_ties, float* value, std::uint64_t* mask) {
   std::int64_t c = 0, i = 0;
@@ -157,7 +157,7 @@ HWY_INLINE std::int64_t gather_above(const float* v, std::int64_t n, std::int32_
 
 /// One piece of the only sweep: writes what lies above `lo` with its mask, and the keys in (lo, hi]; returns how many
 /// lie above `lo`, above `hi`, and inside.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 inline std::array<std::int32_t, 3> sweep(const float* v, std::int64_t n, std::int32_t lo, std::int32_t hi,
                                          float* value, std::uint64_t* mask, std::int32_t* inside) {
   const std::int64_t c = gather_above(v, n, lo, value, mask);
@@ -194,7 +194,7 @@ HWY_INLINE std::uint64_t deposit(std::uint64_t bits, std::uint64_t mask) {
 
 /// Writes those of `count` values that survive, and their mask, made from the mask of all; returns how many. All above
 /// the cut survive, and the first `ties` that equal it.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 inline std::int64_t narrow(const float* v, std::int64_t count, std::int32_t cut, std::int64_t ties,
                            bool all_ties, const std::uint64_t* mask, std::int64_t words, float* value,
                            std::uint64_t* kept) {
@@ -212,7 +212,7 @@ inline std::int64_t narrow(const float* v, std::int64_t count, std::int32_t cut,
 }
 
 /// compact_piece for a short segment, whose k survivors are found here; ORs their bits in from bit `at` on.
-template <SelectCodec S>
+template <codec::SelectCodec S>
 inline std::int64_t compact_short(const float* v, std::int64_t first, std::int64_t n, std::int64_t k,
                                   std::int64_t at, float* value, std::uint64_t* mask) {
   std::int32_t key[chunk + slack], order[chunk + slack];

@@ -4,10 +4,10 @@
 namespace pcomp::detail {
 
 /// One selection: the rank of every survivor is known before the first is written.
-template <SelectCodec S, class Source>
+template <codec::SelectCodec S, class Source>
 class Selection {
  public:
-  Selection(const Source& source, const Extents& shaped, const ParallelFor& par)
+  Selection(const Source& source, const Extents& shaped, const kernel::ParallelFor& par)
       : source_(source),
         segments_(shaped.size(), S::segment(shaped), S::keep(S::segment(shaped)),
                   S::keep(S::segment(shaped) ? shaped.size() % S::segment(shaped) : 0)),

@@ -9,14 +9,14 @@ namespace pcomp::detail {
 /// A sample brackets the cut; the sweep counts the keys above the bracket and gathers the few inside, from which the
 /// cut is selected. The survivors are among the candidates that the sweep keeps. Where the sample misled, histograms
 /// of the keys decide, at the cost of more sweeps: the cut is always exact.
-template <SelectCodec S, class Source>
+template <codec::SelectCodec S, class Source>
 class ThresholdSearch {
  public:
   struct Piece {
     std::int32_t above = 0, equal = 0, ties = 0;  // keys above the cut, at it, and how many of those survive
   };
 
-  ThresholdSearch(const Source& source, const Segments& s, const ParallelFor& par, Candidates& kept)
+  ThresholdSearch(const Source& source, const Segments& s, const kernel::ParallelFor& par, Candidates& kept)
       : source_(source), s_(s), par_(par), kept_(kept) {}
 
   /// Fills `piece` for all pieces of segment s and returns its cut.
@@ -214,7 +214,7 @@ class ThresholdSearch {
 
   const Source& source_;
   Segments s_;
-  const ParallelFor& par_;
+  const kernel::ParallelFor& par_;
   Candidates& kept_;
 };
 
