@@ -139,6 +139,8 @@ TEST_CASE("the number of codes, the name and the shape of a tensor have limits t
   CHECK_THROWS_WITH(codec::FixedString(more.c_str()), "pcomp: this text has more characters than its FixedString holds");
   CHECK((codec::FixedString("x") + std::int64_t{-120} + "y").view() == "x-120y");
   CHECK((codec::FixedString() + std::numeric_limits<std::int64_t>::min()).view() == "-9223372036854775808");
+  CHECK((codec::FixedString<5>() << "abc" << "def").view() == "abcde");
+  CHECK((codec::FixedString<5>() << "abcdef" << 7).first<3>().view() == "abc");
   CHECK((detail::LongText() << -120 << "," << 0 << "," << 1000000).string() == "-120,0,1000000");
   CHECK((detail::LongText() << std::numeric_limits<int>::min()).string() == "-2147483648");
 }

@@ -9,7 +9,7 @@ namespace pcomp::detail::gpu {
 /// One payload's codes and scales, read one at a time.
 template <codec::CodeCodec C>
 struct Coded {
-  using codec::Codec = C;
+  using Codec = C;
   using T = CoderTraits<C>;
   const unsigned char *codes, *scales;
   u32 sent;

@@ -31,11 +31,11 @@ PCOMP_GPU void store_full_block(const u32* c, int bits, unsigned char* out) {
     out += 256, shift = 16;
   }
   if (bits & 8) {
-    *reinterpret_cast<u32*>(out + 4 * lane()) = kernel::bytes_of(c, shift);
+    *reinterpret_cast<u32*>(out + 4 * lane()) = bytes_of(c, shift);
     out += 128, shift += 8;
   }
   if (bits & 7) {
-    const u32 byte = kernel::bytes_of(c, shift);
+    const u32 byte = bytes_of(c, shift);
     shift = 0;
     for (int w = 4; w; w /= 2) {
       if (!(bits & w)) continue;

@@ -27,6 +27,15 @@ struct PoolShape {
   }
 };
 
+/// What a cursor loads, for whoever finds in its own results what is not finite: a pooled source then looks for none.
+template <class Cursor>
+const float* load_unchecked(Cursor& from, std::int64_t i, std::int64_t n, float* buffer) {
+  if constexpr (requires { from.load_unchecked(i, n, buffer); })
+    return from.load_unchecked(i, n, buffer);
+  else
+    return from.load(i, n, buffer);
+}
+
 /// Another source, pooled.
 template <class Inner, int K, Pool mode>
 struct PooledSource {
@@ -45,12 +54,27 @@ struct PooledSource {
     PoolShape shape;
 
     const float* load(std::int64_t i, std::int64_t n, float* buffer) {
-      pool(i, n, buffer);
-      if (!PCOMP_DISPATCH(all_finite)(static_cast<const float*>(buffer), n)) repair(i, n, buffer);
+      pool<false>(i, n, buffer);
+      if (PCOMP_DISPATCH(all_finite)(static_cast<const float*>(buffer), n)) return buffer;
+      if constexpr (requires { inner.load_unchecked(i, n, buffer); }) pool<true>(i, n, buffer);
+      repair(i, n, buffer);
+      return buffer;
+    }
+    const float* load_unchecked(std::int64_t i, std::int64_t n, float* buffer) {
+      pool<false>(i, n, buffer);
       return buffer;
     }
 
    private:
+    template <bool checked>
+    const float* inner_load(std::int64_t i, std::int64_t n, float* buffer) {
+      if constexpr (checked)
+        return inner.load(i, n, buffer);
+      else
+        return detail::load_unchecked(inner, i, n, buffer);
+    }
+
+    template <bool checked>
     void pool(std::int64_t i, std::int64_t n, float* out) {
       if constexpr (K <= 4 && requires { inner.in_place(); })
         if (shape.is_whole(K)) {
@@ -68,7 +92,7 @@ struct PooledSource {
       shape.for_runs(i, n, K, run_windows,
                      [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
                          std::int64_t windows, std::int64_t) {
-                       pool(row, rows, column, columns, windows, out);
+                       pool_row<checked>(row, rows, column, columns, windows, out);
                        out += windows;
                      });
     }
@@ -98,15 +122,17 @@ struct PooledSource {
     }
 
     /// A row that stays valid past the next load.
+    template <bool checked>
     const float* row_of(std::int64_t i, std::int64_t n, float* buffer) {
-      const float* v = inner.load(i, n, buffer);
+      const float* v = inner_load<checked>(i, n, buffer);
       if constexpr (requires { inner.in_place(); })
         if (inner.in_place()) return v;
       if (v != buffer) std::copy_n(v, n, buffer);
       return buffer;
     }
 
-    void pool(std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
+    template <bool checked>
+    void pool_row(std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
               std::int64_t windows, float* out) {
       const std::int64_t whole = columns / K;
       float rest[run_windows * K];
@@ -114,15 +140,15 @@ struct PooledSource {
         float widened[K <= 4 ? K : 1][run_windows * K];
         const float* in[K <= 4 ? K : 1];
         for (int y = 0; y < (K <= 4 ? K : 1); ++y)
-          in[y] = row_of((row + y) * shape.w + column, columns, widened[y]);
+          in[y] = row_of<checked>((row + y) * shape.w + column, columns, widened[y]);
         if constexpr (K <= 4) PCOMP_DISPATCH(pool_rows<K>)(in, windows, weight(K, K), out);
         return;
       }
       float sum[run_windows * K];
-      std::memcpy(sum, inner.load(row * shape.w + column, columns, rest),
+      std::memcpy(sum, inner_load<checked>(row * shape.w + column, columns, rest),
                   static_cast<std::size_t>(columns) * sizeof(float));
       for (std::int64_t y = 1; y < rows; ++y)
-        PCOMP_DISPATCH(add_row)(inner.load((row + y) * shape.w + column, columns, rest), columns, sum);
+        PCOMP_DISPATCH(add_row)(inner_load<checked>((row + y) * shape.w + column, columns, rest), columns, sum);
       PCOMP_DISPATCH(sum_columns<K>)(sum, whole, weight(rows, K), out);
       if (whole < windows) {  // the ragged right edge
         const std::int64_t left = columns - whole * K;

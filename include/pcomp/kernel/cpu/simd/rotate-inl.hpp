@@ -21,9 +21,20 @@ __attribute__((noinline)) void wide_butterflies(const float* x, float scale, flo
   for (int i = 0; i < N; ++i) out[i] = finite ? to_finite(wide[i] * static_cast<double>(scale)) : float_nan;
 }
 
+#if HWY_TARGET != HWY_SCALAR
+/// 0 in every lane, or NaN once a value was not finite.
+using Spoilt = hn::Vec<hn::CappedTag<float, 16>>;
+HWY_INLINE Spoilt not_spoilt() { return hn::Zero(hn::CappedTag<float, 16>()); }
+HWY_INLINE bool is_spoilt(Spoilt s) { return !is_finite_in(hn::CappedTag<float, 16>(), s); }
+#else
+using Spoilt = float;
+HWY_INLINE Spoilt not_spoilt() { return 0; }
+HWY_INLINE bool is_spoilt(Spoilt s) { return !is_finite(s); }
+#endif
+
 /// One block, then scaled.
 template <int N>
-HWY_INLINE void butterflies(const float* x, float scale, float* out) {
+HWY_INLINE void butterflies(const float* x, float scale, float* out, Spoilt& spoilt) {
 #if HWY_TARGET != HWY_SCALAR
   const hn::CappedTag<float, 16> d;
   const hn::RebindToUnsigned<decltype(d)> du;
@@ -53,11 +64,15 @@ HWY_INLINE void butterflies(const float* x, float scale, float* out) {
         const V a = v[i], b = v[i + h];
         v[i] = hn::Add(a, b), v[i + h] = hn::Sub(a, b);
       }
-  for (int i = 0; i < count; ++i) hn::StoreU(hn::Mul(v[i], hn::Set(d, scale)), d, out + i * lanes);
+  for (int i = 0; i < count; ++i) {
+    const V y = hn::Mul(v[i], hn::Set(d, scale));
+    spoilt = hn::MulAdd(y, hn::Zero(d), spoilt);
+    hn::StoreU(y, d, out + i * lanes);
+  }
 #else
   std::copy_n(x, N, out);
   plain_butterflies<N>(out);
-  for (int i = 0; i < N; ++i) out[i] *= scale;
+  for (int i = 0; i < N; ++i) out[i] *= scale, spoilt += out[i] * 0.0f;
 #endif
 }
 
@@ -86,9 +101,10 @@ __attribute__((noinline)) void rotate(const float* in, std::int64_t count, std::
     }
   };
   const std::int64_t whole = count / n * n;
+  Spoilt spoilt = not_spoilt();
   for (std::int64_t i = 0; i < whole; i += n)
-    turn(i, [](const float* x, float* y) HWY_ATTR { butterflies<n>(x, R::scale, y); });
-  if (!all_finite_of(out, whole))
+    turn(i, [&](const float* x, float* y) HWY_ATTR { butterflies<n>(x, R::scale, y, spoilt); });
+  if (is_spoilt(spoilt))
     for (std::int64_t i = 0; i < whole; i += n)
       if (!all_finite_of(out + i, n))
         turn(i, [](const float* x, float* y) { wide_butterflies<n>(x, R::scale, y); });
