@@ -67,7 +67,7 @@ pcomp::World world_of(const Settings& s) {
     throw pcomp::Error(
         "--link nccl: the ranks are threads of this one process, which need no link: start the ranks "
         "with torchrun, or leave --link out");
-  world.link = s.link == "nccl" ? pcomp::transport::Backend::NcclTransport : pcomp::transport::Backend::GlooTransport;
+  world.link = s.link == "nccl" ? pcomp::transport::Backend::Nccl : pcomp::transport::Backend::Gloo;
   return world;
 }
 

@@ -1,80 +1,9 @@
 #pragma once
-#include <ATen/CPUGeneratorImpl.h>
-
-#include "folder.hpp"
+#include "../base/compiled.hpp"
 #include "../runtime/engine.hpp"
+#include "folder.hpp"
 #include "optimizer_state.hpp"
 
-namespace pcomp::detail {
-
-inline std::string stage_part(int stage) { return "stage-" + std::to_string(stage); }
-
-inline std::string boundary_part(int boundary, bool gradient) {
-  return "boundary-" + std::to_string(boundary) + (gradient ? "-gradient" : "");
-}
-inline const kernel::Remembers& remembers(const kernel::WireKernels& w, bool gradient) {
-  return gradient ? w.backward : w.forward;
-}
-
-/// Calls f(edge, gradient, sender's stage, receiver's stage) for each direction in which a boundary has state.
-template <class F>
-void for_each_memory(const Engine& engine, F&& f) {
-  for (int e = 0; e < static_cast<int>(engine.wires().size()); ++e)
-    for (bool gradient : {false, true})
-      if (remembers(*engine.wires()[static_cast<std::size_t>(e)], gradient).any())
-        f(e, gradient, gradient ? e + 1 : e, gradient ? e : e + 1);
-}
-
-/// Parameters and buffers under the module's own names, the rest under names with a slash.
-inline checkpoint::NamedTensors stage_tensors(const torch::nn::Module* module, const torch::optim::Optimizer& optimizer) {
-  checkpoint::NamedTensors all;
-  if (module) {
-    for (const auto& p : module->named_parameters()) all.emplace_back(p.key(), p.value());
-    for (const auto& b : module->named_buffers()) all.emplace_back(b.key(), b.value());
-    for (const auto& p : module->named_parameters())
-      for (auto& [entry, tensor] : checkpoint::optimizer_state(optimizer, p.value()))
-        all.emplace_back("optimizer/" + entry + "/" + p.key(), std::move(tensor));
-  }
-  all.emplace_back("random/cpu", at::detail::getDefaultCPUGenerator().get_state());
-  return all;
-}
-
-inline void set_tensor(at::Tensor to, const at::Tensor& from, const std::string& name,
-                       const std::string& where) {
-  if (to.sizes() != from.sizes() || to.scalar_type() != from.scalar_type())
-    throw Error("pcomp: " + where + ": '" + name + "' is " + from.toString() + " " +
-                to_string(extents_of(from)) + ", but the network has " + to.toString() + " " +
-                to_string(extents_of(to)));
-  const at::AutoGradMode no_grad(false);
-  to.copy_(from);
-}
-
-inline void set_stage_tensors(torch::nn::Module* module, torch::optim::Optimizer& optimizer,
-                              const checkpoint::NamedTensors& saved, const std::string& where) {
-  std::size_t used = 0;
-  const auto take = [&](const std::string& name) -> const at::Tensor& {
-    return ++used, checkpoint::find_tensor(saved, name, where);
-  };
-  if (module) {
-    for (const auto& p : module->named_parameters()) set_tensor(p.value(), take(p.key()), p.key(), where);
-    for (const auto& b : module->named_buffers()) set_tensor(b.value(), take(b.key()), b.key(), where);
-    for (const auto& p : module->named_parameters()) {
-      checkpoint::NamedTensors state;
-      for (const auto& [name, tensor] : saved)
-        if (name.starts_with("optimizer/") && name.ends_with("/" + p.key()))
-          state.emplace_back(name.substr(10, name.size() - p.key().size() - 11), tensor);
-      used += state.size();
-      checkpoint::set_optimizer_state(optimizer, p.value(), state);
-    }
-  }
-  at::Generator random = at::detail::getDefaultCPUGenerator();
-  random.set_state(take("random/cpu"));
-  if (used != saved.size())
-    throw Error("pcomp: " + where + ": the network uses " + std::to_string(used) + " of its " +
-                std::to_string(saved.size()) + " tensors");
-}
-
-}  // namespace pcomp::detail
 
 namespace pcomp {
 
@@ -93,55 +22,15 @@ namespace pcomp {
 /// Errors: `Error` if any process cannot save, or another run holds the folder, whom it names; the last checkpoint is
 ///   unchanged.
 /// Example: examples/100-mobilenetv2-cifar10
-inline void save_checkpoint(const checkpoint::CheckpointFolder& folder, checkpoint::Manifest what, Engine& engine,
-                            const torch::optim::Optimizer& optimizer, const checkpoint::NamedTensors& run) {
-  const transport::Calls::Scope call(engine.calls(), "saves a checkpoint");
-  checkpoint::Together together{engine.here(0),
-                    [&](const std::string& error) {
-                      for (const std::string& reason : engine.exchange("outcome of a save", error))
-                        if (!reason.empty()) return reason;
-                      return std::string();
-                    },
-                    true};
-  what.stages = engine.schedule().stages;
-  what.schedule = detail::describe(engine.schedule().policy.c_str(), engine.schedule().size());
-  what.wires.clear();
-  for (const runtime::BoundaryReport& b : engine.report().boundaries) what.wires.push_back(b.wire);
-  std::vector<std::string> parts;
-  std::map<std::string, std::string> mine;
-  std::string error;
-  try {
-    if (auto& held = engine.kept("folder " + folder.name()); together.writes_manifest && !held)
-      held = folder.hold();
-    for (int s = 0; s < what.stages; ++s) {
-      parts.push_back(detail::stage_part(s));
-      if (engine.here(s))
-        mine[parts.back()] = checkpoint::pack_tensors(detail::stage_tensors(engine.module(s).get(), optimizer));
-    }
-    detail::for_each_memory(engine, [&](int boundary, bool gradient, int sender, int) {
-      parts.push_back(detail::boundary_part(boundary, gradient));
-      if (engine.here(sender))
-        mine[parts.back()] = checkpoint::pack_tensors(engine.ends_at(sender)->save(boundary, gradient));
-    });
-    parts.push_back("run");
-    if (together.writes_manifest) mine["run"] = checkpoint::pack_tensors(run);
-  } catch (const c10::Error& e) {
-    error = "pcomp: cannot save " + parts.back() + ": " + e.what_without_backtrace();
-  } catch (const std::exception& e) {
-    error = e.what();
-  }
-  if (error = together.check_agreement(error); !error.empty()) throw Error(error);
-  folder.save(std::move(what), parts, mine, together);
-}
+void save_checkpoint(const checkpoint::CheckpointFolder& folder, checkpoint::Manifest what, Engine& engine,
+                            const torch::optim::Optimizer& optimizer, const checkpoint::NamedTensors& run);
 
 }  // namespace pcomp
 
 namespace pcomp::checkpoint {
 
 /// What `save_checkpoint` was given as `run`.
-[[nodiscard]] inline NamedTensors load_run(const CheckpointFolder& folder, const Manifest& m) {
-  return unpack_tensors(folder.read(m, "run"), "the run's file of the checkpoint");
-}
+[[nodiscard]] NamedTensors load_run(const CheckpointFolder& folder, const Manifest& m);
 
 }  // namespace pcomp::checkpoint
 
@@ -152,39 +41,11 @@ namespace pcomp {
 /// Errors: `Error` for a network that does not fit, naming the first tensor that does not; for a boundary with state
 ///   whose wire is not the saved one; for another optimiser; for damaged files. Part of the network may then have
 ///   changed.
-inline void load_checkpoint(const checkpoint::CheckpointFolder& folder, const checkpoint::Manifest& m, Engine& engine,
-                            torch::optim::Optimizer& optimizer) {
-  const transport::Calls::Scope call(engine.calls(), "loads a checkpoint", [&] {
-    return "the save after epoch " + std::to_string(m.epoch) + ", step " + std::to_string(m.step);
-  });
-  if (m.stages != engine.schedule().stages)
-    throw Error("pcomp: the checkpoint has " + std::to_string(m.stages) + " stages, the network " +
-                std::to_string(engine.schedule().stages));
-  detail::for_each_memory(engine, [&](int boundary, bool, int, int) {
-    const auto e = static_cast<std::size_t>(boundary);
-    const std::string saved = e < m.wires.size() ? m.wires[e] : "none", now(engine.wires()[e]->name.view());
-    if (saved != now)
-      throw Error("pcomp: the checkpoint was made with the wire '" + saved + "' on boundary " +
-                  std::to_string(boundary) + ", but it has '" + now +
-                  "', which would misread what was remembered");
-  });
-  for (int s = 0; s < m.stages; ++s) {
-    if (!engine.here(s)) continue;
-    const std::string where = "stage " + std::to_string(s) + " of the checkpoint";
-    detail::set_stage_tensors(engine.module(s).get(), optimizer,
-                              checkpoint::unpack_tensors(folder.read(m, detail::stage_part(s)), where), where);
-  }
-  // The receiver's state equals the sender's copy of it, so one file serves both.
-  detail::for_each_memory(engine, [&](int boundary, bool gradient, int sender, int receiver) {
-    if (!engine.here(sender) && !engine.here(receiver)) return;
-    const std::string where = "boundary " + std::to_string(boundary) + " of the checkpoint";
-    const checkpoint::NamedTensors saved = checkpoint::unpack_tensors(folder.read(m, detail::boundary_part(boundary, gradient)), where);
-    const bool same_rank = engine.ends_at(sender) == engine.ends_at(receiver);
-    const codec::Memory memory = detail::remembers(*engine.wires()[static_cast<std::size_t>(boundary)], gradient).memory;
-    if (engine.here(sender)) engine.ends_at(sender)->load(boundary, gradient, saved);
-    if (engine.here(receiver) && !same_rank && (memory == codec::Memory::estimate || memory == codec::Memory::samples))
-      engine.ends_at(receiver)->load(boundary, gradient, saved);
-  });
-}
+void load_checkpoint(const checkpoint::CheckpointFolder& folder, const checkpoint::Manifest& m, Engine& engine,
+                            torch::optim::Optimizer& optimizer);
 
 }  // namespace pcomp
+
+#if !defined(PCOMP_COMPILED)
+#include "impl/checkpoint.ipp"
+#endif

@@ -114,7 +114,7 @@ struct ProcessContext {
 namespace pcomp::transport {
 
 /// How payloads travel between processes.
-enum class Backend { GlooTransport, NcclTransport };
+enum class Backend { Gloo, Nccl };
 
 }  // namespace pcomp::transport
 
@@ -160,7 +160,7 @@ class World {
   /// What this rank listens on: the name of an interface or an address of this machine. Empty: the address from
   /// which MASTER_ADDR is reached. Never all interfaces.
   std::string interface = from_environment("PCOMP_INTERFACE", "GLOO_SOCKET_IFNAME");
-  transport::Backend link = transport::Backend::GlooTransport;
+  transport::Backend link = transport::Backend::Gloo;
 
   /// For the pipelines built on this world.
   detail::ProcessContext& meeting() const { return *meeting_; }

@@ -1,17 +1,9 @@
 #pragma once
-#include <functional>
-
+#include "../world.hpp"
 #include "gloo.hpp"
 #include "nccl.hpp"
-#include "../threads.hpp"
-#include "../world.hpp"
-
-namespace pcomp {
 
 #if defined(USE_C10D_GLOO)
-
-}  // namespace pcomp
-
 namespace pcomp::transport {
 
 /// The links of one rank whose peers are other processes.
@@ -71,10 +63,10 @@ class Processes final : public Communicator {
  private:
   std::unique_ptr<ProcessGroupTransport> make() {
 #if defined(USE_C10D_NCCL)
-    if (kind_ == Backend::NcclTransport)
+    if (kind_ == Backend::Nccl)
       return std::make_unique<NcclTransport>(*rendezvous_, name_, interface_, timeout_, calls_, numbers(), rank_of_);
 #endif
-    if (kind_ == Backend::GlooTransport)
+    if (kind_ == Backend::Gloo)
       return std::make_unique<GlooTransport>(*rendezvous_, name_, interface_, timeout_, calls_, numbers());
     throw Error("pcomp: this build has no NCCL: configure with -DPCOMP_NCCL=ON (docs/several-machines.md)");
   }
@@ -91,21 +83,6 @@ class Processes final : public Communicator {
   std::shared_ptr<detail::Rendezvous> rendezvous_;
   std::unique_ptr<ProcessGroupTransport> link_;
 };
-#endif
-
-/// The links of a pipeline with its stages on these ranks: between threads, or from this process's rank to the others.
-///
-/// Errors: as `World` and `Processes`.
-/// Example: docs/several-machines.md
-inline std::unique_ptr<Communicator> connect(const World& world, int ranks, const std::vector<int>& rank_of) {
-#if defined(USE_C10D_GLOO)
-  if (world.processes()) return std::make_unique<Processes>(world, rank_of);
-#endif
-  return std::make_unique<ThreadTransport>(ranks, static_cast<int>(rank_of.size()) - 1, world.timeout);
-}
-
-/// How a pipeline gets its links: `connect`, or the function of a caller who brings a custom link.
-using CommunicatorFactory =
-    std::function<std::unique_ptr<Communicator>(const World&, int ranks, const std::vector<int>& rank_of)>;
 
 }  // namespace pcomp::transport
+#endif
