@@ -27,6 +27,7 @@ function(pcomp_without_torch)
   message(STATUS "pcomp: here is pcomp::core, and no pcomp::pcomp, which needs ${needs}")
   pcomp_missing(pcomp::pcomp "it needs ${needs}")
   pcomp_missing(pcomp::cuda "it needs ${needs}")
+  pcomp_missing(pcomp::compiled "it needs ${needs}")
 endfunction()
 
 function(pcomp_refuse_missing folder)

@@ -15,7 +15,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(pcomp_warnings INTERFACE -Wno-restrict)  # false positives in g++ 12: GCC bug 105651
 endif()
 
-# Adds one of this project's programs: pcomp_program(name core|pcomp sources...)
+# Adds one of this project's programs: pcomp_program(name core|pcomp|compiled sources...)
 function(pcomp_program name library)
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE pcomp_${library} pcomp_warnings)

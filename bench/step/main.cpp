@@ -48,7 +48,7 @@ int main(int argc, char** argv) try {
   const at::Tensor x = at::randn({batch, 3, 32, 32}), y = at::randint(10, {batch}, at::kLong);
   pcomp::runtime::Report before;
   const auto since = [&] {
-    pcomp::runtime::Report now = runtime::total_report(engine);
+    pcomp::runtime::Report now = pcomp::runtime::total_report(engine);
     now.steps -= before.steps;
     for (std::size_t i = 0; i < before.ranks.size(); ++i) now.ranks[i].steps -= before.ranks[i].steps;
     for (std::size_t i = 0; i < before.stages.size(); ++i) {
@@ -60,7 +60,7 @@ int main(int argc, char** argv) try {
   };
   for (std::string word; std::cin >> word;) {
     if (word == "mark") {
-      before = runtime::total_report(engine);
+      before = pcomp::runtime::total_report(engine);
       std::cout << "0" << std::endl;
     } else if (word == "predict") {  // a step over another link, with the stages' times since the mark
       double bandwidth = 0, latency = 0;

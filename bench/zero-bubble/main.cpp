@@ -8,6 +8,8 @@
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/plan/simulate.hpp>
 #include <pcomp/viz/svg.hpp>
+#include <pcomp/core.hpp>
+#include <pcomp/kernel/wire_kernels.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 #include <thread>
 

@@ -12,7 +12,7 @@ namespace cifar {
 class LossSum {
  public:
   /// `every`: steps per look; 1 if a step is complete when it returns.
-  explicit training::LossSum(int every) : every_(every) {}
+  explicit LossSum(int every) : every_(every) {}
 
   /// Adds a step's mean loss over `images` images; false if this step looks and the sum is not finite.
   bool add(const at::Tensor& loss, std::int64_t images) {

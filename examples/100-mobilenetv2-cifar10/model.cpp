@@ -97,7 +97,7 @@ struct Classifier : nn::Module {
 
 /// The units of one stage in sequence, channels-last inside.
 struct Segment : nn::Module {
-  explicit plan::Segment(const Computing& how) : how_(how) {}
+  explicit Segment(const Computing& how) : how_(how) {}
   void add(const Unit& u, int row) {
     const std::string name = std::to_string(row);
     switch (u.kind) {
@@ -141,7 +141,7 @@ std::vector<pcomp::runtime::StageSpec> stages(double width, const Cut& cut, std:
     const int first = cut.first[static_cast<std::size_t>(s)], end = cut.end(s);
     all.push_back(pcomp::runtime::stage_spec(
         [=] {
-          auto segment = std::make_shared<plan::Segment>(how);
+          auto segment = std::make_shared<Segment>(how);
           for (int row = first; row < end; ++row) {
             const int draws =
                 std::min(row, 19);  // bn2 draws nothing, so the last two rows share the seed of row 19

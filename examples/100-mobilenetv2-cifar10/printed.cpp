@@ -63,7 +63,7 @@ void print_result(const Summary& run) {
   const auto share = [&](const char* what, auto counts) {
     double bytes = 0, raw = 0;
     for (const pcomp::runtime::BoundaryReport& b : run.traffic.boundaries)
-      if (counts(b.edge)) {
+      if (counts(b.boundary)) {
         bytes += static_cast<double>(b.forward.bytes + b.gradient.bytes);
         raw += static_cast<double>(b.forward.raw + b.gradient.raw);
       }

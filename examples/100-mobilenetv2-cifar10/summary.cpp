@@ -65,9 +65,9 @@ std::string to_json(const Summary& s) {
   between = "\n";
   for (const pcomp::runtime::BoundaryReport& b : s.traffic.boundaries) {
     const bool compressed =
-        std::find(s.cut.compressed.begin(), s.cut.compressed.end(), b.edge) != s.cut.compressed.end();
+        std::find(s.cut.compressed.begin(), s.cut.compressed.end(), b.boundary) != s.cut.compressed.end();
     json += between;
-    json += "    {\"edge\": " + std::to_string(b.edge) +
+    json += "    {\"edge\": " + std::to_string(b.boundary) +
             ", \"compressed\": " + (compressed ? "true" : "false") + ", \"wire\": " + json_text(b.wire) +
             ",\n     \"forward\": " + traffic(b.forward) + ",\n     \"gradient\": " + traffic(b.gradient) +
             ",\n     \"inference\": " + traffic(b.inference) + "}";

@@ -228,8 +228,8 @@ class Run {
     order_.epoch = epoch;
     Feed feed(data_.train, find(train_there_), normalisation_, order_);
     Progress progress("epoch " + std::to_string(epoch) + "/" + std::to_string(settings_.epochs), images_);
-    const double sent_before = kernel::bytes_of(engine_.report());
-    training::LossSum losses(device_.is_cuda() ? steps_ahead : 1);
+    const double sent_before = bytes_of(engine_.report());
+    LossSum losses(device_.is_cuda() ? steps_ahead : 1);
     double lr = 0;
     std::int64_t step = static_cast<std::int64_t>(epoch - 1) * steps_;
     for (TensorBatch batch; feed.next(batch); ++step) {
@@ -241,7 +241,7 @@ class Run {
       if (!losses.add(loss, batch.size())) not_finite(step + 1, losses.unseen());
       optimiser_.step();
       if (prints_ && losses.unseen() == 0)
-        progress.update(losses.images(), losses.mean(), kernel::bytes_of(engine_.report()) - sent_before);
+        progress.update(losses.images(), losses.mean(), bytes_of(engine_.report()) - sent_before);
       if (interrupted) {
         if (prints_) progress.finish();
         return false;
@@ -254,8 +254,8 @@ class Run {
     if (!accuracy) return false;
 
     pcomp::runtime::Report traffic = pcomp::runtime::total_report(engine_);
-    const double sent_in_all = kernel::bytes_of(traffic) - sent_before_;
-    sent_before_ = kernel::bytes_of(traffic);
+    const double sent_in_all = bytes_of(traffic) - sent_before_;
+    sent_before_ = bytes_of(traffic);
     add(traffic, state_.traffic);
     Metrics m{static_cast<double>(epoch),
               losses.mean(),

@@ -34,7 +34,7 @@ double median(std::vector<double> all) {
 /// The network as a chain of single blocks, each with its own graph.
 class Chain {
  public:
-  explicit codec::Chain(double width) {
+  explicit Chain(double width) {
     cifar::Cut each{"", "", {}, {}, {}};
     for (int b = 0; b < cifar::rows; ++b) each.first.push_back(b);
     for (const pcomp::runtime::StageSpec& s : cifar::stages(width, each, 1)) blocks_.push_back(s.build());
@@ -78,7 +78,7 @@ class Chain {
   std::vector<pcomp::runtime::StageModule> blocks_;
 };
 
-std::vector<BlockCost> blocks(codec::Chain& chain, const at::Tensor& x, int times) {
+std::vector<BlockCost> blocks(Chain& chain, const at::Tensor& x, int times) {
   std::vector<BlockCost> costs;
   std::vector<std::vector<double>> all[5];
   for (int i = 0; i <= times; ++i) {
@@ -118,8 +118,8 @@ WireCost wire(const pcomp::kernel::WireKernels& w, int times) {
 }  // namespace
 
 Machine measure(const Effort& effort, int at_once) {
-  std::vector<std::unique_ptr<codec::Chain>> chains;  // one after the other: one generator draws the weights
-  for (int t = 0; t < at_once; ++t) chains.push_back(std::make_unique<codec::Chain>(effort.width));
+  std::vector<std::unique_ptr<Chain>> chains;  // one after the other: one generator draws the weights
+  for (int t = 0; t < at_once; ++t) chains.push_back(std::make_unique<Chain>(effort.width));
   Machine first;
   first.width = effort.width, first.batch = effort.batch;
   std::barrier together(at_once);

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <pcomp/checkpoint/checkpoint.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
+#include <pcomp/kernel/wire_kernels.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 
 #include "../run/torch/catch.hpp"

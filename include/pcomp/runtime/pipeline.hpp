@@ -2,7 +2,8 @@
 #include <boost/hana/for_each.hpp>
 #include <boost/hana/tuple.hpp>
 
-#include "../nn/loss.hpp"
+#include "../kernel/wire_kernels.hpp"
+#include "../wire/wire.hpp"
 #include "engine.hpp"
 
 namespace pcomp {

@@ -50,8 +50,8 @@ TEST_CASE("Without pictures a feed has their shape and the labels") {
 
 TEST_CASE("Losses are weighted by images, and one that is not finite is seen in the next look") {
   const auto loss = [](float v) { return at::scalar_tensor(v); };
-  training::LossSum each(1), seldom(3);
-  for (training::LossSum* sum : {&each, &seldom}) {
+  LossSum each(1), seldom(3);
+  for (LossSum* sum : {&each, &seldom}) {
     CHECK(sum->add(loss(1), 10));
     CHECK(sum->add(loss(4), 30));
     CHECK(sum->unseen() == (sum == &each ? 0 : 2));

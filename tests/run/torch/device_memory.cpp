@@ -2,6 +2,7 @@
 #include <pcomp/core.hpp>
 #include <pcomp/runtime/engine.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
+#include <pcomp/runtime/device_streams.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 
 #include "../kernels/kernels.hpp"

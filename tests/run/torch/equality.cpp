@@ -196,7 +196,7 @@ namespace {
 struct Eager {
   static constexpr const char* name = "eager";
   static constexpr bool backward = true;
-  static constexpr std::int64_t tick(Op op, int stage, int micro, Size) {
+  static constexpr std::int64_t tick(Op op, int stage, int micro, schedule::PipelineDims) {
     if (op == Op::Backward) return 10000 + 10 * micro - stage;
     return stage == 0 ? micro : 100 + 10 * micro + stage;
   }

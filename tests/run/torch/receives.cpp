@@ -5,6 +5,9 @@
 #include <pcomp/core.hpp>
 #include <pcomp/runtime/engine.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
+#include <pcomp/runtime/batch.hpp>
+#include <pcomp/runtime/results.hpp>
+#include <pcomp/transport/threads.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 #include <set>
 

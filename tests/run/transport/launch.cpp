@@ -69,7 +69,7 @@ TEST_CASE("every launcher says which process of its machine this one is, and tha
   for (auto variables : known) {
     variables["MASTER_ADDR"] = "10.0.0.1";
     const Environment environment(variables);
-    const auto launch = transport::LauncherEnvironment::from_env();
+    const auto launch = LauncherEnvironment::from_env();
     REQUIRE(launch);
     INFO(launch->by);
     CHECK(launch->rank == 5);
@@ -85,25 +85,25 @@ TEST_CASE("one process within somebody else's job is alone") {
   job["MASTER_ADDR"] = "10.0.0.1";
   {
     const Environment script(job);  // not started by srun
-    CHECK(!transport::LauncherEnvironment::from_env());
+    CHECK(!LauncherEnvironment::from_env());
   }
   job["SLURM_STEP_NUM_TASKS"] = "4";
   {
     const Environment step(job);
-    CHECK(transport::LauncherEnvironment::from_env()->size == 4);
+    CHECK(LauncherEnvironment::from_env()->size == 4);
   }
   job["RANK"] = "0", job["WORLD_SIZE"] = "1";
   const Environment torchrun(job);
-  CHECK(!transport::LauncherEnvironment::from_env());
+  CHECK(!LauncherEnvironment::from_env());
 }
 
 TEST_CASE("without a local rank the rank decides, and a wrong one is refused") {
   {
     const Environment environment({{"RANK", "5"}, {"WORLD_SIZE", "8"}});
-    CHECK(transport::LauncherEnvironment::from_env()->device(4) == 1);
+    CHECK(LauncherEnvironment::from_env()->device(4) == 1);
   }
   const Environment environment({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"LOCAL_RANK", "7"}});
-  CHECK_THROWS_WITH(transport::LauncherEnvironment::from_env(), "pcomp: LOCAL_RANK=7: expected a number from 0 to 1");
+  CHECK_THROWS_WITH(LauncherEnvironment::from_env(), "pcomp: LOCAL_RANK=7: expected a number from 0 to 1");
 }
 
 namespace {
@@ -125,7 +125,7 @@ const std::pair<const char*, Variables> launchers[] = {
 std::string refused(const Variables& variables) {
   const Environment environment(variables);
   try {
-    static_cast<void>(transport::LauncherEnvironment::from_env());
+    static_cast<void>(LauncherEnvironment::from_env());
   } catch (const pcomp::Error& e) {
     return e.what();
   }
@@ -141,7 +141,7 @@ TEST_CASE("where two launchers' variables are set, those of the first in the lis
       for (auto& [name, value] : both) value = value == "1" ? "5" : "8";
       for (const auto& [name, value] : launchers[first].second) both[name] = value;
       const Environment environment(both);
-      const auto launch = transport::LauncherEnvironment::from_env();
+      const auto launch = LauncherEnvironment::from_env();
       REQUIRE(launch);
       INFO(launchers[first].first << " and " << launchers[other].first);
       CHECK(launch->by == launchers[first].first);
@@ -155,7 +155,7 @@ TEST_CASE("where two launchers' variables are set, those of the first in the lis
 TEST_CASE("on one machine nothing else need be set; on several MASTER_ADDR must be") {
   for (const auto& [by, variables] : launchers) {
     const Environment environment(variables);
-    const auto launch = transport::LauncherEnvironment::from_env();
+    const auto launch = LauncherEnvironment::from_env();
     REQUIRE(launch);
     CHECK(launch->where() == "127.0.0.1:29500");
     CHECK(launch->attempt == 0);
@@ -179,14 +179,14 @@ TEST_CASE("the port, the restarts and the agent's store are read") {
   variables["TORCHELASTIC_RESTART_COUNT"] = "3", variables["TORCHELASTIC_USE_AGENT_STORE"] = "True";
   {
     const Environment environment(variables);
-    const auto launch = transport::LauncherEnvironment::from_env();
+    const auto launch = LauncherEnvironment::from_env();
     CHECK(launch->where() == "node7:1234");
     CHECK(launch->attempt == 3);
     CHECK(launch->agent_store);
   }
   variables["TORCHELASTIC_USE_AGENT_STORE"] = "False";
   const Environment environment(variables);
-  CHECK_FALSE(transport::LauncherEnvironment::from_env()->agent_store);
+  CHECK_FALSE(LauncherEnvironment::from_env()->agent_store);
 }
 
 TEST_CASE("every variable has a bad value of its own, and is named with it") {

@@ -7,6 +7,9 @@
 #include <fstream>
 #include <pcomp/core.hpp>
 #include <pcomp/checkpoint/checkpoint.hpp>
+#include <pcomp/runtime/process_setup.hpp>
+#include <pcomp/autograd/boundary.hpp>
+#include <pcomp/kernel/wire_kernels.hpp>
 #include <pcomp/runtime/pipeline.hpp>
 
 #include "../../run/torch/catch.hpp"
