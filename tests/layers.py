@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
-"""Checks the headers: includes point only downwards, none exceeds 16 KB, all but -inl ones begin with #pragma once."""
+"""Checks the headers: includes and calls point only downwards, none exceeds 16 KB, all but -inl ones begin with #pragma
+once. A call that names a function of a higher layer alone compiles where both are included, as templates are looked up
+when they are instantiated; so calls are checked by name."""
 import pathlib
 import re
 import sys
 import tempfile
+
+from names import blanked, names_in
 
 LAYER = {"base": 0, "codec": 1, "schedule": 1, "wire": 2, "plan": 2, "viz": 3, "kernel": 3, "transport": 3,
          "autograd": 4, "testing": 5, "nn": 5, "runtime": 6, "checkpoint": 7}
@@ -20,10 +24,28 @@ HANA_USER = "runtime/pipeline.hpp"
 C10D = "transport/c10d/"
 
 
+def upward_calls(texts):
+    """Calls of functions that only higher layers declare: `texts` by name of the header."""
+    code = {name: blanked(text) for name, text in texts.items() if name.split("/")[0] in LAYER}
+    declared_in = {}
+    for name, text in code.items():
+        for _, function in names_in(text):
+            declared_in.setdefault(function, set()).add(name.split("/")[0])
+    for name, text in code.items():
+        folder = name.split("/")[0]
+        for function in sorted(set(re.findall(r"(?<![\w.>:])(\w+)\s*\(", text))):
+            folders = declared_in.get(function, set())
+            before = re.findall(rf"([\w>&*]+)\s+{function}\s*[({{=,);]", text)
+            own = set(before) - {"return", "else", "co_return", "&&"}  # a type: a member or a variable of its own
+            if folders and not own and min(LAYER[f] for f in folders) > LAYER[folder]:
+                yield f"{name}: {folder} must not call {function}() of {', '.join(sorted(folders))}"
+
+
 def mistakes(include):
     root = include / "pcomp"
-    found, sizes = [], []
-    for header in sorted([*root.rglob("*.hpp"), *root.rglob("*.cuh")]):
+    headers = sorted([*root.rglob("*.hpp"), *root.rglob("*.cuh"), *root.rglob("*.ipp")])
+    found, sizes = list(upward_calls({h.relative_to(root).as_posix(): h.read_text() for h in headers})), []
+    for header in headers:
         name = header.relative_to(root).as_posix()
         text = header.read_text()
         sizes.append(len(text.encode()))
@@ -70,6 +92,7 @@ def self_test():
         "a large header": ("base/a.hpp", "#pragma once\n" + "// x\n" * 4000, "bytes"),
         "torch below autograd": ("kernel/a.hpp", "#pragma once\n#include <torch/torch.h>\n", "torch-free"),
         "hana elsewhere": ("wire/a.hpp", "#pragma once\n#include <boost/hana.hpp>\n", "Hana"),
+        "an upward call": ("wire/a.hpp", "#pragma once\ntemplate <class T> int f(T t) { return encoded(t); }\n", "must not call"),
         "a missing file": ("wire/a.hpp", '#pragma once\n#include "c.hpp"\n', "does not exist"),
     }
     for what, (name, text, reason) in cases.items():
@@ -78,7 +101,8 @@ def self_test():
             for other in ("kernel/b.hpp", "codec/b.hpp", "core.hpp", name):
                 path = root / "pcomp" / other
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text if other == name else "#pragma once\n")
+                path.write_text(text if other == name else "#pragma once\n" + (
+                    "namespace pcomp::detail { int encoded(int); }\n" if other == "kernel/b.hpp" else ""))
             found, _ = mistakes(root)
             if len(found) != 1 or reason not in found[0]:
                 sys.exit(f"{what} was not found: {found}")

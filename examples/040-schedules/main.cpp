@@ -27,7 +27,7 @@ plan::Costs costs(const schedule::ScheduleTable& plan, W wire, plan::LinkModel l
   plan::Costs c;
   const double each = 0.020 * ranks / plan.stages;
   c.stages.assign(static_cast<std::size_t>(plan.stages), {each, each, each});
-  c.bytes.assign(static_cast<std::size_t>(plan.stages - 1), schedule::boundary_bytes(wire, Act{}));
+  c.bytes.assign(static_cast<std::size_t>(plan.stages - 1), codec::boundary_bytes(wire, Act{}));
   c.links.assign(static_cast<std::size_t>(plan.stages - 1), link);
   return c;
 }

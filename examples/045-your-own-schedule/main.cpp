@@ -34,7 +34,7 @@ int main() {
 
   plan::Costs costs;
   costs.stages.assign(4, {0.01, 0.01, 0});
-  costs.bytes.assign(3, schedule::boundary_bytes(Quant<8>, Shape<8, 32, 32, 32>{}));
+  costs.bytes.assign(3, codec::boundary_bytes(Quant<8>, Shape<8, 32, 32, 32>{}));
   costs.links.assign(3, {50e6, 2e-3});
   const double usual = plan::simulate(make_schedule(OneFOneB{}, 4, 8), costs).seconds;
   const double patient = plan::simulate(Plan{}, costs).seconds;

@@ -61,7 +61,7 @@ constexpr bool test_bytes() {
          Plan::bytes_per_step(0, forward, gradient) == 8 * (forward + gradient) &&
          Plan::bytes_per_step(1, thin, Micro{}) == 0 &&
          Infer::bytes_per_step(1, thin, Micro{}) == 8 * forward &&
-         schedule::boundary_bytes(Wire<thin>{}, Micro{}) == schedule::BoundaryBytes{forward, gradient};
+         codec::boundary_bytes(Wire<thin>{}, Micro{}) == schedule::BoundaryBytes{forward, gradient};
 }
 
 /// A table in the wrong order, as constants: rank 0 waits for a gradient before it sends what leads to it.

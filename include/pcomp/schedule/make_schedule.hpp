@@ -129,7 +129,7 @@ class ScheduleTable {
   }
   template <class W>
   std::int64_t bytes_per_step(int boundary, W wire, const Extents& microbatch) const {
-    const BoundaryBytes b = boundary_bytes(wire, microbatch);
+    const BoundaryBytes b = detail::BoundaryBytesOf<W>::of(wire, microbatch);
     return bytes_per_step(boundary, b.forward, b.gradient);
   }
 

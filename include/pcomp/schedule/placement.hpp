@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <initializer_list>
+#include <span>
 
 #include "../base/error.hpp"
 #include "../base/refuse.hpp"
@@ -40,6 +41,18 @@ struct RoundRobin {
 }  // namespace pcomp
 
 namespace pcomp::detail {
+
+/// Messages of a step over one boundary and in one direction: none where both stages are on one rank.
+constexpr int messages(std::span<const int> rank_of, int microbatches, int boundary) {
+  const int boundaries = static_cast<int>(rank_of.size()) - 1;
+  if (boundary < 0 || boundary >= boundaries) {
+    LongText text;
+    text << "pcomp: there is no boundary " << boundary << ": " << boundaries + 1 << " stages have " << boundaries;
+    throw Error(text.string());
+  }
+  const auto i = static_cast<std::size_t>(boundary);
+  return rank_of[i] == rank_of[i + 1] ? 0 : microbatches;
+}
 
 /// How many ranks a map uses, or 0 if one is negative or one below the highest is left out.
 constexpr int count_ranks(std::span<const int> rank_of) {

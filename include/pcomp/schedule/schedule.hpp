@@ -1,9 +1,9 @@
 #pragma once
+#include "../base/boundary_bytes.hpp"
 #include "draw.hpp"
 #include "prove.hpp"
 #include "placement.hpp"
 #include "row.hpp"
-#include "traffic.hpp"
 
 namespace pcomp::detail {
 
@@ -125,7 +125,7 @@ class Schedule {
   }
   template <class W>
   static constexpr std::int64_t bytes_per_step(int boundary, W wire, const Extents& microbatch) {
-    const schedule::BoundaryBytes b = schedule::boundary_bytes(wire, microbatch);
+    const schedule::BoundaryBytes b = detail::BoundaryBytesOf<W>::of(wire, microbatch);
     return bytes_per_step(boundary, b.forward, b.gradient);
   }
 

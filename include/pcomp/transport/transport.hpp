@@ -45,19 +45,11 @@ struct Message {
   friend bool operator==(const Message&, const Message&) = default;
 };
 
-}  // namespace pcomp::transport
-
-namespace pcomp {
-
 /// "the gradient of micro-batch 3 over boundary 0".
-inline std::string to_string(const transport::Message& m) {
+inline std::string to_string(const Message& m) {
   return std::string(m.gradient ? "the gradient" : "the activation") + " of micro-batch " +
          std::to_string(m.micro) + " over boundary " + std::to_string(m.boundary);
 }
-
-}  // namespace pcomp
-
-namespace pcomp::transport {
 
 /// One rank's end of the links to the others: asynchronous send and receive of bytes.
 ///

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 
+#include "../base/boundary_bytes.hpp"
 #include "layout.hpp"
 
 namespace pcomp {
@@ -33,3 +34,29 @@ refuse::THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_TH
 // clang-format on
 
 }  // namespace pcomp
+
+namespace pcomp::codec {
+
+/// The payloads of a wire for a micro-batch of this shape, in both directions.
+///
+/// Bytes: wire_bytes and grad_wire_bytes.
+/// Errors: as for those.
+/// Example: examples/040-schedules
+template <AnyWire W>
+constexpr schedule::BoundaryBytes boundary_bytes(W wire, const Extents& microbatch) {
+  return {static_cast<std::int64_t>(wire_bytes(wire, microbatch)),
+          static_cast<std::int64_t>(grad_wire_bytes(wire, microbatch))};
+}
+
+}  // namespace pcomp::codec
+
+namespace pcomp::detail {
+
+template <codec::AnyWire W>
+struct BoundaryBytesOf<W> {
+  static constexpr schedule::BoundaryBytes of(W wire, const Extents& microbatch) {
+    return codec::boundary_bytes(wire, microbatch);
+  }
+};
+
+}  // namespace pcomp::detail
