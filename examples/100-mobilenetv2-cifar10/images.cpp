@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <pcomp/base/error.hpp>
-#include <pcomp/checkpoint/crc32.hpp>
+#include <pcomp/checkpoint/manifest.hpp>
 
 #include "network.hpp"
 

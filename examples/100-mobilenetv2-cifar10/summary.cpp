@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <pcomp/base/version.hpp>
+#include <pcomp/base/error.hpp>
 #include <string_view>
 
 namespace cifar {

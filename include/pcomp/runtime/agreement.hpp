@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "../base/error.hpp"
-#include "../base/version.hpp"
 #include "../kernel/wire_kernels.hpp"
 #include "../schedule/make_schedule.hpp"
 #include "../transport/communicator.hpp"

@@ -8,7 +8,7 @@
 #include <optional>
 #include <sstream>
 
-#include "../autograd/sample_ids.hpp"
+#include "../autograd/feedback.hpp"
 #include "../autograd/tensor.hpp"
 #include "../transport/communicator.hpp"
 #include "../transport/transport.hpp"

@@ -1,5 +1,4 @@
 #pragma once
-#include "codec_log.hpp"
 #include "number_laws.hpp"
 
 namespace pcomp::detail {
