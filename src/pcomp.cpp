@@ -1,6 +1,7 @@
 // What pcomp::compiled builds once; without it, each unit that includes the headers includes these.
 #include <pcomp/autograd/impl/boundary.ipp>
 #include <pcomp/checkpoint/impl/checkpoint.ipp>
+#include <pcomp/runtime/impl/cut.ipp>
 #include <pcomp/runtime/impl/engine.ipp>
 #include <pcomp/runtime/impl/report.ipp>
 #include <pcomp/runtime/impl/totals.ipp>

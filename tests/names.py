@@ -49,7 +49,7 @@ def declared(s):
         return None  # found by its operands
     for _ in range(8):
         s = re.sub(r"<[^<>]*>", "", s)
-    name = re.search(r"(::\s*~?)?\b(\w+)\s*(?:\(|=|\{|$)", s)
+    name = re.search(r"(::\s*~?)?\b(\w+)\s*(?:\(|=|\{|\[|$)", s)
     return name and not name[1] and name[2]  # `A::f()` is a member, declared within A
 
 

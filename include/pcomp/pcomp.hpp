@@ -7,4 +7,5 @@
 #include "testing/check_codec.hpp"
 #include "cpu.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "runtime/cut.hpp"
 #include "runtime/pipeline.hpp"

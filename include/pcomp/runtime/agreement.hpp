@@ -93,7 +93,7 @@ namespace pcomp::detail {
 
 /// Describes a pipeline, for its ranks to compare when they meet.
 inline runtime::Fingerprint fingerprint(const schedule::ScheduleTable& schedule, const std::vector<const kernel::WireKernels*>& wires,
-                               int world_size) {
+                               int world_size, const std::vector<runtime::StageSpec>& stages = {}) {
   runtime::Fingerprint f;
   f.add("pcomp", version);
   f.add("wire format", std::to_string(codec::wire_format));
@@ -117,6 +117,7 @@ inline runtime::Fingerprint fingerprint(const schedule::ScheduleTable& schedule,
   f.add("rows", sum);
   for (std::size_t e = 0; e < wires.size(); ++e)
     f.add("wire " + std::to_string(e), std::string(wires[e]->name.view()));
+  for (std::size_t s = 0; s < stages.size(); ++s) f.add("stage " + std::to_string(s), stages[s].name);
   return f;
 }
 
@@ -146,10 +147,11 @@ class Agreement {
  public:
   /// Their configurations, before anything else crosses a link.
   static void handshake(transport::Communicator& links, const World& world, const schedule::ScheduleTable& schedule,
-                   const std::vector<const kernel::WireKernels*>& wires) {
+                        const std::vector<const kernel::WireKernels*>& wires,
+                        const std::vector<runtime::StageSpec>& stages) {
     if (!world.processes()) return;
     runtime::Fingerprint::expect_alike(
-        links.exchange("description of the pipeline", fingerprint(schedule, wires, world.size()).text()));
+        links.exchange("description of the pipeline", fingerprint(schedule, wires, world.size(), stages).text()));
     if (world.size() != schedule.ranks)
       throw Error("pcomp: the schedule has " + std::to_string(schedule.ranks) + " ranks, but " +
                   world.launch()->by + " started " + std::to_string(world.size()) +

@@ -62,6 +62,11 @@ std::string content(const checkpoint::CheckpointFolder& folder, int save, std::s
 
 }  // namespace
 
+TEST_CASE("A file's sum is zlib's CRC-32") {
+  CHECK(pcomp::detail::crc32("123456789") == 0xcbf43926u);
+  CHECK(pcomp::detail::crc32("") == 0u);
+}
+
 TEST_CASE("A manifest's text is read back as it was, and refused where one letter differs") {
   checkpoint::Manifest m = filled();
   m.generation = 3;

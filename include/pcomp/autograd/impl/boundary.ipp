@@ -5,7 +5,6 @@
 
 #include "../boundary.hpp"
 #include "../feedback.hpp"
-#include "../sample_ids.hpp"
 
 namespace pcomp::detail {
 

@@ -19,7 +19,7 @@ PCOMP_IMPL Engine::Engine(const World& world, std::vector<runtime::StageSpec> st
   detail::EngineParts& p = *parts_;
   detail::expect_runnable(p.table, stages.size(), p.wires.size());
   p.communicator = join(world, p.table.ranks, p.table.rank_map());
-  detail::Agreement::handshake(*p.communicator, world, p.table, p.wires);
+  detail::Agreement::handshake(*p.communicator, world, p.table, p.wires, stages);
   const std::uint64_t seed = detail::shared_seed(*p.communicator);
   for (int r : p.communicator->here()) p.ranks.add(r, p.table.rank_map(), p.wires, p.communicator->link(r));
   const int neighbours = world.launch() && world.launch()->local_size ? world.launch()->local_size : p.table.ranks;
