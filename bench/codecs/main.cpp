@@ -125,7 +125,8 @@ void run(benchmark::State& state, const pcomp::kernel::WireKernels* k, std::int6
   Tensors& t = *made[n];
   const Team team{threads};
   std::vector<std::byte> payload(k->bytes(t.shape)), grad(k->grad_bytes(t.shape));
-  const pcomp::kernel::TensorView x(t.x.data(), pcomp::kernel::DType::f32, n), dy(t.dy.data(), pcomp::kernel::DType::f32, n);
+  const pcomp::kernel::TensorView x(t.x.data(), pcomp::kernel::DType::f32, n),
+      dy(t.dy.data(), pcomp::kernel::DType::f32, n);
   const pcomp::kernel::MutableTensorView y(t.y.data(), pcomp::kernel::DType::f32, n);
   k->encode(x, t.shape, payload, team);
   k->encode_grad(dy, t.shape, payload, grad, team);

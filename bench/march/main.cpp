@@ -28,7 +28,8 @@ struct Pair {
 };
 
 template <class Job>
-Pair both(Job&& job, const pcomp::kernel::WireKernels& portable, const pcomp::kernel::WireKernels& native, int rounds) {
+Pair both(Job&& job, const pcomp::kernel::WireKernels& portable, const pcomp::kernel::WireKernels& native,
+          int rounds) {
   std::vector<double> a, b;
   job(portable), job(native);
   for (int i = 0; i < rounds; ++i) {  // each goes first in every other round

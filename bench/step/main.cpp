@@ -5,13 +5,13 @@
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <iostream>
-#include <pcomp/runtime/process_setup.hpp>
-#include <pcomp/runtime/engine.hpp>
 #include <pcomp/nn/loss.hpp>
-#include <pcomp/runtime/totals.hpp>
-#include <pcomp/viz/chrome_trace.hpp>
+#include <pcomp/runtime/engine.hpp>
+#include <pcomp/runtime/process_setup.hpp>
+#include <pcomp/runtime/report.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
+#include <pcomp/viz/chrome_trace.hpp>
 
 #include "../common/alternate.hpp"
 #include "model.hpp"

@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <pcomp/runtime/pipeline.hpp>
-#include <pcomp/schedule/policies/one_f_one_b.hpp>
-#include <pcomp/plan/simulate.hpp>
-#include <pcomp/viz/svg.hpp>
 #include <pcomp/core.hpp>
 #include <pcomp/kernel/wire_kernels.hpp>
+#include <pcomp/plan/simulate.hpp>
+#include <pcomp/runtime/pipeline.hpp>
+#include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
+#include <pcomp/viz/svg.hpp>
 #include <thread>
 
 using namespace pcomp;

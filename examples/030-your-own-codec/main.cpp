@@ -1,8 +1,8 @@
 // A compressor of your own: ten lines, and it is fused, sized and checked like the built-in ones.
 #include <iostream>
 #include <limits>
-#include <pcomp/testing/check_codec.hpp>
 #include <pcomp/cpu.hpp>
+#include <pcomp/testing/check_codec.hpp>
 
 /// Four bits: a sign and the nearest power of two from 2^-6 to 2^0; zero below 2^-6.5. What would be the code of -0 is
 /// kept for NaN and infinities: a coder must not make them vanish.

@@ -3,8 +3,8 @@
 #include <cstdio>
 #include <fstream>
 #include <pcomp/core.hpp>
-#include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/plan/simulate.hpp>
+#include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/viz/svg.hpp>
 #include <pcomp/viz/terminal.hpp>
 
@@ -18,7 +18,8 @@ constexpr auto thin = Downsample<2> | TopK<Ratio<1, 10>> | Quant<8>;
 
 // Schedules are constants: what does not hold does not compile.
 using Plan = Schedule<OneFOneB, ranks, microbatches>;
-static_assert(Plan::deadlock_free && Plan::peak_live[0] == ranks && Plan::ticks == 2 * (microbatches + ranks - 1));
+static_assert(Plan::deadlock_free && Plan::peak_live[0] == ranks &&
+              Plan::ticks == 2 * (microbatches + ranks - 1));
 static_assert(20 * Plan::bytes_per_step(0, thin, Act{}) < Plan::bytes_per_step(0, Raw, Act{}));
 
 /// A network that takes 20 ms forward, 20 ms for gradients of activations and 20 ms for those of weights.
@@ -60,9 +61,10 @@ void write(const std::string& path, const std::string& text) { std::ofstream(pat
 }  // namespace
 
 int main(int argc, char** argv) {
-  const schedule::ScheduleTable plans[] = {make_schedule(GPipe{}, ranks, microbatches), Plan{},
-                                 make_schedule(Interleaved{}, 2 * ranks, microbatches, round_robin(ranks)),
-                                 make_schedule(ZeroBubble{}, ranks, microbatches)};
+  const schedule::ScheduleTable plans[] = {
+      make_schedule(GPipe{}, ranks, microbatches), Plan{},
+      make_schedule(Interleaved{}, 2 * ranks, microbatches, round_robin(ranks)),
+      make_schedule(ZeroBubble{}, ranks, microbatches)};
   std::printf("4 ranks, 8 micro-batches of 8x32x32x32; %s sends %lld bytes forward where Raw sends %lld\n\n",
               std::string(name(thin).view()).c_str(), static_cast<long long>(wire_bytes(thin, Act{})),
               static_cast<long long>(wire_bytes(Raw, Act{})));
@@ -77,10 +79,12 @@ int main(int argc, char** argv) {
   const plan::Simulation compressed = plan::simulate(Plan{}, costs(Plan{}, thin, slow));
   critical_path("1F1B over 100 Mbit/s, raw ", raw);
   critical_path("1F1B over 100 Mbit/s, thin", compressed);
-  const schedule::ScheduleTable tuned = plans[1].freeze(2);  // fine-tunes the last two stages behind fixed ones
+  const schedule::ScheduleTable tuned =
+      plans[1].freeze(2);  // fine-tunes the last two stages behind fixed ones
   critical_path("   ... with two stages frozen", plan::simulate(tuned, costs(tuned, thin, slow)));
 
-  for (const schedule::ScheduleTable& plan : plans) std::printf("\n%s", plan.draw(viz::terminal_chart()).c_str());
+  for (const schedule::ScheduleTable& plan : plans)
+    std::printf("\n%s", plan.draw(viz::terminal_chart()).c_str());
   std::printf("\n%s", tuned.draw(viz::terminal_chart()).c_str());
   std::printf("\n%s", compressed.trace.draw(viz::terminal_chart()).c_str());
 

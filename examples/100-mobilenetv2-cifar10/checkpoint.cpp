@@ -4,7 +4,7 @@
 
 #include <cstring>
 #include <pcomp/checkpoint/checkpoint.hpp>
-#include <pcomp/runtime/totals.hpp>
+#include <pcomp/runtime/report.hpp>
 
 namespace cifar {
 namespace {
@@ -65,7 +65,9 @@ State load(const std::filesystem::path& folder) {
   const pcomp::checkpoint::CheckpointFolder checkpoint(folder);
   const pcomp::checkpoint::Manifest manifest = checkpoint.manifest();
   const pcomp::checkpoint::NamedTensors run = pcomp::checkpoint::load_run(checkpoint, manifest);
-  const auto saved = [&](const char* name) { return pcomp::checkpoint::find_tensor(run, name, folder.string()); };
+  const auto saved = [&](const char* name) {
+    return pcomp::checkpoint::find_tensor(run, name, folder.string());
+  };
   State state;
   for (const auto& note : manifest.notes)
     if (note.first == "data")

@@ -12,10 +12,10 @@ namespace cifar {
 /// A run's progress; weights and momentum are in the engine and the optimiser.
 struct State {
   std::vector<std::pair<std::string, std::string>> identity;
-  std::string data;              ///< `identity` of its images; empty: saved before that was recorded
-  std::vector<Metrics> metrics;  ///< of every finished epoch
-  std::int64_t images = 0;       ///< trained on so far
-  pcomp::runtime::Report traffic;         ///< of this run before it was resumed
+  std::string data;                ///< `identity` of its images; empty: saved before that was recorded
+  std::vector<Metrics> metrics;    ///< of every finished epoch
+  std::int64_t images = 0;         ///< trained on so far
+  pcomp::runtime::Report traffic;  ///< of this run before it was resumed
 };
 
 /// Saves the whole run into a checkpoint folder, or leaves the last checkpoint there.

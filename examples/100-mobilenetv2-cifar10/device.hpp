@@ -14,6 +14,7 @@ std::string cuda_trouble(bool kernels, std::size_t gpus);
 /// The device that --device names: cpu, or cuda for the first GPU or, with several processes, this process's own.
 ///
 /// Errors: `pcomp::Error` with the text of `cuda_trouble`.
-at::Device find_device(const std::string& name, const pcomp::transport::LauncherEnvironment* launch = nullptr);
+at::Device find_device(const std::string& name,
+                       const pcomp::transport::LauncherEnvironment* launch = nullptr);
 
 }  // namespace cifar

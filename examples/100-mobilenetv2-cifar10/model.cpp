@@ -134,7 +134,8 @@ struct Segment : nn::Module {
 
 }  // namespace
 
-std::vector<pcomp::runtime::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed, const Computing& how) {
+std::vector<pcomp::runtime::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed,
+                                              const Computing& how) {
   const std::vector<Unit> units = mobilenetv2(width);
   std::vector<pcomp::runtime::StageSpec> all;
   for (int s = 0; s < cut.stages(); ++s) {

@@ -17,6 +17,6 @@ struct Computing {
 /// Law: a unit's initial weights depend only on `seed` and its row, not on the cut or on `how`; nor do the parameters'
 ///   names.
 std::vector<pcomp::runtime::StageSpec> stages(double width, const Cut& cut, std::uint64_t seed,
-                                     const Computing& how = {});
+                                              const Computing& how = {});
 
 }  // namespace cifar

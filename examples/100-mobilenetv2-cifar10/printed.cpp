@@ -18,8 +18,8 @@ std::string raw_at_first(int epochs) {
 
 }  // namespace
 
-void print_beginning(const Summary& run, const pcomp::schedule::ScheduleTable& schedule, std::int64_t parameters,
-                     const std::string& folder, int done) {
+void print_beginning(const Summary& run, const pcomp::schedule::ScheduleTable& schedule,
+                     std::int64_t parameters, const std::string& folder, int done) {
   const Settings& s = run.settings;
   std::printf("data      %s: %d for training, %d for testing\n", run.data.c_str(), run.train_images,
               run.test_images);
@@ -32,8 +32,8 @@ void print_beginning(const Summary& run, const pcomp::schedule::ScheduleTable& s
                 raw_at_first(s.raw_epochs).c_str());
   std::printf("schedule  %s, %d micro-batch%s of %d images, %d rank%s, bubble %.0f %%\n",
               schedule.policy.c_str(), s.microbatches, s.microbatches == 1 ? "" : "es",
-              (s.batch + s.microbatches - 1) / s.microbatches, schedule.ranks,
-              schedule.ranks == 1 ? "" : "s", 100 * schedule.bubble);
+              (s.batch + s.microbatches - 1) / s.microbatches, schedule.ranks, schedule.ranks == 1 ? "" : "s",
+              100 * schedule.bubble);
   std::printf("recipe    %s: %d epoch%s, batch %d, lr %g, weight decay %g, seed %llu\n", s.recipe.c_str(),
               s.epochs, s.epochs == 1 ? "" : "s", s.batch, s.lr, s.weight_decay,
               static_cast<unsigned long long>(s.seed));

@@ -9,8 +9,8 @@
 namespace cifar {
 
 /// Before its first epoch; `done`: the epochs that a resumed run has behind it.
-void print_beginning(const Summary& run, const pcomp::schedule::ScheduleTable& schedule, std::int64_t parameters,
-                     const std::string& folder, int done);
+void print_beginning(const Summary& run, const pcomp::schedule::ScheduleTable& schedule,
+                     std::int64_t parameters, const std::string& folder, int done);
 
 /// After each epoch; `sent`: bytes since the last epoch's line.
 void print_epoch(const Settings& settings, const Metrics& epoch, double sent);

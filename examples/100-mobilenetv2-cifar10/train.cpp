@@ -8,16 +8,16 @@
 #include <cstdio>
 #include <iostream>
 #include <optional>
-#include <pcomp/runtime/process_setup.hpp>
-#include <pcomp/runtime/engine.hpp>
-#include <pcomp/nn/loss.hpp>
-#include <pcomp/checkpoint/optimizer_state.hpp>
-#include <pcomp/runtime/totals.hpp>
 #include <pcomp/checkpoint/atomic_file.hpp>
-#include <pcomp/viz/chrome_trace.hpp>
+#include <pcomp/checkpoint/optimizer_state.hpp>
+#include <pcomp/nn/loss.hpp>
+#include <pcomp/runtime/engine.hpp>
+#include <pcomp/runtime/process_setup.hpp>
+#include <pcomp/runtime/report.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
+#include <pcomp/viz/chrome_trace.hpp>
 
 #include "amp.hpp"
 #include "checkpoint.hpp"
@@ -43,7 +43,7 @@ namespace fs = std::filesystem;
 /// The boundaries' wires in an epoch, counted from 1. Those without the chosen wire lose nothing.
 std::vector<const pcomp::kernel::WireKernels*> wires_of(const Settings& s, const Cut& cut, int epoch) {
   std::vector<const pcomp::kernel::WireKernels*> all(static_cast<std::size_t>(cut.stages()) - 1,
-                                             find_wire(s.amp == "off" ? "raw" : "bfloat16").ops);
+                                                     find_wire(s.amp == "off" ? "raw" : "bfloat16").ops);
   if (epoch <= s.raw_epochs) return all;
   const std::vector<NamedWire> chosen = wires_at(s.wire, cut);
   for (std::size_t i = 0; i < chosen.size(); ++i)
@@ -53,9 +53,11 @@ std::vector<const pcomp::kernel::WireKernels*> wires_of(const Settings& s, const
 
 pcomp::schedule::ScheduleTable schedule_of(const Settings& s, const Cut& cut) {
   if (s.schedule == "1f1b")
-    return make_schedule(pcomp::OneFOneB{}, cut.stages(), s.microbatches, pcomp::schedule::RankMap(cut.ranks));
+    return make_schedule(pcomp::OneFOneB{}, cut.stages(), s.microbatches,
+                         pcomp::schedule::RankMap(cut.ranks));
   if (s.schedule == "zero-bubble")
-    return make_schedule(pcomp::ZeroBubble{}, cut.stages(), s.microbatches, pcomp::schedule::RankMap(cut.ranks));
+    return make_schedule(pcomp::ZeroBubble{}, cut.stages(), s.microbatches,
+                         pcomp::schedule::RankMap(cut.ranks));
   return make_schedule(pcomp::GPipe{}, cut.stages(), s.microbatches, pcomp::schedule::RankMap(cut.ranks));
 }
 

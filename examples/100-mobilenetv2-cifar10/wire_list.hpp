@@ -34,7 +34,8 @@ void for_each_wire(F&& f) {
   f("quant3-down4-grad", Wire<Quant<3, PerGroup<256>>, Downsample<4> | Quant<4, PerGroup<256>>>{});
   f("down2-quant3-down8-grad",
     Wire<Downsample<2> | Quant<3, PerGroup<256>>, Downsample<4> | Quant<4, PerGroup<256>>>{});
-  f("down2-quant4-topk10-grad", Wire<Downsample<2> | Quant<4, PerGroup<256>>, TopK<Ratio<1, 10>> | Quant<8>>{});
+  f("down2-quant4-topk10-grad",
+    Wire<Downsample<2> | Quant<4, PerGroup<256>>, TopK<Ratio<1, 10>> | Quant<8>>{});
   f("down2-quant5-down4-grad",
     Wire<Downsample<2> | Quant<5, PerGroup<256>>, Downsample<2> | Quant<4, PerGroup<256>>>{});
   f("down2-quant6-down8-grad",

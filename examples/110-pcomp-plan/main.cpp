@@ -12,9 +12,9 @@
 #include <cstring>
 #include <fstream>
 #include <numeric>
-#include <pcomp/runtime/process_setup.hpp>
-#include <pcomp/runtime/engine.hpp>
 #include <pcomp/nn/loss.hpp>
+#include <pcomp/runtime/engine.hpp>
+#include <pcomp/runtime/process_setup.hpp>
 #include <sstream>
 
 #include "between.hpp"
@@ -25,7 +25,7 @@
 namespace {
 
 struct Settings {
-  plan::Effort effort;
+  planner::Effort effort;
   std::vector<std::string> schedules{"gpipe", "1f1b", "zero-bubble"};
   std::string rate, latency, save, from;
   double tolerance = 3;
@@ -40,7 +40,7 @@ struct Settings {
 
 /// What `--check` found, in seconds per step.
 struct Checked {
-  plan::Candidate candidate;
+  planner::Candidate candidate;
   double predicted, measured;
 };
 
@@ -71,7 +71,9 @@ pcomp::plan::LinkModel link_of(const Settings& s) {
   return link;
 }
 
-bool costs_nothing(const pcomp::plan::LinkModel& link) { return std::isinf(link.bandwidth) && link.latency == 0; }
+bool costs_nothing(const pcomp::plan::LinkModel& link) {
+  return std::isinf(link.bandwidth) && link.latency == 0;
+}
 
 std::string cut_text(const std::vector<int>& first) {
   static const auto name = [](int row) {
@@ -89,9 +91,9 @@ std::string cut_text(const std::vector<int>& first) {
   return text;
 }
 
-void print_json(const std::vector<plan::Candidate>& ranked, const plan::Candidate& best,
+void print_json(const std::vector<planner::Candidate>& ranked, const planner::Candidate& best,
                 const pcomp::plan::LinkModel& link, int top, const std::vector<Checked>& checks) {
-  const auto one = [](const plan::Candidate& c) {
+  const auto one = [](const planner::Candidate& c) {
     std::string first;
     for (int f : c.first) first += (first.empty() ? "" : ", ") + std::to_string(f);
     char text[400];
@@ -121,7 +123,7 @@ void print_json(const std::vector<plan::Candidate>& ranked, const plan::Candidat
   std::printf("}\n");
 }
 
-void print_line(const char* mark, const plan::Candidate& c) {
+void print_line(const char* mark, const planner::Candidate& c) {
   std::printf(
       "%-4s%10.1f %7.1f%% %12.1f %8.1f%%  %-16s %-12s %5d  %s\n", mark, 1e3 * c.seconds, 100 * c.bubble,
       static_cast<double>(c.bytes) / 1e3,
@@ -132,12 +134,12 @@ constexpr const char* header =
     "     ms a step   bubble    kB a step   of raw  wire             schedule     micro  stages\n";
 
 /// The median of a few measured steps of this candidate, in seconds.
-double run(const pcomp::World& world, const Settings& s, const plan::Candidate& c) {
+double run(const pcomp::World& world, const Settings& s, const planner::Candidate& c) {
   cifar::Cut cut{"", "", c.first, {}, {}};
   pcomp::Engine engine(
       world, cifar::stages(s.effort.width, cut, 1),
       std::vector<const pcomp::kernel::WireKernels*>(c.first.size() - 1, cifar::find_wire(c.wire).ops),
-      plan::table_of(c.schedule, static_cast<int>(c.first.size()), c.microbatches));
+      planner::table_of(c.schedule, static_cast<int>(c.first.size()), c.microbatches));
   const at::Tensor x = at::randn({s.effort.batch, 3, 32, 32}),
                    y = at::randint(10, {s.effort.batch}, at::kLong);
   const auto parameters = engine.parameters();
@@ -153,10 +155,10 @@ double run(const pcomp::World& world, const Settings& s, const plan::Candidate& 
   return all[all.size() / 2];
 }
 
-std::vector<Checked> check(const pcomp::World& world, const Settings& s, const plan::Choices& choices,
-                           const std::vector<plan::Candidate>& ranked, const plan::Candidate& best,
+std::vector<Checked> check(const pcomp::World& world, const Settings& s, const planner::Choices& choices,
+                           const std::vector<planner::Candidate>& ranked, const planner::Candidate& best,
                            bool prints) {
-  std::vector<plan::Candidate> chosen{best};
+  std::vector<planner::Candidate> chosen{best};
   for (int i = 0; i + 1 < s.check; ++i)  // from the fastest to the slowest
     chosen.push_back(ranked[(ranked.size() - 1) * static_cast<std::size_t>(i) /
                             static_cast<std::size_t>(std::max(1, s.check - 2))]);
@@ -164,10 +166,10 @@ std::vector<Checked> check(const pcomp::World& world, const Settings& s, const p
     std::printf("\npredicted  measured  measured/predicted   (ms, over %s)\n",
                 world.processes() ? "this link" : "threads: no link");
   std::vector<Checked> all;
-  for (const plan::Candidate& c : chosen) {
-    plan::Choices here = choices;
+  for (const planner::Candidate& c : chosen) {
+    planner::Choices here = choices;
     if (!world.processes()) here.link = {};
-    const double predicted = plan::predict(here, c).seconds;
+    const double predicted = planner::predict(here, c).seconds;
     const double measured = run(world, s, c);
     all.push_back({c, predicted, measured});
     if (!prints) continue;
@@ -182,7 +184,7 @@ std::vector<Checked> check(const pcomp::World& world, const Settings& s, const p
 /// Refuses what is known to be wrong before minutes of measuring.
 void refuse_mistakes(const Settings& s, bool saves) {
   for (const std::string& name : s.effort.wires) cifar::find_wire(name);
-  for (const std::string& name : s.schedules) plan::table_of(name, 1, 1);
+  for (const std::string& name : s.schedules) planner::table_of(name, 1, 1);
   if (!s.from.empty())
     for (const char* option : {"--check", "--save", "--times"})
       if (s.gives(option))
@@ -195,12 +197,12 @@ void refuse_mistakes(const Settings& s, bool saves) {
 
 /// What was measured before, for the requested network and choices; those that no option gives are taken from the
 /// file.
-plan::Machine read_measured(Settings& s) {
+planner::Machine read_measured(Settings& s) {
   std::ifstream file(s.from);
   if (!file) throw pcomp::Error("--from " + s.from + ": there is no such file");
   std::stringstream text;
   text << file.rdbuf();
-  plan::Machine machine = plan::read(text.str());
+  planner::Machine machine = planner::read(text.str());
   if (machine.blocks.empty() || machine.wires.empty())
     throw pcomp::Error("--from " + s.from + ": it has no measured blocks or no wires");
   for (const auto* measured : {&machine.blocks, &machine.crowded})
@@ -265,7 +267,7 @@ int plan_for(Settings s) {
   const bool prints = world.rank() == 0;
   if (world.processes()) s.effort.ranks = world.size();
   const int ranks = s.effort.ranks;
-  plan::Choices choices;
+  planner::Choices choices;
   choices.link = link_of(s);
   refuse_mistakes(s, prints);
   if (!s.from.empty()) choices.machines.assign(static_cast<std::size_t>(ranks), read_measured(s));
@@ -290,39 +292,40 @@ int plan_for(Settings s) {
       links = pcomp::transport::connect(world, ranks, a_stage_each);
     }
     if (links && s.rate.empty() && ranks == 2) {
-      const pcomp::plan::LinkModel measured = plan::measure_link(*links, world.rank());
+      const pcomp::plan::LinkModel measured = planner::measure_link(*links, world.rank());
       choices.link.bandwidth = measured.bandwidth;
       if (s.latency.empty()) choices.link.latency = measured.latency;
     }
-    plan::Machine own;
+    planner::Machine own;
     if (!links) {
-      own = plan::measure(s.effort, s.alone ? 1 : ranks);
+      own = planner::measure(s.effort, s.alone ? 1 : ranks);
     } else {  // each rank alone in turn, then all at once
       for (int r = 0; r < ranks; ++r) {
-        if (r == world.rank()) own = plan::measure(s.effort, 1);
+        if (r == world.rank()) own = planner::measure(s.effort, 1);
         links->exchange("turn of rank " + std::to_string(r), "");
       }
-      if (!s.alone) own.crowded = plan::measure(s.effort, 1).blocks;
+      if (!s.alone) own.crowded = planner::measure(s.effort, 1).blocks;
     }
     if (links)
-      for (const std::string& text : links->exchange("measured costs", plan::write(own)))
-        choices.machines.push_back(plan::read(text));
+      for (const std::string& text : links->exchange("measured costs", planner::write(own)))
+        choices.machines.push_back(planner::read(text));
     else
       choices.machines.assign(static_cast<std::size_t>(ranks), own);
-    if (!s.save.empty() && prints && !(std::ofstream(s.save) << plan::write(own) << std::flush))
+    if (!s.save.empty() && prints && !(std::ofstream(s.save) << planner::write(own) << std::flush))
       throw pcomp::Error("--save " + s.save + ": it cannot be written: " + std::strerror(errno));
   }
   choices.microbatches = s.effort.microbatches;
   for (const std::string& name : s.effort.wires) {
     const pcomp::kernel::WireKernels* ops = cifar::find_wire(name).ops;
     choices.wires.push_back({name, [ops](const pcomp::Extents& shape) {
-                               return pcomp::schedule::BoundaryBytes{static_cast<std::int64_t>(ops->bytes(shape)),
-                                                       static_cast<std::int64_t>(ops->grad_bytes(shape))};
+                               return pcomp::schedule::BoundaryBytes{
+                                   static_cast<std::int64_t>(ops->bytes(shape)),
+                                   static_cast<std::int64_t>(ops->grad_bytes(shape))};
                              }});
   }
 
-  const std::vector<plan::Candidate> ranked = plan::rank(choices);
-  const plan::Candidate& best = plan::recommend(ranked, s.tolerance / 100);
+  const std::vector<planner::Candidate> ranked = planner::rank(choices);
+  const planner::Candidate& best = planner::recommend(ranked, s.tolerance / 100);
   if (prints && !s.json) {
     if (!s.from.empty())
       std::printf("MobileNetV2 of width %g, batch %d, as measured before\n", s.effort.width, s.effort.batch);

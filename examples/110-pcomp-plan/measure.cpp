@@ -15,7 +15,7 @@
 #include "model.hpp"
 #include "wires.hpp"
 
-namespace plan {
+namespace planner {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -185,4 +185,4 @@ pcomp::plan::LinkModel measure_link(pcomp::transport::Communicator& links, int r
   return {static_cast<double>(size) / std::max(1e-9, t0 - e0), e0 / 2};
 }
 
-}  // namespace plan
+}  // namespace planner

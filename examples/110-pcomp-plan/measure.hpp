@@ -3,7 +3,7 @@
 
 #include "plan.hpp"
 
-namespace plan {
+namespace planner {
 
 /// How to measure: medians of `times` runs after one that is discarded.
 struct Effort {
@@ -21,4 +21,4 @@ Machine measure(const Effort& effort, int at_once);
 /// Measures the link between ranks 0 and 1, each in its own process; both call it.
 pcomp::plan::LinkModel measure_link(pcomp::transport::Communicator& links, int rank);
 
-}  // namespace plan
+}  // namespace planner

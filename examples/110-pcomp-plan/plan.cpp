@@ -9,7 +9,7 @@
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 #include <sstream>
 
-namespace plan {
+namespace planner {
 namespace {
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
@@ -32,7 +32,8 @@ void each_cut(int blocks, int stages, std::vector<int>& first, std::vector<std::
 /// A lower bound on a step's time: the work of the busiest rank or link.
 double bound(const pcomp::plan::Costs& costs, int microbatches) {
   double most = 0;
-  for (const pcomp::plan::StageCost& s : costs.stages) most = std::max(most, s.forward + s.backward + s.weights);
+  for (const pcomp::plan::StageCost& s : costs.stages)
+    most = std::max(most, s.forward + s.backward + s.weights);
   for (std::size_t e = 0; e < costs.links.size(); ++e)
     most = std::max(most, static_cast<double>(std::max(costs.bytes[e].forward, costs.bytes[e].gradient)) /
                               costs.links[e].bandwidth);
@@ -54,8 +55,8 @@ std::string write(const Machine& machine) {
   const auto lines = [&](const char* what, const std::map<int, std::vector<BlockCost>>& all) {
     for (const auto& [microbatches, blocks] : all)
       for (std::size_t b = 0; b < blocks.size(); ++b)
-        text << what << ' ' << microbatches << ' ' << b << ' ' << blocks[b].forward << ' ' << blocks[b].backward
-             << ' ' << blocks[b].inputs << ' ' << blocks[b].weights << '\n';
+        text << what << ' ' << microbatches << ' ' << b << ' ' << blocks[b].forward << ' '
+             << blocks[b].backward << ' ' << blocks[b].inputs << ' ' << blocks[b].weights << '\n';
   };
   lines("block", machine.blocks);
   lines("crowded", machine.crowded);
@@ -79,7 +80,8 @@ Machine read(const std::string& text) {
       int microbatches = 0;
       std::size_t block = 0;
       BlockCost c;
-      ok = static_cast<bool>(in >> microbatches >> block >> c.forward >> c.backward >> c.inputs >> c.weights) &&
+      ok = static_cast<bool>(in >> microbatches >> block >> c.forward >> c.backward >> c.inputs >>
+                             c.weights) &&
            microbatches > 0;
       auto& blocks = (what == "block" ? machine.blocks : machine.crowded)[microbatches];
       ok = ok && block == blocks.size();
@@ -152,7 +154,8 @@ pcomp::plan::Costs costs_of(const Choices& choices, const Candidate& c, const st
 }
 
 namespace {
-pcomp::plan::Simulation predict(const Choices& choices, const Candidate& c, const pcomp::schedule::ScheduleTable& table) {
+pcomp::plan::Simulation predict(const Choices& choices, const Candidate& c,
+                                const pcomp::schedule::ScheduleTable& table) {
   const pcomp::plan::Simulation alone = pcomp::plan::simulate(table, costs_of(choices, c));
   const std::size_t n = alone.busy.size();
   if (n < 2 || choices.machines.front().crowded.empty()) return alone;
@@ -209,7 +212,8 @@ std::vector<Candidate> rank(const Choices& choices) {
           c.seconds = step.seconds;
           c.bubble = 1 - std::accumulate(step.busy.begin(), step.busy.end(), 0.0) / (stages * step.seconds);
           for (int s = 0; s + 1 < stages; ++s) {
-            const pcomp::Extents shape = choices.activation(c.first[at(s) + 1] - 1, samples(choices, microbatches));
+            const pcomp::Extents shape =
+                choices.activation(c.first[at(s) + 1] - 1, samples(choices, microbatches));
             c.bytes += microbatches * (costs.bytes[at(s)].forward + costs.bytes[at(s)].gradient);
             c.raw_bytes += microbatches * 2 * 4 * shape.size();
           }
@@ -234,4 +238,4 @@ const Candidate& recommend(const std::vector<Candidate>& ranked, double toleranc
   return *best;
 }
 
-}  // namespace plan
+}  // namespace planner

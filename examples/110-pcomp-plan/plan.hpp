@@ -8,7 +8,7 @@
 #include <vector>
 
 /// Chooses cut, wire, schedule and number of micro-batches from what the blocks cost. No torch here.
-namespace plan {
+namespace planner {
 
 /// Seconds of one block for one micro-batch. A split backward pass takes `inputs` and `weights`.
 struct BlockCost {
@@ -45,7 +45,7 @@ struct Choices {
   std::vector<Machine> machines;       ///< one per rank; stage s is on rank s
   std::vector<Wire> wires;             ///< as measured on every machine
   std::vector<std::string> schedules;  ///< gpipe, 1f1b, zero-bubble
-  std::vector<int> microbatches;      ///< as measured on every machine
+  std::vector<int> microbatches;       ///< as measured on every machine
   int batch = 64;
   pcomp::plan::LinkModel link;
   std::function<pcomp::Extents(int block, int samples)> activation;  ///< a block's output
@@ -68,7 +68,7 @@ pcomp::schedule::ScheduleTable table_of(const std::string& schedule, int stages,
 /// The costs of a candidate's stages and links, as `pcomp::simulate` takes them; `crowd`: for each stage, the share of
 /// its time in which the other ranks compute too (empty: 0).
 pcomp::plan::Costs costs_of(const Choices& choices, const Candidate& candidate,
-                      const std::vector<double>& crowd = {});
+                            const std::vector<double>& crowd = {});
 
 /// Simulates one step of a candidate, then again with the stages as crowded as the first run shows.
 pcomp::plan::Simulation predict(const Choices& choices, const Candidate& candidate);
@@ -83,4 +83,4 @@ std::vector<Candidate> rank(const Choices& choices);
 /// it loses least.
 const Candidate& recommend(const std::vector<Candidate>& ranked, double tolerance);
 
-}  // namespace plan
+}  // namespace planner

@@ -4,8 +4,8 @@
 #include <torch/torch.h>
 
 #include "autograd/boundary.hpp"
-#include "testing/check_codec.hpp"
-#include "cpu.hpp"
 #include "checkpoint/checkpoint.hpp"
+#include "cpu.hpp"
 #include "runtime/cut.hpp"
 #include "runtime/pipeline.hpp"
+#include "testing/check_codec.hpp"

@@ -6,8 +6,8 @@
 
 #include <filesystem>
 #include <pcomp/checkpoint/checkpoint.hpp>
-#include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/kernel/wire_kernels.hpp>
+#include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 
 #include "../run/torch/catch.hpp"
@@ -38,11 +38,13 @@ std::vector<runtime::StageSpec> stages(const std::vector<at::Device>& devices) {
 }  // namespace
 
 TEST_CASE("a pipeline on the GPU, or partly there, is the pipeline on the CPU", "[gpu]") {
-  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(thin), &kernel::wire_kernels(Quant<8>),
-                                              &kernel::wire_kernels(sample)};
+  const std::vector<const kernel::WireKernels*> wires{
+      &kernel::wire_kernels(thin), &kernel::wire_kernels(Quant<8>), &kernel::wire_kernels(sample)};
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({8, 6, 16, 16}), y = torch::randn({8, 6, 16, 16});
-  const training::Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
+  const training::Loss loss = [](const at::Tensor& out, const at::Tensor& target) {
+    return (out * target).mean();
+  };
   const at::Device cpu = at::kCPU, gpu(at::kCUDA, 0);
   for (const schedule::RankMap& where : {schedule::RankMap(), schedule::RankMap{0, 1, 1, 0}})
     for (const bool split : {false, true}) {
@@ -63,11 +65,13 @@ TEST_CASE("a pipeline on the GPU, or partly there, is the pipeline on the CPU", 
 
 TEST_CASE("ranks on one GPU, each with its stream, train as on the CPU, whichever stream the caller has",
           "[gpu]") {
-  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(thin), &kernel::wire_kernels(Quant<8>),
-                                              &kernel::wire_kernels(sample)};
+  const std::vector<const kernel::WireKernels*> wires{
+      &kernel::wire_kernels(thin), &kernel::wire_kernels(Quant<8>), &kernel::wire_kernels(sample)};
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({16, 6, 64, 64}), y = torch::randn({16, 6, 64, 64});
-  const training::Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
+  const training::Loss loss = [](const at::Tensor& out, const at::Tensor& target) {
+    return (out * target).mean();
+  };
   const auto train = [&](at::Device device) {
     Engine engine(World::threads(), stages({device, device, device, device}), wires,
                   make_schedule(OneFOneB{}, 4, 8));
@@ -89,11 +93,13 @@ TEST_CASE("ranks on one GPU, each with its stream, train as on the CPU, whicheve
 }
 
 TEST_CASE("a run that was saved on the one device goes on on the other", "[gpu]") {
-  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(thin), &kernel::wire_kernels(Quant<8>),
-                                              &kernel::wire_kernels(sample)};
+  const std::vector<const kernel::WireKernels*> wires{
+      &kernel::wire_kernels(thin), &kernel::wire_kernels(Quant<8>), &kernel::wire_kernels(sample)};
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({8, 6, 16, 16}), y = torch::randn({8, 6, 16, 16});
-  const training::Loss loss = [](const at::Tensor& out, const at::Tensor& target) { return (out * target).mean(); };
+  const training::Loss loss = [](const at::Tensor& out, const at::Tensor& target) {
+    return (out * target).mean();
+  };
   struct Job {
     Job(at::Device device, const std::vector<const kernel::WireKernels*>& all)
         : engine(World::threads(), stages({device, device, device, device}), all,

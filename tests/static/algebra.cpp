@@ -32,9 +32,7 @@ constexpr bool test_differs() {
 }
 
 template <class A, class B>
-concept Joins = requires(A a, B b) {
-  a | b;
-};
+concept Joins = requires(A a, B b) { a | b; };
 template <const auto& A, const auto& B>
 constexpr bool joins = Joins<std::remove_cvref_t<decltype(A)>, std::remove_cvref_t<decltype(B)>>;
 constexpr auto chain = q | t;
@@ -58,10 +56,12 @@ static_assert(test_long_name());
 constexpr bool test_names() {
   return name(q | t | d) == "Downsample<2> | TopK<1/10> | Quant<8>" && name(Raw) == "Raw" &&
          name(Quant<4, PerTensor, Stochastic>) == "Quant<4, PerTensor, Stochastic>" &&
-         name(Quant<4, PerGroup<512>>) == "Quant<4, PerGroup<512>>" && name(Wire<q, Half>{}) == "Quant<8> / Half" &&
-         name(Wire<q>{}) == "Quant<8>" && name(TopK<Ratio<2, 8>, PerGroup<64>>) == "TopK<1/4, PerGroup<64>>" &&
+         name(Quant<4, PerGroup<512>>) == "Quant<4, PerGroup<512>>" &&
+         name(Wire<q, Half>{}) == "Quant<8> / Half" && name(Wire<q>{}) == "Quant<8>" &&
+         name(TopK<Ratio<2, 8>, PerGroup<64>>) == "TopK<1/4, PerGroup<64>>" &&
          name(Step<Ratio<1, 10>>) == "Step<1/10, 8>" &&
-         name(q | Hadamard<32, codec::RandomSigns> | t) == "TopK<1/10> | Hadamard<32, RandomSigns> | Quant<8>" &&
+         name(q | Hadamard<32, codec::RandomSigns> | t) ==
+             "TopK<1/10> | Hadamard<32, RandomSigns> | Quant<8>" &&
          name(q | ErrorFeedback) == "ErrorFeedback | Quant<8>" &&
          name(Wire<q, EF21 | q>{}) == "Quant<8> / EF21 | Quant<8>" &&
          name(Delta<> | q) == "Delta<> | Quant<8>" &&

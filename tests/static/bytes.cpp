@@ -76,8 +76,8 @@ constexpr bool test_feedback() {
          codec::state_bytes(ErrorFeedback | Quant<4>, sample, 128, 50000) == 128 * n * 4 &&
          codec::state_bytes(EF21 | Quant<4>, sample, 128, 50000) == 2 * 128 * n * 4 &&
          codec::state_bytes(Delta<> | Quant<4>, sample, 128, 50000, true) == kept * n * 4 &&
-         codec::state_bytes(Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{}, sample, 128, 50000) ==
-             2 * kept * n * 2 + 128 * n * 4;
+         codec::state_bytes(Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{}, sample, 128,
+                            50000) == 2 * kept * n * 2 + 128 * n * 4;
 }
 
 static_assert(test_feedback());

@@ -20,11 +20,13 @@ constexpr bool test_types() {
          std::is_same_v<const ops::Step<Ratio<2, 20>, 5>, decltype(Step<Ratio<1, 10>, 5>)> &&
          std::is_same_v<const ops::TopK<Ratio<1, 10>>, decltype(TopK<Ratio<1, 10>>)> &&
          std::is_same_v<const ops::TopK<Ratio<2, 20>, PerSample>, decltype(TopK<Ratio<1, 10>, PerSample>)> &&
-         std::is_same_v<const ops::TopK<Ratio<1, 4>, PerGroup<64>>, decltype(TopK<Ratio<2, 8>, PerGroup<64>>)> &&
+         std::is_same_v<const ops::TopK<Ratio<1, 4>, PerGroup<64>>,
+                        decltype(TopK<Ratio<2, 8>, PerGroup<64>>)> &&
          std::is_same_v<const ops::Downsample<2>, decltype(Downsample<2>)> &&
          std::is_same_v<const ops::Downsample<2, Axes<3, 2>>, decltype(Downsample<2, Axes<2, 3>>)> &&
          std::is_same_v<const ops::Hadamard<64>, decltype(Hadamard<64>)> &&
-         std::is_same_v<const ops::Hadamard<32, codec::RandomSigns>, decltype(Hadamard<32, codec::RandomSigns>)> &&
+         std::is_same_v<const ops::Hadamard<32, codec::RandomSigns>,
+                        decltype(Hadamard<32, codec::RandomSigns>)> &&
          std::is_same_v<const ops::Delta<>, decltype(Delta<>)> &&
          std::is_same_v<const ops::Delta<Quant<8>, BFloat16>, decltype(Delta<Quant<8>, BFloat16>)>;
 }

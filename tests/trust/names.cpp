@@ -13,10 +13,10 @@ using namespace pcomp;
 using torch::Tensor;
 namespace nn = torch::nn;
 
-#define MODULE(name)              \
-  struct name : nn::Module {      \
+#define MODULE(name)                       \
+  struct name : nn::Module {               \
     Tensor forward(Tensor x) { return x; } \
-  };                              \
+  };                                       \
   inline Tensor of_##name = name().forward(Tensor())
 MODULE(Block);
 MODULE(Size);

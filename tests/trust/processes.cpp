@@ -4,9 +4,9 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
-#include <pcomp/pcomp.hpp>
 #include <pcomp/checkpoint/checkpoint.hpp>
-#include <pcomp/runtime/totals.hpp>
+#include <pcomp/pcomp.hpp>
+#include <pcomp/runtime/report.hpp>
 
 using namespace pcomp;
 
@@ -32,13 +32,15 @@ unsigned long long checksum(const at::Tensor& t) {
 /// Four stages of a few linear layers; the gradients are large, so that clipping changes them.
 std::vector<runtime::StageSpec> stages() {
   const auto linear = [](int in, int out) {
-    return runtime::stage_spec([=] { return torch::nn::Sequential(torch::nn::Linear(in, out), torch::nn::Tanh()); });
+    return runtime::stage_spec(
+        [=] { return torch::nn::Sequential(torch::nn::Linear(in, out), torch::nn::Tanh()); });
   };
   return {linear(16, 24), linear(24, 16), linear(16, 16),
           runtime::stage_spec([] { return torch::nn::Linear(16, 4); })};
 }
 std::vector<const kernel::WireKernels*> wires(const std::string& name) {
-  return std::vector<const kernel::WireKernels*>(3, name == "raw" ? &kernel::wire_kernels(Raw) : &kernel::wire_kernels(Quant<8>));
+  return std::vector<const kernel::WireKernels*>(
+      3, name == "raw" ? &kernel::wire_kernels(Raw) : &kernel::wire_kernels(Quant<8>));
 }
 
 class Program {

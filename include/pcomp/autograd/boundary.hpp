@@ -34,7 +34,8 @@ at::Tensor boundary(const at::Tensor& x) {
     return x;
 }
 template <auto W>
-requires codec::AnyWire<decltype(W)> at::Tensor boundary(const at::Tensor& x) {
+  requires codec::AnyWire<decltype(W)>
+at::Tensor boundary(const at::Tensor& x) {
   return boundary<std::remove_cv_t<decltype(W)>>(x);
 }
 

@@ -27,10 +27,12 @@ namespace pcomp::detail {
 
 /// Sample identities as plain integers.
 inline std::vector<std::int64_t> sample_ids_of(const at::Tensor& sample_ids, std::int64_t samples) {
-  if (!sample_ids.defined() || sample_ids.dim() != 1 || sample_ids.size(0) != samples || sample_ids.scalar_type() != at::kLong)
+  if (!sample_ids.defined() || sample_ids.dim() != 1 || sample_ids.size(0) != samples ||
+      sample_ids.scalar_type() != at::kLong)
     throw Error("pcomp: Delta needs the identities of " + std::to_string(samples) +
                 " samples, a tensor of as many int64, not " +
-                (sample_ids.defined() ? sample_ids.toString() + " " + to_string(extents_of(sample_ids)) : std::string("none")));
+                (sample_ids.defined() ? sample_ids.toString() + " " + to_string(extents_of(sample_ids))
+                                      : std::string("none")));
   const at::Tensor plain = in_memory(sample_ids).cpu().contiguous();
   std::vector<std::int64_t> all(plain.const_data_ptr<std::int64_t>(),
                                 plain.const_data_ptr<std::int64_t>() + samples);
@@ -69,7 +71,8 @@ class FeedbackState {
   const kernel::Remembers& how() const { return how_; }
   bool per_sample() const { return how_.memory == codec::Memory::samples; }
   bool knows(std::span<const std::int64_t> sample_ids) const {
-    return std::all_of(sample_ids.begin(), sample_ids.end(), [&](std::int64_t id) { return row_.contains(id); });
+    return std::all_of(sample_ids.begin(), sample_ids.end(),
+                       [&](std::int64_t id) { return row_.contains(id); });
   }
 
   /// Contiguous floats in the shape of `like`, on its device.
@@ -203,13 +206,15 @@ void send_with(FeedbackState& state, const Visit& v, const at::Tensor& x, bool s
   if (memory != codec::Memory::residual && shared) return;
   at::Tensor came = at::empty_like(known);
   decode(came);
-  state.keep(v, memory == codec::Memory::residual ? given.sub_(came) : bounded(came.add(known), came, at::kFloat));
+  state.keep(
+      v, memory == codec::Memory::residual ? given.sub_(came) : bounded(came.add(known), came, at::kFloat));
 }
 
 /// The receiver's part: writes the tensor as it reconstructs it into `y`.
 template <class Decode>
 void receive_with(FeedbackState& state, const Visit& v, at::Tensor& y, Decode&& decode) {
-  if (state.how().memory == codec::Memory::nothing || state.how().memory == codec::Memory::residual) return decode(y);
+  if (state.how().memory == codec::Memory::nothing || state.how().memory == codec::Memory::residual)
+    return decode(y);
   at::Tensor known = state.recall(v, y), came = at::empty_like(known);
   decode(came);
   const at::Tensor sum = bounded(came.add(known), came, at::kFloat);
@@ -218,8 +223,8 @@ void receive_with(FeedbackState& state, const Visit& v, at::Tensor& y, Decode&& 
 }
 
 /// The part of a gradient that the loss depends on: `dy` through the same mask and windows, in floats.
-inline at::Tensor restricted_gradient(const kernel::WireKernels& w, const at::Tensor& dy, const Extents& shape,
-                                      std::span<const std::byte> index) {
+inline at::Tensor restricted_gradient(const kernel::WireKernels& w, const at::Tensor& dy,
+                                      const Extents& shape, std::span<const std::byte> index) {
   if (!w.linear) return dy;
   at::Tensor payload = byte_tensor(w.linear->grad_bytes(shape), dy.device());
   w.linear->encode_grad(in(dy), shape, index, bytes_in(payload), torch_threads);
@@ -250,7 +255,8 @@ class FeedbackEnds {
   const kernel::WireKernels& wire(bool first) const { return first && ops_->first ? *ops_->first : *ops_; }
   bool per_sample() const { return forward.per_sample() || gradient.per_sample(); }
   bool first(std::span<const std::int64_t> sample_ids) const {
-    return (forward.per_sample() && !forward.knows(sample_ids)) || (gradient.per_sample() && !gradient.knows(sample_ids));
+    return (forward.per_sample() && !forward.knows(sample_ids)) ||
+           (gradient.per_sample() && !gradient.knows(sample_ids));
   }
 
   void encode(const Visit& v, std::uint64_t message, const at::Tensor& x, const Extents& s,

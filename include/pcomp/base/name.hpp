@@ -22,7 +22,8 @@ struct FixedString {
   constexpr FixedString() = default;
   constexpr FixedString(const char* from) { *this += std::string_view(from); }
   constexpr FixedString& operator+=(std::string_view from) {
-    if (from.size() > N - length) throw Error("pcomp: this text has more characters than its FixedString holds");
+    if (from.size() > N - length)
+      throw Error("pcomp: this text has more characters than its FixedString holds");
     for (char c : from) text[length++] = c;
     return *this;
   }

@@ -4,7 +4,6 @@
 #include "folder.hpp"
 #include "optimizer_state.hpp"
 
-
 namespace pcomp {
 
 /// Saves a run: each stage's parameters, buffers, optimiser state and LibTorch random state, the state of each boundary
@@ -23,7 +22,7 @@ namespace pcomp {
 ///   unchanged.
 /// Example: examples/100-mobilenetv2-cifar10
 void save_checkpoint(const checkpoint::CheckpointFolder& folder, checkpoint::Manifest what, Engine& engine,
-                            const torch::optim::Optimizer& optimizer, const checkpoint::NamedTensors& run);
+                     const torch::optim::Optimizer& optimizer, const checkpoint::NamedTensors& run);
 
 }  // namespace pcomp
 
@@ -41,8 +40,8 @@ namespace pcomp {
 /// Errors: `Error` for a network that does not fit, naming the first tensor that does not; for a boundary with state
 ///   whose wire is not the saved one; for another optimiser; for damaged files. Part of the network may then have
 ///   changed.
-void load_checkpoint(const checkpoint::CheckpointFolder& folder, const checkpoint::Manifest& m, Engine& engine,
-                            torch::optim::Optimizer& optimizer);
+void load_checkpoint(const checkpoint::CheckpointFolder& folder, const checkpoint::Manifest& m,
+                     Engine& engine, torch::optim::Optimizer& optimizer);
 
 }  // namespace pcomp
 

@@ -67,7 +67,9 @@ struct Together {
   bool writes_manifest = true;
   /// Every process calls it at the same points with its own error, or nothing, and waits for the others; all get the
   /// same answer: one of the errors, or nothing.
-  std::function<std::string(const std::string&)> check_agreement = [](const std::string& error) { return error; };
+  std::function<std::string(const std::string&)> check_agreement = [](const std::string& error) {
+    return error;
+  };
   /// The caller holds the folder, with `CheckpointFolder::hold`, on the process that writes the manifest.
   bool held = false;
 };

@@ -73,7 +73,8 @@ namespace pcomp {
 /// Example: examples/010-algebra
 struct Composable {
   template <codec::WireExpr A, codec::WireExpr B>
-  requires(detail::composes<A, B>) friend constexpr auto operator|(A, B) {
+    requires(detail::composes<A, B>)
+  friend constexpr auto operator|(A, B) {
     return typename detail::Composed<std::remove_cv_t<A>, std::remove_cv_t<B>>::type{};
   }
   // One line each: clang shows the line of the deleted function under its note, and that line states the reason.

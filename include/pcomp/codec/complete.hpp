@@ -5,17 +5,12 @@
 namespace pcomp::detail {
 
 template <class C>
-inline constexpr bool promises = requires {
-  requires C::affine;
-}
-|| requires { requires C::stepwise; }
-|| requires { requires C::magnitude; };
+inline constexpr bool promises = requires { requires C::affine; } || requires { requires C::stepwise; } ||
+                                 requires { requires C::magnitude; };
 
 template <class C>
-concept HasGroup = requires {
-  typename std::integral_constant<std::int64_t, C::group>;
-}
-&&is_group_size(C::group);
+concept HasGroup =
+    requires { typename std::integral_constant<std::int64_t, C::group>; } && is_group_size(C::group);
 
 /// Refuses a codec that lacks a member or has one of another type, with one error, which names it.
 template <class C>
@@ -44,17 +39,17 @@ consteval bool complete_coder() {
   }
 }
 template <class C>
-concept WholeCoder = codec::CodeCodec<C> &&
-    (!HasScale<C> || (HasGroup<C> && std::copyable<typename Prepared<C>::type> &&
-                      (HasPrepare<C> || !requires { &C::prepare; })));
+concept WholeCoder =
+    codec::CodeCodec<C> && (!HasScale<C> || (HasGroup<C> && std::copyable<typename Prepared<C>::type> &&
+                                             (HasPrepare<C> || !requires { &C::prepare; })));
 template <class C>
 concept WholeRotation = codec::RotateCodec<C> && requires {
   typename std::bool_constant<(C::block == 32 || C::block == 64)>;
-} &&(C::block == 32 || C::block == 64);
+} && (C::block == 32 || C::block == 64);
 template <class C>
 concept WholeFeedback = codec::FeedbackCodec<C> && requires {
   typename std::integral_constant<codec::Memory, C::memory>;
-} &&(C::memory != codec::Memory::samples || requires { typename C::First; });
+} && (C::memory != codec::Memory::samples || requires { typename C::First; });
 
 template <class C>
 constexpr bool is_whole() {

@@ -16,7 +16,7 @@ struct Range {
 /// A codec that changes the extents: mean over `factor` x `factor` of the last two dimensions or, where it has a
 /// `named` count of dimensions, along each dimension d of r for which `pools(d, r)`. `takes(r)` may refuse r dimensions.
 template <class C>
-concept ShapeCodec = Codec<C> && C::role == Role::shape&& requires(Extents e) {
+concept ShapeCodec = Codec<C> && C::role == Role::shape && requires(Extents e) {
   { C::factor } -> std::convertible_to<int>;
   { C::shaped(e) } -> std::same_as<Extents>;
 };
@@ -25,7 +25,7 @@ concept ShapeCodec = Codec<C> && C::role == Role::shape&& requires(Extents e) {
 ///
 /// Law: exactly `keep` survive; among equal scores the lowest index wins.
 template <class C>
-concept SelectCodec = Codec<C> && C::role == Role::select&& requires(Extents e, float x, std::int64_t i) {
+concept SelectCodec = Codec<C> && C::role == Role::select && requires(Extents e, float x, std::int64_t i) {
   { C::segment(e) } -> std::same_as<std::int64_t>;
   { C::keep(i) } -> std::same_as<std::int64_t>;
   { C::score(x, i) } -> std::same_as<std::uint32_t>;
@@ -34,7 +34,7 @@ concept SelectCodec = Codec<C> && C::role == Role::select&& requires(Extents e, 
 /// A codec that rotates every `block` consecutive elements of what is sent, except a short last block; with
 /// `random_signs` it first flips the signs given by `signs(block, word)`; `scale` makes it orthonormal.
 template <class C>
-concept RotateCodec = Codec<C> && C::role == Role::rotate&& requires(std::int64_t i) {
+concept RotateCodec = Codec<C> && C::role == Role::rotate && requires(std::int64_t i) {
   { C::block } -> std::convertible_to<int>;
   { C::random_signs } -> std::convertible_to<bool>;
   { C::scale } -> std::convertible_to<float>;
@@ -46,23 +46,17 @@ concept RotateCodec = Codec<C> && C::role == Role::rotate&& requires(std::int64_
 namespace pcomp::detail {
 
 template <class C>
-concept HasBits = requires {
-  typename std::integral_constant<int, static_cast<int>(C::bits)>;
-}
-&&((C::bits >= 1 && C::bits <= 8) || C::bits == 16 || C::bits == 32);
+concept HasBits = requires { typename std::integral_constant<int, static_cast<int>(C::bits)>; } &&
+                  ((C::bits >= 1 && C::bits <= 8) || C::bits == 16 || C::bits == 32);
 template <class C>
-concept HasScale = requires {
-  typename C::Scale;
-};
+concept HasScale = requires { typename C::Scale; };
 template <class C>
 concept HasFit = std::is_trivially_copyable_v<typename C::Scale> &&
-    std::default_initializable<typename C::Scale> && requires(codec::Range r) {
-  { C::fit(r) } -> std::convertible_to<typename C::Scale>;
-};
+                 std::default_initializable<typename C::Scale> && requires(codec::Range r) {
+                   { C::fit(r) } -> std::convertible_to<typename C::Scale>;
+                 };
 template <class C>
-concept HasPrepare = HasScale<C> && requires(typename C::Scale s) {
-  C::prepare(s);
-};
+concept HasPrepare = HasScale<C> && requires(typename C::Scale s) { C::prepare(s); };
 
 /// What encode and decode take beside a float or a code: what prepare returns, else the scale.
 template <class C>
@@ -74,9 +68,7 @@ struct Prepared<C> {
   using type = std::remove_cvref_t<decltype(C::prepare(std::declval<typename C::Scale>()))>;
 };
 template <class C>
-inline constexpr bool is_stochastic = requires {
-  requires C::stochastic;
-};
+inline constexpr bool is_stochastic = requires { requires C::stochastic; };
 
 template <class C>
 concept HasEncode = requires(float x) {
@@ -112,11 +104,11 @@ namespace pcomp::codec {
 /// Law: what is not finite does not decode to a finite value. A scale fitted to {NaN, NaN} decodes every code to NaN; a
 ///   coder without a scale keeps a code for NaN.
 template <class C>
-concept CodeCodec = Codec<C> && C::role == Role::code&& detail::HasBits<C> &&
-                    ((!detail::HasScale<C> && !detail::is_stochastic<C> && detail::HasEncode<C> &&
-                      detail::HasDecode<C>) ||
-                     (detail::HasScale<C> && detail::HasFit<C> && detail::HasScaledDecode<C> &&
-                      (detail::is_stochastic<C> ? detail::HasNoisyEncode<C> : detail::HasScaledEncode<C>)));
+concept CodeCodec =
+    Codec<C> && C::role == Role::code && detail::HasBits<C> &&
+    ((!detail::HasScale<C> && !detail::is_stochastic<C> && detail::HasEncode<C> && detail::HasDecode<C>) ||
+     (detail::HasScale<C> && detail::HasFit<C> && detail::HasScaledDecode<C> &&
+      (detail::is_stochastic<C> ? detail::HasNoisyEncode<C> : detail::HasScaledEncode<C>)));
 
 }  // namespace pcomp::codec
 

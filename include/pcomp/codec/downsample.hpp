@@ -91,8 +91,9 @@ struct Downsample : Composable {
   static_assert(refuse::pool_factor<(K >= 1 && K <= 256)>());
   static constexpr Role role = Role::shape;
   static constexpr codec::FixedString name =
-      A::count ? codec::FixedString("Downsample<") + std::int64_t{K} + ", " + detail::axes_name<A>().view() + ">"
-               : codec::FixedString("Downsample<") + std::int64_t{K} + ">";
+      A::count
+          ? codec::FixedString("Downsample<") + std::int64_t{K} + ", " + detail::axes_name<A>().view() + ">"
+          : codec::FixedString("Downsample<") + std::int64_t{K} + ">";
   static constexpr int factor = K;
   static constexpr int named = A::count;  ///< how many dimensions have windows; 0: the last two
 

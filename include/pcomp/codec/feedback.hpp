@@ -13,7 +13,7 @@ enum class Memory {
 
 /// A codec that decides what the rest of the wire codes: the tensor combined with what is remembered.
 template <class C>
-concept FeedbackCodec = Codec<C> && C::role == Role::feedback&& requires {
+concept FeedbackCodec = Codec<C> && C::role == Role::feedback && requires {
   { C::memory } -> std::convertible_to<Memory>;
   { C::in_bfloat16 } -> std::convertible_to<bool>;
 };

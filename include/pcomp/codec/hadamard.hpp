@@ -29,11 +29,12 @@ namespace pcomp::ops {
 template <int N, class Signs = codec::PlainSigns>
 struct Hadamard : Composable {
   static_assert(refuse::rotation_size<(N == 32 || N == 64)>());
-  static_assert(
-      refuse::rotation_signs<(std::is_same_v<Signs, codec::PlainSigns> || std::is_same_v<Signs, codec::RandomSigns>)>());
+  static_assert(refuse::rotation_signs<(std::is_same_v<Signs, codec::PlainSigns> ||
+                                        std::is_same_v<Signs, codec::RandomSigns>)>());
   static constexpr Role role = Role::rotate;
   static constexpr codec::FixedString name =
-      codec::FixedString("Hadamard<") + std::int64_t{N} + (std::is_same_v<Signs, codec::RandomSigns> ? ", RandomSigns>" : ">");
+      codec::FixedString("Hadamard<") + std::int64_t{N} +
+      (std::is_same_v<Signs, codec::RandomSigns> ? ", RandomSigns>" : ">");
   static constexpr int block = N;
   static constexpr bool random_signs = std::is_same_v<Signs, codec::RandomSigns>;
   static constexpr float scale = N == 64 ? 0.125f : 0.17677669529663687f;

@@ -67,8 +67,8 @@ struct Quant : Composable {
   static constexpr std::int64_t group = detail::scale_group<Groups>;
   static_assert(refuse::group_size<(group == 0 || (group > 0 && detail::is_group_size(group)))>());
   static constexpr codec::FixedString name = codec::FixedString("Quant<") + std::int64_t{Bits} +
-                                      detail::scope_name<Groups, PerGroup<128>> +
-                                      (std::is_same_v<Rounding, Stochastic> ? ", Stochastic>" : ">");
+                                             detail::scope_name<Groups, PerGroup<128>> +
+                                             (std::is_same_v<Rounding, Stochastic> ? ", Stochastic>" : ">");
   static constexpr int bits = Bits;
   static constexpr bool stochastic = std::is_same_v<Rounding, Stochastic>;
   static constexpr bool affine = !stochastic;  // kernels may compute encode and decode from a Prepared
@@ -114,13 +114,16 @@ struct Quant : Composable {
     return {lo * pre, step * pre, inverse, pre, 1 / pre, detail::float_max * pre, within};
   }
 
-  [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x, const Prepared& p) requires(
-      !stochastic) {
+  [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x, const Prepared& p)
+    requires(!stochastic)
+  {
     // Adding 2^23 rounds to an integer, ties to even, in the low bits of the float.
     return detail::bits_as<std::uint32_t>(clamped(x, p) + 8388608.0f) & 0xffffu;
   }
   [[gnu::always_inline]] PCOMP_HD static constexpr std::uint32_t encode(float x, const Prepared& p,
-                                                                        float noise) requires stochastic {
+                                                                        float noise)
+    requires stochastic
+  {
     const float t = clamped(x, p) + noise;
     return static_cast<std::uint32_t>(static_cast<std::int32_t>(t < levels ? t : levels));
   }

@@ -25,7 +25,8 @@ struct Step : Composable {
   static_assert(refuse::step_size<(S::num > 0 && S::den > 0)>());
   static_assert(refuse::step_bit_width<((Bits >= 2 && Bits <= 8) || Bits == 16)>());
   static constexpr Role role = Role::code;
-  static constexpr codec::FixedString name = codec::FixedString("Step<") + S::num + "/" + S::den + ", " + std::int64_t{Bits} + ">";
+  static constexpr codec::FixedString name =
+      codec::FixedString("Step<") + S::num + "/" + S::den + ", " + std::int64_t{Bits} + ">";
   static constexpr int bits = Bits;
   static constexpr bool stepwise =
       true;  // kernels may compute encode and decode from s, least, most and bias

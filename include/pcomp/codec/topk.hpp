@@ -25,7 +25,8 @@ struct TopK : Composable {
   static_assert(refuse::ratio_outside_0_1<(R::den < 1 || (R::num > 0 && R::num <= R::den))>());
   static_assert(sizeof(Scope) > 0);  // completes Scope, which may refuse its parameters
   static constexpr Role role = Role::select;
-  static constexpr codec::FixedString name = codec::FixedString("TopK<") + R::num + "/" + R::den + detail::scope_name<Scope, PerTensor> + ">";
+  static constexpr codec::FixedString name =
+      codec::FixedString("TopK<") + R::num + "/" + R::den + detail::scope_name<Scope, PerTensor> + ">";
 
   static constexpr std::int64_t segment(const Extents& e) { return Scope::segment(e); }
   static constexpr std::int64_t keep(std::int64_t n) {

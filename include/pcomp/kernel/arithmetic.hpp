@@ -9,9 +9,7 @@ namespace pcomp::detail {
 
 /// Selections whose score is the magnitude's bits.
 template <class S>
-inline constexpr bool is_magnitude = has_short_cut<S>&& requires {
-  requires S::magnitude;
-};
+inline constexpr bool is_magnitude = has_short_cut<S> && requires { requires S::magnitude; };
 
 /// An element's score; no finite one is higher than that of a NaN or an infinity, so that these are not lost.
 template <codec::SelectCodec S>

@@ -9,10 +9,7 @@ namespace pcomp::detail {
 
 /// Shape codecs that name the dimensions with windows; the others pool the last two.
 template <class S>
-inline constexpr bool names_axes = requires {
-  requires S::named >
-  0;
-};
+inline constexpr bool names_axes = requires { requires S::named > 0; };
 
 /// One window: its first element, and how many elements it has along each pooled dimension and how far apart, the last
 /// dimension first.

@@ -55,7 +55,8 @@ namespace pcomp {
 /// Errors: `Error` for a wrong element or byte count, or a shape that the wire does not take.
 /// Example: examples/020-bytes
 template <codec::AnyWire W>
-void encode(W w, kernel::TensorView x, const Extents& shape, std::span<std::byte> payload, kernel::ParallelFor par = {}) {
+void encode(W w, kernel::TensorView x, const Extents& shape, std::span<std::byte> payload,
+            kernel::ParallelFor par = {}) {
   using V = detail::as_wire<W>;
   detail::expect_shape("the input", x, shape);
   detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
@@ -73,7 +74,8 @@ void encode(W w, kernel::TensorView x, const Extents& shape, std::span<std::byte
 /// Errors: as encode.
 /// Example: examples/020-bytes
 template <codec::AnyWire W>
-void decode(W w, std::span<const std::byte> payload, const Extents& shape, kernel::MutableTensorView y, kernel::ParallelFor par = {}) {
+void decode(W w, std::span<const std::byte> payload, const Extents& shape, kernel::MutableTensorView y,
+            kernel::ParallelFor par = {}) {
   using V = detail::as_wire<W>;
   detail::expect_shape("the output", y, shape);
   detail::expect_bytes("the payload", payload.size(), static_cast<std::int64_t>(wire_bytes(w, shape)),
@@ -114,7 +116,8 @@ void encode_grad(W w, kernel::TensorView dy, const Extents& shape, std::span<con
 /// Example: examples/020-bytes
 template <codec::AnyWire W>
 void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& shape,
-                 std::span<const std::byte> payload, kernel::MutableTensorView dx, kernel::ParallelFor par = {}) {
+                 std::span<const std::byte> payload, kernel::MutableTensorView dx,
+                 kernel::ParallelFor par = {}) {
   detail::expect_payloads(w, dx, shape, payload.size(), grad_payload.size());
   detail::decode_restricted<detail::as_wire<W>>(grad_payload.data(), shape, payload.data(),
                                                 detail::DenseSink(dx), par);

@@ -20,7 +20,8 @@ struct GpuWireKernels {
   void (*encode)(const TensorView&, const Extents&, std::span<std::byte>);
   void (*decode)(std::span<const std::byte>, const Extents&, const MutableTensorView&);
   void (*encode_grad)(const TensorView&, const Extents&, std::span<const std::byte>, std::span<std::byte>);
-  void (*decode_grad)(std::span<const std::byte>, const Extents&, std::span<const std::byte>, const MutableTensorView&);
+  void (*decode_grad)(std::span<const std::byte>, const Extents&, std::span<const std::byte>,
+                      const MutableTensorView&);
 };
 
 }  // namespace pcomp::kernel

@@ -15,8 +15,8 @@ template <class R, class... A>
 class FunctionRef<R(A...)> {
  public:
   template <class F>
-  requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
-      FunctionRef(F&& f)  // NOLINT: implicit, as a function parameter
+    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
+  FunctionRef(F&& f)  // NOLINT: implicit, as a function parameter
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
         call_([](void* o, A... a) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(o))(std::forward<A>(a)...);
@@ -47,7 +47,8 @@ class ParallelFor {
 
   ParallelFor() = default;
   template <class F>
-  requires(!std::is_same_v<std::remove_cvref_t<F>, ParallelFor>) ParallelFor(const F& f) : functor_(f) {}
+    requires(!std::is_same_v<std::remove_cvref_t<F>, ParallelFor>)
+  ParallelFor(const F& f) : functor_(f) {}
 
   template <class F>
   void operator()(std::int64_t n, std::int64_t grain, F&& body) const {

@@ -29,9 +29,10 @@ struct WireKernels {
   std::size_t (*index_bytes)(const Extents&);
   void (*encode)(TensorView, const Extents&, std::span<std::byte>, ParallelFor);
   void (*decode)(std::span<const std::byte>, const Extents&, MutableTensorView, ParallelFor);
-  void (*encode_grad)(TensorView, const Extents&, std::span<const std::byte>, std::span<std::byte>, ParallelFor);
-  void (*decode_grad)(std::span<const std::byte>, const Extents&, std::span<const std::byte>, MutableTensorView,
+  void (*encode_grad)(TensorView, const Extents&, std::span<const std::byte>, std::span<std::byte>,
                       ParallelFor);
+  void (*decode_grad)(std::span<const std::byte>, const Extents&, std::span<const std::byte>,
+                      MutableTensorView, ParallelFor);
   Remembers forward{}, backward{};
   const WireKernels* first = nullptr;   ///< with Delta: the wire of a first visit
   const WireKernels* linear = nullptr;  ///< with ErrorFeedback on a restricted gradient: the wire in floats
@@ -62,16 +63,18 @@ const kernel::WireKernels& stateless_ops(W = {}) {
         if (x.gpu) return detail::gpu_wire_kernels_of(name(V{})).encode(x, s, p);
         encode(V{}, x, s, p, par);
       },
-      [](std::span<const std::byte> p, const Extents& s, kernel::MutableTensorView y, kernel::ParallelFor par) {
+      [](std::span<const std::byte> p, const Extents& s, kernel::MutableTensorView y,
+         kernel::ParallelFor par) {
         if (y.gpu) return detail::gpu_wire_kernels_of(name(V{})).decode(p, s, y);
         decode(V{}, p, s, y, par);
       },
-      [](kernel::TensorView dy, const Extents& s, std::span<const std::byte> p, std::span<std::byte> g, kernel::ParallelFor par) {
+      [](kernel::TensorView dy, const Extents& s, std::span<const std::byte> p, std::span<std::byte> g,
+         kernel::ParallelFor par) {
         if (dy.gpu) return detail::gpu_wire_kernels_of(name(V{})).encode_grad(dy, s, p, g);
         encode_grad(V{}, dy, s, p, g, par);
       },
-      [](std::span<const std::byte> g, const Extents& s, std::span<const std::byte> p, kernel::MutableTensorView dx,
-         kernel::ParallelFor par) {
+      [](std::span<const std::byte> g, const Extents& s, std::span<const std::byte> p,
+         kernel::MutableTensorView dx, kernel::ParallelFor par) {
         if (dx.gpu) return detail::gpu_wire_kernels_of(name(V{})).decode_grad(g, s, p, dx);
         decode_grad(V{}, g, s, p, dx, par);
       },
@@ -98,7 +101,8 @@ const WireKernels& wire_kernels(W = {}) {
       WireKernels o = detail::stateless_ops(detail::wire_of(Plain{}, detail::Stateless<G>{}));
       o.name = name(V{});
       o.forward = detail::remembers<F>(), o.backward = detail::remembers<G>();
-      if constexpr (detail::Form<F>::memory == codec::Memory::samples || detail::Form<G>::memory == codec::Memory::samples)
+      if constexpr (detail::Form<F>::memory == codec::Memory::samples ||
+                    detail::Form<G>::memory == codec::Memory::samples)
         o.first = &wire_kernels(detail::wire_of(detail::first_of<F>(), detail::first_of<G>()));
       if constexpr (detail::Form<G>::memory == codec::Memory::residual &&
                     (detail::Form<F>::selects || detail::Form<F>::shapes))

@@ -45,7 +45,8 @@ struct Costs {
     };
     for (const StageCost& s : stages)
       number(s.forward >= 0 && s.backward >= 0 && s.weights >= 0, "times of at least 0 seconds");
-    for (const schedule::BoundaryBytes& b : bytes) number(b.forward >= 0 && b.gradient >= 0, "at least 0 bytes");
+    for (const schedule::BoundaryBytes& b : bytes)
+      number(b.forward >= 0 && b.gradient >= 0, "at least 0 bytes");
     for (const LinkModel& l : links)
       number(l.bandwidth > 0 && l.latency >= 0, "a bandwidth above 0 and a latency");
     number(buffers >= 1, "at least 1 buffer");

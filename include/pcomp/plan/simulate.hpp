@@ -1,8 +1,8 @@
 #pragma once
 #include <algorithm>
 
-#include "costs.hpp"
 #include "../schedule/send_queue.hpp"
+#include "costs.hpp"
 
 namespace pcomp::plan {
 
@@ -45,8 +45,10 @@ class Simulator {
         Channel& c = channel(s, gradient);
         c.boundary = s, c.gradient = gradient;
         c.early = EarlySends(depth_);
-        const plan::LinkModel link = costs.links.empty() ? plan::LinkModel{} : costs.links[static_cast<std::size_t>(s)];
-        const schedule::BoundaryBytes bytes = costs.bytes.empty() ? schedule::BoundaryBytes{} : costs.bytes[static_cast<std::size_t>(s)];
+        const plan::LinkModel link =
+            costs.links.empty() ? plan::LinkModel{} : costs.links[static_cast<std::size_t>(s)];
+        const schedule::BoundaryBytes bytes =
+            costs.bytes.empty() ? schedule::BoundaryBytes{} : costs.bytes[static_cast<std::size_t>(s)];
         c.occupies = static_cast<double>(gradient ? bytes.gradient : bytes.forward) / link.bandwidth;
         c.latency = link.latency;
       }
@@ -124,7 +126,8 @@ class Simulator {
     return a.op == Op::Send ? channel(a.stage, false) : channel(a.stage - 1, true);
   }
   bool remote(int boundary) const {
-    return boundary >= 0 && boundary + 1 < table_.stages && table_.rank_of(boundary) != table_.rank_of(boundary + 1);
+    return boundary >= 0 && boundary + 1 < table_.stages &&
+           table_.rank_of(boundary) != table_.rank_of(boundary + 1);
   }
 
   void step_all() {
@@ -201,7 +204,8 @@ class Simulator {
       Moment start = c.handed[n];
       start.not_before(c.link_free);
       if (n >= depth_) start.not_before(c.taken[n - depth_]);
-      const Action a{c.gradient ? Op::SendGrad : Op::Send, c.gradient ? c.boundary + 1 : c.boundary, c.microbatches[n]};
+      const Action a{c.gradient ? Op::SendGrad : Op::Send, c.gradient ? c.boundary + 1 : c.boundary,
+                     c.microbatches[n]};
       nodes_.push_back({a, start.time, start.cause});
       const int node = static_cast<int>(nodes_.size()) - 1;
       c.link_free = {start.time + c.occupies, node};

@@ -12,89 +12,18 @@
 #include "../kernel/wire_kernels.hpp"
 #include "../schedule/make_schedule.hpp"
 #include "../transport/communicator.hpp"
+#include "../transport/fingerprint.hpp"
 #include "../transport/world.hpp"
 #include "batch.hpp"
-
-namespace pcomp::runtime {
-
-/// What must be the same on every rank before the first payload, as named lines.
-///
-/// Law: payloads carry no header, so ranks that differ in any line would read each other's bytes wrongly.
-/// Errors: `expect_alike` throws one `Error`, the same on every rank, with both descriptions side by side.
-/// Example: docs/several-machines.md
-class Fingerprint {
- public:
-  /// A value may be any text without line breaks.
-  void add(std::string name, std::string value) { lines_.emplace_back(std::move(name), std::move(value)); }
-
-  std::string text() const {
-    std::string all;
-    for (const auto& [name, value] : lines_) all += name + "\t" + value + "\n";
-    return all;
-  }
-
-  /// `texts`: one of every rank, in rank order.
-  static void expect_alike(const std::vector<std::string>& texts) {
-    std::string differing;
-    std::size_t other = 0;
-    for (std::size_t r = 1; r < texts.size(); ++r)
-      if (texts[r] != texts[0]) {
-        if (!other) other = r;
-        differing += (differing.empty() ? "" : ", ") + std::to_string(r);
-      }
-    if (!other) return;
-    const auto a = parse(texts[0]), b = parse(texts[other]);
-    std::vector<std::string> names;
-    for (const auto* side : {&a, &b})
-      for (const auto& [name, value] : *side)
-        if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-    const std::string left = "rank 0", right = "rank " + std::to_string(other);
-    std::size_t wide = 0, wide_left = left.size();
-    for (const auto& name : names) {
-      wide = std::max(wide, name.size());
-      wide_left = std::max(wide_left, value(a, name).size());
-    }
-    const auto padded = [](std::string s, std::size_t n) {
-      return s.append(n > s.size() ? n - s.size() : 0, ' ');
-    };
-    std::string table;
-    for (const auto& name : names)
-      table += std::string("\n") + (value(a, name) == value(b, name) ? "  " : "* ") + padded(name, wide) +
-               "  " + padded(value(a, name), wide_left) + "  " + value(b, name);
-    throw Error(
-        "pcomp: the ranks do not agree: " + right + " differs from rank 0 where * stands" +
-        (differing.find(',') == std::string::npos ? "" : " (ranks " + differing + " differ from it)") +
-        "\n  " + padded("", wide) + "  " + padded(left, wide_left) + "  " + right + table);
-  }
-
- private:
-  using Lines = std::vector<std::pair<std::string, std::string>>;
-  static Lines parse(const std::string& text) {
-    Lines lines;
-    for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-      const std::string line = text.substr(begin, end - begin);
-      const std::size_t tab = std::min(line.find('\t'), line.size());
-      lines.emplace_back(line.substr(0, tab), tab < line.size() ? line.substr(tab + 1) : "");
-    }
-    return lines;
-  }
-  static std::string value(const Lines& lines, const std::string& name) {
-    for (const auto& [n, v] : lines)
-      if (n == name) return v;
-    return "(none)";
-  }
-
-  Lines lines_;
-};
-
-}  // namespace pcomp::runtime
 
 namespace pcomp::detail {
 
 /// Describes a pipeline, for its ranks to compare when they meet.
-inline runtime::Fingerprint fingerprint(const schedule::ScheduleTable& schedule, const std::vector<const kernel::WireKernels*>& wires,
-                               int world_size, const std::vector<runtime::StageSpec>& stages = {}) {
-  runtime::Fingerprint f;
+inline transport::Fingerprint fingerprint(const schedule::ScheduleTable& schedule,
+                                          const std::vector<const kernel::WireKernels*>& wires,
+                                          int world_size,
+                                          const std::vector<runtime::StageSpec>& stages = {}) {
+  transport::Fingerprint f;
   f.add("pcomp", version);
   f.add("wire format", std::to_string(codec::wire_format));
   f.add("byte order", std::endian::native == std::endian::little ? "little" : "big");
@@ -126,8 +55,9 @@ inline std::string text_of(const Extents& shape, at::ScalarType dtype) {
 }
 
 /// Describes a batch of a new shape, including its bytes on the link.
-inline runtime::Fingerprint fingerprint(const Batch& batch, const std::vector<const kernel::WireKernels*>& wires) {
-  runtime::Fingerprint f;
+inline transport::Fingerprint fingerprint(const Batch& batch,
+                                          const std::vector<const kernel::WireKernels*>& wires) {
+  transport::Fingerprint f;
   f.add("step", batch.loss ? "training" : "inference");
   f.add("micro-batches", std::to_string(batch.parts.size()));
   f.add("batch", text_of(extents_of(batch.x), batch.x.scalar_type()));
@@ -146,28 +76,33 @@ inline runtime::Fingerprint fingerprint(const Batch& batch, const std::vector<co
 class Agreement {
  public:
   /// Their configurations, before anything else crosses a link.
-  static void handshake(transport::Communicator& links, const World& world, const schedule::ScheduleTable& schedule,
+  static void handshake(transport::Communicator& links, const World& world,
+                        const schedule::ScheduleTable& schedule,
                         const std::vector<const kernel::WireKernels*>& wires,
                         const std::vector<runtime::StageSpec>& stages) {
     if (!world.processes()) return;
-    runtime::Fingerprint::expect_alike(
-        links.exchange("description of the pipeline", fingerprint(schedule, wires, world.size(), stages).text()));
+    transport::Fingerprint::expect_alike(links.exchange(
+        "description of the pipeline", fingerprint(schedule, wires, world.size(), stages).text()));
     if (world.size() != schedule.ranks)
       throw Error("pcomp: the schedule has " + std::to_string(schedule.ranks) + " ranks, but " +
                   world.launch()->by + " started " + std::to_string(world.size()) +
                   " processes: start as many as ranks");
   }
-  static void compare(transport::Communicator& links, const std::string& about, const schedule::ScheduleTable& table,
+  static void compare(transport::Communicator& links, const std::string& about,
+                      const schedule::ScheduleTable& table,
                       const std::vector<const kernel::WireKernels*>& wires) {
     if (!links.elsewhere().empty())
-      runtime::Fingerprint::expect_alike(links.exchange(about, fingerprint(table, wires, table.ranks).text()));
+      transport::Fingerprint::expect_alike(
+          links.exchange(about, fingerprint(table, wires, table.ranks).text()));
   }
   /// Each new batch shape, before its first payload.
-  void compare(transport::Communicator& links, const Batch& batch, const std::vector<const kernel::WireKernels*>& wires) {
+  void compare(transport::Communicator& links, const Batch& batch,
+               const std::vector<const kernel::WireKernels*>& wires) {
     if (links.elsewhere().empty()) return;
     const auto key = std::make_tuple(text_of(batch) + autocast(), batch.parts.size(), batch.loss != nullptr);
     if (agreed_.count(key)) return;
-    runtime::Fingerprint::expect_alike(links.exchange("description of a batch", fingerprint(batch, wires).text()));
+    transport::Fingerprint::expect_alike(
+        links.exchange("description of a batch", fingerprint(batch, wires).text()));
     agreed_.insert(key);
   }
   void forget() { agreed_.clear(); }

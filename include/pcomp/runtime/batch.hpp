@@ -15,14 +15,14 @@ namespace pcomp::detail {
 struct Batch {
   std::vector<training::Microbatch> parts;
   at::Tensor x, y;
-  const training::Loss* loss = nullptr;                    ///< null: inference
-  std::vector<Activation> activations;           ///< of every stage
-  std::vector<std::int64_t> sample_ids{};               ///< of the samples; empty: not given
-  int frozen = 0;                                ///< how many first stages only run forward
-  bool wants_grad = false;                       ///< x came with a graph, whose gradient stage 0 gives
-  StepGraphs* graphs = nullptr;                  ///< in training
-  at::Tensor given_ids{};                        ///< what this rank was given, to compare
-  const training::Loss* judge = nullptr;                   ///< of an evaluation, which has no `loss`
+  const training::Loss* loss = nullptr;    ///< null: inference
+  std::vector<Activation> activations;     ///< of every stage
+  std::vector<std::int64_t> sample_ids{};  ///< of the samples; empty: not given
+  int frozen = 0;                          ///< how many first stages only run forward
+  bool wants_grad = false;                 ///< x came with a graph, whose gradient stage 0 gives
+  StepGraphs* graphs = nullptr;            ///< in training
+  at::Tensor given_ids{};                  ///< what this rank was given, to compare
+  const training::Loss* judge = nullptr;   ///< of an evaluation, which has no `loss`
   const std::vector<training::Metric>* metrics = nullptr;  ///< likewise
   const training::Outputs* outputs = nullptr;              ///< who gets those of an inference
 
@@ -95,8 +95,8 @@ inline std::string single_sample(const Batch& batch, int micro, const std::strin
   const std::string samples = std::to_string(batch.x.size(0));
   return (why.find("more than 1 value per channel") == std::string::npos
               ? "; this micro-batch has 1 of the batch's " + samples + " samples: if that is the reason, "
-              : "; the batch of " + samples + " samples is fine, but not its " + std::to_string(microbatches) +
-                    " micro-batches, of which this one has 1 sample: ") +
+              : "; the batch of " + samples + " samples is fine, but not its " +
+                    std::to_string(microbatches) + " micro-batches, of which this one has 1 sample: ") +
          "call smallest_microbatch(2), which divides such a batch into fewer micro-batches, give at least " +
          std::to_string(2 * microbatches) + " samples, or leave the last batch out";
 }

@@ -86,7 +86,9 @@ class BoundaryEnds {
       else
         e.wire->forget();
   }
-  std::size_t bytes(int boundary, int micro) const { return wire(boundary, micro).bytes(batch_->shape(boundary, micro)); }
+  std::size_t bytes(int boundary, int micro) const {
+    return wire(boundary, micro).bytes(batch_->shape(boundary, micro));
+  }
   std::size_t grad_bytes(int boundary, int micro) const {
     return wire(boundary, micro).grad_bytes(batch_->shape(boundary, micro));
   }
@@ -114,14 +116,16 @@ class BoundaryEnds {
   void take_back() { traffic_ = marked_; }
 
   /// Output of the stage before `boundary` -> payload. The sender keeps only the index block.
-  void encode_and_send(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload, bool both_here = false) {
+  void encode_and_send(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload,
+                       bool both_here = false) {
     const kernel::WireKernels& w = wire(boundary, micro);
     expect_dense(v.output);
     const at::Tensor x = readable(v.output.detach());
     const c10::DeviceGuard guard(x.device());
     const Extents s = batch_->shape(boundary, micro);
     if (batch_->loss)
-      boundaries_[at(boundary)].wire->encode(visit(boundary, micro), message(boundary, micro), x, s, payload.bytes, both_here);
+      boundaries_[at(boundary)].wire->encode(visit(boundary, micro), message(boundary, micro), x, s,
+                                             payload.bytes, both_here);
     else
       w.encode(in(x), s, payload.bytes, torch_threads);
     count(batch_->loss ? &Counts::forward : &Counts::inference, boundary, payload.bytes.size());
@@ -158,13 +162,14 @@ class BoundaryEnds {
   }
 
   /// Gradient of the input of the stage after `boundary` -> gradient payload.
-  void depart_grad(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload, bool both_here = false) {
+  void depart_grad(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload,
+                   bool both_here = false) {
     const Extents s = batch_->shape(boundary, micro);
     const at::Tensor dy = v.input_grad.defined() ? readable(v.input_grad) : no_gradient(boundary, s);
     const c10::DeviceGuard guard(dy.device());
     v.input_grad = at::Tensor();
-    boundaries_[at(boundary)].wire->encode_grad(visit(boundary, micro), message(boundary, micro), dy, s, v.index_in.bytes(),
-                                       payload.bytes, both_here);
+    boundaries_[at(boundary)].wire->encode_grad(visit(boundary, micro), message(boundary, micro), dy, s,
+                                                v.index_in.bytes(), payload.bytes, both_here);
     count(&Counts::gradient, boundary, payload.bytes.size());
   }
 
@@ -174,7 +179,7 @@ class BoundaryEnds {
     const c10::DeviceGuard guard(v.output.device());
     v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.suggest_memory_format(), v.output.device());
     boundaries_[at(boundary)].wire->decode_grad(visit(boundary, micro), payload.bytes, s, v.index_out.bytes(),
-                                       v.output_grad);
+                                                v.output_grad);
   }
 
   /// Both ends of an edge within this rank.

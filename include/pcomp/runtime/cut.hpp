@@ -18,7 +18,8 @@ namespace pcomp {
 /// Errors: `Error` for cuts that are not ascending, or leave a stage without a child.
 /// Source: torchgpipe (Kim et al., 2020).
 /// Example: docs/train.md
-[[nodiscard]] std::vector<runtime::StageSpec> cut(const torch::nn::Sequential& net, const std::vector<int>& before);
+[[nodiscard]] std::vector<runtime::StageSpec> cut(const torch::nn::Sequential& net,
+                                                  const std::vector<int>& before);
 [[nodiscard]] inline std::vector<runtime::StageSpec> cut(const torch::nn::Sequential& net,
                                                          std::initializer_list<int> before) {
   return cut(net, std::vector<int>(before));
@@ -41,7 +42,8 @@ namespace pcomp::runtime {
 /// Errors: `Error` for more stages than children.
 /// Source: torchgpipe's balance_by_time.
 /// Example: docs/train.md
-[[nodiscard]] std::vector<int> cut_by_time(const torch::nn::Sequential& net, int stages, const at::Tensor& sample);
+[[nodiscard]] std::vector<int> cut_by_time(const torch::nn::Sequential& net, int stages,
+                                           const at::Tensor& sample);
 
 }  // namespace pcomp::runtime
 

@@ -69,8 +69,9 @@ class Engine {
   Engine(const World& world, const Pipeline<Stages...>& net, Plan,
          const transport::CommunicatorFactory& join = transport::connect)
       : Engine(world, net.stages(), net.wires(), detail::table_of<Plan, sizeof...(Stages)>(), join) {}
-  Engine(const World& world, std::vector<runtime::StageSpec> stages, std::vector<const kernel::WireKernels*> wires,
-         schedule::ScheduleTable schedule, const transport::CommunicatorFactory& join = transport::connect);
+  Engine(const World& world, std::vector<runtime::StageSpec> stages,
+         std::vector<const kernel::WireKernels*> wires, schedule::ScheduleTable schedule,
+         const transport::CommunicatorFactory& join = transport::connect);
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
   ~Engine();
@@ -85,7 +86,8 @@ class Engine {
   /// Errors: `Error` for x and y of different batch sizes, Delta without ids, x that requires a gradient before frozen
   ///   stages, a loss or stage whose graph would leave something untrained, or first and last stage's ranks with
   ///   different batches.
-  at::Tensor step(const at::Tensor& x, const at::Tensor& y, const training::Loss& loss, const at::Tensor& sample_ids = {});
+  at::Tensor step(const at::Tensor& x, const at::Tensor& y, const training::Loss& loss,
+                  const at::Tensor& sample_ids = {});
 
   /// The last stage's output for a batch, with compression and without gradients, in the stages' current mode.
   ///
@@ -180,4 +182,5 @@ class Engine {
 
 #if !defined(PCOMP_COMPILED)
 #include "impl/engine.ipp"
+#include "impl/totals.ipp"
 #endif

@@ -50,8 +50,8 @@ class Tables {
   }
   const schedule::ScheduleTable& inference(const schedule::ScheduleTable& schedule, int microbatches) {
     if (!inference_ || inference_->microbatches != microbatches)
-      inference_ = std::make_unique<schedule::ScheduleTable>(
-          make_schedule(ForwardOnly{}, schedule.stages, microbatches, schedule::RankMap(schedule.rank_map())));
+      inference_ = std::make_unique<schedule::ScheduleTable>(make_schedule(
+          ForwardOnly{}, schedule.stages, microbatches, schedule::RankMap(schedule.rank_map())));
     return *inference_;
   }
   /// The engine's schedule is another one from now on.
@@ -72,7 +72,7 @@ struct EngineParts {
   EngineParts& operator=(const EngineParts&) = delete;
 
   schedule::ScheduleTable table;  ///< `whole` without what frozen stages skip
-  schedule::ScheduleTable whole;     ///< as given
+  schedule::ScheduleTable whole;  ///< as given
   Tables tables;
   std::vector<const kernel::WireKernels*> wires;
   std::vector<runtime::BoundaryReport> boundaries;
@@ -85,7 +85,8 @@ struct EngineParts {
   Stopwatch::Clock::time_point trace_origin;
   Ranks ranks;
   Gather gather;
-  std::unique_ptr<transport::Communicator> communicator;  ///< destroyed first: nothing may arrive in a freed buffer
+  std::unique_ptr<transport::Communicator>
+      communicator;  ///< destroyed first: nothing may arrive in a freed buffer
   std::map<std::string, std::shared_ptr<void>> kept;
 
   const runtime::StageModule* find(int stage) const {
@@ -179,8 +180,7 @@ struct EngineParts {
     communicator->begin();
     const FreshCasts casts;
     const bool record = recording && batch.loss;
-    if (record)
-      trace = {describe(plan.policy.c_str(), plan.size()) + ", measured", plan.stages, false, {}};
+    if (record) trace = {describe(plan.policy.c_str(), plan.size()) + ", measured", plan.stages, false, {}};
     if (record) trace.ranks.resize(static_cast<std::size_t>(plan.ranks));
     const auto origin = Stopwatch::Clock::now();
     if (record) trace_origin = origin;

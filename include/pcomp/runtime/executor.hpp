@@ -3,13 +3,13 @@
 
 #include "../schedule/action.hpp"
 #include "../schedule/send_queue.hpp"
-#include "stage.hpp"
-#include "sample_ids.hpp"
-#include "payload_buffers.hpp"
-#include "results.hpp"
-#include "device_streams.hpp"
-#include "report.hpp"
 #include "boundary_ends.hpp"
+#include "device_streams.hpp"
+#include "payload_buffers.hpp"
+#include "report.hpp"
+#include "results.hpp"
+#include "sample_ids.hpp"
+#include "stage.hpp"
 
 namespace pcomp::detail {
 
@@ -72,9 +72,11 @@ class Executor {
       timed_(&runtime::RankReport::send, now_, [&] {
         for (auto& entry : stages_) entry.second.sent.flush(), entry.second.sent_grad.flush();
       });
-      timed_(&runtime::RankReport::wait, now_, [&] { link.settle(), results_.receive(), identity_.finish(); });
+      timed_(&runtime::RankReport::wait, now_,
+             [&] { link.settle(), results_.receive(), identity_.finish(); });
       timed_.end();
-      timed_.count(batch.numbers() ? &runtime::RankReport::losses : &runtime::RankReport::outputs, results_.sent());
+      timed_.count(batch.numbers() ? &runtime::RankReport::losses : &runtime::RankReport::outputs,
+                   results_.sent());
       timed_.count(&runtime::RankReport::agreement, identity_.sent());
     } catch (const c10::Error& e) {
       fail(now_, e.what_without_backtrace());
@@ -129,7 +131,7 @@ class Executor {
       s.live.resize(std::max(s.live.size(), batch_->parts.size()));
       const auto end = [&, &s = s](int peer, int boundary, bool gradient) {
         return BoundaryEnd{link_,    rank_of_[at(peer)], boundary,
-                       gradient, s.module.device,    link_->moves_device_memory() ? s.order : nullptr};
+                           gradient, s.module.device,    link_->moves_device_memory() ? s.order : nullptr};
       };
       if (stage > 0) {
         s.received.begin(end(stage - 1, stage - 1, false));
@@ -191,7 +193,8 @@ class Executor {
     StageState& s = stages_.at(stage);
     DeviceBytes payload;
     timed_(&runtime::RankReport::wait, now_, [&] { payload = s.received.take(); });
-    timed_(&runtime::RankReport::decode, now_, [&] { ends_.receive_and_decode(stage - 1, micro, live(stage, micro), payload); });
+    timed_(&runtime::RankReport::decode, now_,
+           [&] { ends_.receive_and_decode(stage - 1, micro, live(stage, micro), payload); });
     s.received.release();
     listen();
   }
@@ -208,7 +211,8 @@ class Executor {
     StageState& s = stages_.at(stage);
     DeviceBytes payload;
     timed_(&runtime::RankReport::send, now_, [&] { payload = s.sent.buffer(ends_.bytes(stage, micro)); });
-    timed_(&runtime::RankReport::encode, now_, [&] { ends_.encode_and_send(stage, micro, live(stage, micro), payload); });
+    timed_(&runtime::RankReport::encode, now_,
+           [&] { ends_.encode_and_send(stage, micro, live(stage, micro), payload); });
     timed_(&runtime::RankReport::send, now_, [&] { s.sent.send(micro); });
     s.gone[at(micro)] = 1;
     listen();
@@ -218,7 +222,8 @@ class Executor {
     StageState& s = stages_.at(stage);
     DeviceBytes payload;
     timed_(&runtime::RankReport::wait, now_, [&] { payload = s.received_grad.take(); });
-    timed_(&runtime::RankReport::decode, now_, [&] { ends_.arrive_grad(stage, micro, live(stage, micro), payload); });
+    timed_(&runtime::RankReport::decode, now_,
+           [&] { ends_.arrive_grad(stage, micro, live(stage, micro), payload); });
     s.received_grad.release();
     listen();
   }
@@ -260,7 +265,8 @@ class Executor {
       throw Error(std::string("the output is ") + c10::toString(v.output.scalar_type()) +
                   ", but one sample of this shape gave " + c10::toString(dtype));
     if (local(stage))
-      timed_(&runtime::RankReport::encode, now_, [&] { ends_.pass_on(stage, micro, v, live(stage + 1, micro)); });
+      timed_(&runtime::RankReport::encode, now_,
+             [&] { ends_.pass_on(stage, micro, v, live(stage + 1, micro)); });
     else
       stages_.at(stage).early.offer(micro), send_ready(stage);
   }

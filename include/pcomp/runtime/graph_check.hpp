@@ -191,7 +191,8 @@ inline Reach reach_of(const at::Tensor& output, const torch::autograd::Node* inp
 class GraphCheck {
  public:
   /// `stages`: null for those in other processes.
-  GraphCheck(const std::vector<const runtime::StageModule*>& stages, std::size_t microbatches, SharedGradients& shared)
+  GraphCheck(const std::vector<const runtime::StageModule*>& stages, std::size_t microbatches,
+             SharedGradients& shared)
       : seen_(stages.size()), microbatches_(microbatches), shared_(shared) {
     for (std::size_t s = 0; s < stages.size(); ++s) {
       if (!stages[s] || !stages[s]->module) continue;

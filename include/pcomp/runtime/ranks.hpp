@@ -72,7 +72,8 @@ inline std::uint64_t shared_seed(transport::Communicator& links) {
 
 /// One rank of this process: what it runs and over which link, on its own thread and streams.
 struct Rank {
-  Rank(int r, const std::vector<int>& rank_of, const std::vector<const kernel::WireKernels*>& wires, transport::Transport& to)
+  Rank(int r, const std::vector<int>& rank_of, const std::vector<const kernel::WireKernels*>& wires,
+       transport::Transport& to)
       : executor(r, rank_of, wires), link(to) {}
   Executor executor;
   transport::Transport& link;
@@ -166,8 +167,10 @@ class Ranks {
 };
 
 /// What the ranks of this process sent over each boundary, and where their time went. `boundaries`: what was predicted.
-inline runtime::Report report_of(const schedule::ScheduleTable& schedule, const std::vector<const kernel::WireKernels*>& wires,
-                        const std::vector<runtime::BoundaryReport>& boundaries, std::int64_t steps, const Ranks& ranks) {
+inline runtime::Report report_of(const schedule::ScheduleTable& schedule,
+                                 const std::vector<const kernel::WireKernels*>& wires,
+                                 const std::vector<runtime::BoundaryReport>& boundaries, std::int64_t steps,
+                                 const Ranks& ranks) {
   runtime::Report r;
   r.steps = steps;
   for (std::size_t e = 0; e < wires.size(); ++e) {

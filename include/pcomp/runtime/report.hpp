@@ -12,6 +12,10 @@
 #include "../plan/simulate.hpp"
 #include "../schedule/trace.hpp"
 
+namespace pcomp {
+class Engine;
+}  // namespace pcomp
+
 namespace pcomp::runtime {
 
 /// What crossed one boundary in one direction.
@@ -137,7 +141,8 @@ class Stopwatch {
     body();
     const auto stop = Clock::now();
     add(what, start, stop);
-    if (what != &runtime::RankReport::wait && what != &runtime::RankReport::send) charge(what, a, start, stop);
+    if (what != &runtime::RankReport::wait && what != &runtime::RankReport::send)
+      charge(what, a, start, stop);
     if (lane_) note(a, start, stop);
   }
 
@@ -146,7 +151,9 @@ class Stopwatch {
   void take_back() { std::tie(times_, stages_) = marked_; }
 
   /// Counts messages that cross no boundary.
-  void count(runtime::Traffic runtime::RankReport::*what, const runtime::Traffic& more) { times_.*what += more; }
+  void count(runtime::Traffic runtime::RankReport::*what, const runtime::Traffic& more) {
+    times_.*what += more;
+  }
   const runtime::RankReport& times() const { return times_; }
   const std::vector<runtime::StageReport>& stages() const { return stages_; }
 
@@ -158,7 +165,8 @@ class Stopwatch {
     if (training_) times_.*what += between(start, stop);
   }
   /// The cost of a stage's pass includes the coding of its payloads, on either side.
-  void charge(double runtime::RankReport::*what, const Action& a, Clock::time_point start, Clock::time_point stop) {
+  void charge(double runtime::RankReport::*what, const Action& a, Clock::time_point start,
+              Clock::time_point stop) {
     if (!training_) return;
     const auto s = static_cast<std::size_t>(a.stage);
     if (stages_.size() <= s) stages_.resize(s + 1);
@@ -171,7 +179,8 @@ class Stopwatch {
   }
   void note(const Action& a, Clock::time_point start, Clock::time_point stop) {
     if (!lane_->empty())
-      if (schedule::Interval& last = lane_->back(); last.op == a.op && last.stage == a.stage && last.micro == a.micro) {
+      if (schedule::Interval& last = lane_->back();
+          last.op == a.op && last.stage == a.stage && last.micro == a.micro) {
         last.end = between(origin_, stop);
         return;
       }
@@ -188,6 +197,33 @@ class Stopwatch {
 };
 
 }  // namespace pcomp::detail
+
+namespace pcomp::runtime {
+
+/// The counters of a boundary's report in a fixed order, for writing and reading.
+inline std::array<std::int64_t*, 12> counters(BoundaryReport& b) {
+  std::array<std::int64_t*, 12> all{};
+  std::size_t n = 0;
+  for (Traffic* t : {&b.forward, &b.gradient, &b.inference})
+    for (std::int64_t* v : {&t->messages, &t->bytes, &t->predicted, &t->raw}) all[n++] = v;
+  return all;
+}
+
+/// What all ranks sent and where their time went, on every rank: the sum of their reports.
+///
+/// Processes: all call it. With threads it is `engine.report()`.
+/// Example: examples/100-mobilenetv2-cifar10
+[[nodiscard]] Report total_report(Engine& engine);
+
+/// The last recorded step of all ranks, on every rank.
+///
+/// Law: processes on one machine share one time axis; on several machines, whose clocks nobody compares, each begins
+///   at 0.
+/// Processes: all call it, after a step that all recorded. With threads it is `engine.trace()`.
+/// Example: examples/100-mobilenetv2-cifar10
+[[nodiscard]] schedule::Trace total_trace(Engine& engine);
+
+}  // namespace pcomp::runtime
 
 #if !defined(PCOMP_COMPILED)
 #include "impl/report.ipp"

@@ -8,10 +8,10 @@
 #include <thread>
 
 #include "../autograd/tensor.hpp"
+#include "../nn/loss.hpp"
 #include "../transport/transport.hpp"
 #include "batch.hpp"
 #include "graph_check.hpp"
-#include "../nn/loss.hpp"
 #include "report.hpp"
 
 namespace pcomp::detail {
@@ -62,7 +62,8 @@ class Results {
 
   /// `from` is the rank that holds the last stage if that is in another process, else -1; `to` are the ranks of
   /// other processes; `rank` is this one.
-  void begin(const Batch& batch, transport::Transport& link, int from, const std::vector<int>& to, int rank = 0) {
+  void begin(const Batch& batch, transport::Transport& link, int from, const std::vector<int>& to,
+             int rank = 0) {
     finish();
     batch_ = &batch;
     link_ = &link;

@@ -21,8 +21,8 @@ namespace pcomp::detail {
 /// Why not each rank's own: payloads of first visits differ in size, and Gloo ends a process that receives more than it
 /// expects. Between processes this costs an exchange through the store each step.
 /// Errors: as `sample_ids_of`, on every rank.
-inline std::vector<std::int64_t> agreed_sample_ids(const at::Tensor& sample_ids, std::int64_t samples, int owner,
-                                                   transport::Communicator& links) {
+inline std::vector<std::int64_t> agreed_sample_ids(const at::Tensor& sample_ids, std::int64_t samples,
+                                                   int owner, transport::Communicator& links) {
   if (links.elsewhere().empty()) return sample_ids_of(sample_ids, samples);
   std::string said;
   if (std::find(links.here().begin(), links.here().end(), owner) != links.here().end()) try {
@@ -100,8 +100,8 @@ struct Identity {
 class BatchIdentity {
  public:
   /// `number`: the message's. `first`, `last`: the ranks of these stages. `away`: whether they are in two processes.
-  void begin(const at::Tensor& y, const at::Tensor& sample_ids, transport::Transport& link, int number, int rank, int first,
-             int last, bool away) {
+  void begin(const at::Tensor& y, const at::Tensor& sample_ids, transport::Transport& link, int number,
+             int rank, int first, int last, bool away) {
     finish();
     link_ = &link;
     first_ = first;

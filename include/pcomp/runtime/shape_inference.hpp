@@ -94,8 +94,10 @@ inline at::Tensor probe(const runtime::StageModule& stage, int number, bool last
 class ShapeInference {
  public:
   /// `stages`: null for those in other processes.
-  const std::vector<Activation>& of(const at::Tensor& x, const std::vector<const runtime::StageModule*>& stages,
-                                    const std::vector<int>& rank_of, transport::Communicator& links, std::int64_t samples) {
+  const std::vector<Activation>& of(const at::Tensor& x,
+                                    const std::vector<const runtime::StageModule*>& stages,
+                                    const std::vector<int>& rank_of, transport::Communicator& links,
+                                    std::int64_t samples) {
     std::pair key(autocast(), Activation::of_sample(x));
     // Across processes x need only have the same shape: there the first memory format of a shape holds.
     if (!links.elsewhere().empty()) key.second.format = at::MemoryFormat::Contiguous;
@@ -110,10 +112,9 @@ class ShapeInference {
 
  private:
   /// What these samples give behind every stage, or nothing and why one of the stages cannot take them.
-  static std::optional<std::vector<Activation>> infer_shapes(const at::Tensor& x,
-                                                      const std::vector<const runtime::StageModule*>& stages,
-                                                      const std::vector<int>& rank_of, transport::Communicator& links,
-                                                      std::string& why) {
+  static std::optional<std::vector<Activation>> infer_shapes(
+      const at::Tensor& x, const std::vector<const runtime::StageModule*>& stages,
+      const std::vector<int>& rank_of, transport::Communicator& links, std::string& why) {
     const at::AutoGradMode no_grad(false);
     std::vector<Activation> shapes;
     const RngStateGuard random(stages);

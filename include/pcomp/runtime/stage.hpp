@@ -106,10 +106,10 @@ struct Held<std::shared_ptr<T>> {
   static std::shared_ptr<T> take(std::shared_ptr<T> m) { return m; }
 };
 template <class T>
-requires requires(T t) {
-  typename T::ContainedType;
-  t.ptr();
-}
+  requires requires(T t) {
+    typename T::ContainedType;
+    t.ptr();
+  }
 struct Held<T> {
   using type = typename T::ContainedType;
   static std::shared_ptr<type> take(T m) { return m.ptr(); }

@@ -28,7 +28,8 @@ class Progress {
     if (a.stage < 0 || a.stage >= n_.stages || a.micro < 0 || a.micro >= n_.microbatches)
       return "a stage or micro-batch that does not exist";
     if (rank_of_[a.stage] != r) return "a stage of another rank";
-    const char* const done = done_.data() + std::ptrdiff_t{a.stage} * n_.microbatches + a.micro;  // + op * plane_
+    const char* const done =
+        done_.data() + std::ptrdiff_t{a.stage} * n_.microbatches + a.micro;  // + op * plane_
     const bool enters = enters_.data()[a.stage], leaves = enters_.data()[a.stage + 1];
     if (done[static_cast<int>(a.op) * plane_]) return "an operation comes twice";
     switch (a.op) {

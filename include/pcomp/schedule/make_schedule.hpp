@@ -18,10 +18,16 @@ class Fact {
   operator const T&() const { return get(); }
   auto operator[](std::size_t i) const { return get().at(i); }
   auto size() const { return get().size(); }
-  auto begin() const requires requires(const T& t) { t.begin(); }
-  { return get().begin(); }
-  auto end() const requires requires(const T& t) { t.end(); }
-  { return get().end(); }
+  auto begin() const
+    requires requires(const T& t) { t.begin(); }
+  {
+    return get().begin();
+  }
+  auto end() const
+    requires requires(const T& t) { t.end(); }
+  {
+    return get().end();
+  }
 
  private:
   T value_{};
@@ -42,7 +48,7 @@ inline schedule::PipelineDims checked(int stages, int microbatches) {
 inline void check_frozen(int first, int least, int stages) {
   if (first < least || first >= stages)
     fail(LongText() << "pcomp: of " << stages << " stages the first " << least << " to " << stages - 1
-                 << " can be frozen, not " << first);
+                    << " can be frozen, not " << first);
 }
 inline void check_rank(int rank, int ranks) {
   if (rank < 0 || rank >= ranks)
@@ -53,7 +59,7 @@ template <schedule::Policy P>
 void check_suits(std::span<const int> rank_of) {
   if (!schedule::suits<P>(rank_of))
     fail(list(LongText() << "pcomp: this schedule cannot run a Placement that names a rank twice like this: "
-                      << P::name << " on ranks ",
+                         << P::name << " on ranks ",
               rank_of));
 }
 /// One rank's row, once the clock is checked to keep its law.
@@ -61,7 +67,7 @@ template <schedule::Policy P>
 std::vector<Action> checked_row(int rank, schedule::PipelineDims n, std::span<const int> rank_of) {
   if (const ClockFault late = clock_fault<P>(rank, n, rank_of); late.found)
     fail(LongText() << "pcomp: the clock of " << P::name << " breaks its law: the tick of " << late.late
-                 << " must be above that of " << late.needs);
+                    << " must be above that of " << late.needs);
   return make_row<P>(rank, n, rank_of);
 }
 
@@ -83,7 +89,7 @@ class ScheduleTable {
   auto with_rows(Use use) const {
     if (make_)
       detail::fail(detail::LongText() << "pcomp: a table of more than " << proved_at_once
-                                   << " actions is asked for single rows");
+                                      << " actions is asked for single rows");
     const detail::Buffer<std::span<const Action>> views(rows_.size());
     for (std::size_t r = 0; r < rows_.size(); ++r) views.data()[r] = {rows_[r].data(), rows_[r].size()};
     return use(detail::Rows(views.data(), rows_.size()));
@@ -121,8 +127,8 @@ class ScheduleTable {
   std::int64_t bytes_per_step(int boundary) const {
     const int named = static_cast<int>(bytes.size());
     if (named != stages - 1)
-      detail::fail(detail::LongText() << "pcomp: set `bytes` for " << stages - 1 << " boundaries first, not "
-                                   << named);
+      detail::fail(detail::LongText()
+                   << "pcomp: set `bytes` for " << stages - 1 << " boundaries first, not " << named);
     messages(boundary);
     const BoundaryBytes b = bytes[static_cast<std::size_t>(boundary)];
     return bytes_per_step(boundary, b.forward, b.gradient);
@@ -161,8 +167,8 @@ class ScheduleTable {
   /// Errors: `Error` for fewer than 1, or more than this table has.
   [[nodiscard]] ScheduleTable first(int count) const {
     if (count < 1 || count > microbatches)
-      detail::fail(detail::LongText() << "pcomp: a table of " << microbatches << " micro-batches has no first "
-                                   << count);
+      detail::fail(detail::LongText()
+                   << "pcomp: a table of " << microbatches << " micro-batches has no first " << count);
     ScheduleTable less = *this;
     less.microbatches = count;
     for (auto& row : less.rows_) less.drop(row);
@@ -193,7 +199,7 @@ class ScheduleTable {
                       RankMap(std::move(rank_map)).resolve(n.stages)) {
     if (rows.size() != rows_.size())
       detail::fail(detail::LongText() << "pcomp: a table for " << ranks << " ranks needs as many rows, not "
-                                   << static_cast<int>(rows.size()));
+                                      << static_cast<int>(rows.size()));
     detail::check_frozen(passes.frozen, 0, stages);
     rows_ = std::move(rows);
     prove(in_flight);
@@ -279,7 +285,8 @@ namespace pcomp {
 /// Errors: `Error` with the text of the compile-time refusal.
 /// Example: examples/040-schedules
 template <schedule::Policy P>
-[[nodiscard]] schedule::ScheduleTable make_schedule(P policy, int stages, int microbatches, const schedule::RankMap& where = {}) {
+[[nodiscard]] schedule::ScheduleTable make_schedule(P policy, int stages, int microbatches,
+                                                    const schedule::RankMap& where = {}) {
   return {policy, stages, microbatches, where};
 }
 
@@ -292,7 +299,8 @@ namespace pcomp::schedule {
 /// Law: `make_schedule(policy, stages, microbatches, where).row(rank)`.
 /// Errors: as there.
 template <Policy P>
-[[nodiscard]] std::vector<Action> make_row(P, int stages, int microbatches, int rank, const RankMap& where = {}) {
+[[nodiscard]] std::vector<Action> make_row(P, int stages, int microbatches, int rank,
+                                           const RankMap& where = {}) {
   const std::vector<int> map = where.resolve(detail::checked(stages, microbatches).stages);
   const std::span<const int> rank_of(map.data(), map.size());
   const PipelineDims n{stages, microbatches, detail::count_ranks(rank_of)};

@@ -47,7 +47,8 @@ constexpr int messages(std::span<const int> rank_of, int microbatches, int bound
   const int boundaries = static_cast<int>(rank_of.size()) - 1;
   if (boundary < 0 || boundary >= boundaries) {
     LongText text;
-    text << "pcomp: there is no boundary " << boundary << ": " << boundaries + 1 << " stages have " << boundaries;
+    text << "pcomp: there is no boundary " << boundary << ": " << boundaries + 1 << " stages have "
+         << boundaries;
     throw Error(text.string());
   }
   const auto i = static_cast<std::size_t>(boundary);

@@ -20,14 +20,16 @@ namespace pcomp::schedule {
 /// Example: docs/schedules.md
 class Proof {
  public:
-  constexpr Proof(detail::Rows rows, PipelineDims n, std::span<const int> rank_of, Passes passes, int in_flight = 0)
+  constexpr Proof(detail::Rows rows, PipelineDims n, std::span<const int> rank_of, Passes passes,
+                  int in_flight = 0)
       : progress_(n, rank_of, passes),
         in_flight_(in_flight),
         ranks_(static_cast<int>(rows.size())),
         microbatches_(n.microbatches),
         cursors_(rows.size()),
         channels_(in_flight ? 2 * static_cast<std::size_t>(n.stages) : 0),
-        sent_(in_flight ? 2 * static_cast<std::size_t>(n.stages) * static_cast<std::size_t>(n.microbatches) : 0) {
+        sent_(in_flight ? 2 * static_cast<std::size_t>(n.stages) * static_cast<std::size_t>(n.microbatches)
+                        : 0) {
     for (int r = 0; r < ranks_; ++r) {
       const auto& row = rows[static_cast<std::size_t>(r)];
       cursors_.data()[r] = {row.data(), row.data(), row.data() + row.size()};

@@ -1,8 +1,8 @@
 #pragma once
 #include "../base/boundary_bytes.hpp"
 #include "draw.hpp"
-#include "prove.hpp"
 #include "placement.hpp"
+#include "prove.hpp"
 #include "row.hpp"
 
 namespace pcomp::detail {
@@ -130,7 +130,9 @@ class Schedule {
   }
 
   /// The table as a trace in ticks, and drawn: by default as text.
-  static schedule::Trace trace() { return detail::trace_of<schedule::Trace>(P::name, rows(), n, placed(), detail::passes_of<P>); }
+  static schedule::Trace trace() {
+    return detail::trace_of<schedule::Trace>(P::name, rows(), n, placed(), detail::passes_of<P>);
+  }
   template <class Chart = schedule::TextChart>
   static std::string draw(const Chart& chart = {}) {
     return chart(trace());

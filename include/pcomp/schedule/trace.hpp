@@ -68,7 +68,8 @@ inline std::string describe(const char* policy, schedule::PipelineDims n) {
 /// A table as a trace in ticks, each message at its computation; a template, so that a program that draws nothing
 /// does not pay for it.
 template <class T>
-T trace_of(const char* policy, Rows rows, schedule::PipelineDims n, std::span<const int> rank_of, schedule::Passes passes) {
+T trace_of(const char* policy, Rows rows, schedule::PipelineDims n, std::span<const int> rank_of,
+           schedule::Passes passes) {
   T trace{describe(policy, n), n.stages, true, {}};
   trace.ranks.resize(rows.size());
   const auto remote = [&](int boundary) {

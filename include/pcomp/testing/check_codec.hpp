@@ -312,6 +312,9 @@ testing::CodecLog check_codec() {
   return detail::Laws<std::remove_cv_t<C>>{}.run();
 }
 template <auto C>
-requires codec::WireExpr<decltype(C)> testing::CodecLog check_codec() { return check_codec<std::remove_cv_t<decltype(C)>>(); }
+  requires codec::WireExpr<decltype(C)>
+testing::CodecLog check_codec() {
+  return check_codec<std::remove_cv_t<decltype(C)>>();
+}
 
 }  // namespace pcomp

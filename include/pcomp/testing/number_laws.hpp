@@ -191,7 +191,8 @@ struct NumberLaws {
       if constexpr (std::is_same_v<T, float>)
         return std::isfinite(v);
       else
-        return (v & (t == kernel::DType::f16 ? 0x7c00 : 0x7f80)) != (t == kernel::DType::f16 ? 0x7c00 : 0x7f80);
+        return (v & (t == kernel::DType::f16 ? 0x7c00 : 0x7f80)) !=
+               (t == kernel::DType::f16 ? 0x7c00 : 0x7f80);
     });
   }
 };

@@ -45,7 +45,7 @@ class ThreadTransport final : public Communicator {
     Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes,
                      StreamFence* order) override {
       return communicator_->post(&Mailbox::sends, rank_, to, m, {const_cast<std::byte*>(bytes.data()), order},
-                          bytes.size());
+                                 bytes.size());
     }
     Ticket post_receive(int from, const Message& m, std::span<std::byte> bytes, StreamFence* order) override {
       return communicator_->post(&Mailbox::receives, rank_, from, m, {bytes.data(), order}, bytes.size());

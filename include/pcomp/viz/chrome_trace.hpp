@@ -25,8 +25,9 @@ struct ChromeTrace {
       out += (r ? ",\n" : "") + std::string(text);
       for (const schedule::Interval& i : trace.ranks[r]) {
         if ((i.end - i.begin) * unit < 0.001) continue;
-        const std::string name =
-            schedule::is_compute(i.op) ? schedule::label(i, trace.loops()) : to_string(i.op) + (' ' + std::to_string(i.micro));
+        const std::string name = schedule::is_compute(i.op)
+                                     ? schedule::label(i, trace.loops())
+                                     : to_string(i.op) + (' ' + std::to_string(i.micro));
         std::snprintf(text, sizeof text,
                       ",\n{\"ph\": \"X\", \"name\": \"%s\", \"cat\": \"%s\", \"pid\": 0, \"tid\": %d, "
                       "\"ts\": %.3f, \"dur\": %.3f, \"args\": {\"stage\": %d, \"micro\": %d}}",

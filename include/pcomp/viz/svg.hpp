@@ -135,7 +135,8 @@ struct SvgChart {
       bool passes[3] = {};
       for (const auto& intervals : trace.ranks)
         for (const schedule::Interval& i : intervals)
-          if (schedule::is_compute(i.op)) passes[i.op == Op::Forward ? 0 : i.op == Op::Backward ? 1 : 2] = true;
+          if (schedule::is_compute(i.op))
+            passes[i.op == Op::Forward ? 0 : i.op == Op::Backward ? 1 : 2] = true;
       if (passes[0]) entry(colour(Op::Forward, 0), "forward", 78);
       if (passes[1] && !passes[2]) entry(colour(Op::Backward, 0), "backward", 88);
       if (passes[2]) entry(colour(Op::Backward, 0), "gradient of the input", 148);

@@ -63,7 +63,8 @@ struct Merge<A, codec::Chain<>> {
   using type = A;
 };
 template <class A, class H, class... T>
-struct Merge<A, codec::Chain<H, T...>> : Merge<typename Insert<codec::Chain<>, A, H>::type, codec::Chain<T...>> {};
+struct Merge<A, codec::Chain<H, T...>>
+    : Merge<typename Insert<codec::Chain<>, A, H>::type, codec::Chain<T...>> {};
 
 template <class T>
 struct Unwrap {

@@ -23,7 +23,8 @@ struct Delta : Composable {
   using First = std::remove_cvref_t<decltype(F)>;  // nvcc writes decltype((F)) for the host
   using Kept = std::remove_cvref_t<decltype(Keep)>;
   static_assert(refuse::first_visit<detail::is_stateless<First>()>());
-  static_assert(refuse::kept_messages<(std::is_same_v<Kept, codec::Chain<>> || std::is_same_v<Kept, BFloat16>)>());
+  static_assert(
+      refuse::kept_messages<(std::is_same_v<Kept, codec::Chain<>> || std::is_same_v<Kept, BFloat16>)>());
   static constexpr Role role = Role::feedback;
   static constexpr codec::Memory memory = codec::Memory::samples;
   static constexpr bool in_bfloat16 = std::is_same_v<Kept, BFloat16>;
@@ -31,9 +32,11 @@ struct Delta : Composable {
     if constexpr (!detail::is_stateless<First>()) {
       return codec::FixedString("Delta");  // refused above
     } else {
-      const codec::FixedString first = detail::chain_name(static_cast<typename detail::Codecs<First>::type*>(nullptr));
+      const codec::FixedString first =
+          detail::chain_name(static_cast<typename detail::Codecs<First>::type*>(nullptr));
       if (in_bfloat16) return codec::FixedString("Delta<") + first + ", BFloat16>";
-      return std::is_same_v<First, codec::Chain<>> ? codec::FixedString("Delta<>") : codec::FixedString("Delta<") + first + ">";
+      return std::is_same_v<First, codec::Chain<>> ? codec::FixedString("Delta<>")
+                                                   : codec::FixedString("Delta<") + first + ">";
     }
   }();
 };

@@ -63,8 +63,8 @@ template <class W, std::int64_t... Ds>
 concept ForwardTakes = shape_takes<typename Form<typename as_wire<W>::Forward>::Shape>(sizeof...(Ds));
 template <class W, std::int64_t... Ds>
 concept BothTake = ForwardTakes<W, Ds...> &&
-    (Form<typename as_wire<W>::Forward>::selects ||
-     shape_takes<typename Form<typename as_wire<W>::Backward>::Shape>(sizeof...(Ds)));
+                   (Form<typename as_wire<W>::Forward>::selects ||
+                    shape_takes<typename Form<typename as_wire<W>::Backward>::Shape>(sizeof...(Ds)));
 
 /// The extents of what a wire's gradient chain codes: the shaped ones, or after a selection the list of what
 /// was kept.

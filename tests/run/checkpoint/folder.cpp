@@ -55,7 +55,7 @@ std::map<std::string, std::string> bytes_of(int save, std::size_t size = 50000) 
 std::string content(const checkpoint::CheckpointFolder& folder, int save, std::size_t size = 50000) {
   return thrown([&] {
     const checkpoint::Manifest m = folder.manifest();
-    for (const auto& [part, bytes] : kernel::bytes_of(save, size))
+    for (const auto& [part, bytes] : bytes_of(save, size))
       if (folder.read(m, part) != bytes) throw Error("other bytes");
   });
 }
@@ -103,7 +103,7 @@ TEST_CASE("A folder holds the last save and nothing of the one before") {
   CHECK_FALSE(folder.holds_one());
   CHECK(thrown([&] { (void)folder.manifest(); }).find("there is no such checkpoint") != std::string::npos);
   for (int save : {1, 2, 3}) {
-    folder.save(filled(), parts, kernel::bytes_of(save));
+    folder.save(filled(), parts, bytes_of(save));
     CHECK(content(folder, save) == "nothing");
     CHECK(std::distance(fs::directory_iterator(base.path / "new" / "folder"), {}) == 4);
   }
@@ -118,7 +118,7 @@ TEST_CASE("Files that are not the checkpoint's own are left alone") {
   for (const char* name : {"weights.pt", "stage-0.mine.pt", "stage-10.1.pt", "run.csv"})
     write(base.path / name, "mine");
   const checkpoint::CheckpointFolder folder(base.path);
-  for (int save : {1, 2}) folder.save(filled(), parts, kernel::bytes_of(save));
+  for (int save : {1, 2}) folder.save(filled(), parts, bytes_of(save));
   for (const char* name : {"weights.pt", "stage-0.mine.pt", "stage-10.1.pt", "run.csv"})
     CHECK(text_of(base.path / name) == "mine");
 }
@@ -126,7 +126,7 @@ TEST_CASE("Files that are not the checkpoint's own are left alone") {
 TEST_CASE("A damaged, missing or foreign file is one error that names it") {
   const Folder base;
   const checkpoint::CheckpointFolder folder(base.path);
-  folder.save(filled(), parts, kernel::bytes_of(1));
+  folder.save(filled(), parts, bytes_of(1));
   const fs::path part = base.path / "stage-1.1.pt";
   const std::string whole = text_of(part);
   std::string flipped = whole;
@@ -145,7 +145,7 @@ TEST_CASE("A damaged, missing or foreign file is one error that names it") {
 TEST_CASE("A save that fails is one error and leaves the last checkpoint whole") {
   const Folder base;
   const checkpoint::CheckpointFolder folder(base.path / "run");
-  folder.save(filled(), parts, kernel::bytes_of(1));
+  folder.save(filled(), parts, bytes_of(1));
   SECTION("a full disk") {
     // No file may grow above a limit, as if there were no more room: 60 kB stops a part, 100 bytes the manifest.
     signal(SIGXFSZ, SIG_IGN);
@@ -155,7 +155,7 @@ TEST_CASE("A save that fails is one error and leaves the last checkpoint whole")
       const rlimit limit{most, before.rlim_max};
       setrlimit(RLIMIT_FSIZE, &limit);
       const std::string error =
-          thrown([&] { folder.save(filled(), parts, kernel::bytes_of(2, most == 100 ? 10 : 70000)); });
+          thrown([&] { folder.save(filled(), parts, bytes_of(2, most == 100 ? 10 : 70000)); });
       setrlimit(RLIMIT_FSIZE, &before);
       CHECK(error.find(most == 100 ? "cannot save" : "run.2.pt: writing: File too large") !=
             std::string::npos);
@@ -167,13 +167,13 @@ TEST_CASE("A save that fails is one error and leaves the last checkpoint whole")
   SECTION("a folder that cannot be made") {
     write(base.path / "file", "");
     CHECK(thrown([&] {
-            checkpoint::CheckpointFolder(base.path / "file" / "run").save(filled(), parts, kernel::bytes_of(2));
+            checkpoint::CheckpointFolder(base.path / "file" / "run").save(filled(), parts, bytes_of(2));
           }).find("cannot make the folder") != std::string::npos);
   }
   SECTION("another rank that fails") {
     checkpoint::Together together;
     together.check_agreement = [](const std::string&) { return "pcomp: rank 1 cannot save"; };
-    CHECK(thrown([&] { folder.save(filled(), parts, kernel::bytes_of(2), together); }) ==
+    CHECK(thrown([&] { folder.save(filled(), parts, bytes_of(2), together); }) ==
           "pcomp: rank 1 cannot save");
     CHECK(std::distance(fs::directory_iterator(base.path / "run"), {}) == 4);
   }
@@ -184,23 +184,23 @@ TEST_CASE("A save that fails is one error and leaves the last checkpoint whole")
     CHECK(std::distance(fs::directory_iterator(base.path / "run"), {}) == 4);
   }
   SECTION("a rank whose folder is another") {
-    auto mine = kernel::bytes_of(2);
+    auto mine = bytes_of(2);
     mine.erase("stage-1");
     CHECK(thrown([&] {
             folder.save(filled(), parts, mine);
           }).find("stage-1.2.pt is not there: every rank must see the same folder") != std::string::npos);
   }
   CHECK(content(folder, 1) == "nothing");
-  folder.save(filled(), parts, kernel::bytes_of(3));
+  folder.save(filled(), parts, bytes_of(3));
   CHECK(content(folder, 3) == "nothing");
 }
 
 TEST_CASE("A save that is killed anywhere leaves the old checkpoint or the new one") {
   const Folder base;
   const checkpoint::CheckpointFolder folder(base.path);
-  folder.save(filled(), parts, kernel::bytes_of(0));
+  folder.save(filled(), parts, bytes_of(0));
   const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < 3; ++i) folder.save(filled(), parts, kernel::bytes_of(0));
+  for (int i = 0; i < 3; ++i) folder.save(filled(), parts, bytes_of(0));
   const std::chrono::duration<double, std::micro> three = std::chrono::steady_clock::now() - start;
   std::mt19937 random(1);
   int saves = 0, killed = 0;
@@ -211,7 +211,7 @@ TEST_CASE("A save that is killed anywhere leaves the old checkpoint or the new o
     const pid_t child = fork();
     if (child == 0) {
       if (::write(begun[1], "", 1) != 1) _exit(1);
-      for (int save = 1; save < 100; ++save) folder.save(filled(), parts, kernel::bytes_of(save));
+      for (int save = 1; save < 100; ++save) folder.save(filled(), parts, bytes_of(save));
       _exit(0);
     }
     char byte = 0;
@@ -294,14 +294,14 @@ TEST_CASE("A manifest whose checksum is made right is refused all the same where
 TEST_CASE("A clean-up removes this checkpoint's older parts, and nothing that is not the checkpoint's own") {
   const Folder base;
   const checkpoint::CheckpointFolder folder(base.path);
-  for (int save : {1, 2, 3}) folder.save(filled(), parts, kernel::bytes_of(save));
+  for (int save : {1, 2, 3}) folder.save(filled(), parts, bytes_of(save));
   const std::vector<std::string> foreign{"stage-0.1.txt", "stage-0.1",       "stage-0.1.npz", "stage-0.x.pt",
                                          "stage-0..pt",   "stage-0.9.pt",    "stage-00.1.pt", "xstage-0.1.pt",
                                          "stage-01.pt",   "stage-0.mine.pt", "run.csv",       "stage-2.1.pt"};
   for (const std::string& name : foreign) write(base.path / name, "mine");
   write(base.path / "stage-0.1.pt", "left by a crash");
   write(base.path / "run.2.pt.part", "left by a crash");
-  folder.save(filled(), parts, kernel::bytes_of(4));
+  folder.save(filled(), parts, bytes_of(4));
   for (const std::string& name : foreign) {
     INFO(name);
     CHECK(text_of(base.path / name) == "mine");
@@ -314,7 +314,7 @@ TEST_CASE("A clean-up removes this checkpoint's older parts, and nothing that is
 TEST_CASE("A folder in a part's place is a file that cannot be read, not one that is damaged") {
   const Folder base;
   const checkpoint::CheckpointFolder folder(base.path);
-  folder.save(filled(), parts, kernel::bytes_of(1));
+  folder.save(filled(), parts, bytes_of(1));
   const fs::path part = base.path / "stage-1.1.pt";
   fs::remove(part);
   fs::create_directory(part);

@@ -112,9 +112,11 @@ TEST_CASE("a signalling NaN of 16 bits is a quiet one on every instruction set",
     if (isa > best) continue;
     detail::isa() = isa;
     std::vector<std::uint32_t> bits(64);
-    encode(Raw, kernel::TensorView(half.data(), kernel::DType::f16, 64), e, std::as_writable_bytes(std::span(bits)));
+    encode(Raw, kernel::TensorView(half.data(), kernel::DType::f16, 64), e,
+           std::as_writable_bytes(std::span(bits)));
     CHECK(bits == std::vector<std::uint32_t>(64, 0x7fc02000));
-    decode(Half, std::as_bytes(std::span(half)), e, kernel::MutableTensorView(bits.data(), kernel::DType::f32, 64));
+    decode(Half, std::as_bytes(std::span(half)), e,
+           kernel::MutableTensorView(bits.data(), kernel::DType::f32, 64));
     CHECK(bits == std::vector<std::uint32_t>(64, 0x7fc02000));
   }
   detail::isa() = best;

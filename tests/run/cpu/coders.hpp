@@ -144,7 +144,8 @@ struct Coder<pcomp::ops::lowest::Step<S, Bits>> {
 
 template <int Bits, class Groups, class Rounding>
 struct Coder<pcomp::ops::Quant<Bits, Groups, Rounding>> {
-  static constexpr bool whole = pcomp::detail::scale_group<Groups> == 0, draws = std::is_same_v<Rounding, pcomp::Stochastic>;
+  static constexpr bool whole = pcomp::detail::scale_group<Groups> == 0,
+                        draws = std::is_same_v<Rounding, pcomp::Stochastic>;
   static constexpr int levels = (1 << Bits) - 1, step_digits = whole ? 24 - Bits : 8;
   static constexpr float top = std::numeric_limits<float>::max();
   float lo = 0, step = 0;

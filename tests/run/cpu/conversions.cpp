@@ -63,7 +63,8 @@ void rounds(const kernel::WireKernels& w, const Format& f, kernel::DType t) {
     w.decode(std::as_bytes(std::span(sent)), Extents{n}, std::span<float>(y), {});
     // A tensor of 16 bits, out and in again.
     raw.decode(std::as_bytes(std::span(x)), Extents{n}, kernel::MutableTensorView(written.data(), t, n), {});
-    raw.encode(kernel::TensorView(written.data(), t, n), Extents{n}, std::as_writable_bytes(std::span(read)), {});
+    raw.encode(kernel::TensorView(written.data(), t, n), Extents{n}, std::as_writable_bytes(std::span(read)),
+               {});
     std::size_t wrong = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
       const double expected = f.nearest(static_cast<double>(x[i]));
@@ -136,10 +137,13 @@ TEST_CASE("the number of codes, the name and the shape of a tensor have limits t
   CHECK((Extents{std::int64_t{1} << 40, 0, std::int64_t{1} << 40}.size()) == 0);
   const std::string most(511, 'n'), more(512, 'n');
   CHECK(codec::FixedString(most.c_str()).view() == most);
-  CHECK_THROWS_WITH(codec::FixedString(more.c_str()), "pcomp: this text has more characters than its FixedString holds");
+  CHECK_THROWS_WITH(codec::FixedString(more.c_str()),
+                    "pcomp: this text has more characters than its FixedString holds");
   CHECK((codec::FixedString("x") + std::int64_t{-120} + "y").view() == "x-120y");
   CHECK((codec::FixedString() + std::numeric_limits<std::int64_t>::min()).view() == "-9223372036854775808");
-  CHECK((codec::FixedString<5>() << "abc" << "def").view() == "abcde");
+  CHECK((codec::FixedString<5>() << "abc"
+                                 << "def")
+            .view() == "abcde");
   CHECK((codec::FixedString<5>() << "abcdef" << 7).first<3>().view() == "abc");
   CHECK((detail::LongText() << -120 << "," << 0 << "," << 1000000).string() == "-120,0,1000000");
   CHECK((detail::LongText() << std::numeric_limits<int>::min()).string() == "-2147483648");

@@ -1,5 +1,5 @@
-#include <pcomp/testing/check_codec.hpp>
 #include <pcomp/cpu.hpp>
+#include <pcomp/testing/check_codec.hpp>
 
 #include "catch.hpp"
 #include "reference.hpp"

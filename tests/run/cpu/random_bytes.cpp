@@ -90,7 +90,8 @@ TEST_CASE("any floats encode", "[wire]") {
     std::vector<float> y(x.size());
     k.encode(std::span<const float>(x), e, payload, {});
     k.decode(payload, e, std::span<float>(y), {});
-    k.encode(kernel::TensorView(x.data(), kernel::DType::f32, e, {495, 1, 55, 5}), e, payload, {});  // channels-last
+    k.encode(kernel::TensorView(x.data(), kernel::DType::f32, e, {495, 1, 55, 5}), e, payload,
+             {});  // channels-last
     k.encode_grad(std::span<const float>(x), e, payload, grad, {});
     k.decode_grad(grad, e, payload, std::span<float>(y), {});
     CHECK(y.size() == x.size());

@@ -169,6 +169,7 @@ TEST_CASE("strides that do not fit are one clear error", "[wire]") {
                     "pcomp: the shape 4x6 takes a stride for each extent, not 1");
   CHECK_THROWS_WITH(kernel::MutableTensorView(x.data(), kernel::DType::f32, {4, 6}, {0, 1}),
                     "pcomp: an output's elements must not overlap: a stride is 0");
-  CHECK_THROWS_WITH(kernels_of(Raw).encode(kernel::TensorView(x.data(), kernel::DType::f32, {6, 4}, {1, 6}), {4, 6}, payload, {}),
+  CHECK_THROWS_WITH(kernels_of(Raw).encode(kernel::TensorView(x.data(), kernel::DType::f32, {6, 4}, {1, 6}),
+                                           {4, 6}, payload, {}),
                     "pcomp: the input has the shape 6x4, not 4x6");
 }

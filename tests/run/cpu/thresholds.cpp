@@ -229,7 +229,8 @@ TEST_CASE("a panel that more than 128 runs arrive in is written whole", "[wire][
   w.decode(payload, e, std::span<float>(dense), {});
   for (const int threads : {1, 3}) {
     std::fill(strided.begin(), strided.end(), 9.0f);
-    w.decode(payload, e, kernel::MutableTensorView(strided.data(), kernel::DType::f32, e, channels_last), Threads{threads});
+    w.decode(payload, e, kernel::MutableTensorView(strided.data(), kernel::DType::f32, e, channels_last),
+             Threads{threads});
     std::size_t wrong = 0;
     for (std::int64_t c = 0; c < channels; ++c)
       for (std::int64_t p = 0; p < pixels; ++p)

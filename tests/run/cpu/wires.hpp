@@ -66,8 +66,9 @@ inline constexpr auto all_wires = [] {
 template <std::size_t part, std::size_t parts, class F>
 void for_each_wire_of(F&& f) {
   constexpr std::size_t count = std::tuple_size_v<std::remove_const_t<decltype(all_wires)>>;
-  [&]<std::size_t... i>(std::index_sequence<i...>) { (f(std::get<part + i * parts>(all_wires)), ...); }
-  (std::make_index_sequence<(count - part + parts - 1) / parts>());
+  [&]<std::size_t... i>(std::index_sequence<i...>) {
+    (f(std::get<part + i * parts>(all_wires)), ...);
+  }(std::make_index_sequence<(count - part + parts - 1) / parts>());
 }
 
 template <class F>

@@ -21,7 +21,9 @@ const kernel::WireKernels& cpu_kernels(const kernel::GpuWireKernels& ops) {
     if (k->name == ops.name.view()) return *k;
   throw Error("no CPU kernels of " + std::string(ops.name.view()));
 }
-bool selects(const kernel::GpuWireKernels& ops) { return ops.name.view().find("TopK") != std::string_view::npos; }
+bool selects(const kernel::GpuWireKernels& ops) {
+  return ops.name.view().find("TopK") != std::string_view::npos;
+}
 
 enum Kind { normal, relu, ties, every_magnitude, odd, equal };
 
@@ -66,14 +68,15 @@ struct Sent {
        std::uint64_t noise = kernel::rng_counter(3, true, 77)) {
     const kernel::WireKernels& k = cpu_kernels(ops);
     const Bytes from(x), from_grad(dy), p(k.bytes(e)), g(k.grad_bytes(e)), to(x.size() * 4);
-    const kernel::TensorView in = with_noise({from.data(), kernel::DType::f32, e.size(), device::gpu()}, noise);
+    const kernel::TensorView in =
+        with_noise({from.data(), kernel::DType::f32, e.size(), device::gpu()}, noise);
     const kernel::MutableTensorView out(to.data(), kernel::DType::f32, e.size(), device::gpu());
     ops.encode(in, e, p.all());
     payload = p.read();
     ops.decode(p.all(), e, out);
     y = to.read<float>();
-    ops.encode_grad(with_noise({from_grad.data(), kernel::DType::f32, e.size(), device::gpu()}, noise), e, p.all(),
-                    g.all());
+    ops.encode_grad(with_noise({from_grad.data(), kernel::DType::f32, e.size(), device::gpu()}, noise), e,
+                    p.all(), g.all());
     grad = g.read();
     const std::vector<std::byte> index_block(payload.begin(),
                                              payload.begin() + static_cast<std::ptrdiff_t>(k.index_bytes(e)));
@@ -220,8 +223,9 @@ TEST_CASE("bfloat16, half and channels-last tensors are read and written in plac
         for (std::size_t i = 0; i < n; ++i) {
           const std::size_t at = channels_last ? place(i) : i;
           equal =
-              equal && (wide ? f[at] == y[i]
-                             : h[at] == (t == kernel::DType::bf16 ? detail::to_bf16(y[i]) : detail::to_half(y[i])));
+              equal &&
+              (wide ? f[at] == y[i]
+                    : h[at] == (t == kernel::DType::bf16 ? detail::to_bf16(y[i]) : detail::to_half(y[i])));
         }
         CHECK(equal);
         CHECK((p.whole() && to.whole()));
@@ -280,10 +284,13 @@ TEST_CASE("a tensor that does not begin at a multiple of 16 bytes is read and wr
     k.encode(std::span<const float>(x), e, payload, {});
     k.decode(payload, e, std::span<float>(y), {});
     const Bytes p(payload.size());
-    ops->encode(kernel::TensorView(static_cast<const float*>(from.data()) + 1, kernel::DType::f32, e.size(), device::gpu()), e,
-                p.all());
+    ops->encode(kernel::TensorView(static_cast<const float*>(from.data()) + 1, kernel::DType::f32, e.size(),
+                                   device::gpu()),
+                e, p.all());
     CHECK((p.read() == payload));
-    ops->decode(p.all(), e, kernel::MutableTensorView(static_cast<float*>(to.data()) + 1, kernel::DType::f32, e.size(), device::gpu()));
+    ops->decode(p.all(), e,
+                kernel::MutableTensorView(static_cast<float*>(to.data()) + 1, kernel::DType::f32, e.size(),
+                                          device::gpu()));
     const Floats got = to.read<float>();
     CHECK(same(Floats(got.begin() + 1, got.end()), y));
   }
@@ -312,7 +319,8 @@ TEST_CASE("any bytes of the right length decode within bounds", "[cuda]") {
       const kernel::MutableTensorView out(to.data(), kernel::DType::f32, e.size(), device::gpu());
       ops->decode(p.all(), e, out);
       ops->decode_grad(g.all(), e, p.all(), out);
-      ops->encode_grad(kernel::TensorView(to.data(), kernel::DType::f32, e.size(), device::gpu()), e, p.all(), g.all());
+      ops->encode_grad(kernel::TensorView(to.data(), kernel::DType::f32, e.size(), device::gpu()), e, p.all(),
+                       g.all());
       device::wait();
       CHECK(device::trouble() == "");
       CHECK((p.whole() && g.whole() && to.whole()));
@@ -323,7 +331,8 @@ TEST_CASE("the table of a wire takes the tensor's device, or says what is missin
   const Extents e{2, 4, 8, 8};
   const Floats x = values(e, normal, 1);
   const Bytes from(x);
-  const kernel::TensorView here(std::span<const float>{x}), there(from.data(), kernel::DType::f32, e.size(), device::gpu());
+  const kernel::TensorView here(std::span<const float>{x}),
+      there(from.data(), kernel::DType::f32, e.size(), device::gpu());
   int tables = 0;
   for (const kernel::WireKernels* k : all_kernels()) {
     std::vector<std::byte> payload(k->bytes(e));
@@ -367,16 +376,20 @@ TEST_CASE("what the kernels cannot take is one clear error", "[cuda]") {
       ops.encode(in, e, p.all().subspan(4, 128)),
       "pcomp: the CUDA kernels take a payload at a multiple of 16 bytes, not one that lies 4 beyond it");
   CHECK_THROWS_WITH(
-      ops.encode(kernel::TensorView(x.data(), kernel::DType::f32, e, {1, 4}, device::gpu()), e, p.all().first(128)),
+      ops.encode(kernel::TensorView(x.data(), kernel::DType::f32, e, {1, 4}, device::gpu()), e,
+                 p.all().first(128)),
       "pcomp: the CUDA kernels take row-major or channels-last memory without gaps, not the strides "
       "1x4 of 4x8");
   const Extents image{1, 2, 1, 8}, gap{32, 1, 32, 3};
   CHECK_THROWS_WITH(
-      ops.decode(p.all().first(64), image, kernel::MutableTensorView(x.data(), kernel::DType::f32, image, gap, device::gpu())),
+      ops.decode(p.all().first(64), image,
+                 kernel::MutableTensorView(x.data(), kernel::DType::f32, image, gap, device::gpu())),
       Catch::Contains("not the strides 32x1x32x3 of 1x2x1x8"));
-  CHECK_NOTHROW(ops.decode(p.all().first(64), image,  // strides of extents of 1 do not matter
-                           kernel::MutableTensorView(x.data(), kernel::DType::f32, image, {7, 1, 7, 2}, device::gpu())));
-  CHECK_THROWS_WITH(ops.encode(kernel::TensorView(x.data(), kernel::DType::f32, std::int64_t{1} << 31, device::gpu()),
-                               Extents{1 << 16, 1 << 15}, std::span(p.all().data(), std::size_t{1} << 33)),
-                    "pcomp: the CUDA kernels take fewer than 2^31 elements, not 65536x32768");
+  CHECK_NOTHROW(ops.decode(
+      p.all().first(64), image,  // strides of extents of 1 do not matter
+      kernel::MutableTensorView(x.data(), kernel::DType::f32, image, {7, 1, 7, 2}, device::gpu())));
+  CHECK_THROWS_WITH(
+      ops.encode(kernel::TensorView(x.data(), kernel::DType::f32, std::int64_t{1} << 31, device::gpu()),
+                 Extents{1 << 16, 1 << 15}, std::span(p.all().data(), std::size_t{1} << 33)),
+      "pcomp: the CUDA kernels take fewer than 2^31 elements, not 65536x32768");
 }

@@ -65,7 +65,8 @@ TEST_CASE("a selection with a score of its own agrees with the CPU", "[cuda]") {
       std::vector<std::byte> payload(wire_bytes(w, e));
       encode(w, std::span<const float>(x), e, payload);
       const Bytes from(x), p(payload.size()), workspace(cuda::workspace_bytes(w, e));
-      cuda::encode(w, kernel::TensorView(from.data(), kernel::DType::f32, e.size(), device::gpu()), e, p.all(), workspace.all());
+      cuda::encode(w, kernel::TensorView(from.data(), kernel::DType::f32, e.size(), device::gpu()), e,
+                   p.all(), workspace.all());
       INFO(to_string(e) << ", values of kind " << kind);
       CHECK((p.read() == payload));
       CHECK((p.whole() && workspace.whole()));
@@ -85,7 +86,8 @@ TEST_CASE("few blocks go over many tiles", "[cuda]") {
     plan.take_rest(slots, l.sent);
     const Bytes from(x), workspace(static_cast<std::size_t>(slots.bytes));
     std::vector<std::uint32_t> positions[2];
-    const auto source = detail::gpu::source_of(kernel::TensorView(from.data(), kernel::DType::f32, n, device::gpu()));
+    const auto source =
+        detail::gpu::source_of(kernel::TensorView(from.data(), kernel::DType::f32, n, device::gpu()));
     for (std::size_t few : {0u, 1u}) {
       if (few) plan.blocks_each = 3;
       std::memset(workspace.data(), 0, workspace.all().size());
@@ -108,8 +110,11 @@ TEST_CASE("a rotation whose blocks take two words of signs agrees with the CPU",
   encode(w, std::span<const float>(x), e, payload);
   decode(w, payload, e, std::span<float>(y));
   const Bytes from(x), p(payload.size()), to(x.size() * 4), workspace(cuda::workspace_bytes(w, e));
-  cuda::encode(w, kernel::TensorView(from.data(), kernel::DType::f32, e.size(), device::gpu()), e, p.all(), workspace.all());
+  cuda::encode(w, kernel::TensorView(from.data(), kernel::DType::f32, e.size(), device::gpu()), e, p.all(),
+               workspace.all());
   CHECK((p.read() == payload));
-  cuda::decode(w, p.all(), e, kernel::MutableTensorView(to.data(), kernel::DType::f32, e.size(), device::gpu()), workspace.all());
+  cuda::decode(w, p.all(), e,
+               kernel::MutableTensorView(to.data(), kernel::DType::f32, e.size(), device::gpu()),
+               workspace.all());
   CHECK(to.read<float>() == y);
 }

@@ -4,8 +4,8 @@
 #include <ATen/autocast_mode.h>
 #include <torch/optim/sgd.h>
 
-#include <pcomp/runtime/engine.hpp>
 #include <pcomp/nn/loss.hpp>
+#include <pcomp/runtime/engine.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 
 #include "../torch/catch.hpp"
@@ -21,8 +21,8 @@ at::Tensor loss_of(const at::Tensor& logits, const at::Tensor& classes) {
 }
 
 /// A step of a plain loop under autocast, which casts anew for each use.
-at::Tensor plain_step(const std::vector<pcomp::runtime::StageModule>& all, const at::Tensor& x, const at::Tensor& y,
-                      int microbatches) {
+at::Tensor plain_step(const std::vector<pcomp::runtime::StageModule>& all, const at::Tensor& x,
+                      const at::Tensor& y, int microbatches) {
   using namespace at::autocast;
   at::Tensor sum = at::zeros({});
   const std::int64_t each = x.size(0) / microbatches;
@@ -52,10 +52,11 @@ TEST_CASE("With --amp a pipeline computes what autocast does in a plain loop, st
     const int microbatches = cut.stages() == 1 ? 1 : 4;
     Computing how;
     how.amp = true;
-    pcomp::Engine engine(world, stages(0.05, cut, 7, how),
-                         std::vector<const pcomp::kernel::WireKernels*>(static_cast<std::size_t>(cut.stages()) - 1,
-                                                                find_wire(wire).ops),
-                         make_schedule(pcomp::ZeroBubble{}, cut.stages(), microbatches, pcomp::schedule::RankMap(cut.ranks)));
+    pcomp::Engine engine(
+        world, stages(0.05, cut, 7, how),
+        std::vector<const pcomp::kernel::WireKernels*>(static_cast<std::size_t>(cut.stages()) - 1,
+                                                       find_wire(wire).ops),
+        make_schedule(pcomp::ZeroBubble{}, cut.stages(), microbatches, pcomp::schedule::RankMap(cut.ranks)));
     std::vector<pcomp::runtime::StageModule> plain;
     std::vector<at::Tensor> weights;
     for (const pcomp::runtime::StageSpec& spec : stages(0.05, cut, 7)) {

@@ -45,7 +45,8 @@ TEST_CASE("Without pictures a feed has their shape and the labels") {
   TensorBatch b;
   REQUIRE(feed.next(b));
   CHECK(b.x.sizes() == at::IntArrayRef({8, 3, 32, 32}));
-  CHECK(b.y[3].item<int>() == set.train.labels[static_cast<std::size_t>(b.sample_ids[3].item<std::int64_t>())]);
+  CHECK(b.y[3].item<int>() ==
+        set.train.labels[static_cast<std::size_t>(b.sample_ids[3].item<std::int64_t>())]);
 }
 
 TEST_CASE("Losses are weighted by images, and one that is not finite is seen in the next look") {

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <pcomp/runtime/engine.hpp>
 #include <pcomp/nn/loss.hpp>
+#include <pcomp/runtime/engine.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>
 
 #include "../torch/catch.hpp"

@@ -1,7 +1,7 @@
 // Parts of the pipeline that need no LibTorch, each judged by numbers written here.
 #include <cmath>
 #include <pcomp/core.hpp>
-#include <pcomp/nn/loss.hpp>
+#include <pcomp/nn/microbatch.hpp>
 #include <pcomp/runtime/report.hpp>
 #include <sstream>
 #include <thread>

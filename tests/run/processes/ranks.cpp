@@ -25,7 +25,8 @@ std::vector<std::byte> flipped(std::span<const std::byte> payload) {
 }
 kernel::WireKernels damaged_ops() {
   kernel::WireKernels ops = kernel::wire_kernels(chain);
-  ops.decode = [](std::span<const std::byte> payload, const Extents& s, kernel::MutableTensorView y, kernel::ParallelFor par) {
+  ops.decode = [](std::span<const std::byte> payload, const Extents& s, kernel::MutableTensorView y,
+                  kernel::ParallelFor par) {
     kernel::wire_kernels(chain).decode(flipped(payload), s, y, par);
   };
   ops.decode_grad = [](std::span<const std::byte> payload, const Extents& s, std::span<const std::byte> index,
@@ -40,7 +41,8 @@ std::vector<const kernel::WireKernels*> wires_of(const std::string& name) {
   if (name == "quant") return std::vector<const kernel::WireKernels*>(4, &kernel::wire_kernels(Quant<8>));
   if (name == "mixed" || name == "frozen")
     return {&kernel::wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
-            &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}), &kernel::wire_kernels(Raw), &kernel::wire_kernels(BFloat16)};
+            &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}), &kernel::wire_kernels(Raw),
+            &kernel::wire_kernels(BFloat16)};
   if (name == "memory")
     return {&kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
             &kernel::wire_kernels(Wire<Delta<> | Quant<4>, ErrorFeedback | Quant<4>>{}),
@@ -141,9 +143,10 @@ void seeds(const World& w) {
     torch::manual_seed(5);
     if (w.rank() > 0) torch::randn({w.rank()});
     for (const char* engine : {"first", "second"}) {
-      const std::vector<runtime::StageSpec> stages(placement.size(),
-                                          runtime::stage_spec([] { return torch::nn::Linear(3, 3); }));
-      Engine e(w, stages, std::vector<const kernel::WireKernels*>(placement.size() - 1, &kernel::wire_kernels(Raw)),
+      const std::vector<runtime::StageSpec> stages(
+          placement.size(), runtime::stage_spec([] { return torch::nn::Linear(3, 3); }));
+      Engine e(w, stages,
+               std::vector<const kernel::WireKernels*>(placement.size() - 1, &kernel::wire_kernels(Raw)),
                make_schedule(GPipe{}, n, 2, placement_of(placement)));
       for (int s = 0; s < n; ++s)
         if (const auto m = e.module(s))
@@ -210,7 +213,8 @@ void same(const Settings& given) {
 void drill(const Settings& s) {
   std::vector<runtime::StageSpec> stages = net::stages();
   if (s.count("unbuilt"))
-    stages[1] = runtime::stage_spec([]() -> torch::nn::Linear { throw std::runtime_error("no room for this stage"); });
+    stages[1] = runtime::stage_spec(
+        []() -> torch::nn::Linear { throw std::runtime_error("no room for this stage"); });
   Engine engine(world(s), std::move(stages), wires_of(s.at("wire")), schedule_of(s));
   if (const int first = std::stoi(s.at("freeze"))) engine.freeze(first);
   const Data data(std::stoi(s.at("batch")));

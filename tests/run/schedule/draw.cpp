@@ -1,6 +1,6 @@
 #include <pcomp/core.hpp>
-#include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/plan/simulate.hpp>
+#include <pcomp/viz/chrome_trace.hpp>
 #include <pcomp/viz/svg.hpp>
 
 #include "catch.hpp"
@@ -92,7 +92,8 @@ TEST_CASE("A chart that fits exactly is not squeezed, and one column less is") {
 }
 
 TEST_CASE("The arrows of a chart go from lane to lane, and a tick is a millisecond") {
-  const schedule::Trace trace = make_schedule(OneFOneB{}, 2, 1).trace();  // F on rank 0, F and B on rank 1, B on rank 0
+  const schedule::Trace trace =
+      make_schedule(OneFOneB{}, 2, 1).trace();  // F on rank 0, F and B on rank 1, B on rank 0
   REQUIRE(trace.end() == 4);
   viz::SvgChart chart;
   chart.width = 58 + 14 + 400;  // so that a tick is 100 pixels

@@ -73,7 +73,8 @@ std::vector<schedule::RankMap> placements(int stages) {
 
 template <class P>
 void check(P policy, int stages, int microbatches, const schedule::RankMap& where) {
-  const schedule::ScheduleTable t = make_schedule(policy, stages, microbatches, where);  // throws if the proof fails
+  const schedule::ScheduleTable t =
+      make_schedule(policy, stages, microbatches, where);  // throws if the proof fails
   const std::string broken = broken_law(t, schedule::splits_backward<P>);
   if (!broken.empty()) FAIL(t.policy << ' ' << stages << 'x' << microbatches << ": " << broken);
 }
@@ -132,7 +133,8 @@ TEST_CASE("Frozen stages only run forward, under every policy and placement") {
           check_frozen(make_schedule(OneFOneB{}, stages, microbatches, where), first);
           check_frozen(make_schedule(ZeroBubble{}, stages, microbatches, where), first);
         }
-        check_frozen(make_schedule(Interleaved{}, stages, microbatches, round_robin((stages + 1) / 2)), first);
+        check_frozen(make_schedule(Interleaved{}, stages, microbatches, round_robin((stages + 1) / 2)),
+                     first);
       }
   const schedule::ScheduleTable two = make_schedule(OneFOneB{}, 4, 8).freeze(2);
   CHECK(two.frozen() == 2);
@@ -148,7 +150,7 @@ TEST_CASE("Frozen stages only run forward, under every policy and placement") {
         "pcomp: of 4 stages the first 0 to 3 can be frozen, not -1");
   const auto own = [](int frozen) {
     return schedule::ScheduleTable("mine", {2, 1}, {true, false, frozen}, {0, 0},
-                         {{{Op::Forward, 0, 0}, {Op::Forward, 1, 0}, {Op::Backward, 1, 0}}});
+                                   {{{Op::Forward, 0, 0}, {Op::Forward, 1, 0}, {Op::Backward, 1, 0}}});
   };
   CHECK(own(1).ticks == 3);
   CHECK(thrown([&] { own(0); }).find("an operation is missing: Backward of stage 0") != std::string::npos);
@@ -213,7 +215,8 @@ TEST_CASE("What ends under a rendezvous ends with any number of messages in flig
       for (int in_flight : {0, 1, 2, 5}) {
         CHECK(make_schedule(OneFOneB{}, stages, microbatches).runs_with(in_flight));
         CHECK(make_schedule(ZeroBubble{}, stages, microbatches).runs_with(in_flight));
-        CHECK(make_schedule(Interleaved{}, 2 * stages, microbatches, round_robin(stages)).runs_with(in_flight));
+        CHECK(
+            make_schedule(Interleaved{}, 2 * stages, microbatches, round_robin(stages)).runs_with(in_flight));
       }
 }
 

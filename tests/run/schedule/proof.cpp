@@ -16,7 +16,8 @@ std::size_t at(int i) { return static_cast<std::size_t>(i); }
 /// What has been done, and what is on each edge, is read off the rows anew for every state.
 class Explorer {
  public:
-  Explorer(const Table& t, std::vector<int> r, int stage_count, int microbatch_count, bool back, bool split, int k)
+  Explorer(const Table& t, std::vector<int> r, int stage_count, int microbatch_count, bool back, bool split,
+           int k)
       : table(t),
         ranks(std::move(r)),
         stages(stage_count),
@@ -134,7 +135,8 @@ struct Tally {
     bool first = false, before = false;
     for (int k : {0, 1, 2}) {
       const schedule::PipelineDims n{like.stages, like.microbatches, like.ranks};
-      const bool ok = schedule::Proof(rows, n, like.rank_map(), {like.backward, like.splits_backward()}, k).ok();
+      const bool ok =
+          schedule::Proof(rows, n, like.rank_map(), {like.backward, like.splits_backward()}, k).ok();
       const Explorer explored(t, like.rank_map(), like.stages, like.microbatches, like.backward,
                               like.splits_backward(), k);
       disagree += ok != explored.runs;
@@ -237,7 +239,8 @@ TEST_CASE("Sends that cross deadlock under a rendezvous, run with one in flight,
   for (int microbatches : {0, -1})
     CHECK(thrown([&] {
             schedule::ScheduleTable("mine", {2, microbatches}, {true, false}, {0, 1}, crossing());
-          }) == "pcomp: this schedule needs more micro-batches: at least 1, not " + std::to_string(microbatches));
+          }) ==
+          "pcomp: this schedule needs more micro-batches: at least 1, not " + std::to_string(microbatches));
 
   Table late = crossing();  // everything of the second micro-batch after its send is missing
   late[1].resize(4);
@@ -275,7 +278,8 @@ Table needs_more_than(int k) {
 TEST_CASE("Rows that need exactly as many in flight run with that many, and deadlock with one less") {
   for (int k : {0, 1, 2, 3}) {
     const auto make = [&](int in_flight) {
-      return schedule::ScheduleTable("mine", {2, 2 * (k + 1)}, {true, false}, {0, 1}, needs_more_than(k), in_flight);
+      return schedule::ScheduleTable("mine", {2, 2 * (k + 1)}, {true, false}, {0, 1}, needs_more_than(k),
+                                     in_flight);
     };
     INFO(k);
     const std::string with = k ? "sends with " + std::to_string(k) + " in flight" : "a blocking rendezvous";

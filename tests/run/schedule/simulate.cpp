@@ -71,7 +71,8 @@ class Events {
   }
   bool crosses(int link) const {
     const int boundary = link < 0 ? -1 : link / 2;
-    return boundary >= 0 && boundary + 1 < table.stages && table.rank_of(boundary) != table.rank_of(boundary + 1) &&
+    return boundary >= 0 && boundary + 1 < table.stages &&
+           table.rank_of(boundary) != table.rank_of(boundary + 1) &&
            (link % 2 == 0 || table.trains(boundary));
   }
   void update(LinkState& l) const {
@@ -130,7 +131,8 @@ class Events {
   void run_link(int link) {
     LinkState& l = links[at(link)];
     if (now < l.free || l.started == l.handed || l.started - l.taken >= costs.buffers) return;
-    const schedule::BoundaryBytes bytes = costs.bytes.empty() ? schedule::BoundaryBytes{} : costs.bytes[at(link / 2)];
+    const schedule::BoundaryBytes bytes =
+        costs.bytes.empty() ? schedule::BoundaryBytes{} : costs.bytes[at(link / 2)];
     const plan::LinkModel cable = costs.links.empty() ? plan::LinkModel{} : costs.links[at(link / 2)];
     const double occupied = double(link % 2 ? bytes.gradient : bytes.forward) / cable.bandwidth;
     ++l.started;
@@ -227,7 +229,8 @@ TEST_CASE("That holds too where ranks have several stages, with as many buffers 
     for (int m : {1, 3, 4, 8}) {
       std::vector<int> loop, halves;
       for (int s = 0; s < p; ++s) loop.push_back(s + 1 < p ? s : 0), halves.push_back(2 * s / p);
-      for (const schedule::RankMap& where : {round_robin(2), schedule::RankMap(loop), schedule::RankMap(halves)}) {
+      for (const schedule::RankMap& where :
+           {round_robin(2), schedule::RankMap(loop), schedule::RankMap(halves)}) {
         INFO(p << " stages, " << m << " micro-batches");
         equal.stages.assign(at(p), {1, 1, 0});
         const auto one = make_schedule(OneFOneB{}, p, m, where);
@@ -301,7 +304,9 @@ TEST_CASE("Costs that do not fit are one clear error") {
 TEST_CASE("Every cost has a bad value of its own, in every place") {
   const auto t = make_schedule(OneFOneB{}, 3, 4);
   const double never = std::numeric_limits<double>::quiet_NaN();
-  const auto says = [&](const plan::Costs& c) { return thrown([&] { static_cast<void>(plan::simulate(t, c)); }); };
+  const auto says = [&](const plan::Costs& c) {
+    return thrown([&] { static_cast<void>(plan::simulate(t, c)); });
+  };
   for (std::size_t place : {0u, 2u})
     for (double bad : {-1.0, never})
       for (auto field : {&plan::StageCost::forward, &plan::StageCost::backward, &plan::StageCost::weights}) {
@@ -319,7 +324,9 @@ TEST_CASE("Every cost has a bad value of its own, in every place") {
       c.bytes[place].*field = -1;
       CHECK(says(c) == "pcomp: costs need at least 0 bytes");
     }
-    for (const plan::LinkModel& bad : {plan::LinkModel{1, -1}, plan::LinkModel{1, never}, plan::LinkModel{0, 0}, plan::LinkModel{-1, 0}, plan::LinkModel{never, 0}}) {
+    for (const plan::LinkModel& bad :
+         {plan::LinkModel{1, -1}, plan::LinkModel{1, never}, plan::LinkModel{0, 0}, plan::LinkModel{-1, 0},
+          plan::LinkModel{never, 0}}) {
       plan::Costs c;
       c.links.assign(2, {});
       CHECK(says(c) == "nothing");

@@ -35,7 +35,8 @@ std::vector<runtime::StageSpec> stages(bool deferred) {
     return torch::nn::Sequential(torch::nn::AdaptiveAvgPool2d(1), torch::nn::Flatten(),
                                  torch::nn::Linear(6, 10));
   };
-  return {runtime::stage_spec([deferred] { return std::make_shared<ConvNorm>(deferred); }), runtime::stage_spec(head)};
+  return {runtime::stage_spec([deferred] { return std::make_shared<ConvNorm>(deferred); }),
+          runtime::stage_spec(head)};
 }
 
 struct Pipe {
@@ -90,7 +91,8 @@ TEST_CASE("A batch that failed leaves no trace in deferred statistics") {
   b.step(3);
   CHECK(torch::equal(a.first().mean(), b.first().mean()));
   CHECK(torch::equal(a.first().variance(), b.first().variance()));
-  CHECK_THROWS_AS(training::DeferredBatchNorm2d(torch::nn::BatchNorm2dOptions(4).track_running_stats(false)), Error);
+  CHECK_THROWS_AS(training::DeferredBatchNorm2d(torch::nn::BatchNorm2dOptions(4).track_running_stats(false)),
+                  Error);
 }
 
 TEST_CASE("Inference in training mode leaves no trace in deferred statistics, nor does one that failed") {

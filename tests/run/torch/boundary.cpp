@@ -94,12 +94,13 @@ TEST_CASE("A typed pipeline trains, and reports what it sent") {
   using Plan = Net::Plan<OneFOneB, 8>;
   static_assert(Net::size == 3 && Plan::deadlock_free && Plan::peak_live[0] == 3);
   Engine pipe(World::threads(),
-                          Net{[] { return net::Stem(); }, [] { return std::make_shared<net::Body>(); },
-                              [] {
-                                torch::manual_seed(3);
-                                return torch::nn::Sequential(torch::nn::AdaptiveAvgPool2d(1),
-                                                             torch::nn::Flatten(), torch::nn::Linear(8, 10));
-                              }}, Plan{});
+              Net{[] { return net::Stem(); }, [] { return std::make_shared<net::Body>(); },
+                  [] {
+                    torch::manual_seed(3);
+                    return torch::nn::Sequential(torch::nn::AdaptiveAvgPool2d(1), torch::nn::Flatten(),
+                                                 torch::nn::Linear(8, 10));
+                  }},
+              Plan{});
   torch::manual_seed(4);
   const torch::Tensor x = torch::randn({40, 3, 12, 12}), y = torch::randint(10, {40});
   torch::optim::SGD opt(pipe.parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));

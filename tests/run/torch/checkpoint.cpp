@@ -1,5 +1,5 @@
-#include <pcomp/core.hpp>
 #include <pcomp/checkpoint/checkpoint.hpp>
+#include <pcomp/core.hpp>
 
 #include "catch.hpp"
 #include "net.hpp"
@@ -31,7 +31,8 @@ const std::vector<const kernel::WireKernels*>& wires() {
   static const std::vector<const kernel::WireKernels*> all{
       &kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 4>> | Quant<8>),
       &kernel::wire_kernels(Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{}),
-      &kernel::wire_kernels(Wire<EF21 | Quant<4>, Quant<4, PerGroup<128>, Stochastic>>{}), &kernel::wire_kernels(Quant<8>)};
+      &kernel::wire_kernels(Wire<EF21 | Quant<4>, Quant<4, PerGroup<128>, Stochastic>>{}),
+      &kernel::wire_kernels(Quant<8>)};
   return all;
 }
 
@@ -80,7 +81,8 @@ void check_resumed(const schedule::RankMap& before, const schedule::RankMap& aft
   Run<Optimiser> resumed(after, {});
   resumed.train(1);  // something different, so that everything has to be put back
   load_checkpoint(folder, folder.manifest(), resumed.engine, resumed.optimiser);
-  CHECK(torch::equal(checkpoint::find_tensor(checkpoint::load_run(folder, folder.manifest()), "mine", ""), at::arange(3)));
+  CHECK(torch::equal(checkpoint::find_tensor(checkpoint::load_run(folder, folder.manifest()), "mine", ""),
+                     at::arange(3)));
   resumed.train(2);
   CHECK(net::differing(net::state(resumed.engine), net::state(whole.engine)) == 0);
 }
@@ -97,10 +99,10 @@ TEST_CASE("A run that is resumed under another placement ends with the same bits
 TEST_CASE("Tensors in a file keep bits, dtypes, strides and order") {
   const at::Tensor image = torch::randn({2, 3, 4, 5}).contiguous(at::MemoryFormat::ChannelsLast);
   const checkpoint::NamedTensors all{{"z", image},
-                         {"a", image.narrow(0, 1, 1)},
-                         {"half", torch::randn({3}).to(at::kBFloat16)},
-                         {"none", torch::empty({0, 2})},
-                         {"number", torch::scalar_tensor(7, at::kLong)}};
+                                     {"a", image.narrow(0, 1, 1)},
+                                     {"half", torch::randn({3}).to(at::kBFloat16)},
+                                     {"none", torch::empty({0, 2})},
+                                     {"number", torch::scalar_tensor(7, at::kLong)}};
   const std::string bytes = checkpoint::pack_tensors(all);
   const checkpoint::NamedTensors came = checkpoint::unpack_tensors(bytes, "here");
   REQUIRE(came.size() == all.size());
@@ -110,7 +112,8 @@ TEST_CASE("Tensors in a file keep bits, dtypes, strides and order") {
     CHECK(came[i].second.strides() == all[i].second.strides());
     CHECK(torch::equal(came[i].second, all[i].second));
   }
-  CHECK(checkpoint::pack_tensors({{"a", image.narrow(0, 1, 1)}}).size() < checkpoint::pack_tensors({{"a", image}}).size());
+  CHECK(checkpoint::pack_tensors({{"a", image.narrow(0, 1, 1)}}).size() <
+        checkpoint::pack_tensors({{"a", image}}).size());
   for (const std::string& bad : {std::string("no tensors"), bytes.substr(0, bytes.size() / 2), std::string()})
     CHECK(thrown_text([&] { (void)checkpoint::unpack_tensors(bad, "here"); }) ==
           "pcomp: here: this is no file of named tensors");
@@ -123,9 +126,10 @@ TEST_CASE("A checkpoint of another network is one error") {
   save_checkpoint(folder, {}, run.engine, run.optimiser, {});
   const auto error = [&](std::vector<runtime::StageSpec> stages) {
     const int n = static_cast<int>(stages.size());
-    Engine other(net::one_thread_each(), std::move(stages),
-                 std::vector<const kernel::WireKernels*>(static_cast<std::size_t>(n) - 1, &kernel::wire_kernels(Raw)),
-                 make_schedule(GPipe{}, n, 1));
+    Engine other(
+        net::one_thread_each(), std::move(stages),
+        std::vector<const kernel::WireKernels*>(static_cast<std::size_t>(n) - 1, &kernel::wire_kernels(Raw)),
+        make_schedule(GPipe{}, n, 1));
     torch::optim::SGD optimiser(other.parameters(), 0.1);
     return thrown_text([&] { load_checkpoint(folder, folder.manifest(), other, optimiser); });
   };
@@ -194,5 +198,6 @@ TEST_CASE("A tensor that cannot be saved is named, and the last checkpoint stays
   CHECK(thrown_text([&] {
           save_checkpoint(folder, {}, run.engine, run.optimiser, {{"best", at::ones({}, at::kMeta)}});
         }).starts_with("pcomp: cannot save run: "));
-  CHECK(checkpoint::find_tensor(checkpoint::load_run(folder, folder.manifest()), "best", "").item<int>() == 1);
+  CHECK(checkpoint::find_tensor(checkpoint::load_run(folder, folder.manifest()), "best", "").item<int>() ==
+        1);
 }

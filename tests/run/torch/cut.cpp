@@ -1,9 +1,10 @@
+#include <torch/torch.h>
+
 #include <pcomp/checkpoint/checkpoint.hpp>
 #include <pcomp/core.hpp>
 #include <pcomp/kernel/wire_kernels.hpp>
 #include <pcomp/runtime/cut.hpp>
 #include <pcomp/runtime/pipeline.hpp>
-#include <torch/torch.h>
 
 #include "catch.hpp"
 
@@ -29,9 +30,11 @@ TEST_CASE("A sequence is cut into stages that are the network") {
   Engine pipe(World::threads(), cut(net, {1, 3}), raw, make_schedule(GPipe{}, 3, 1));
   const at::Tensor loss = pipe.step(x, y, cross_entropy);
   std::vector<at::Tensor> piped;
-  for (const at::Tensor& p : net->parameters()) piped.push_back(p.grad().clone()), p.mutable_grad() = at::Tensor();
+  for (const at::Tensor& p : net->parameters())
+    piped.push_back(p.grad().clone()), p.mutable_grad() = at::Tensor();
   for (auto& b : net->named_buffers())
-    if (b.key().find("running") != std::string::npos) b.value().fill_(b.key().find("var") != std::string::npos);
+    if (b.key().find("running") != std::string::npos)
+      b.value().fill_(b.key().find("var") != std::string::npos);
   const at::Tensor plain = at::cross_entropy_loss(net->forward(x), y);
   plain.backward();
   CHECK(torch::equal(loss, plain.detach()));
@@ -57,7 +60,8 @@ TEST_CASE("A sequence is cut by number and by time, and is left as it was") {
   CHECK(sizes(cut(net, 5)).size() == 5);
   CHECK(cut(net, 2).size() == 2);
 
-  torch::nn::Sequential uneven(torch::nn::ReLU(), torch::nn::ReLU(), torch::nn::Linear(700, 700), torch::nn::ReLU());
+  torch::nn::Sequential uneven(torch::nn::ReLU(), torch::nn::ReLU(), torch::nn::Linear(700, 700),
+                               torch::nn::ReLU());
   const at::Tensor wide = torch::randn({256, 700});
   CHECK(runtime::cut_by_time(uneven, 2, wide)[0] >= 2);  // the linear layer outweighs all others
 
@@ -77,10 +81,12 @@ TEST_CASE("A sequence is cut by number and by time, and is left as it was") {
 
 TEST_CASE("Cuts that leave a stage empty are refused") {
   torch::nn::Sequential net = network();
-  CHECK_THROWS_WITH(static_cast<void>(cut(net, {3, 3})),
-                    "pcomp: a sequence of 5 modules is cut before ascending numbers from 1 to 4, not before 3 after 3");
-  CHECK_THROWS_WITH(static_cast<void>(cut(net, {0})),
-                    "pcomp: a sequence of 5 modules is cut before ascending numbers from 1 to 4, not before 0 after 0");
+  CHECK_THROWS_WITH(
+      static_cast<void>(cut(net, {3, 3})),
+      "pcomp: a sequence of 5 modules is cut before ascending numbers from 1 to 4, not before 3 after 3");
+  CHECK_THROWS_WITH(
+      static_cast<void>(cut(net, {0})),
+      "pcomp: a sequence of 5 modules is cut before ascending numbers from 1 to 4, not before 0 after 0");
   CHECK_THROWS_AS(static_cast<void>(cut(net, {5})), Error);
   CHECK_THROWS_WITH(static_cast<void>(cut(net, 6)),
                     "pcomp: a sequence of 5 modules cannot be cut into 6 stages: each needs at least one");

@@ -1,8 +1,8 @@
 // A pipeline whose payloads stay in device memory: the device is emulated, and the links' copies on it are late.
 #include <pcomp/core.hpp>
+#include <pcomp/runtime/device_streams.hpp>
 #include <pcomp/runtime/engine.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
-#include <pcomp/runtime/device_streams.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 
 #include "../kernels/kernels.hpp"
@@ -44,7 +44,8 @@ class Emulate {
 };
 
 /// The losses and gradients of two steps, and the outputs of an inference after them.
-std::vector<torch::Tensor> outcome(const schedule::ScheduleTable& table, const std::vector<const kernel::WireKernels*>& wires,
+std::vector<torch::Tensor> outcome(const schedule::ScheduleTable& table,
+                                   const std::vector<const kernel::WireKernels*>& wires,
                                    Emulate* device = nullptr) {
   Engine engine(net::one_thread_each(), net::stages(), wires, table);
   torch::manual_seed(5);
@@ -67,9 +68,10 @@ bool equal(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>
 }  // namespace
 
 TEST_CASE("payloads that stay in device memory make the same pipeline") {
-  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(Downsample<2> | TopK<Ratio<1, 10>> | Quant<8>),
-                                              &kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>> | Quant<8>),
-                                              &kernel::wire_kernels(Delta<> | Quant<4>), &kernel::wire_kernels(Raw)};
+  const std::vector<const kernel::WireKernels*> wires{
+      &kernel::wire_kernels(Downsample<2> | TopK<Ratio<1, 10>> | Quant<8>),
+      &kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>> | Quant<8>),
+      &kernel::wire_kernels(Delta<> | Quant<4>), &kernel::wire_kernels(Raw)};
   for (const auto& table : {make_schedule(OneFOneB{}, 5, 5), make_schedule(ZeroBubble{}, 5, 5),
                             make_schedule(OneFOneB{}, 5, 5, schedule::RankMap{0, 1, 1, 2, 0})}) {
     INFO(table.policy << ' ' << table.ranks << " ranks");

@@ -1,7 +1,7 @@
 #include <ATen/autocast_mode.h>
 
 #include <pcomp/core.hpp>
-#include <pcomp/runtime/totals.hpp>
+#include <pcomp/runtime/report.hpp>
 
 #include "../kernels/kernels.hpp"
 #include "catch.hpp"
@@ -67,15 +67,17 @@ TEST_CASE("A pipeline equals the sequential loop to the last bit, for every wire
     if (w->name.view().find("Downsample<64>") != std::string_view::npos) continue;
     INFO(w->name.view());
     const bool pools = w->name.view().find("Downsample") != std::string_view::npos;
-    const auto* flat = pools ? &kernel::wire_kernels(Quant<8>) : w;  // the last boundary has no height and width
+    const auto* flat =
+        pools ? &kernel::wire_kernels(Quant<8>) : w;  // the last boundary has no height and width
     check_equal({w, w, w, flat}, make_schedule(OneFOneB{}, 5, 4));
   }
 }
 
 TEST_CASE("A pipeline equals the sequential loop for channels-last tensors, which stay so") {
-  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
-                                              &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}), &kernel::wire_kernels(Raw),
-                                              &kernel::wire_kernels(BFloat16)};
+  const std::vector<const kernel::WireKernels*> wires{
+      &kernel::wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
+      &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}), &kernel::wire_kernels(Raw),
+      &kernel::wire_kernels(BFloat16)};
   for (const schedule::RankMap& placement : {schedule::RankMap(), schedule::RankMap{0, 1, 2, 3, 0}})
     check_equal(wires, make_schedule(OneFOneB{}, 5, 4, placement), at::MemoryFormat::ChannelsLast);
 
@@ -94,15 +96,16 @@ TEST_CASE("A pipeline equals the sequential loop for channels-last tensors, whic
 }
 
 TEST_CASE("A pipeline equals the sequential loop under every schedule and placement") {
-  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
-                                              &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}), &kernel::wire_kernels(Raw),
-                                              &kernel::wire_kernels(BFloat16)};
+  const std::vector<const kernel::WireKernels*> wires{
+      &kernel::wire_kernels(Quant<8> | TopK<Ratio<1, 10>> | Downsample<2>),
+      &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}), &kernel::wire_kernels(Raw),
+      &kernel::wire_kernels(BFloat16)};
   const std::vector<schedule::RankMap> placements{schedule::RankMap(),
-                                        schedule::RankMap{0, 1, 2, 3, 0},
-                                        round_robin(2),
-                                        schedule::RankMap{0, 0, 1, 1, 0},
-                                        schedule::RankMap{0, 0, 0, 0, 0},
-                                        schedule::RankMap{2, 1, 0, 1, 2}};
+                                                  schedule::RankMap{0, 1, 2, 3, 0},
+                                                  round_robin(2),
+                                                  schedule::RankMap{0, 0, 1, 1, 0},
+                                                  schedule::RankMap{0, 0, 0, 0, 0},
+                                                  schedule::RankMap{2, 1, 0, 1, 2}};
   for (std::size_t p = 0; p < placements.size(); ++p)
     for (int microbatches : {1, 3, 4, 8}) {
       INFO("placement " << p << ", micro-batches " << microbatches);
@@ -237,9 +240,9 @@ TEST_CASE("Rows of one's own send in their order, whatever is computed first") {
 
 TEST_CASE("Frozen stages only run forward, and the others train as in the loop") {
   at::set_num_threads(1);
-  const std::vector<const kernel::WireKernels*> wires{&kernel::wire_kernels(EF21 | Quant<4>),
-                                              &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}), &kernel::wire_kernels(Raw),
-                                              &kernel::wire_kernels(TopK<Ratio<1, 4>> | Quant<8>)};
+  const std::vector<const kernel::WireKernels*> wires{
+      &kernel::wire_kernels(EF21 | Quant<4>), &kernel::wire_kernels(Wire<Quant<4>, Quant<8>>{}),
+      &kernel::wire_kernels(Raw), &kernel::wire_kernels(TopK<Ratio<1, 4>> | Quant<8>)};
   const Data data(10, 9, 7, 5);
   for (const schedule::ScheduleTable& table :
        {make_schedule(GPipe{}, 5, 4), make_schedule(OneFOneB{}, 5, 4, {0, 1, 2, 3, 0}),
@@ -275,7 +278,8 @@ TEST_CASE("Frozen stages only run forward, and the others train as in the loop")
 }
 
 TEST_CASE("A step can be recorded, operation by operation") {
-  Engine engine(net::one_thread_each(), net::stages(), std::vector<const kernel::WireKernels*>(4, &kernel::wire_kernels(Raw)),
+  Engine engine(net::one_thread_each(), net::stages(),
+                std::vector<const kernel::WireKernels*>(4, &kernel::wire_kernels(Raw)),
                 make_schedule(ZeroBubble{}, 5, 4, {0, 1, 1, 0, 1}));
   const Data data(8, 9, 7, 1);
   engine.step(data.x, data.y, cross_entropy);
@@ -359,10 +363,9 @@ TEST_CASE("Learning the shapes leaves modes, statistics and random numbers alone
   CHECK(body.conv->is_training());
   CHECK(torch::equal(body.norm->running_mean, mean));
 
-  Engine noisy(net::one_thread_each(),
-               {runtime::stage_spec([] { return [](const torch::Tensor& x) {
-                                  return x + torch::rand({1, 6});
-                                }; })},
+  Engine noisy(net::one_thread_each(), {runtime::stage_spec([] {
+                 return [](const torch::Tensor& x) { return x + torch::rand({1, 6}); };
+               })},
                {}, make_schedule(GPipe{}, 1, 1));
   torch::manual_seed(12);
   const torch::Tensor drawn = torch::rand({1, 6});

@@ -61,11 +61,13 @@ struct Fixture {
   Engine engine(const schedule::RankMap& where, P policy = {},
                 std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
     std::vector<runtime::StageSpec> stages;
-    stages.push_back(runtime::stage_spec([b = bombs[0], l = linear] { return std::make_shared<First>(b, l); }));
+    stages.push_back(
+        runtime::stage_spec([b = bombs[0], l = linear] { return std::make_shared<First>(b, l); }));
     for (std::size_t s = 1; s < 4; ++s) stages.push_back(runtime::stage_spec([b = bombs[s]] { return b; }));
     World world = net::one_thread_each();
     world.timeout = timeout;
-    return Engine(world, std::move(stages), std::vector<const kernel::WireKernels*>(3, &kernel::wire_kernels(Quant<8>)),
+    return Engine(world, std::move(stages),
+                  std::vector<const kernel::WireKernels*>(3, &kernel::wire_kernels(Quant<8>)),
                   make_schedule(policy, 4, 4, where));
   }
 };
@@ -73,7 +75,8 @@ struct Fixture {
 }  // namespace
 
 TEST_CASE("A stage that throws ends the step on every rank with one error, and the next step works") {
-  for (const schedule::RankMap& where : {schedule::RankMap(), schedule::RankMap{0, 1, 2, 0}, schedule::RankMap{0, 0, 0, 0}})
+  for (const schedule::RankMap& where :
+       {schedule::RankMap(), schedule::RankMap{0, 1, 2, 0}, schedule::RankMap{0, 0, 0, 0}})
     for (int stage = 0; stage < 4; ++stage)
       for (Bomb::When when : {Bomb::forward_pass, Bomb::backward_pass})
         for (int micro : {0, 2, 3}) {
@@ -165,7 +168,8 @@ TEST_CASE("A step or an inference that failed counts as none in the report") {
 TEST_CASE("Batches that cannot be split are refused before anything runs") {
   Fixture f;
   Engine engine = f.engine({});
-  CHECK(has(thrown([] { (void)training::split(3, 4); }), "a batch of 3 samples cannot be split into 4 micro-batches"));
+  CHECK(has(thrown([] { (void)training::split(3, 4); }),
+            "a batch of 3 samples cannot be split into 4 micro-batches"));
   CHECK(has(thrown([&] { engine.step(f.x, f.y.narrow(0, 0, 7), cross_entropy); }),
             "the batch has 8 samples, but the targets are 7"));
   CHECK(has(thrown([&] { engine.step(torch::Tensor(), f.y, cross_entropy); }), "undefined tensor"));
@@ -178,13 +182,14 @@ TEST_CASE("Batches that cannot be split are refused before anything runs") {
 
 TEST_CASE("A stage that hangs longer than the time limit is an error on its neighbours") {
   Fixture f;
-  std::vector<runtime::StageSpec> stages{runtime::stage_spec([l = f.linear] { return l; }), runtime::stage_spec([] {
-                                  return [](const torch::Tensor& x) {
-                                    if (at::GradMode::is_enabled())
-                                      std::this_thread::sleep_for(std::chrono::milliseconds(400));
-                                    return x * 1;
-                                  };
-                                })};
+  std::vector<runtime::StageSpec> stages{runtime::stage_spec([l = f.linear] { return l; }),
+                                         runtime::stage_spec([] {
+                                           return [](const torch::Tensor& x) {
+                                             if (at::GradMode::is_enabled())
+                                               std::this_thread::sleep_for(std::chrono::milliseconds(400));
+                                             return x * 1;
+                                           };
+                                         })};
   World world = net::one_thread_each();
   world.timeout = std::chrono::milliseconds(50);
   Engine engine(world, std::move(stages), {&kernel::wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
@@ -218,9 +223,10 @@ TEST_CASE("Wires and stages that do not fit the schedule are refused") {
             }),
             "this schedule needs more than 2 messages in flight on an edge"));
   CHECK(has(thrown([&] {
-              Engine(world,
-                     {runtime::stage_spec([]() -> torch::nn::Linear { throw std::runtime_error("no memory"); })}, {},
-                     make_schedule(GPipe{}, 1, 1));
+              Engine(
+                  world,
+                  {runtime::stage_spec([]() -> torch::nn::Linear { throw std::runtime_error("no memory"); })},
+                  {}, make_schedule(GPipe{}, 1, 1));
             }),
             "no memory"));
 }
@@ -228,8 +234,11 @@ TEST_CASE("Wires and stages that do not fit the schedule are refused") {
 TEST_CASE("A stage that changes the batch dimension or the dtype to something no wire takes is named") {
   Fixture f;
   const auto same = runtime::stage_spec([] { return [](const torch::Tensor& x) { return x; }; });
-  const auto flat = runtime::stage_spec([] { return [](const torch::Tensor& x) { return x.reshape({-1, 1}); }; });
-  const auto whole = runtime::stage_spec([] { return [](const torch::Tensor& x) { return x.to(at::kInt); }; });
+  const auto flat = runtime::stage_spec([] {
+    return [](const torch::Tensor& x) { return x.reshape({-1, 1}); };
+  });
+  const auto whole =
+      runtime::stage_spec([] { return [](const torch::Tensor& x) { return x.to(at::kInt); }; });
   const World world = net::one_thread_each();
   Engine a(world, {flat, same}, {&kernel::wire_kernels(Raw)}, make_schedule(GPipe{}, 2, 2));
   CHECK(has(thrown([&] { a.infer(f.x); }),
@@ -238,8 +247,10 @@ TEST_CASE("A stage that changes the batch dimension or the dtype to something no
   CHECK(has(thrown([&] { b.infer(f.x); }), "a boundary takes float, bfloat16 or half, not Int"));
   CHECK(has(thrown([&] { b.infer(f.x); }), "pcomp: boundary 0, behind stage 0: a boundary takes"));
   const auto type = std::make_shared<at::ScalarType>(at::kFloat);
-  const auto cast = runtime::stage_spec([type] { return [type](const torch::Tensor& x) { return x.to(*type); }; });
-  Engine d(world, {same, cast, same}, {&kernel::wire_kernels(Raw), &kernel::wire_kernels(Raw)}, make_schedule(GPipe{}, 3, 2));
+  const auto cast =
+      runtime::stage_spec([type] { return [type](const torch::Tensor& x) { return x.to(*type); }; });
+  Engine d(world, {same, cast, same}, {&kernel::wire_kernels(Raw), &kernel::wire_kernels(Raw)},
+           make_schedule(GPipe{}, 3, 2));
   d.infer(f.x);
   *type = at::kBFloat16;
   CHECK(has(

@@ -27,7 +27,8 @@ const std::vector<Wires>& wire_sets() {
        &kernel::wire_kernels(Wire<Quant<4>, EF21 | Quant<4>>{})},
       {&kernel::wire_kernels(Wire<TopK<Ratio<1, 4>> | Quant<4>, ErrorFeedback | Quant<2>>{}),
        &kernel::wire_kernels(Delta<Quant<8>, BFloat16> | TopK<Ratio<1, 4>> | Quant<4>),
-       &kernel::wire_kernels(Wire<Delta<> | Downsample<2> | Hadamard<64> | Quant<4>, ErrorFeedback | Quant<4>>{}),
+       &kernel::wire_kernels(
+           Wire<Delta<> | Downsample<2> | Hadamard<64> | Quant<4>, ErrorFeedback | Quant<4>>{}),
        &kernel::wire_kernels(Wire<Quant<8>, Delta<> | Quant<4>>{})}};
   return all;
 }
@@ -74,8 +75,9 @@ Expected sequential(const Wires& wires, int microbatches) {
     if (p.module)
       for (const at::Tensor& t : p.module->parameters()) parameters.push_back(t);
   Expected e;
-  e.losses =
-      losses(parameters, [&](const Batch& b) { return plain.step(b.x, b.y, microbatches, cross_entropy, b.sample_ids); });
+  e.losses = losses(parameters, [&](const Batch& b) {
+    return plain.step(b.x, b.y, microbatches, cross_entropy, b.sample_ids);
+  });
   e.state = plain.state();
   for (const Boundary& b : plain.boundaries) e.bytes += b.bytes();
   return e;
@@ -93,7 +95,8 @@ TEST_CASE("Feedback in a pipeline equals the sequential loop to the last bit, wh
   at::set_num_threads(1);
   for (const Wires& wires : wire_sets()) {
     const Expected expected = sequential(wires, 4);
-    for (const schedule::RankMap& where : {schedule::RankMap{0, 1, 2, 3, 4}, schedule::RankMap{0, 1, 2, 3, 0}, schedule::RankMap{0, 0, 1, 1, 0}})
+    for (const schedule::RankMap& where : {schedule::RankMap{0, 1, 2, 3, 4}, schedule::RankMap{0, 1, 2, 3, 0},
+                                           schedule::RankMap{0, 0, 1, 1, 0}})
       for (const auto& table : {make_schedule(GPipe{}, 5, 4, where), make_schedule(OneFOneB{}, 5, 4, where),
                                 make_schedule(ZeroBubble{}, 5, 4, where)}) {
         Engine engine(net::one_thread_each(), net::stages(), wires, table);
@@ -126,10 +129,12 @@ TEST_CASE("Feedback in a pipeline equals the sequential loop to the last bit, wh
 TEST_CASE("Memory is what state_bytes says") {
   const auto wire = Wire<Delta<Raw, BFloat16> | Quant<4>, ErrorFeedback | Quant<4>>{};
   const auto estimate = EF21 | Quant<4>;
-  const Wires wires{&kernel::wire_kernels(wire), &kernel::wire_kernels(estimate), &kernel::wire_kernels(Raw), &kernel::wire_kernels(Raw)};
+  const Wires wires{&kernel::wire_kernels(wire), &kernel::wire_kernels(estimate), &kernel::wire_kernels(Raw),
+                    &kernel::wire_kernels(Raw)};
   for (const bool apart : {true, false}) {
     Engine engine(net::one_thread_each(), net::stages(), wires,
-                  make_schedule(GPipe{}, 5, 4, apart ? schedule::RankMap{0, 1, 2, 3, 4} : schedule::RankMap{0, 0, 0, 0, 0}));
+                  make_schedule(GPipe{}, 5, 4,
+                                apart ? schedule::RankMap{0, 1, 2, 3, 4} : schedule::RankMap{0, 0, 0, 0, 0}));
     for (const Batch& b : batches()) engine.step(b.x, b.y, cross_entropy, b.sample_ids);
     const runtime::Report r = engine.report();
     CHECK(r.boundaries[0].state ==
@@ -149,8 +154,8 @@ TEST_CASE("Memory is what state_bytes says") {
 TEST_CASE("ErrorFeedback: what came and the last residual add up to what was to be sent") {
   torch::manual_seed(1);
   const at::Tensor x = torch::randn({4, 60});
-  for (const kernel::WireKernels* w :
-       {&kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>>), &kernel::wire_kernels(ErrorFeedback | Quant<1>)}) {
+  for (const kernel::WireKernels* w : {&kernel::wire_kernels(ErrorFeedback | TopK<Ratio<1, 10>>),
+                                       &kernel::wire_kernels(ErrorFeedback | Quant<1>)}) {
     Boundary b(*w);
     // The residual stays bounded, so the mean of many messages is x.
     CHECK((sum_of(b, x, 1000) / 1000 - x).abs().max().item<float>() < 0.08f);
@@ -222,7 +227,8 @@ TEST_CASE("Delta: a first visit whole, then the change alone") {
   torch::manual_seed(4);
   at::Tensor x = torch::randn({6, 64});
   const at::Tensor sample_ids = torch::tensor({11, 7, 3, 100, 42, 5}, at::kLong);
-  Boundary b(kernel::wire_kernels(Delta<> | Quant<2>)), half(kernel::wire_kernels(Delta<Quant<8>, BFloat16> | Quant<2>));
+  Boundary b(kernel::wire_kernels(Delta<> | Quant<2>)),
+      half(kernel::wire_kernels(Delta<Quant<8>, BFloat16> | Quant<2>));
   CHECK(torch::equal(b(x, 0, sample_ids), x));
   half(x, 0, sample_ids);
   const at::Tensor direct = boundary<Quant<2>>(x);
@@ -230,7 +236,8 @@ TEST_CASE("Delta: a first visit whole, then the change alone") {
     x = x + torch::randn({6, 64}) * 0.02;
     const at::Tensor order = torch::randperm(6);
     for (Boundary* each : {&b, &half}) {
-      const at::Tensor y = (*each)(x.index_select(0, order), visit % 3, sample_ids.index_select(0, order)).detach();
+      const at::Tensor y =
+          (*each)(x.index_select(0, order), visit % 3, sample_ids.index_select(0, order)).detach();
       CHECK((y - x.index_select(0, order)).abs().max().item<float>() < 0.06f);
     }
   }
@@ -241,7 +248,8 @@ TEST_CASE("Delta: a first visit whole, then the change alone") {
   CHECK(b.bytes() == 256 * 64 * 4);
   CHECK(half.bytes() == 256 * 64 * 2);
   CHECK(what_it_throws([&] { b(x); }).find("needs the identities of 6 samples") != std::string::npos);
-  CHECK(what_it_throws([&] { b(x, 0, sample_ids.to(at::kInt)); }).find("not CPUIntType 6") != std::string::npos);
+  CHECK(what_it_throws([&] { b(x, 0, sample_ids.to(at::kInt)); }).find("not CPUIntType 6") !=
+        std::string::npos);
   CHECK(what_it_throws([&] { b(x, 0, torch::zeros({6}, at::kLong)); }) ==
         "pcomp: sample 0 comes twice in one batch");
 }

@@ -47,11 +47,12 @@ struct HeadImpl : torch::nn::Module {
 TORCH_MODULE(Head);
 
 inline std::vector<pcomp::runtime::StageSpec> stages() {
-  return {pcomp::runtime::stage_spec([] { return Stem(); }), pcomp::runtime::stage_spec([] { return Body(); }),
+  return {pcomp::runtime::stage_spec([] { return Stem(); }),
+          pcomp::runtime::stage_spec([] { return Body(); }),
           pcomp::runtime::stage_spec([] { return [](const Tensor& x) { return torch::relu(x); }; }),
           pcomp::runtime::stage_spec([] { return [](const Tensor& x) {
-                                   return x.mean({2, 3});
-                                 }; }),
+                                            return x.mean({2, 3});
+                                          }; }),
           pcomp::runtime::stage_spec([] { return Head(); })};
 }
 
@@ -69,12 +70,14 @@ struct Sequential {
     }
     return h;
   }
-  Tensor step(const Tensor& x, const Tensor& y, int microbatches, const pcomp::training::Loss& loss, const Tensor& sample_ids = {}) {
+  Tensor step(const Tensor& x, const Tensor& y, int microbatches, const pcomp::training::Loss& loss,
+              const Tensor& sample_ids = {}) {
     Tensor sum = torch::zeros({});
     for (int m = 0; m < microbatches; ++m) {
       const auto part = pcomp::training::split(x.size(0), microbatches)[static_cast<std::size_t>(m)];
-      const Tensor out = forward(x.narrow(0, part.first, part.count), m,
-                                 sample_ids.defined() ? sample_ids.narrow(0, part.first, part.count) : sample_ids);
+      const Tensor out =
+          forward(x.narrow(0, part.first, part.count), m,
+                  sample_ids.defined() ? sample_ids.narrow(0, part.first, part.count) : sample_ids);
       const Tensor target = y.narrow(0, part.first, part.count);
       const double counts = target.ne(-100).sum().item<double>(), all = y.ne(-100).sum().item<double>();
       const Tensor l = counts > 0 ? loss(out, target) * (counts / all) : out.narrow(0, 0, 0).sum();

@@ -3,12 +3,12 @@
 #include <map>
 #include <optional>
 #include <pcomp/core.hpp>
-#include <pcomp/runtime/engine.hpp>
-#include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/runtime/batch.hpp>
+#include <pcomp/runtime/engine.hpp>
 #include <pcomp/runtime/results.hpp>
-#include <pcomp/transport/threads.hpp>
+#include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
+#include <pcomp/transport/threads.hpp>
 #include <set>
 
 #include "../kernels/kernels.hpp"
@@ -51,11 +51,13 @@ class Watched final : public transport::Communicator {
     std::string aborted() const override { return to_->aborted(); }
 
    private:
-    Ticket post_send(int to, const transport::Message& m, std::span<const std::byte> bytes, transport::StreamFence* o) override {
+    Ticket post_send(int to, const transport::Message& m, std::span<const std::byte> bytes,
+                     transport::StreamFence* o) override {
       posts_->push_back({true, m});
       return to_->send(to, m, bytes, o);
     }
-    Ticket post_receive(int from, const transport::Message& m, std::span<std::byte> bytes, transport::StreamFence* o) override {
+    Ticket post_receive(int from, const transport::Message& m, std::span<std::byte> bytes,
+                        transport::StreamFence* o) override {
       posts_->push_back({false, m});
       return to_->receive(from, m, bytes, o);
     }
@@ -77,14 +79,19 @@ class Remote final : public transport::Transport {
   std::string aborted() const override { return ""; }
 
  private:
-  Ticket post_send(int, const transport::Message&, std::span<const std::byte>, transport::StreamFence*) override {
+  Ticket post_send(int, const transport::Message&, std::span<const std::byte>,
+                   transport::StreamFence*) override {
     return static_cast<Ticket>(posted++);
   }
-  Ticket post_receive(int, const transport::Message&, std::span<std::byte>, transport::StreamFence*) override { return 0; }
+  Ticket post_receive(int, const transport::Message&, std::span<std::byte>,
+                      transport::StreamFence*) override {
+    return 0;
+  }
 };
 
 /// What this rank must have sent before the bytes of `m` can exist: of everything they depend on, the last message.
-std::optional<transport::Message> needs(const transport::Message& m, int rank, const std::vector<int>& rank_of) {
+std::optional<transport::Message> needs(const transport::Message& m, int rank,
+                                        const std::vector<int>& rank_of) {
   const int stages = static_cast<int>(rank_of.size());
   const auto own = [&](int stage) { return rank_of[static_cast<std::size_t>(stage)] == rank; };
   for (int s = m.boundary + 1; m.gradient && s < stages; ++s)

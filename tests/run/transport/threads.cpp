@@ -4,7 +4,7 @@
 #include <catch2/catch.hpp>
 #include <pcomp/transport/c10d/address.hpp>
 #include <pcomp/transport/c10d/timed_call.hpp>
-#include <pcomp/runtime/agreement.hpp>
+#include <pcomp/transport/fingerprint.hpp>
 #include <pcomp/transport/threads.hpp>
 
 using namespace pcomp;
@@ -126,33 +126,33 @@ TEST_CASE("an abort ends a wait at once, its first reason wins, and a new step f
 
 TEST_CASE("ranks agree on every line, or all are told where they differ") {
   const auto text = [](std::vector<std::pair<std::string, std::string>> lines) {
-    runtime::Fingerprint f;
+    transport::Fingerprint f;
     for (auto& [name, value] : lines) f.add(name, value);
     return f.text();
   };
   const std::string a = text({{"wire", "Raw"}, {"stages", "4"}});
-  CHECK_NOTHROW(runtime::Fingerprint::expect_alike({a, a, a}));
-  CHECK_NOTHROW(runtime::Fingerprint::expect_alike({a}));
+  CHECK_NOTHROW(transport::Fingerprint::expect_alike({a, a, a}));
+  CHECK_NOTHROW(transport::Fingerprint::expect_alike({a}));
   const std::string b = text({{"wire", "Half"}, {"stages", "4"}});
   CHECK(thrown([&] {
-          runtime::Fingerprint::expect_alike({a, a, b});
+          transport::Fingerprint::expect_alike({a, a, b});
         }) ==
         "pcomp: the ranks do not agree: rank 2 differs from rank 0 where * stands\n"
         "          rank 0  rank 2\n"
         "* wire    Raw     Half\n"
         "  stages  4       4");
   CHECK(thrown([&] {
-          runtime::Fingerprint::expect_alike({a, b, a, b});
+          transport::Fingerprint::expect_alike({a, b, a, b});
         })
             .find("rank 1 differs from rank 0 where * stands "
                   "(ranks 1, 3 differ from it)") != std::string::npos);
   const std::string more = text({{"wire", "Raw"}, {"stages", "4"}, {"seed", "1"}}),
                     less = text({{"wire", "Raw"}});
   CHECK(thrown([&] {
-          runtime::Fingerprint::expect_alike({a, more});
+          transport::Fingerprint::expect_alike({a, more});
         }).find("* seed    (none)  1") != std::string::npos);
   CHECK(thrown([&] {
-          runtime::Fingerprint::expect_alike({a, less});
+          transport::Fingerprint::expect_alike({a, less});
         }).find("* stages  4       (none)") != std::string::npos);
 }
 

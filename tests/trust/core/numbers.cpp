@@ -48,7 +48,8 @@ struct AllIsas {
 Floats waves(std::size_t n, unsigned rng_counter) {
   Floats x(n);
   for (std::size_t i = 0; i < n; ++i)
-    x[i] = static_cast<float>(((static_cast<unsigned>(i) + rng_counter) * 2654435761u) >> 8) * 0x1p-21f - 4.0f;
+    x[i] =
+        static_cast<float>(((static_cast<unsigned>(i) + rng_counter) * 2654435761u) >> 8) * 0x1p-21f - 4.0f;
   return x;
 }
 
@@ -57,8 +58,8 @@ template <class T>
 struct Both {
   std::vector<T> y, dx;
 
-  Both(const kernel::WireKernels& k, const std::vector<T>& x, const std::vector<T>& dy, const Extents& e, kernel::DType t,
-       std::size_t shift = 0, kernel::ParallelFor par = {}) {
+  Both(const kernel::WireKernels& k, const std::vector<T>& x, const std::vector<T>& dy, const Extents& e,
+       kernel::DType t, std::size_t shift = 0, kernel::ParallelFor par = {}) {
     const std::size_t n = x.size();
     std::vector<T> room(n + shift), grad_room(n + shift), out(n + shift);
     std::copy(x.begin(), x.end(), room.begin() + static_cast<std::ptrdiff_t>(shift));
@@ -78,7 +79,8 @@ bool holds(const kernel::WireKernels& k, const char* what) {
 }
 
 /// A NaN or an infinity at place `i`, there and back.
-void arrives(const kernel::WireKernels& k, const Extents& e, std::size_t i, std::size_t shift, kernel::ParallelFor par) {
+void arrives(const kernel::WireKernels& k, const Extents& e, std::size_t i, std::size_t shift,
+             kernel::ParallelFor par) {
   const auto n = static_cast<std::size_t>(e.size());
   for (const float odd : {quiet, inf, -inf}) {
     Floats x = waves(n, 0), dy = waves(n, 1000);
@@ -155,7 +157,8 @@ TEST_CASE("numbers: a group that is spoilt is NaN, and its neighbours are as the
         for (const std::size_t i : {0u, 300u, 511u, 999u}) {
           Floats x = clean;
           x[i] = odd;
-          const Both<float> whole(*k, clean, clean, e, kernel::DType::f32), spoilt(*k, x, x, e, kernel::DType::f32);
+          const Both<float> whole(*k, clean, clean, e, kernel::DType::f32),
+              spoilt(*k, x, x, e, kernel::DType::f32);
           bool right = true;
           for (std::size_t j = 0; j < x.size(); ++j)
             right =
@@ -215,7 +218,8 @@ TEST_CASE("numbers: Step sends the same in floats of every size, and one code le
 }
 
 TEST_CASE("numbers: finite values of a tensor's own dtype stay finite", "[trust]") {
-  const auto check = [](const kernel::WireKernels& k, auto largest, auto least, auto small, kernel::DType t, auto is_finite) {
+  const auto check = [](const kernel::WireKernels& k, auto largest, auto least, auto small, kernel::DType t,
+                        auto is_finite) {
     using T = decltype(largest);
     for (const Extents& e : {Extents{1, 1, 1, 1}, Extents{1, 1, 2, 129}, Extents{2, 2, 31, 33}}) {
       const auto n = static_cast<std::size_t>(e.size());

@@ -15,7 +15,8 @@ using Floats = std::vector<float>;
 Floats distinct(std::int64_t n, std::uint32_t rng_counter) {
   Floats x(static_cast<std::size_t>(n));
   for (std::uint32_t i = 0; i < x.size(); ++i)
-    x[i] = static_cast<float>((i + rng_counter) * 7919u % 32749u + 1) * ((i + rng_counter) % 3 ? 0.01f : -0.01f);
+    x[i] =
+        static_cast<float>((i + rng_counter) * 7919u % 32749u + 1) * ((i + rng_counter) % 3 ? 0.01f : -0.01f);
   return x;
 }
 
@@ -172,17 +173,12 @@ void same_payloads(A a, B b, const Extents& e) {
 }
 
 template <class W, class S>
-concept HasBytes = requires(W w, S s) {
-  wire_bytes(w, s);
-};
+concept HasBytes = requires(W w, S s) { wire_bytes(w, s); };
 template <class W, class S>
-concept HasGradBytes = requires(W w, S s) {
-  grad_wire_bytes(w, s);
-};
+concept HasGradBytes = requires(W w, S s) { grad_wire_bytes(w, s); };
 template <class W, class S>
-concept Encodes = requires(W w, S s, std::span<const float> x, std::span<std::byte> p) {
-  encode(w, x, s, p);
-};
+concept Encodes =
+    requires(W w, S s, std::span<const float> x, std::span<std::byte> p) { encode(w, x, s, p); };
 using Down = ops::Downsample<2>;
 
 }  // namespace

@@ -37,7 +37,8 @@ std::vector<runtime::StageSpec> spoilt_stages(float weight) {
             return torch::nn::Sequential(torch::nn::Flatten(), l,
                                          torch::nn::Unflatten(1, std::vector<std::int64_t>{2, 3, 4}));
           }),
-          runtime::stage_spec([] { return torch::nn::Sequential(torch::nn::Flatten(), torch::nn::Linear(24, 10)); })};
+          runtime::stage_spec(
+              [] { return torch::nn::Sequential(torch::nn::Flatten(), torch::nn::Linear(24, 10)); })};
 }
 
 }  // namespace
@@ -111,7 +112,8 @@ TEST_CASE("numbers: finite tensors of each dtype stay finite through boundaries,
           CHECK(finite(in.grad()));
         }
         if (k->name.view().find("TopK") != std::string_view::npos || k->name == "Raw") continue;
-        for (const codec::Memory m : {codec::Memory::residual, codec::Memory::estimate, codec::Memory::samples}) {
+        for (const codec::Memory m :
+             {codec::Memory::residual, codec::Memory::estimate, codec::Memory::samples}) {
           const kernel::WireKernels ops = remembering(*k, m, m == codec::Memory::samples);
           Boundary cut(ops);
           for (int visit = 0; visit < 3; ++visit) {

@@ -101,12 +101,14 @@ TEST_CASE("a lazy negative or conjugate bit is carried out wherever a tensor is 
       CHECK(!came.at(0).second.is_neg());
     }
   const T z = torch::randn({4}, at::kComplexFloat);
-  CHECK(torch::equal(checkpoint::unpack_tensors(checkpoint::pack_tensors({{"z", z.conj()}}), "test").at(0).second,
-                     z.conj().resolve_conj()));
+  CHECK(torch::equal(
+      checkpoint::unpack_tensors(checkpoint::pack_tensors({{"z", z.conj()}}), "test").at(0).second,
+      z.conj().resolve_conj()));
   const T none = at::_efficientzerotensor({3, 4});
   REQUIRE(none._is_zerotensor());
   CHECK(torch::equal(boundary<Raw>(none), torch::zeros({3, 4})));
-  CHECK(torch::equal(checkpoint::unpack_tensors(checkpoint::pack_tensors({{"x", none}}), "test").at(0).second, torch::zeros({3, 4})));
+  CHECK(torch::equal(checkpoint::unpack_tensors(checkpoint::pack_tensors({{"x", none}}), "test").at(0).second,
+                     torch::zeros({3, 4})));
 }
 
 TEST_CASE("a pipeline carries out lazy bits in its inputs, activations, gradients and outputs", "[trust]") {
@@ -114,7 +116,8 @@ TEST_CASE("a pipeline carries out lazy bits in its inputs, activations, gradient
   const T x = torch::randn({6, 5});
   for (const auto& placement : {schedule::RankMap{}, schedule::RankMap{0, 0, 0}}) {
     Engine pipe(World::threads(), {stage([](const T& v) { return v + 1; }), stage(lazy), stage(lazy)},
-                {&kernel::wire_kernels(Raw), &kernel::wire_kernels(Raw)}, make_schedule(OneFOneB{}, 3, 2, placement));
+                {&kernel::wire_kernels(Raw), &kernel::wire_kernels(Raw)},
+                make_schedule(OneFOneB{}, 3, 2, placement));
     CHECK(torch::equal(pipe.infer(x), x + 1));
     CHECK(torch::equal(pipe.infer(lazily_negative(x, false)), -x + 1));
     CHECK(torch::equal(pipe.infer(lazily_negative(x, true)), -x + 1));

@@ -5,12 +5,12 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <pcomp/core.hpp>
-#include <pcomp/checkpoint/checkpoint.hpp>
-#include <pcomp/runtime/process_setup.hpp>
 #include <pcomp/autograd/boundary.hpp>
+#include <pcomp/checkpoint/checkpoint.hpp>
+#include <pcomp/core.hpp>
 #include <pcomp/kernel/wire_kernels.hpp>
 #include <pcomp/runtime/pipeline.hpp>
+#include <pcomp/runtime/process_setup.hpp>
 
 #include "../../run/torch/catch.hpp"
 
@@ -140,7 +140,8 @@ TEST_CASE("One module in two stages is listed once and stepped once by the summe
       (at::cross_entropy_loss(o, y.narrow(0, first, n)) * (static_cast<double>(n) / 8)).backward();
     }
     const auto expected = grads(all);
-    for (const schedule::RankMap& where : {schedule::RankMap{0, 1, 2}, schedule::RankMap{0, 1, 0}, schedule::RankMap{0, 0, 0}, schedule::RankMap{1, 0, 1}})
+    for (const schedule::RankMap& where : {schedule::RankMap{0, 1, 2}, schedule::RankMap{0, 1, 0},
+                                           schedule::RankMap{0, 0, 0}, schedule::RankMap{1, 0, 1}})
       each_schedule(microbatches, where, [&](const schedule::ScheduleTable& table) {
         INFO(table.policy << ' ' << microbatches);
         for (const bool tied : {false, true}) {  // the last stage registers the module, or uses it without
@@ -295,8 +296,8 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
     double loss;
     std::vector<at::Tensor> grads;
   };
-  const auto run = [](const schedule::ScheduleTable& table, const at::Tensor& x, const at::Tensor& y, const training::Loss& loss,
-                      bool classes_second = false) {
+  const auto run = [](const schedule::ScheduleTable& table, const at::Tensor& x, const at::Tensor& y,
+                      const training::Loss& loss, bool classes_second = false) {
     torch::manual_seed(3);
     Engine pipe(one(),
                 {linear(16, 16), linear(16, 16),
@@ -341,27 +342,29 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
   CHECK(none.loss == 0);
   for (const at::Tensor& g : none.grads) CHECK((!g.defined() || g.abs().sum().item<double>() == 0));
 #ifndef PCOMP_BASE
-  const training::LossSum mine{[](const at::Tensor& o, const at::Tensor& t) {
-                       return (o.gather(1, t.clamp_min(0).unsqueeze(1)).squeeze(1) * (t >= 0)).sum();
-                     },
-                     [](const at::Tensor& t) { return (t >= 0).sum(); }};
+  const training::LossSum mine{
+      [](const at::Tensor& o, const at::Tensor& t) {
+        return (o.gather(1, t.clamp_min(0).unsqueeze(1)).squeeze(1) * (t >= 0)).sum();
+      },
+      [](const at::Tensor& t) { return (t >= 0).sum(); }};
   const Result all = run(make_schedule(GPipe{}, 3, 1), x, padded, mine);
   for (int microbatches : {2, 8}) {
     const Result came = run(make_schedule(ZeroBubble{}, 3, microbatches), x, padded, mine);
     CHECK(came.loss == Approx(all.loss).epsilon(1e-5));
     CHECK(close(came.grads, all.grads));
   }
-  CHECK(has(
-      thrown([&] {
-        run(make_schedule(GPipe{}, 3, 2), x, y, training::LossSum{mine.sum, [](const at::Tensor&) { return -1.0; }});
-      }),
-      "a weight is a finite number of at least 0"));
+  CHECK(has(thrown([&] {
+              run(make_schedule(GPipe{}, 3, 2), x, y,
+                  training::LossSum{mine.sum, [](const at::Tensor&) { return -1.0; }});
+            }),
+            "a weight is a finite number of at least 0"));
   CHECK(has(thrown([] {
               (void)cross_entropy(torch::randn({2, 5, 5}), torch::zeros({2, 5}, at::kLong));
             }),
             "CrossEntropy{.class_dim = 1} or -1"));
   const at::Tensor square = torch::randn({2, 5, 5}), at5 = torch::randint(5, {2, 5});
-  CHECK(torch::equal(training::CrossEntropy{.class_dim = 1}(square, at5), at::cross_entropy_loss(square, at5)));
+  CHECK(
+      torch::equal(training::CrossEntropy{.class_dim = 1}(square, at5), at::cross_entropy_loss(square, at5)));
   CHECK(torch::equal(training::CrossEntropy{.class_dim = -1}(square, at5),
                      at::cross_entropy_loss(square.flatten(0, 1), at5.flatten())));
 #endif
@@ -547,8 +550,8 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
     at::Tensor forward(const at::Tensor& x) { return norm(x); }
     nn::BatchNorm1d norm{nullptr};
   };
-  const std::vector<runtime::StageSpec> specs{linear(16, 16), runtime::stage_spec([] { return std::make_shared<Norm>(); }),
-                                     linear(16, 4)};
+  const std::vector<runtime::StageSpec> specs{
+      linear(16, 16), runtime::stage_spec([] { return std::make_shared<Norm>(); }), linear(16, 4)};
   const at::Tensor x = torch::randn({8, 16}), y = torch::randint(4, {8});
   Engine pipe(one(), specs, {raw(), raw()}, make_schedule(OneFOneB{}, 3, 4));
   pipe.step(x, y, cross_entropy);
@@ -599,7 +602,8 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
     const schedule::ScheduleTable less = make_schedule(GPipe{}, 3, 4).first(microbatches);
     CHECK(less.deadlock_free);
     CHECK(less.microbatches == microbatches);
-    for (int r = 0; r < 3; ++r) CHECK(less.row(r).size() == make_schedule(GPipe{}, 3, microbatches).row(r).size());
+    for (int r = 0; r < 3; ++r)
+      CHECK(less.row(r).size() == make_schedule(GPipe{}, 3, microbatches).row(r).size());
   }
   CHECK(has(thrown([] { (void)make_schedule(GPipe{}, 3, 4).first(5); }), "has no first 5"));
   CHECK(has(thrown([&] { pipe.smallest_microbatch(0); }), "at least 1 sample"));
@@ -611,15 +615,15 @@ TEST_CASE("A last batch whose micro-batches are too small: the Error says so, an
 TEST_CASE("A stage that cannot take a single sample is learnt from a micro-batch", "[trust]") {
   const at::Tensor x = torch::randn({8, 16}), y = torch::randint(4, {8});
   const std::vector<runtime::StageSpec> odd{function([](const at::Tensor& h) {
-                                     return h.view({4, -1});
-                                   }),
-                                   function([](const at::Tensor& h) {
-                                     TORCH_CHECK(h.size(0) > 1, "batch statistics of one sample");
-                                     return (h - h.mean(0)) / (h.std(0) + 1);
-                                   }),
-                                   function([](const at::Tensor& h) {
-                                     return h.view({2, -1, h.size(1)}).flip(0).reshape_as(h);
-                                   })};
+                                              return h.view({4, -1});
+                                            }),
+                                            function([](const at::Tensor& h) {
+                                              TORCH_CHECK(h.size(0) > 1, "batch statistics of one sample");
+                                              return (h - h.mean(0)) / (h.std(0) + 1);
+                                            }),
+                                            function([](const at::Tensor& h) {
+                                              return h.view({2, -1, h.size(1)}).flip(0).reshape_as(h);
+                                            })};
   for (std::size_t i = 0; i < odd.size(); ++i)
     for (int at : {0, 1, 2}) {
       INFO(i << ' ' << at);
@@ -685,7 +689,8 @@ TEST_CASE("RMSprop and Adagrad are saved and resumed; an optimiser of one's own 
     using SGD::SGD;
   };
   const std::vector<at::Tensor> p{torch::zeros({2}).requires_grad_()};
-  CHECK(has(thrown([&] { checkpoint::expect_saveable(Mine(p, SGDOptions(0.1))); }), "not of another optimiser"));
+  CHECK(has(thrown([&] { checkpoint::expect_saveable(Mine(p, SGDOptions(0.1))); }),
+            "not of another optimiser"));
   CHECK(has(thrown([&] { checkpoint::expect_saveable(LBFGS(p)); }), "not of another optimiser"));
   for (const auto& known : std::vector<std::shared_ptr<Optimizer>>{
            std::make_shared<SGD>(p, SGDOptions(0.1)), std::make_shared<Adam>(p), std::make_shared<AdamW>(p),
@@ -745,7 +750,8 @@ TEST_CASE("A file of torch.save(net.state_dict()) is read", "[trust]") {
       "ctorch\nFloatStorage\nq\x05X\x01\x00\x00\x00"
       "0q\x06X\x03\x00\x00\x00"
       "cpuq\x07K\x06tq\x08QK\x00K\x02K\x03\x86q\tK\x03K\x01\x86q\n\x89h\x00)Rq\x0btq\x0cRq\rs."s;
-  CHECK(thrown([&] { all = checkpoint::unpack_tensors(python_file(single, {weight}), "here"); }) == "nothing");
+  CHECK(thrown([&] { all = checkpoint::unpack_tensors(python_file(single, {weight}), "here"); }) ==
+        "nothing");
   REQUIRE(all.size() == 1);
   CHECK(torch::equal(all[0].second, weight));
   CHECK(has(thrown([&] { (void)checkpoint::unpack_tensors(python_file("\x80\x02K\x03."s, {}), "here"); }),

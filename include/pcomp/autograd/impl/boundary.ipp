@@ -98,7 +98,8 @@ class StatefulBoundaryFunction : public torch::autograd::Function<StatefulBounda
     const auto capsule = ctx->saved_data["memory"].toCapsule();
     FeedbackEnds& ends = static_cast<BoundaryMemory&>(*capsule).ends;
     const std::vector<std::int64_t> sample_ids = ctx->saved_data["ids"].toIntVector();
-    const Visit v{static_cast<int>(ctx->saved_data["place"].toInt()), sample_ids, ctx->saved_data["first"].toBool()};
+    const Visit v{static_cast<int>(ctx->saved_data["place"].toInt()), sample_ids,
+                  ctx->saved_data["first"].toBool()};
     at::Tensor index = ctx->get_saved_variables()[0];
     const c10::DeviceGuard guard(grads[0].device());
     const at::Tensor dy = readable(grads[0]);

@@ -29,7 +29,8 @@ void for_each_memory(const Engine& engine, F&& f) {
 }
 
 /// Parameters and buffers under the module's own names, the rest under names with a slash.
-inline checkpoint::NamedTensors stage_tensors(const torch::nn::Module* module, const torch::optim::Optimizer& optimizer) {
+inline checkpoint::NamedTensors stage_tensors(const torch::nn::Module* module,
+                                              const torch::optim::Optimizer& optimizer) {
   checkpoint::NamedTensors all;
   if (module) {
     for (const auto& p : module->named_parameters()) all.emplace_back(p.key(), p.value());
@@ -81,16 +82,18 @@ inline void set_stage_tensors(torch::nn::Module* module, torch::optim::Optimizer
 
 namespace pcomp {
 
-PCOMP_IMPL void save_checkpoint(const checkpoint::CheckpointFolder& folder, checkpoint::Manifest what, Engine& engine,
-                            const torch::optim::Optimizer& optimizer, const checkpoint::NamedTensors& run) {
+PCOMP_IMPL void save_checkpoint(const checkpoint::CheckpointFolder& folder, checkpoint::Manifest what,
+                                Engine& engine, const torch::optim::Optimizer& optimizer,
+                                const checkpoint::NamedTensors& run) {
   const transport::Calls::Scope call(engine.calls(), "saves a checkpoint");
-  checkpoint::Together together{engine.here(0),
-                    [&](const std::string& error) {
-                      for (const std::string& reason : engine.exchange("outcome of a save", error))
-                        if (!reason.empty()) return reason;
-                      return std::string();
-                    },
-                    true};
+  checkpoint::Together together{
+      engine.here(0),
+      [&](const std::string& error) {
+        for (const std::string& reason : engine.exchange("outcome of a save", error))
+          if (!reason.empty()) return reason;
+        return std::string();
+      },
+      true};
   what.stages = engine.schedule().stages;
   what.schedule = detail::describe(engine.schedule().policy.c_str(), engine.schedule().size());
   what.wires.clear();
@@ -104,7 +107,8 @@ PCOMP_IMPL void save_checkpoint(const checkpoint::CheckpointFolder& folder, chec
     for (int s = 0; s < what.stages; ++s) {
       parts.push_back(detail::stage_part(s));
       if (engine.here(s))
-        mine[parts.back()] = checkpoint::pack_tensors(detail::stage_tensors(engine.module(s).get(), optimizer));
+        mine[parts.back()] =
+            checkpoint::pack_tensors(detail::stage_tensors(engine.module(s).get(), optimizer));
     }
     detail::for_each_memory(engine, [&](int boundary, bool gradient, int sender, int) {
       parts.push_back(detail::boundary_part(boundary, gradient));
@@ -134,8 +138,8 @@ PCOMP_IMPL NamedTensors load_run(const CheckpointFolder& folder, const Manifest&
 
 namespace pcomp {
 
-PCOMP_IMPL void load_checkpoint(const checkpoint::CheckpointFolder& folder, const checkpoint::Manifest& m, Engine& engine,
-                            torch::optim::Optimizer& optimizer) {
+PCOMP_IMPL void load_checkpoint(const checkpoint::CheckpointFolder& folder, const checkpoint::Manifest& m,
+                                Engine& engine, torch::optim::Optimizer& optimizer) {
   const transport::Calls::Scope call(engine.calls(), "loads a checkpoint", [&] {
     return "the save after epoch " + std::to_string(m.epoch) + ", step " + std::to_string(m.step);
   });
@@ -154,17 +158,21 @@ PCOMP_IMPL void load_checkpoint(const checkpoint::CheckpointFolder& folder, cons
     if (!engine.here(s)) continue;
     const std::string where = "stage " + std::to_string(s) + " of the checkpoint";
     detail::set_stage_tensors(engine.module(s).get(), optimizer,
-                              checkpoint::unpack_tensors(folder.read(m, detail::stage_part(s)), where), where);
+                              checkpoint::unpack_tensors(folder.read(m, detail::stage_part(s)), where),
+                              where);
   }
   // The receiver's state equals the sender's copy of it, so one file serves both.
   detail::for_each_memory(engine, [&](int boundary, bool gradient, int sender, int receiver) {
     if (!engine.here(sender) && !engine.here(receiver)) return;
     const std::string where = "boundary " + std::to_string(boundary) + " of the checkpoint";
-    const checkpoint::NamedTensors saved = checkpoint::unpack_tensors(folder.read(m, detail::boundary_part(boundary, gradient)), where);
+    const checkpoint::NamedTensors saved =
+        checkpoint::unpack_tensors(folder.read(m, detail::boundary_part(boundary, gradient)), where);
     const bool same_rank = engine.ends_at(sender) == engine.ends_at(receiver);
-    const codec::Memory memory = detail::remembers(*engine.wires()[static_cast<std::size_t>(boundary)], gradient).memory;
+    const codec::Memory memory =
+        detail::remembers(*engine.wires()[static_cast<std::size_t>(boundary)], gradient).memory;
     if (engine.here(sender)) engine.ends_at(sender)->load(boundary, gradient, saved);
-    if (engine.here(receiver) && !same_rank && (memory == codec::Memory::estimate || memory == codec::Memory::samples))
+    if (engine.here(receiver) && !same_rank &&
+        (memory == codec::Memory::estimate || memory == codec::Memory::samples))
       engine.ends_at(receiver)->load(boundary, gradient, saved);
   });
 }

@@ -1,7 +1,7 @@
 #pragma once
 #include "../parallel.hpp"
-#include "io/pool_axes.hpp"
 #include "index/scatter.hpp"
+#include "io/pool_axes.hpp"
 
 namespace pcomp::detail {
 
@@ -50,7 +50,8 @@ void copy_all(const Source& source, const Sink& sink, std::int64_t n, const kern
 
 /// The fused decoder of chain E: every output element is written once.
 template <codec::WireExpr E, Pool mode, class Sink>
-void decode_chain(const std::byte* in, const Extents& shape, const Sink& plain, const kernel::ParallelFor& par) {
+void decode_chain(const std::byte* in, const Extents& shape, const Sink& plain,
+                  const kernel::ParallelFor& par) {
   const Layout l = layout<E>(shape);
   with_unshaped<Form<E>, mode>(plain, shape,
                                [&](const auto& sink) { copy_all(payload_source<E>(in, l), sink, l.n, par); });

@@ -137,8 +137,9 @@ void encode_chain(const Queue& q, Source source, const Extents& shape, const Enc
   }
   const std::int64_t end = l.codes_at + packed_bytes(l.sent, C::bits);
   using Encode = EncodeCodes<C, R>;
-  q.launch(Encode{source, codes, scales, bytes_at(out, end), static_cast<u32>(l.scales_at - end), rng_counter},
-           Encode::blocks(l.sent));
+  q.launch(
+      Encode{source, codes, scales, bytes_at(out, end), static_cast<u32>(l.scales_at - end), rng_counter},
+      Encode::blocks(l.sent));
 }
 
 /// The values of a payload's codes, before they are rotated back.
@@ -194,7 +195,9 @@ struct DecodePlan {
   }
 };
 
-inline void zero_output(const Queue& q, const Sink& out) { q.zero(out.data, kernel::bytes_of(out.dtype) * out.n); }
+inline void zero_output(const Queue& q, const Sink& out) {
+  q.zero(out.data, kernel::bytes_of(out.dtype) * out.n);
+}
 
 /// Decodes a payload of chain E into a tensor of extents `shape`.
 template <codec::WireExpr E>

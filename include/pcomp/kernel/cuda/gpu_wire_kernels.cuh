@@ -11,33 +11,34 @@ template <codec::AnyWire W>
 const GpuWireKernels& gpu_wire_kernels(W = {}) {
   using V = detail::as_wire<W>;
   using detail::gpu::DeviceInput, detail::gpu::DeviceOutput, detail::gpu::Scratch;
-  static constexpr GpuWireKernels ops{name(V{}),
-                              [](const Extents& s) { return cuda::workspace_bytes(V{}, s); },
-                              [](const TensorView& x, const Extents& s, std::span<std::byte> payload) {
-                                const Scratch scratch(x.gpu, cuda::workspace_bytes(V{}, s));
-                                DeviceOutput p(x.gpu, payload);
-                                cuda::encode(V{}, x, s, p.bytes(), scratch.bytes());
-                                p.finish();
-                              },
-                              [](std::span<const std::byte> payload, const Extents& s, const MutableTensorView& y) {
-                                const Scratch scratch(y.gpu, cuda::workspace_bytes(V{}, s));
-                                const DeviceInput p(y.gpu, payload);
-                                cuda::decode(V{}, p.bytes(), s, y, scratch.bytes());
-                              },
-                              [](const TensorView& dy, const Extents& s, std::span<const std::byte> payload,
-                                 std::span<std::byte> grad_payload) {
-                                const Scratch scratch(dy.gpu, cuda::workspace_bytes(V{}, s));
-                                const DeviceInput p(dy.gpu, payload);
-                                DeviceOutput g(dy.gpu, grad_payload);
-                                cuda::encode_grad(V{}, dy, s, p.bytes(), g.bytes(), scratch.bytes());
-                                g.finish();
-                              },
-                              [](std::span<const std::byte> grad_payload, const Extents& s,
-                                 std::span<const std::byte> payload, const MutableTensorView& dx) {
-                                const Scratch scratch(dx.gpu, cuda::workspace_bytes(V{}, s));
-                                const DeviceInput g(dx.gpu, grad_payload), p(dx.gpu, payload);
-                                cuda::decode_grad(V{}, g.bytes(), s, p.bytes(), dx, scratch.bytes());
-                              }};
+  static constexpr GpuWireKernels ops{
+      name(V{}),
+      [](const Extents& s) { return cuda::workspace_bytes(V{}, s); },
+      [](const TensorView& x, const Extents& s, std::span<std::byte> payload) {
+        const Scratch scratch(x.gpu, cuda::workspace_bytes(V{}, s));
+        DeviceOutput p(x.gpu, payload);
+        cuda::encode(V{}, x, s, p.bytes(), scratch.bytes());
+        p.finish();
+      },
+      [](std::span<const std::byte> payload, const Extents& s, const MutableTensorView& y) {
+        const Scratch scratch(y.gpu, cuda::workspace_bytes(V{}, s));
+        const DeviceInput p(y.gpu, payload);
+        cuda::decode(V{}, p.bytes(), s, y, scratch.bytes());
+      },
+      [](const TensorView& dy, const Extents& s, std::span<const std::byte> payload,
+         std::span<std::byte> grad_payload) {
+        const Scratch scratch(dy.gpu, cuda::workspace_bytes(V{}, s));
+        const DeviceInput p(dy.gpu, payload);
+        DeviceOutput g(dy.gpu, grad_payload);
+        cuda::encode_grad(V{}, dy, s, p.bytes(), g.bytes(), scratch.bytes());
+        g.finish();
+      },
+      [](std::span<const std::byte> grad_payload, const Extents& s, std::span<const std::byte> payload,
+         const MutableTensorView& dx) {
+        const Scratch scratch(dx.gpu, cuda::workspace_bytes(V{}, s));
+        const DeviceInput g(dx.gpu, grad_payload), p(dx.gpu, payload);
+        cuda::decode_grad(V{}, g.bytes(), s, p.bytes(), dx, scratch.bytes());
+      }};
   return ops;
 }
 

@@ -49,8 +49,12 @@ struct alignas(8) Half4 {
   std::uint16_t v[4];
 };
 
-PCOMP_GPU float widened(std::uint16_t h, kernel::DType t) { return t == kernel::DType::bf16 ? from_bf16(h) : from_half(h); }
-PCOMP_GPU std::uint16_t narrowed(float x, kernel::DType t) { return t == kernel::DType::bf16 ? to_bf16(x) : to_half(x); }
+PCOMP_GPU float widened(std::uint16_t h, kernel::DType t) {
+  return t == kernel::DType::bf16 ? from_bf16(h) : from_half(h);
+}
+PCOMP_GPU std::uint16_t narrowed(float x, kernel::DType t) {
+  return t == kernel::DType::bf16 ? to_bf16(x) : to_half(x);
+}
 
 /// The floats that a kernel reads: a tensor, perhaps pooled, perhaps only at a list of positions.
 struct Source {

@@ -1,6 +1,6 @@
 #pragma once
-#include "../rng_counter.hpp"
 #include "../codec_calls.hpp"
+#include "../rng_counter.hpp"
 #include "gradient.cuh"
 
 namespace pcomp::detail::gpu {
@@ -161,7 +161,8 @@ void encode_grad(W w, const kernel::TensorView& dy, const Extents& shape, std::s
 /// Example: docs/gpu.md
 template <codec::AnyWire W>
 void decode_grad(W w, std::span<const std::byte> grad_payload, const Extents& shape,
-                 std::span<const std::byte> payload, const kernel::MutableTensorView& dx, std::span<std::byte> workspace) {
+                 std::span<const std::byte> payload, const kernel::MutableTensorView& dx,
+                 std::span<std::byte> workspace) {
   using V = detail::as_wire<W>;
   detail::expect_payloads(w, dx, shape, payload.size(), grad_payload.size());
   detail::gpu::Slots s;

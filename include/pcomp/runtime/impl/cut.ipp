@@ -19,7 +19,8 @@ inline std::vector<int> balanced(const std::vector<double>& seconds, int parts) 
   std::vector<double> before(at(n + 1));
   for (int i = 0; i < n; ++i) before[at(i + 1)] = before[at(i)] + seconds[at(i)];
   // least[k][i]: of the first i children in k + 1 parts; last[k][i]: where the last of these begins.
-  std::vector<std::vector<double>> least(at(parts), std::vector<double>(at(n + 1), std::numeric_limits<double>::max()));
+  std::vector<std::vector<double>> least(at(parts),
+                                         std::vector<double>(at(n + 1), std::numeric_limits<double>::max()));
   std::vector<std::vector<int>> last(at(parts), std::vector<int>(at(n + 1)));
   for (int i = 1; i <= n; ++i) least[0][at(i)] = before[at(i)];
   for (int k = 1; k < parts; ++k)
@@ -43,7 +44,8 @@ inline void expect_children(const torch::nn::Sequential& net, int stages) {
 
 namespace pcomp {
 
-PCOMP_IMPL std::vector<runtime::StageSpec> cut(const torch::nn::Sequential& net, const std::vector<int>& before) {
+PCOMP_IMPL std::vector<runtime::StageSpec> cut(const torch::nn::Sequential& net,
+                                               const std::vector<int>& before) {
   const int n = static_cast<int>(net->size());
   std::vector<int> ends = before;
   ends.push_back(n);
@@ -52,14 +54,15 @@ PCOMP_IMPL std::vector<runtime::StageSpec> cut(const torch::nn::Sequential& net,
   const auto children = net->named_children();
   for (const int end : ends) {
     if (end <= begin || end > n)
-      throw Error("pcomp: a sequence of " + std::to_string(n) + " modules is cut before ascending numbers from 1 to " +
-                  std::to_string(n - 1) + ", not before " + std::to_string(end) + " after " + std::to_string(begin));
+      throw Error("pcomp: a sequence of " + std::to_string(n) +
+                  " modules is cut before ascending numbers from 1 to " + std::to_string(n - 1) +
+                  ", not before " + std::to_string(end) + " after " + std::to_string(begin));
     torch::nn::Sequential part;
     for (int i = begin; i < end; ++i)
       part->push_back(children[static_cast<std::size_t>(i)].key(), *(net->begin() + i));
-    stages.push_back(runtime::stage_spec([part] { return part; }, "modules " + std::to_string(begin) + " to " +
-                                                                      std::to_string(end - 1) + " of " +
-                                                                      std::to_string(n)));
+    stages.push_back(runtime::stage_spec(
+        [part] { return part; },
+        "modules " + std::to_string(begin) + " to " + std::to_string(end - 1) + " of " + std::to_string(n)));
     begin = end;
   }
   return stages;
@@ -79,7 +82,8 @@ PCOMP_IMPL std::vector<runtime::StageSpec> cut(const torch::nn::Sequential& net,
 
 namespace pcomp::runtime {
 
-PCOMP_IMPL std::vector<int> cut_by_time(const torch::nn::Sequential& net, int stages, const at::Tensor& sample) {
+PCOMP_IMPL std::vector<int> cut_by_time(const torch::nn::Sequential& net, int stages,
+                                        const at::Tensor& sample) {
   detail::expect_children(net, stages);
   torch::nn::Sequential own = net;
   const detail::RngStateGuard random;

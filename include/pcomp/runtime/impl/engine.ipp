@@ -3,10 +3,10 @@
 
 #include <set>
 
-#include "../clip.hpp"
 #include "../device_streams.hpp"
 #include "../engine.hpp"
 #include "../engine_parts.hpp"
+#include "../gather.hpp"
 #include "../process_setup.hpp"
 #include "../sample_ids.hpp"
 
@@ -22,8 +22,10 @@ PCOMP_IMPL Engine::Engine(const World& world, std::vector<runtime::StageSpec> st
   detail::Agreement::handshake(*p.communicator, world, p.table, p.wires, stages);
   const std::uint64_t seed = detail::shared_seed(*p.communicator);
   for (int r : p.communicator->here()) p.ranks.add(r, p.table.rank_map(), p.wires, p.communicator->link(r));
-  const int neighbours = world.launch() && world.launch()->local_size ? world.launch()->local_size : p.table.ranks;
-  const int threads = world.threads_per_rank > 0 ? world.threads_per_rank : detail::default_threads(neighbours);
+  const int neighbours =
+      world.launch() && world.launch()->local_size ? world.launch()->local_size : p.table.ranks;
+  const int threads =
+      world.threads_per_rank > 0 ? world.threads_per_rank : detail::default_threads(neighbours);
   p.ranks.on_every([&](detail::Rank&) {
     at::set_num_threads(threads);
     detail::set_local_device(world);
@@ -35,7 +37,8 @@ PCOMP_IMPL Engine::Engine(Engine&&) noexcept = default;
 PCOMP_IMPL Engine& Engine::operator=(Engine&&) noexcept = default;
 PCOMP_IMPL Engine::~Engine() = default;
 
-PCOMP_IMPL at::Tensor Engine::step(const at::Tensor& x, const at::Tensor& y, const training::Loss& loss, const at::Tensor& sample_ids) {
+PCOMP_IMPL at::Tensor Engine::step(const at::Tensor& x, const at::Tensor& y, const training::Loss& loss,
+                                   const at::Tensor& sample_ids) {
   detail::EngineParts& p = *parts_;
   const auto call = p.called("trains", x);
   const at::AutoGradMode grad(true);
@@ -52,7 +55,8 @@ PCOMP_IMPL at::Tensor Engine::step(const at::Tensor& x, const at::Tensor& y, con
   });
   for (const kernel::WireKernels* w : p.wires)
     if (w->first && batch.sample_ids.empty())
-      batch.sample_ids = detail::agreed_sample_ids(sample_ids, x.size(0), p.table.rank_of(0), *p.communicator);
+      batch.sample_ids =
+          detail::agreed_sample_ids(sample_ids, x.size(0), p.table.rank_of(0), *p.communicator);
   const void* shapes = p.infer_shapes(batch);
   detail::EngineParts::Numbers losses;
   p.graphs->begin(batch.parts.size(), batch.frozen, shapes, p.all_stages());
@@ -82,7 +86,10 @@ PCOMP_IMPL at::Tensor Engine::infer(const at::Tensor& x, const training::Outputs
   return all.empty() ? at::Tensor() : at::cat(all);
 }
 
-PCOMP_IMPL training::Evaluation Engine::evaluate(const at::Tensor& x, const at::Tensor& y, const training::Loss& loss, const std::vector<training::Metric>& metrics, const at::Tensor& sample_ids) {
+PCOMP_IMPL training::Evaluation Engine::evaluate(const at::Tensor& x, const at::Tensor& y,
+                                                 const training::Loss& loss,
+                                                 const std::vector<training::Metric>& metrics,
+                                                 const at::Tensor& sample_ids) {
   detail::EngineParts& p = *parts_;
   const auto call =
       p.called("evaluates", x, [&] { return ", " + std::to_string(metrics.size()) + " metrics"; });
@@ -91,7 +98,8 @@ PCOMP_IMPL training::Evaluation Engine::evaluate(const at::Tensor& x, const at::
   batch.metrics = &metrics;
   const detail::EngineParts::Numbers made = p.run_forward(batch);
   training::Evaluation e{detail::EngineParts::sum_of(made, 0), {}};
-  for (std::size_t i = 0; i < metrics.size(); ++i) e.metrics.push_back(detail::EngineParts::sum_of(made, i + 1));
+  for (std::size_t i = 0; i < metrics.size(); ++i)
+    e.metrics.push_back(detail::EngineParts::sum_of(made, i + 1));
   return e;
 }
 
@@ -115,22 +123,22 @@ PCOMP_IMPL void Engine::train(bool on) {
 PCOMP_IMPL double Engine::clip_grad_norm(double max, double norm_type, bool error_if_nonfinite) {
   detail::EngineParts& p = *parts_;
   const transport::Calls::Scope call(p.communicator->calls(), "clips the gradients",
-                          [&] { return c10::str("norm ", norm_type, " to at most ", max); });
+                                     [&] { return c10::str("norm ", norm_type, " to at most ", max); });
   p.checked([&] {
     if (!(max >= 0) || !(norm_type >= 0))
-      throw Error(
-          "pcomp: gradients are clipped to a norm of at least 0 and of an order of at least 0, not " +
-          std::to_string(max) + " and " + std::to_string(norm_type));
+      throw Error("pcomp: gradients are clipped to a norm of at least 0 and of an order of at least 0, not " +
+                  std::to_string(max) + " and " + std::to_string(norm_type));
   });
-  const double norm = detail::clip_gradients(p.ranks, p.table.rank_map(), p.gather, *p.communicator, p.table.stages, max,
-                                     norm_type, error_if_nonfinite);
+  const double norm = detail::clip_gradients(p.ranks, p.table.rank_map(), p.gather, *p.communicator,
+                                             p.table.stages, max, norm_type, error_if_nonfinite);
   p.count_gathered();
   return norm;
 }
 
 PCOMP_IMPL at::Tensor Engine::sum(const at::Tensor& values) {
   detail::EngineParts& p = *parts_;
-  const transport::Calls::Scope call(p.communicator->calls(), "sums", [&] { return detail::summand_text(values); });
+  const transport::Calls::Scope call(p.communicator->calls(), "sums",
+                                     [&] { return detail::summand_text(values); });
   p.checked([&] { detail::expect_summand(values); });
   const at::Tensor total = detail::sum_of_all(p.gather, *p.communicator, p.table.stages, values);
   p.count_gathered();
@@ -146,8 +154,7 @@ PCOMP_IMPL double Engine::sum(double value) { return sum(std::vector<double>{val
 
 PCOMP_IMPL void Engine::smallest_microbatch(int samples) {
   detail::EngineParts& p = *parts_;
-  if (samples < 1)
-    throw Error("pcomp: a micro-batch has at least 1 sample, not " + std::to_string(samples));
+  if (samples < 1) throw Error("pcomp: a micro-batch has at least 1 sample, not " + std::to_string(samples));
   p.tables.smallest = samples;
 }
 
@@ -185,7 +192,9 @@ PCOMP_IMPL runtime::Report Engine::report() const {
 
 PCOMP_IMPL bool Engine::here(int stage) const { return parts_->find(stage) != nullptr; }
 
-PCOMP_IMPL std::shared_ptr<torch::nn::Module> Engine::module(int stage) const { return parts_->module(stage); }
+PCOMP_IMPL std::shared_ptr<torch::nn::Module> Engine::module(int stage) const {
+  return parts_->module(stage);
+}
 
 PCOMP_IMPL const schedule::ScheduleTable& Engine::schedule() const { return parts_->table; }
 

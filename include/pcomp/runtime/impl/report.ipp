@@ -65,7 +65,8 @@ PCOMP_IMPL std::ostream& operator<<(std::ostream& out, const Report& r) {
   return out;
 }
 
-PCOMP_IMPL void Report::line(std::ostream& out, const BoundaryReport& b, const char* direction, const Traffic& t) {
+PCOMP_IMPL void Report::line(std::ostream& out, const BoundaryReport& b, const char* direction,
+                             const Traffic& t) {
   const auto flags = out.flags();
   const auto precision = out.precision();
   const std::string ranks = b.from_rank == b.to_rank
@@ -74,8 +75,8 @@ PCOMP_IMPL void Report::line(std::ostream& out, const BoundaryReport& b, const c
   const double share = t.raw ? 100.0 * static_cast<double>(t.bytes) / static_cast<double>(t.raw) : 0.0;
   out << std::setw(8) << b.boundary << "  " << std::setw(5) << ranks << "  " << std::left << std::setw(9)
       << direction << std::right << std::setw(11) << t.messages << std::setw(14) << t.bytes << std::setw(14)
-      << t.predicted << std::setw(14) << t.raw << std::setw(8) << std::fixed << std::setprecision(2)
-      << share << "%  " << b.wire << "\n";
+      << t.predicted << std::setw(14) << t.raw << std::setw(8) << std::fixed << std::setprecision(2) << share
+      << "%  " << b.wire << "\n";
   out.flags(flags);
   out.precision(precision);
 }

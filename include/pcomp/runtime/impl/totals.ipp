@@ -2,7 +2,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "../totals.hpp"
+#include "../engine.hpp"
 
 namespace pcomp::detail {
 

@@ -11,7 +11,9 @@ namespace pcomp {
 struct ForwardOnly {
   static constexpr const char* name = "forward only";
   static constexpr bool backward = false;
-  static constexpr std::int64_t tick(Op, int stage, int micro, schedule::PipelineDims) { return std::int64_t{stage} + micro; }
+  static constexpr std::int64_t tick(Op, int stage, int micro, schedule::PipelineDims) {
+    return std::int64_t{stage} + micro;
+  }
 };
 
 }  // namespace pcomp

@@ -1,6 +1,6 @@
 #pragma once
-#include "rendezvous.hpp"
 #include "../communicator.hpp"
+#include "rendezvous.hpp"
 
 namespace pcomp::detail {
 
@@ -12,14 +12,15 @@ namespace pcomp::detail {
 class FailureMonitor {
  public:
   /// `wake` is called once, when there is a reason or the store is lost, on the watch's thread.
-  FailureMonitor(Rendezvous& rendezvous, const std::string& name, Rendezvous::Limit limit, std::shared_ptr<transport::Calls> calls,
-        std::function<void()> wake)
+  FailureMonitor(Rendezvous& rendezvous, const std::string& name, Rendezvous::Limit limit,
+                 std::shared_ptr<transport::Calls> calls, std::function<void()> wake)
       : state_(std::make_shared<State>()) {
     state_->calls = std::move(calls);
     state_->store = rendezvous.connect(limit);
     state_->key = rendezvous.prefix() + name + "/failure";
     state_->launch = rendezvous.launch();
-    state_->keeper = "the store at " + rendezvous.launch().where() + ", which " + rendezvous.keeper() + " keeps,";
+    state_->keeper =
+        "the store at " + rendezvous.launch().where() + ", which " + rendezvous.keeper() + " keeps,";
     state_->wake = std::move(wake);
     thread_ = std::thread([s = state_] { loop(*s); });
   }

@@ -19,7 +19,7 @@ class GlooTransport : public ProcessGroupTransport {
  public:
   /// `interface`: as in `World`; the rest as in `ProcessGroupTransport`.
   GlooTransport(detail::Rendezvous& rendezvous, const std::string& name, const std::string& interface,
-       std::chrono::milliseconds timeout, std::shared_ptr<Calls> calls, int numbers)
+                std::chrono::milliseconds timeout, std::shared_ptr<Calls> calls, int numbers)
       : ProcessGroupTransport(rendezvous, name, timeout, std::move(calls), numbers) {
     const LauncherEnvironment& launch = rendezvous.launch();
     const bool named = !interface.empty() && ::if_nametoindex(interface.c_str()) != 0;

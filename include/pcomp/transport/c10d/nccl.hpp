@@ -35,9 +35,10 @@ class NcclTransport final : public GlooTransport {
  public:
   /// `rank_of`: the rank of each stage. This rank's GPU is the one that `LauncherEnvironment::device` picks.
   NcclTransport(detail::Rendezvous& rendezvous, const std::string& name, const std::string& interface,
-       std::chrono::milliseconds timeout, std::shared_ptr<Calls> calls, int numbers,
-       const std::vector<int>& rank_of)
-      : GlooTransport(rendezvous, name, interface, timeout, std::move(calls), numbers), rank_(rendezvous.launch().rank) {
+                std::chrono::milliseconds timeout, std::shared_ptr<Calls> calls, int numbers,
+                const std::vector<int>& rank_of)
+      : GlooTransport(rendezvous, name, interface, timeout, std::move(calls), numbers),
+        rank_(rendezvous.launch().rank) {
     const LauncherEnvironment& launch = rendezvous.launch();
     const int devices = c10::cuda::device_count();
     if (devices == 0)
@@ -53,8 +54,8 @@ class NcclTransport final : public GlooTransport {
       if (from == to || (rank_ != from && rank_ != to)) continue;
       for (const bool gradient : {false, true})
         groups_[{boundary, gradient}] =
-            meet(rendezvous.prefix() + name + "/nccl" + std::to_string(boundary) + (gradient ? "g" : "a"), store,
-                 rank_ == from ? to : from);
+            meet(rendezvous.prefix() + name + "/nccl" + std::to_string(boundary) + (gradient ? "g" : "a"),
+                 store, rank_ == from ? to : from);
     }
   }
   /// Ends in the same order on every rank, as it began.

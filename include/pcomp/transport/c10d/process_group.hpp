@@ -20,8 +20,8 @@ namespace pcomp::transport {
 class ProcessGroupTransport : public Transport {
  public:
   /// `calls`: of this rank, which also number the messages, of which there are `numbers` in one call.
-  ProcessGroupTransport(detail::Rendezvous& rendezvous, const std::string& name, std::chrono::milliseconds timeout,
-            std::shared_ptr<Calls> calls, int numbers)
+  ProcessGroupTransport(detail::Rendezvous& rendezvous, const std::string& name,
+                        std::chrono::milliseconds timeout, std::shared_ptr<Calls> calls, int numbers)
       : timeout_(timeout), calls_(std::move(calls)), numbers_(numbers) {
     monitor_.emplace(rendezvous, name, timeout, calls_, [this] { interrupt(); });
   }

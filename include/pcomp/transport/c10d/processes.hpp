@@ -64,7 +64,8 @@ class Processes final : public Communicator {
   std::unique_ptr<ProcessGroupTransport> make() {
 #if defined(USE_C10D_NCCL)
     if (kind_ == Backend::Nccl)
-      return std::make_unique<NcclTransport>(*rendezvous_, name_, interface_, timeout_, calls_, numbers(), rank_of_);
+      return std::make_unique<NcclTransport>(*rendezvous_, name_, interface_, timeout_, calls_, numbers(),
+                                             rank_of_);
 #endif
     if (kind_ == Backend::Gloo)
       return std::make_unique<GlooTransport>(*rendezvous_, name_, interface_, timeout_, calls_, numbers());

@@ -6,8 +6,8 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "address.hpp"
-#include "timed_call.hpp"
 #include "run_identity.hpp"
+#include "timed_call.hpp"
 
 namespace pcomp::detail {
 
@@ -28,7 +28,8 @@ class Rendezvous {
   using Limit = std::chrono::milliseconds;
 
   /// `interface`: as in `World`.
-  Rendezvous(const transport::LauncherEnvironment& launch, Limit limit, const std::string& interface = "") : launch_(launch) {
+  Rendezvous(const transport::LauncherEnvironment& launch, Limit limit, const std::string& interface = "")
+      : launch_(launch) {
     if (has_met())
       throw Error(
           "pcomp: this process has met the others before, and they may have gone: keep the World, or a "
@@ -49,7 +50,7 @@ class Rendezvous {
     std::string why = "it does not answer";
     try {
       if (timed_caller_.run([=] { *made = c10::make_intrusive<c10d::TCPStore>(host, options); },
-                       limit + Limit(500)))
+                            limit + Limit(500)))
         store_ = *made;
     } catch (const std::exception& e) {
       why = first_line(e.what());
@@ -166,8 +167,12 @@ class Rendezvous {
                   " is lost, which keeps the store at " + launch_.where() + ": " + first_line(e.what()));
     }
   }
-  static std::string prefix(const transport::LauncherEnvironment& l) { return "pcomp/" + std::to_string(l.attempt) + "/"; }
-  static std::string run_key(const transport::LauncherEnvironment& l) { return l.agent_store ? prefix(l) + "run" : "pcomp/run"; }
+  static std::string prefix(const transport::LauncherEnvironment& l) {
+    return "pcomp/" + std::to_string(l.attempt) + "/";
+  }
+  static std::string run_key(const transport::LauncherEnvironment& l) {
+    return l.agent_store ? prefix(l) + "run" : "pcomp/run";
+  }
   static std::string complete_key(const transport::LauncherEnvironment& l) { return prefix(l) + "complete"; }
   std::string guest(const RunIdentity& own, const RunIdentity& host) const {
     return "the store at " + launch_.where() + " belongs to another run: that is " + host.describe() +
@@ -221,7 +226,8 @@ class Rendezvous {
   }
   /// Two processes that nothing tells apart want one rank: if this one is as old as the run that it found, both may be
   /// of either run, and a mixture of the two must not train.
-  static void end_if_unclear(c10d::Store& s, const transport::LauncherEnvironment& l, const RunIdentity& own) {
+  static void end_if_unclear(c10d::Store& s, const transport::LauncherEnvironment& l,
+                             const RunIdentity& own) {
     const std::string key = complete_key(l);
     const std::int64_t complete = s.check({key}) ? std::stoll(text_of(s.get(key))) : 0;
     if (!complete || process_began() <= complete)

@@ -46,9 +46,9 @@ class IndexReader {
   std::int64_t take(std::int64_t base, std::int64_t end, std::int64_t most, std::uint32_t* offset) {
     std::int64_t c = 0;
     while (c < most && peek() < end) {
-      const std::int64_t got =
-          PCOMP_DISPATCH(offsets_below)(position_ + at_, std::min(count_ - at_, most - c), static_cast<std::uint32_t>(base),
-                      static_cast<std::uint32_t>(end), offset + c);
+      const std::int64_t got = PCOMP_DISPATCH(offsets_below)(
+          position_ + at_, std::min(count_ - at_, most - c), static_cast<std::uint32_t>(base),
+          static_cast<std::uint32_t>(end), offset + c);
       at_ += got, c += got;
     }
     return c;
@@ -81,8 +81,9 @@ class IndexReader {
         std::min(PCOMP_DISPATCH(ones_of_words)(block_, f_.high_bytes, word_, window, position_), k_ - rank_);
     if (f_.kind == IndexFormat::elias_fano) {
       lows(rank_, count_);
-      PCOMP_DISPATCH(fano_positions)(position_, count_, static_cast<std::uint32_t>(rank_), f_.low_bits, low_,
-                  static_cast<std::uint32_t>(n_));
+      PCOMP_DISPATCH(fano_positions)
+      (position_, count_, static_cast<std::uint32_t>(rank_), f_.low_bits, low_,
+       static_cast<std::uint32_t>(n_));
     }
   }
 
@@ -92,8 +93,9 @@ class IndexReader {
       const std::int64_t b = (first + done) / pack_block, within = (first + done) % pack_block;
       if (b != low_block_) {
         low_block_ = b;
-        PCOMP_DISPATCH(unpack_words)(block_ + f_.low_at + b * (pack_block / 8) * f_.low_bits,
-                    std::min(pack_block, k_ - b * pack_block), f_.low_bits, block_low_);
+        PCOMP_DISPATCH(unpack_words)
+        (block_ + f_.low_at + b * (pack_block / 8) * f_.low_bits, std::min(pack_block, k_ - b * pack_block),
+         f_.low_bits, block_low_);
       }
       const std::int64_t part = std::min(count - done, pack_block - within);
       std::copy_n(block_low_ + within, part, low_ + done);

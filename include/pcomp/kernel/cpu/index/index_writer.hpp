@@ -48,9 +48,10 @@ class IndexWriter {
 
  private:
   void lows(std::int64_t position, const std::uint64_t* word, std::int64_t count) {
-    low_fill_ = f_.low_bits <= 8
-                    ? PCOMP_DISPATCH(append_lows<std::uint8_t>)(word, count, position, f_.low_bits, low_byte_, low_fill_, low_out_)
-                    : PCOMP_DISPATCH(append_lows<std::uint32_t>)(word, count, position, f_.low_bits, low_word_, low_fill_, low_out_);
+    low_fill_ = f_.low_bits <= 8 ? PCOMP_DISPATCH(append_lows<std::uint8_t>)(
+                                       word, count, position, f_.low_bits, low_byte_, low_fill_, low_out_)
+                                 : PCOMP_DISPATCH(append_lows<std::uint32_t>)(
+                                       word, count, position, f_.low_bits, low_word_, low_fill_, low_out_);
   }
   /// Adds words from position `at` on, a multiple of 64; the first and the last are not zero.
   void add(std::int64_t at, const std::uint64_t* word, std::int64_t count) {

@@ -20,7 +20,8 @@ struct DenseSource {
   kernel::DType dtype;
   StridedOrder order;
 
-  explicit DenseSource(const kernel::TensorView& x) : data(x.data), dtype(x.dtype), order(order_of(x.shape, x.strides)) {}
+  explicit DenseSource(const kernel::TensorView& x)
+      : data(x.data), dtype(x.dtype), order(order_of(x.shape, x.strides)) {}
 
   class Cursor {
    public:
@@ -34,7 +35,8 @@ struct DenseSource {
 
     /// All elements in place, or null.
     const float* in_place() const {
-      return dtype_ == kernel::DType::f32 && strided_.index() == 0 ? static_cast<const float*>(data_) : nullptr;
+      return dtype_ == kernel::DType::f32 && strided_.index() == 0 ? static_cast<const float*>(data_)
+                                                                   : nullptr;
     }
 
     std::span<const float> stretch(std::int64_t i, std::int64_t n) {

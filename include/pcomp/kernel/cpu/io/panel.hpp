@@ -145,7 +145,8 @@ class PanelWriter {
     scatter_held(begin, from);
     order_.for_panel_rows(
         {from, to}, [&](std::int64_t at, std::int64_t stride, std::int64_t first, std::int64_t count) {
-          PCOMP_DISPATCH(transpose<T>)(held_.data() + (first - base), step, (to - from) / step, count, data_ + at, stride);
+          PCOMP_DISPATCH(transpose<T>)
+          (held_.data() + (first - base), step, (to - from) / step, count, data_ + at, stride);
         });
     scatter_held(to, end);
   }

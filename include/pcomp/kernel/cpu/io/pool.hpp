@@ -133,7 +133,7 @@ struct PooledSource {
 
     template <bool checked>
     void pool_row(std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
-              std::int64_t windows, float* out) {
+                  std::int64_t windows, float* out) {
       const std::int64_t whole = columns / K;
       float rest[run_windows * K];
       if (K <= 4 && rows == K && whole == windows) {
@@ -147,8 +147,8 @@ struct PooledSource {
       float sum[run_windows * K];
       std::memcpy(sum, inner_load<checked>(row * shape.w + column, columns, rest),
                   static_cast<std::size_t>(columns) * sizeof(float));
-      for (std::int64_t y = 1; y < rows; ++y)
-        PCOMP_DISPATCH(add_row)(inner_load<checked>((row + y) * shape.w + column, columns, rest), columns, sum);
+      for (std::int64_t y = 1; y < rows; ++y) PCOMP_DISPATCH(add_row)
+      (inner_load<checked>((row + y) * shape.w + column, columns, rest), columns, sum);
       PCOMP_DISPATCH(sum_columns<K>)(sum, whole, weight(rows, K), out);
       if (whole < windows) {  // the ragged right edge
         const std::int64_t left = columns - whole * K;
@@ -213,7 +213,8 @@ struct UnpooledSink {
         const auto to = inner_.stretch(i / shape_.ow * lines, n / shape_.ow * lines, lines);
         if (to.empty()) return;
         const std::int64_t part = static_cast<std::int64_t>(to.size()) / lines * shape_.ow;
-        PCOMP_DISPATCH(repeat_lines<K>)(values, shape_.w, std::int64_t{0}, part, share(K, K), false, to.data());
+        PCOMP_DISPATCH(repeat_lines<K>)
+        (values, shape_.w, std::int64_t{0}, part, share(K, K), false, to.data());
         i += part, n -= part, values += part;
       }
     }

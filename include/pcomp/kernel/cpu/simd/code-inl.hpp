@@ -40,7 +40,7 @@ template <codec::CodeCodec C, class D>
 struct Numbers;
 
 template <codec::CodeCodec C, class D>
-requires is_affine<C>
+  requires is_affine<C>
 struct Numbers<C, D> {
   using V = hn::Vec<D>;
   V lo, inverse, levels, pre;
@@ -65,7 +65,7 @@ struct Numbers<C, D> {
 };
 
 template <codec::CodeCodec C, class D>
-requires is_step<C>
+  requires is_step<C>
 struct Numbers<C, D> {
   using V = hn::Vec<D>;
 
@@ -178,7 +178,8 @@ HWY_INLINE void decode_block(const CodeWord<C>* code, const typename CoderTraits
 /// Encodes `count` <= chunk values, ranks [first, first + count) of what is sent; `first` is a multiple of `chunk`.
 template <codec::CodeCodec C>
 inline void encode_codes(const float* v, std::int64_t count, std::int64_t first, std::byte* codes,
-                         std::byte* scales, const typename CoderTraits<C>::Scale* whole, std::uint32_t rng_counter) {
+                         std::byte* scales, const typename CoderTraits<C>::Scale* whole,
+                         std::uint32_t rng_counter) {
   using T = CoderTraits<C>;
   (void)rng_counter;
   codes += first / pack_block * (pack_block / 8) * T::bits;

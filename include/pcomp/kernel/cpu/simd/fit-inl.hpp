@@ -5,9 +5,8 @@ namespace pcomp::detail::HWY_NAMESPACE {
 template <class C>
 inline constexpr bool fits_in_vectors = false;
 template <class C>
-requires(
-    is_affine<C>&& std::is_same_v<typename C::Scale, ScaleBf16>) inline constexpr bool fits_in_vectors<C> =
-    HWY_TARGET != HWY_SCALAR;
+  requires(is_affine<C> && std::is_same_v<typename C::Scale, ScaleBf16>)
+inline constexpr bool fits_in_vectors<C> = HWY_TARGET != HWY_SCALAR;
 
 #if HWY_TARGET != HWY_SCALAR
 /// All ones where a double is below zero, in lanes of float width: demotion keeps the sign.

@@ -97,14 +97,14 @@ namespace on_avx512 = on_avx2;
 #undef PCOMP_VBMI2
 
 /// PCOMP_DISPATCH(f)(arguments): calls f as compiled for the instruction set in isa().
-#define PCOMP_DISPATCH(...)                                                                        \
-  [](auto&&... of) -> decltype(auto) {                                                             \
-    switch (::pcomp::detail::isa().load(std::memory_order_relaxed)) {                              \
-      case ::pcomp::detail::Isa::avx512:                                                           \
-        return ::pcomp::detail::on_avx512::__VA_ARGS__(static_cast<decltype(of)&&>(of)...);        \
-      case ::pcomp::detail::Isa::avx2:                                                             \
-        return ::pcomp::detail::on_avx2::__VA_ARGS__(static_cast<decltype(of)&&>(of)...);          \
-      default:                                                                                     \
-        return ::pcomp::detail::on_baseline::__VA_ARGS__(static_cast<decltype(of)&&>(of)...);      \
-    }                                                                                              \
+#define PCOMP_DISPATCH(...)                                                                   \
+  [](auto&&... of) -> decltype(auto) {                                                        \
+    switch (::pcomp::detail::isa().load(std::memory_order_relaxed)) {                         \
+      case ::pcomp::detail::Isa::avx512:                                                      \
+        return ::pcomp::detail::on_avx512::__VA_ARGS__(static_cast<decltype(of)&&>(of)...);   \
+      case ::pcomp::detail::Isa::avx2:                                                        \
+        return ::pcomp::detail::on_avx2::__VA_ARGS__(static_cast<decltype(of)&&>(of)...);     \
+      default:                                                                                \
+        return ::pcomp::detail::on_baseline::__VA_ARGS__(static_cast<decltype(of)&&>(of)...); \
+    }                                                                                         \
   }

@@ -104,7 +104,7 @@ class Selection {
     const std::int32_t cut = cuts_[static_cast<std::size_t>(segments_.segment_of(piece))];
     const Candidates::Of c = kept_.of(piece);
     return PCOMP_DISPATCH(narrow<S>)(c.value, c.count, cut, std::int64_t{p.ties}, p.ties == p.equal, c.mask,
-                       ceil_div(n, 64), value, word);
+                                     ceil_div(n, 64), value, word);
   }
 
   std::int64_t compact(std::int64_t piece, const float* v, std::int64_t i, std::int64_t n, float* value,
@@ -112,7 +112,8 @@ class Selection {
     if (!segments_.is_short()) {
       const Piece& p = pieces_[static_cast<std::size_t>(piece)];
       const std::int32_t cut = cuts_[static_cast<std::size_t>(segments_.segment_of(piece))];
-      return PCOMP_DISPATCH(compact_piece<S>)(v, i, n, cut, std::int64_t{p.ties}, p.ties == p.equal, value, word);
+      return PCOMP_DISPATCH(compact_piece<S>)(v, i, n, cut, std::int64_t{p.ties}, p.ties == p.equal, value,
+                                              word);
     }
     std::fill_n(word, ceil_div(n, 64), std::uint64_t{0});
     std::int64_t c = 0, at = 0;

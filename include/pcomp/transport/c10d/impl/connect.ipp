@@ -5,7 +5,8 @@
 
 namespace pcomp::transport {
 
-PCOMP_IMPL std::unique_ptr<Communicator> connect(const World& world, int ranks, const std::vector<int>& rank_of) {
+PCOMP_IMPL std::unique_ptr<Communicator> connect(const World& world, int ranks,
+                                                 const std::vector<int>& rank_of) {
 #if defined(USE_C10D_GLOO)
   if (world.processes()) return std::make_unique<Processes>(world, rank_of);
 #endif
