@@ -2,7 +2,7 @@
 #include "../wire/bytes.hpp"
 #include "cpu/fused_decode.hpp"
 #include "cpu/fused_encode.hpp"
-#include "cpu/index/scatter.hpp"
+#include "cpu/index/restricted.hpp"
 #include "rng_counter.hpp"
 #include "tensor_view.hpp"
 
