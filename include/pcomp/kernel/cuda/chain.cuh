@@ -1,7 +1,6 @@
 #pragma once
 #include "decode_codes.cuh"
 #include "encode_codes.cuh"
-#include "pool_axes.cuh"
 #include "scatter.cuh"
 #include "select.cuh"
 
