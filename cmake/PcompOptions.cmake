@@ -21,6 +21,23 @@ function(pcomp_program name library)
   target_link_libraries(${name} PRIVATE pcomp_${library} pcomp_warnings)
 endfunction()
 
+# torch/torch.h, read once for all programs with the same optimisation; headers/ shows that pcomp's headers include what
+# they need without it.
+function(pcomp_torch_headers target)
+  if(NOT PCOMP_PCH)
+    return()
+  endif()
+  string(MAKE_C_IDENTIFIER "torch_headers${ARGN}" shared)
+  if(NOT TARGET ${shared})
+    file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/${shared}.cpp CONTENT "\n")
+    add_library(${shared} OBJECT ${PROJECT_BINARY_DIR}/${shared}.cpp)
+    target_link_libraries(${shared} PRIVATE pcomp_compiled pcomp_warnings)
+    target_compile_options(${shared} PRIVATE ${ARGN})
+    target_precompile_headers(${shared} PRIVATE <torch/torch.h>)
+  endif()
+  target_precompile_headers(${target} REUSE_FROM ${shared})
+endfunction()
+
 # A unit with LibTorch costs far more for its headers and the engine than for its own lines, so several are one unit.
 function(pcomp_unity target size)
   if(PCOMP_UNITY)
