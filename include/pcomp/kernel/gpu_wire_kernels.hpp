@@ -9,7 +9,7 @@ namespace pcomp::kernel {
 /// One wire's CUDA kernels as a table of functions, filled in by a translation unit that nvcc compiles; see
 /// kernel/cuda/gpu_wire_kernels.cuh and docs/gpu.md.
 ///
-/// Law: the bytes and values of the CPU's BoundaryOps of this name. With payloads in device memory a call enqueues all
+/// Law: the bytes and values of the CPU's WireKernels of this name. With payloads in device memory a call enqueues all
 ///   its work on the tensor's stream and never waits; with payloads in host memory it waits until they are copied.
 /// Bytes: `workspace` is the most scratch that any of the four needs, from the tensor's own allocator.
 /// Errors: as those functions, and what CUDA reports.

@@ -50,7 +50,8 @@ struct TensorView {
   std::int64_t count = 0;
   Extents shape{}, strides{};  ///< of rank 0: row-major without gaps
   Gpu gpu;
-  std::uint64_t noise = 0;  ///< which noise a Stochastic coder adds, see noise_of; known to the sender alone
+  std::uint64_t noise =
+      0;  ///< which noise a Stochastic coder adds, see rng_counter; known to the sender alone
 
   TensorView(std::span<const float> x) : data(x.data()), count(static_cast<std::int64_t>(x.size())) {}
   TensorView(std::span<float> x) : TensorView(std::span<const float>(x)) {}

@@ -17,10 +17,10 @@ struct Remembers {
 /// kernels but not another engine.
 ///
 /// Law: each kernel is the free function of the same name, for the wire `name` without its feedback: it knows nothing
-///   of what memory makes of a tensor. For a tensor on a GPU it is the one in the program's GpuOps of this name, with
+///   of what memory makes of a tensor. For a tensor on a GPU it is the one in the program's GpuWireKernels of this name, with
 ///   payloads on the device or the host.
 /// Bytes: `bytes`, `grad_bytes` and `index_bytes` of a shape.
-/// Errors: as those functions; for a tensor on a GPU where the program has no such GpuOps.
+/// Errors: as those functions; for a tensor on a GPU where the program has no such GpuWireKernels.
 /// Example: examples/100-mobilenetv2-cifar10
 struct WireKernels {
   codec::FixedString<> name;

@@ -9,7 +9,7 @@ namespace pcomp::training {
 ///
 /// Law: the pipeline calls it once after each step and inference, on the calling thread, when every rank of this
 ///   process is done; `whole` is false after a failed step and after inference: discard what was gathered.
-/// Example: include/pcomp/pipeline/deferred_batch_norm.hpp
+/// Example: include/pcomp/nn/deferred_batch_norm.hpp
 struct BatchEnd {
   virtual void batch_over(bool whole) = 0;
 

@@ -21,7 +21,7 @@ struct LinkModel {
 /// What a schedule costs on given machines: one entry per stage or boundary, or no entries where that is free.
 ///
 /// Bytes: `bytes` from `boundary_bytes(wire, shape of a micro-batch)`.
-/// Shapes: seconds and bytes; `buffers` is how many messages of an edge and direction each side can hold between the
+/// Shapes: seconds and bytes; `buffers` is how many messages of a boundary and direction each side can hold between the
 ///   start of a send and the end of its receive, as in the executor.
 /// Errors: `check` throws `Error` for a wrong number of entries, a negative time or no bandwidth.
 /// Example: examples/040-schedules

@@ -243,7 +243,7 @@ namespace pcomp::plan {
 ///
 /// Law: ranks run their rows as the executor does. A payload is handed to its link as soon as its computation is
 ///   over and those before it in the row are handed over, at the latest at its place in the row; a link carries one
-///   payload of an edge and direction at a time, in order, the latency not counted; `costs.buffers` payloads may be
+///   payload of a boundary and direction at a time, in order, the latency not counted; `costs.buffers` payloads may be
 ///   between a send and its receive on either side.
 /// Bytes: `costs.bytes`, from the wires.
 /// Shapes: seconds. Coding is not counted: add it to the stages where it matters.

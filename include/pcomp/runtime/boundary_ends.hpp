@@ -72,7 +72,7 @@ class BoundaryEnds {
   void place(int stage, at::Device device) { devices_[at(stage)] = device; }
   void begin(const Batch& batch) {
     batch_ = &batch;
-    for (Edge& e : boundaries_) {
+    for (Ends& e : boundaries_) {
       e.first.assign(batch.parts.size(), !batch.loss);
       if (batch.loss && e.wire->per_sample())
         for (std::size_t m = 0; m < batch.parts.size(); ++m) e.first[m] = e.wire->first(sample_ids(m));
@@ -80,7 +80,7 @@ class BoundaryEnds {
   }
   /// A step is over everywhere.
   void end_step(bool whole) {
-    for (Edge& e : boundaries_)
+    for (Ends& e : boundaries_)
       if (whole)
         e.messages += batch_->parts.size();
       else
@@ -97,13 +97,13 @@ class BoundaryEnds {
     return boundaries_[at(boundary)].wire->forward.bytes() + boundaries_[at(boundary)].wire->gradient.bytes();
   }
   FeedbackState::Named save(int boundary, bool gradient) const {
-    const Edge& e = boundaries_[at(boundary)];
+    const Ends& e = boundaries_[at(boundary)];
     FeedbackState::Named all = (gradient ? e.wire->gradient : e.wire->forward).save();
     all.emplace_back("boundary/message", at::scalar_tensor(static_cast<std::int64_t>(e.messages), at::kLong));
     return all;
   }
   void load(int boundary, bool gradient, const FeedbackState::Named& saved) {
-    Edge& e = boundaries_[at(boundary)];
+    Ends& e = boundaries_[at(boundary)];
     (gradient ? e.wire->gradient : e.wire->forward).load(saved);
     for (const auto& [name, tensor] : saved)
       if (name == "boundary/message") e.messages = static_cast<std::uint64_t>(tensor.item<std::int64_t>());
@@ -162,8 +162,8 @@ class BoundaryEnds {
   }
 
   /// Gradient of the input of the stage after `boundary` -> gradient payload.
-  void depart_grad(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload,
-                   bool both_here = false) {
+  void encode_and_send_grad(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload,
+                            bool both_here = false) {
     const Extents s = batch_->shape(boundary, micro);
     const at::Tensor dy = v.input_grad.defined() ? readable(v.input_grad) : no_gradient(boundary, s);
     const c10::DeviceGuard guard(dy.device());
@@ -174,7 +174,7 @@ class BoundaryEnds {
   }
 
   /// Gradient payload -> gradient of the output of the stage before `boundary`.
-  void arrive_grad(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload) {
+  void receive_and_decode_grad(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload) {
     const Extents s = batch_->shape(boundary, micro);
     const c10::DeviceGuard guard(v.output.device());
     v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.suggest_memory_format(), v.output.device());
@@ -182,7 +182,7 @@ class BoundaryEnds {
                                                 v.output_grad);
   }
 
-  /// Both ends of an edge within this rank.
+  /// Both ends of a boundary within this rank.
   void pass_on(int boundary, int micro, MicrobatchState& from, MicrobatchState& to) {
     const DeviceBytes payload = local(boundary, bytes(boundary, micro));
     encode_and_send(boundary, micro, from, payload, true);
@@ -190,14 +190,14 @@ class BoundaryEnds {
   }
   void pass_back(int boundary, int micro, MicrobatchState& from, MicrobatchState& to) {
     const DeviceBytes payload = local(boundary, grad_bytes(boundary, micro));
-    depart_grad(boundary, micro, from, payload, true);
-    arrive_grad(boundary, micro, to, payload);
+    encode_and_send_grad(boundary, micro, from, payload, true);
+    receive_and_decode_grad(boundary, micro, to, payload);
   }
 
  private:
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
   /// One boundary: its state, the messages of all earlier steps, and which micro-batches are first visits.
-  struct Edge {
+  struct Ends {
     std::optional<FeedbackEnds> wire;
     std::uint64_t messages = 0;
     std::vector<char> first;
@@ -217,7 +217,7 @@ class BoundaryEnds {
         .subspan(static_cast<std::size_t>(part.first), static_cast<std::size_t>(part.count));
   }
   Visit visit(int boundary, int micro) const {
-    const Edge& e = boundaries_[at(boundary)];
+    const Ends& e = boundaries_[at(boundary)];
     return {micro, e.wire->per_sample() ? sample_ids(at(micro)) : std::span<const std::int64_t>(),
             e.first[at(micro)] != 0};
   }
@@ -236,7 +236,7 @@ class BoundaryEnds {
     traffic_[at(boundary)].*direction += {1, static_cast<std::int64_t>(bytes), 0, 0};
   }
 
-  std::vector<Edge> boundaries_;
+  std::vector<Ends> boundaries_;
   std::vector<Counts> traffic_, marked_;
   std::vector<at::Device> devices_;  ///< of the stages
   const Batch* batch_ = nullptr;

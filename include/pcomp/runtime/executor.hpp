@@ -16,7 +16,7 @@ namespace pcomp::detail {
 /// Runs one rank's row of a schedule over its stages and the wires between them.
 ///
 /// Law: the same payloads, in the same order, as a sequential loop over `boundary` with these micro-batches;
-///   gradients accumulate in ascending micro-batch order. An edge within the rank has no message but still passes
+///   gradients accumulate in ascending micro-batch order. A boundary within the rank has no message but still passes
 ///   its wire, so results do not depend on the placement.
 /// Errors: one `Error` that names rank, stage, micro-batch and operation; every other rank ends with it.
 class Executor {
@@ -223,7 +223,7 @@ class Executor {
     DeviceBytes payload;
     timed_(&runtime::RankReport::wait, now_, [&] { payload = s.received_grad.take(); });
     timed_(&runtime::RankReport::decode, now_,
-           [&] { ends_.arrive_grad(stage, micro, live(stage, micro), payload); });
+           [&] { ends_.receive_and_decode_grad(stage, micro, live(stage, micro), payload); });
     s.received_grad.release();
     listen();
   }
@@ -235,7 +235,7 @@ class Executor {
     timed_(&runtime::RankReport::send, now_,
            [&] { payload = s.sent_grad.buffer(ends_.grad_bytes(stage - 1, micro)); });
     timed_(&runtime::RankReport::encode, now_,
-           [&] { ends_.depart_grad(stage - 1, micro, live(stage, micro), payload); });
+           [&] { ends_.encode_and_send_grad(stage - 1, micro, live(stage, micro), payload); });
     timed_(&runtime::RankReport::send, now_, [&] { s.sent_grad.send(micro); });
     s.gone_grad[at(micro)] = 1;
     listen();

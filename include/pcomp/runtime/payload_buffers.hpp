@@ -50,7 +50,7 @@ class PayloadBuffer {
   DeviceBytes held_;
 };
 
-/// What one edge and direction connects: a link to another rank, and the device of its stage on this rank.
+/// What one boundary and direction connects: a link to another rank, and the device of its stage on this rank.
 struct BoundaryEnd {
   transport::Transport* link = nullptr;
   int peer = 0, boundary = 0;
@@ -63,7 +63,7 @@ struct BoundaryEnd {
   transport::Message message(int micro) const { return {boundary, micro, gradient}; }
 };
 
-/// The two buffers of one edge and direction: one is in flight while the other is read or written.
+/// The two buffers of one boundary and direction: one is in flight while the other is read or written.
 class BoundaryBuffers {
  public:
   static constexpr std::size_t depth = 2;
@@ -92,7 +92,7 @@ class BoundaryBuffers {
   std::array<Slot, depth> slots_;
 };
 
-/// Receives of one edge and direction, posted up to two ahead, in row order.
+/// Receives of one boundary and direction, posted up to two ahead, in row order.
 class Inbox : BoundaryBuffers {
  public:
   struct Expected {
@@ -133,7 +133,7 @@ class Inbox : BoundaryBuffers {
   std::size_t posted_ = 0, taken_ = 0;
 };
 
-/// Sends of one edge and direction: a buffer is reused once its send is complete.
+/// Sends of one boundary and direction: a buffer is reused once its send is complete.
 class Outbox : BoundaryBuffers {
  public:
   void begin(const BoundaryEnd& end) {

@@ -43,7 +43,7 @@ struct BoundaryReport {
 
 /// Where one rank's time in training steps went, in seconds of its own thread, and what it sent over no boundary.
 struct RankReport {
-  double compute = 0, encode = 0, decode = 0;  ///< on an edge within the rank both count as encode
+  double compute = 0, encode = 0, decode = 0;  ///< on a boundary within the rank both count as encode
   double wait = 0;                             ///< for payloads to arrive
   double send = 0;                             ///< posting sends, and waiting for a buffer still in flight
   double steps = 0;                            ///< from begin to end

@@ -6,7 +6,7 @@ namespace pcomp {
 /// What a rank does in one action of its row.
 ///
 /// `Recv` and `Send` move the activation that enters and leaves a stage, `RecvGrad` and `SendGrad` the
-/// gradient of its output and of its input. An edge within a rank has none of the four. `Backward` computes
+/// gradient of its output and of its input. A boundary within a rank has none of the four. `Backward` computes
 /// every gradient of a stage; under a policy that splits it, only that of the input, and `BackwardWeights`
 /// later those of the weights.
 enum class Op { Recv, Forward, Send, RecvGrad, Backward, SendGrad, BackwardWeights };

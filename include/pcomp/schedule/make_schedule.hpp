@@ -139,7 +139,7 @@ class ScheduleTable {
     return bytes_per_step(boundary, b.forward, b.gradient);
   }
 
-  /// Whether the table runs to its end with at most `in_flight` messages between a send and its receive on each edge
+  /// Whether the table runs to its end with at most `in_flight` messages between a send and its receive on each boundary
   /// and direction; 0 is a blocking rendezvous.
   [[nodiscard]] bool runs_with(int in_flight) const {
     return with_rows([&](detail::Rows all) { return Proof(all, size(), map(), passes_, in_flight).ok(); });

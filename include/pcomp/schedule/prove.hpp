@@ -10,9 +10,9 @@ namespace pcomp::schedule {
 /// Runs a table of rows with sends that end early or late, and tells whether it reaches the end.
 ///
 /// Law: `in_flight` 0 is a blocking rendezvous, the worst case: a send ends only when the other rank has reached
-///   its receive. With k above 0 a send ends at once while fewer than k messages of its edge and direction wait
+///   its receive. With k above 0 a send ends at once while fewer than k messages of its boundary and direction wait
 ///   to be received. `ok()` exactly when every rank reaches the end of its row, every operation comes once, after
-///   what it needs, and each edge's messages are received in the order in which they are sent. Whether that
+///   what it needs, and each boundary's messages are received in the order in which they are sent. Whether that
 ///   happens does not depend on speed, so one run decides it for all; and what ends with k ends with any larger k.
 /// Errors: `explain()` says what is wrong, at which rank and step, and for a deadlock the cycle of ranks that wait
 ///   for each other.
@@ -91,7 +91,7 @@ class Proof {
   struct Cursor {
     const Action *first = nullptr, *at = nullptr, *end = nullptr;
   };
-  /// How many messages of an edge and direction have been sent and received.
+  /// How many messages of a boundary and direction have been sent and received.
   struct Channel {
     int sent = 0, received = 0;
   };

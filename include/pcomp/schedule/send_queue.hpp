@@ -4,7 +4,7 @@
 
 namespace pcomp::detail {
 
-/// Which sends of an edge and direction may be posted before their place in the row: those that are ready, in row
+/// Which sends of a boundary and direction may be posted before their place in the row: those that are ready, in row
 /// order, whose buffer was last used by a send whose place has passed. Waiting for a later send could be a rank
 /// waiting for itself.
 ///

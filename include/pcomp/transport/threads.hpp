@@ -14,7 +14,7 @@ namespace pcomp::transport {
 
 /// The links between ranks that are threads of one process.
 ///
-/// Law: a rendezvous, as on a network: a send completes when its receive has the bytes. One FIFO mailbox per edge and
+/// Law: a rendezvous, as on a network: a send completes when its receive has the bytes. One FIFO mailbox per boundary and
 ///   direction; nothing is allocated once every mailbox has been as full as it gets.
 /// Bytes: copied once, from the sender's buffer into the receiver's; if either is in device memory, on a separate
 ///   stream of that device, ordered after the earlier and before the later work on both ranks' streams.

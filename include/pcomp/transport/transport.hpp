@@ -53,7 +53,7 @@ inline std::string to_string(const Message& m) {
 
 /// One rank's end of the links to the others: asynchronous send and receive of bytes.
 ///
-/// Law: on one edge and direction, messages arrive in the order in which they were sent. A send may be a rendezvous,
+/// Law: on one boundary and direction, messages arrive in the order in which they were sent. A send may be a rendezvous,
 ///   which completes only when its receive is posted, so receives are posted early. Only the bytes of the payload
 ///   travel. Bytes in device memory (those with an `order`) are read or written after the work enqueued on the
 ///   caller's current stream before the post; work enqueued there after the wait finds them received or free for

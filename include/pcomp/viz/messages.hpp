@@ -15,7 +15,7 @@ struct Flight {
 
 /// The messages whose two ends are both in the trace.
 inline std::vector<Flight> messages_of(const schedule::Trace& trace) {
-  std::map<std::tuple<bool, int, int>, Flight> found;  // gradient, edge, micro-batch
+  std::map<std::tuple<bool, int, int>, Flight> found;  // gradient, boundary, micro-batch
   for (std::size_t r = 0; r < trace.ranks.size(); ++r)
     for (const schedule::Interval& i : trace.ranks[r]) {
       const bool gradient = i.op == Op::SendGrad || i.op == Op::RecvGrad;

@@ -152,7 +152,7 @@ namespace pcomp {
 /// Law: the gradient is restricted by the adjoint of F's shape and selection, so its payload does not
 ///   repeat F's index; then G codes the result. Coders are straight-through.
 /// Bytes: wire_bytes(F, shape) forward, grad_wire_bytes(wire, shape) backward, both constant expressions.
-/// Refusals: anything that is not a wire; a Downsample or a Sample scope on the gradient of a selection; a rotation
+/// Refusals: anything that is not a wire; a Downsample or a PerSample scope on the gradient of a selection; a rotation
 ///   without a coder; feedback without a lossy codec, or of a kind that does not suit the other codecs.
 /// Source: AQ-SGD (Wang et al., 2022) for coding activations and gradients differently.
 /// Example: examples/020-bytes

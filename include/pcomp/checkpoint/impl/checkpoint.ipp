@@ -19,7 +19,7 @@ inline const kernel::Remembers& remembers(const kernel::WireKernels& w, bool gra
   return gradient ? w.backward : w.forward;
 }
 
-/// Calls f(edge, gradient, sender's stage, receiver's stage) for each direction in which a boundary has state.
+/// Calls f(boundary, gradient, sender's stage, receiver's stage) for each direction in which a boundary has state.
 template <class F>
 void for_each_memory(const Engine& engine, F&& f) {
   for (int e = 0; e < static_cast<int>(engine.wires().size()); ++e)

@@ -5,8 +5,8 @@ namespace pcomp {
 
 /// One forward, one backward: a stage begins its backward passes as soon as it can.
 ///
-/// Law: stage s first runs min(stages - s - 1, micros) forwards, then alternates; it keeps at most
-///   min(stages - s, micros) activations alive; the same bubble as GPipe.
+/// Law: stage s first runs min(stages - s - 1, microbatches) forwards, then alternates; it keeps at most
+///   min(stages - s, microbatches) activations alive; the same bubble as GPipe.
 /// Source: PipeDream-flush (Narayanan et al., 2021), the non-interleaved schedule of Megatron-LM and DeepSpeed.
 /// Example: docs/schedules.md
 struct OneFOneB {

@@ -22,7 +22,7 @@ inline std::string text_of(const StoreValue& bytes) { return {bytes.begin(), byt
 /// Guests: a process of another run is told so and changes nothing. Of runs that nothing tells apart (RunIdentity), one
 ///   that was complete before the guest began goes on; else all end, as who belongs to which cannot be known.
 /// Errors: `Error` for a port in use, a store that does not answer or is another run's, two processes with the same
-///   rank, or a second Board in one process.
+///   rank, or a second Rendezvous in one process.
 class Rendezvous {
  public:
   using Limit = std::chrono::milliseconds;

@@ -1,5 +1,5 @@
 // Every loop that is compiled once for each instruction set; included by simd.hpp alone.
-// A leaf works on at most a few kilobytes that lie in the L1 cache.
+// Each works on at most a few kilobytes that lie in the L1 cache.
 #include <hwy/highway.h>
 
 #if defined(__GNUC__) && !defined(__clang__)

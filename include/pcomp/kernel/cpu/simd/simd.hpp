@@ -44,12 +44,12 @@
 #include <hwy/cache_control.h>
 #include <hwy/detect_targets.h>
 
-/// What a leaf may use on the target that it is compiled for.
+/// What these functions may use on the target that it is compiled for.
 #define PCOMP_VBMI2 (HWY_TARGET == HWY_AVX3_DL)
 #define PCOMP_AVX512 (HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
 #define PCOMP_BMI2 (HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL)
 
-// The leaves, once for each instruction set, with the attributes that it needs. Not by Highway's foreach_target.h: it
+// The functions of all-inl.hpp, once for each instruction set, with the attributes that it needs. Not by Highway's foreach_target.h: it
 // takes no program that has included Highway before, and its dispatch would need its library linked.
 #define PCOMP_OPS_THERE (PCOMP_OPS_BEFORE & HWY_TARGET)
 #if (HWY_TARGETS & HWY_AVX2) && HWY_STATIC_TARGET != HWY_AVX2

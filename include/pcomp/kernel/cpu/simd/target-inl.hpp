@@ -1,4 +1,4 @@
-// Compiles the leaves for the instruction set HWY_TARGET; included by simd.hpp alone.
+// Compiles the functions of all-inl.hpp for the instruction set HWY_TARGET; included by simd.hpp alone.
 //
 // Highway defines its operations for one target whenever HWY_TARGET_TOGGLE and HWY_HIGHWAY_PER_TARGET are both defined
 // or both not. PCOMP_OPS_THERE says that a header before this one had them defined: then only Highway's macros are set.
