@@ -39,17 +39,17 @@ auto w = Quant<0>;
 auto w = Step<Ratio<1, 10>, 1>;
 #elif CASE == 10  // Step's size must be above 0
 auto w = Step<Ratio<0, 10>>;
-#elif CASE == 11  // PerGroup<N> takes 128, 256, 512, 1024 or 2048
+#elif CASE == 11  // Quant has one scale PerTensor or PerGroup<N>, N 128, 256, 512, 1024 or 2048
 auto w = Quant<8, PerGroup<100>>;
-#elif CASE == 12  // Block<B> needs B of at least 1
+#elif CASE == 12  // PerGroup<N> needs N of at least 1
 auto w = TopK<Ratio<1, 10>, PerGroup<0>>;
 #elif CASE == 13  // Downsample<K> takes K from 1 to 256
 auto w = Downsample<0>;
 #elif CASE == 14  // Wire<...> takes codecs joined by \| \(or Raw\)
 Wire<3> w;
-#elif CASE == 15  // the gradient of a selection is a list: no Downsample or Sample scope on it
+#elif CASE == 15  // the gradient of a selection is a list: no Downsample or PerSample scope on it
 Wire<TopK<Ratio<1, 10>>, Downsample<2>> w;
-#elif CASE == 16  // the gradient of a selection is a list: no Downsample or Sample scope on it
+#elif CASE == 16  // the gradient of a selection is a list: no Downsample or PerSample scope on it
 Wire<TopK<Ratio<1, 10>>, TopK<Ratio<1, 10>, PerSample>> w;
 #elif CASE == 17  // a Shape has 1 to 8 extents, each at least 1
 auto n = wire_bytes(Raw, Shape<>{});
@@ -99,4 +99,6 @@ auto w = Downsample<2, Axes<0, 1>>;
 auto w = Downsample<2, Axes<2, 1, 2>>;
 #elif CASE == 40  // Axes<...> names dimensions 1 to 7, or -1 to -7 from the last one on, each once
 auto w = Downsample<2, Axes<8>>;
+#elif CASE == 41  // Quant has one scale PerTensor or PerGroup<N>
+auto w = Quant<8, PerSample>;
 #endif
