@@ -67,6 +67,7 @@
 #endif
 #undef HWY_TARGET
 #define HWY_TARGET HWY_STATIC_TARGET
+#include "target-inl.hpp"
 // Whoever includes Highway next finds its operations there.
 #undef HWY_TARGET_TOGGLE
 #undef HWY_HIGHWAY_PER_TARGET
