@@ -1,5 +1,7 @@
 #pragma once
+#include "../base/boundary_bytes.hpp"
 #include "../base/error.hpp"
+#include "../base/shape.hpp"
 #include "schedule.hpp"
 
 namespace pcomp::detail {

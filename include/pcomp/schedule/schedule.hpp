@@ -1,5 +1,6 @@
 #pragma once
 #include "../base/boundary_bytes.hpp"
+#include "../base/shape.hpp"
 #include "draw.hpp"
 #include "placement.hpp"
 #include "prove.hpp"
