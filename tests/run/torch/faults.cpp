@@ -221,7 +221,7 @@ TEST_CASE("Wires and stages that do not fit the schedule are refused") {
   CHECK(has(thrown([&] {
               Engine(world, {stage, stage}, {&kernel::wire_kernels(Raw)}, mine);
             }),
-            "this schedule needs more than 2 messages in flight on an edge"));
+            "this schedule needs more than 2 messages in flight on a boundary"));
   CHECK(has(thrown([&] {
               Engine(
                   world,
