@@ -159,7 +159,7 @@ int main() {
   constexpr pcomp::Shape<8, 64> shape{};
   float x[512] = {};
   std::byte payload[wire_bytes(pcomp::Quant<8>, shape)];
-  pcomp::encode(pcomp::Quant<8>, pcomp::In(x, pcomp::DType::f32, 512), shape, payload);
+  pcomp::encode(pcomp::Quant<8>, pcomp::kernel::TensorView(x, pcomp::kernel::DType::f32, 512), shape, payload);
 }
 """)
         code, said = run("make", "-C", base / name / "build", "user")
@@ -189,8 +189,8 @@ int main() {
   std::vector<std::byte> p(wire_bytes(wire, e));
   for (auto isa : {detail::Isa::baseline, detail::best_isa()}) {
     detail::isa() = isa;
-    encode(wire, In(x.data(), DType::f32, 4096), e, p);
-    decode(wire, p, e, Out(x.data(), DType::f32, 4096));
+    encode(wire, kernel::TensorView(x.data(), kernel::DType::f32, 4096), e, p);
+    decode(wire, p, e, kernel::MutableTensorView(x.data(), kernel::DType::f32, 4096));
     for (std::byte b : p) std::printf("%02x", static_cast<unsigned>(b));
     for (float v : x) std::printf(" %a", static_cast<double>(v));
   }
