@@ -1,3 +1,4 @@
+#include <pcomp/autograd/boundary.hpp>
 #include <pcomp/codec/quant.hpp>
 #include <pcomp/runtime/pipeline.hpp>
 #include <pcomp/schedule/policies/gpipe.hpp>

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "../base/error.hpp"
 #include "../base/shape.hpp"
@@ -50,11 +51,11 @@ struct TensorView {
   std::int64_t count = 0;
   Extents shape{}, strides{};  ///< of rank 0: row-major without gaps
   Gpu gpu;
-  std::uint64_t noise =
-      0;  ///< which noise a Stochastic coder adds, see rng_counter; known to the sender alone
+  std::uint64_t noise = 0;  ///< which noise a Stochastic coder adds (rng_counter); known to the sender alone
 
   TensorView(std::span<const float> x) : data(x.data()), count(static_cast<std::int64_t>(x.size())) {}
   TensorView(std::span<float> x) : TensorView(std::span<const float>(x)) {}
+  TensorView(const std::vector<float>& x) : TensorView(std::span<const float>(x)) {}
   TensorView(const void* d, DType t, std::int64_t n, Gpu g = {}) : data(d), dtype(t), count(n), gpu(g) {}
   TensorView(const void* d, DType t, const Extents& e, const Extents& s, Gpu g = {})
       : data(d), dtype(t), count(e.size()), shape(e), strides(s), gpu(g) {
@@ -64,8 +65,8 @@ struct TensorView {
 
 /// A tensor to write, likewise.
 ///
-/// Shapes: as In; its elements must not overlap.
-/// Errors: as In, and `Error` for a stride of 0.
+/// Shapes: as TensorView; its elements must not overlap.
+/// Errors: as TensorView, and `Error` for a stride of 0.
 /// Example: examples/020-bytes
 struct MutableTensorView {
   void* data = nullptr;
@@ -75,6 +76,7 @@ struct MutableTensorView {
   Gpu gpu;
 
   MutableTensorView(std::span<float> y) : data(y.data()), count(static_cast<std::int64_t>(y.size())) {}
+  MutableTensorView(std::vector<float>& y) : MutableTensorView(std::span<float>(y)) {}
   MutableTensorView(void* d, DType t, std::int64_t n, Gpu g = {}) : data(d), dtype(t), count(n), gpu(g) {}
   MutableTensorView(void* d, DType t, const Extents& e, const Extents& s, Gpu g = {})
       : data(d), dtype(t), count(e.size()), shape(e), strides(s), gpu(g) {
@@ -88,7 +90,7 @@ struct MutableTensorView {
 
 namespace pcomp::detail {
 
-/// For an In or an Out.
+/// For a TensorView or a MutableTensorView.
 template <class View>
 void expect_shape(const char* what, const View& x, const Extents& shape) {
   if (x.count != shape.size())

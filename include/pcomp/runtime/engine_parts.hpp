@@ -73,6 +73,11 @@ struct EngineParts {
 
   schedule::ScheduleTable table;  ///< `whole` without what frozen stages skip
   schedule::ScheduleTable whole;  ///< as given
+  // Later members go before earlier ones: graphs before the stages that they watch, links before the buffers of ranks.
+  Ranks ranks;
+  Gather gather;
+  std::unique_ptr<transport::Communicator> communicator;
+  std::map<std::string, std::shared_ptr<void>> kept;
   Tables tables;
   std::vector<const kernel::WireKernels*> wires;
   std::vector<runtime::BoundaryReport> boundaries;
@@ -83,11 +88,6 @@ struct EngineParts {
   bool recording = false;
   schedule::Trace trace;
   Stopwatch::Clock::time_point trace_origin;
-  Ranks ranks;
-  Gather gather;
-  std::unique_ptr<transport::Communicator>
-      communicator;  ///< destroyed first: nothing may arrive in a freed buffer
-  std::map<std::string, std::shared_ptr<void>> kept;
 
   const runtime::StageModule* find(int stage) const {
     const Rank* rank = ranks.find(table.rank_of(stage));

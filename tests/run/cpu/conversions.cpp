@@ -157,3 +157,22 @@ TEST_CASE("the memory of feedback is counted in whole units, once on a rank with
   CHECK(codec::state_bytes(Delta<> | Quant<4>, sample, 8, 257) == 2 * 512 * 10 * 4);
   CHECK(codec::state_bytes(ErrorFeedback | Quant<4>, sample, 8, 0) == 8 * 10 * 4);
 }
+
+TEST_CASE("a vector of floats is a tensor as it is", "[wire]") {
+  const std::vector<float> x{1, -2, 3, 0.5f};
+  std::vector<float> y(4), z(4);
+  const Extents e{4};
+  std::vector<std::byte> payload(wire_bytes(Half, e)), same(payload.size());
+  encode(Half, x, e, payload);
+  encode(Half, std::span<const float>(x), e, same);
+  CHECK(payload == same);
+  decode(Half, payload, e, y);
+  CHECK(y == x);
+  const Wire<Half> wire{};
+  std::vector<std::byte> grad(grad_wire_bytes(wire, e));
+  encode_grad(wire, x, e, payload, grad);
+  decode_grad(wire, grad, e, payload, z);
+  CHECK(z == x);
+  y.pop_back();
+  CHECK_THROWS_AS(decode(Half, payload, e, y), Error);
+}
