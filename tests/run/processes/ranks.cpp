@@ -226,6 +226,14 @@ void drill(const Settings& s) {
   std::printf("end\n");
 }
 
+/// Engines that are dropped as soon as they are built, by some ranks sooner than by others.
+void drop(const Settings& s) {
+  const World w = world(s);
+  for (int i = 0; i < std::stoi(s.at("steps")); ++i)
+    Engine(w, net::stages(), wires_of("raw"), schedule_of(s));
+  std::printf("end\n");
+}
+
 /// A save that fails on rank 0 alone.
 void save(const Settings& s) {
   const World w = world(s);
@@ -247,7 +255,7 @@ int main(int argc, char** argv) {
   try {
     at::set_num_threads(1);
     const std::string& mode = s.at("mode");
-    mode == "drill" ? drill(s) : mode == "save" ? save(s) : same(s);
+    mode == "drill" ? drill(s) : mode == "save" ? save(s) : mode == "drop" ? drop(s) : same(s);
     return 0;
   } catch (const std::exception& e) {
     std::fflush(stdout);

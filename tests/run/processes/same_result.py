@@ -21,9 +21,10 @@ expected = alone("sequential")
 expect(alone("threads") == expected, "threads differ from the sequential loop")
 count = 0
 for size in sizes:
-    done = Ranks(program, size, by=("torchrun", "mpirun", "srun")[size % 3]).wait(120)
-    for rank, (code, _, err) in done.items():
-        expect(code == 0, f"rank {rank} of {size}: {code}\n{err}")
+    ranks = Ranks(program, size, by=("torchrun", "mpirun", "srun")[size % 3])
+    done = ranks.wait(120)
+    bad = [f"rank {rank}: {code}\n{err}" for rank, (code, _, err) in done.items() if code != 0]
+    expect(not bad, f"{size} processes, after {ranks.seconds:.1f} s:\n" + "\n".join(bad))
     came = lines("".join(out for _, out, _ in done.values()))
     mine = [line for line in expected if len(set(line.split()[0])) == size]
     expect(came == mine, f"{size} processes differ: {sorted(set(came) ^ set(mine))[:20]}")

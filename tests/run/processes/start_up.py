@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
 """Whatever goes wrong before the first step is one clear error on every rank, and soon."""
+import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -91,4 +93,34 @@ for rank in (0, 1):
     expect(found == {"0100007F"}, f"rank {rank} listens on {found}, not on 127.0.0.1 alone")
 ranks[0].kill()
 ranks.wait()
+
+# A rank may be done with its engine while another still connects.
+ranks = Ranks(program, 5, "mode=drop", "steps=8", "placement=01234")
+for rank, (code, _, err) in ranks.wait(60).items():
+    expect(code == 0, f"an engine that is dropped at once: rank {rank}: {err}")
+
+# Name servers that take a question and never answer, as where the network is down: no rank asks them. A file system of
+# one's own needs root.
+with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+    here = pathlib.Path(folder)
+    try:
+        silent.bind(("127.5.3.53", 53))
+    except OSError:
+        silent.close()
+    (here / "resolv.conf").write_text("nameserver 127.5.3.53\n")
+    deaf = here / "deaf"
+    deaf.write_text(f'#!/bin/sh\nexec unshare --mount sh -c \'mount --bind {folder}/resolv.conf /etc/resolv.conf && exec "$0" "$@"\' {program} "$@"\n')
+    deaf.chmod(0o755)
+    alone = dict(os.environ, WORLD_SIZE="1", RANK="0")
+    if silent.fileno() < 0 or subprocess.run([deaf, "mode=drill"], env=alone, capture_output=True).returncode:
+        print("no file system of one's own: silent name servers are not tried")
+    else:
+        ranks = Ranks(str(deaf), 3, "mode=drill", "timeout=4000", "placement=01210")
+        for rank, (code, _, err) in ranks.wait(60).items():
+            expect(code == 0, f"silent name servers: rank {rank}: {err}")
+        silent.setblocking(False)
+        try:
+            expect(False, f"a rank asks the name servers: {silent.recv(200)}")
+        except BlockingIOError:
+            pass
 print("mistakes at the start: one clear error on every rank")

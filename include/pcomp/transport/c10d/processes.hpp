@@ -36,9 +36,12 @@ class Processes final : public Communicator {
   const std::vector<int>& here() const override { return here_; }
   const std::vector<int>& elsewhere() const override { return elsewhere_; }
   Calls* calls() override { return calls_.get(); }
-  /// Connects the ranks, once they are known to agree.
+  /// Connects the ranks, once they are known to agree. It returns when all are connected: a rank that is done with its
+  /// link at once must not close a connection that another still makes.
   Transport& link(int) override {
-    if (!link_) link_ = make();
+    if (link_) return *link_;
+    link_ = make();
+    exchange("word that all are connected", "");
     return *link_;
   }
   void begin() override {

@@ -1,5 +1,6 @@
 #pragma once
 #include <c10/util/Logging.h>
+#include <resolv.h>
 
 #include <atomic>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -36,6 +37,7 @@ class Rendezvous {
           "copy of it, and build every pipeline on it");
     // c10d writes each failure to stderr with a stack trace; here it becomes an Error.
     if (!std::getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = 3;
+    ask_no_name_servers();
     const std::string host = meeting_host(launch, interface);
     c10d::TCPStoreOptions options;
     options.port = static_cast<std::uint16_t>(launch.port);
@@ -152,6 +154,25 @@ class Rendezvous {
 
  private:
   static bool never() { return false; }
+  /// Makes c10d print addresses as numbers. It asks the name servers about each connection, to print the name in its
+  /// log, and where they are silent every connection and the store wait for them. It stops asking after its first
+  /// failure, which is here: a connection that nobody takes, made on a thread that has no name server.
+  static void ask_no_name_servers() {
+#if defined(__GLIBC__)
+    std::thread([] {
+      if (::res_init() != 0) return;
+      _res.nscount = 0;
+      c10d::TCPStoreOptions options;
+      options.port = 0;
+      options.waitWorkers = false;
+      options.timeout = std::chrono::milliseconds(1);
+      try {
+        c10::make_intrusive<c10d::TCPStore>("127.1.2.3", options);
+      } catch (const std::exception&) {
+      }
+    }).join();
+#endif
+  }
   static std::atomic<bool>& has_met() {
     static std::atomic<bool> once = false;
     return once;
