@@ -37,7 +37,7 @@ namespace pcomp {
 
 /// Restores a saved run into an engine and its optimiser.
 ///
-/// Errors: `Error` for a network that does not fit, naming the first tensor that does not; for a boundary with state
+/// Errors: `BadCheckpoint` for a network that does not fit, naming the first tensor that does not; for a boundary with state
 ///   whose wire is not the saved one; for another optimiser; for damaged files. Part of the network may then have
 ///   changed.
 void load_checkpoint(const checkpoint::CheckpointFolder& folder, const checkpoint::Manifest& m,

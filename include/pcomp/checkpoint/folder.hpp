@@ -59,6 +59,18 @@ inline std::shared_ptr<void> lock_folder(const std::filesystem::path& folder) {
 
 }  // namespace pcomp::detail
 
+namespace pcomp {
+
+/// A checkpoint, or a file of it, is missing, damaged or of another network: take another, or begin anew.
+///
+/// Example: docs/checkpoints.md
+struct BadCheckpoint : Error {
+  BadCheckpoint(const std::string& text, std::filesystem::path where) : Error(text), path(std::move(where)) {}
+  std::filesystem::path path;  ///< of the file or, where no single one is to blame, of the folder
+};
+
+}  // namespace pcomp
+
 namespace pcomp::checkpoint {
 
 /// How the processes of a run save and load together; the defaults suit a single process.
@@ -81,8 +93,8 @@ struct Together {
 ///   at a time: the folder is locked.
 /// Bytes: one checkpoint between saves, two during a save.
 /// Errors: `Error` that names the folder and its holder if another run saves into it; `Error` that names the file,
-///   the same on every process if a save fails anywhere, or for a file that is missing or not of the manifest's
-///   length or checksum.
+///   the same on every process, if a save fails anywhere; `BadCheckpoint` for a file that is missing or not of the
+///   manifest's length or checksum.
 /// Example: docs/checkpoints.md
 class CheckpointFolder {
  public:
@@ -90,9 +102,15 @@ class CheckpointFolder {
 
   [[nodiscard]] bool holds_one() const { return std::filesystem::exists(folder_ / "manifest"); }
   [[nodiscard]] Manifest manifest() const {
-    if (!holds_one()) throw Error("pcomp: " + folder_.string() + ": there is no such checkpoint");
+    if (!holds_one())
+      throw BadCheckpoint("pcomp: " + folder_.string() + ": there is no such checkpoint", folder_);
     const std::filesystem::path path = folder_ / "manifest";
-    return parse_manifest(read_file(path), path.string());
+    const std::string text = read_file(path);
+    try {
+      return parse_manifest(text, path.string());
+    } catch (const Error& e) {
+      throw BadCheckpoint(e.what(), path);
+    }
   }
 
   /// Keeps every other run, and every other pipeline of this one, from saving here until the returned object goes.
@@ -117,12 +135,15 @@ class CheckpointFolder {
         const std::filesystem::path path = folder_ / f.name;
         std::string bytes = read_file(path);
         if (bytes.size() != f.size || detail::crc32(bytes) != f.crc)
-          throw Error("pcomp: " + path.string() + ": this file is damaged: the manifest says " +
-                      std::to_string(f.size) + " bytes with checksum " + hex(f.crc) + ", these are " +
-                      std::to_string(bytes.size()) + " with " + hex(detail::crc32(bytes)));
+          throw BadCheckpoint("pcomp: " + path.string() + ": this file is damaged: the manifest says " +
+                                  std::to_string(f.size) + " bytes with checksum " + hex(f.crc) +
+                                  ", these are " + std::to_string(bytes.size()) + " with " +
+                                  hex(detail::crc32(bytes)),
+                              path);
         return bytes;
       }
-    throw Error("pcomp: " + folder_.string() + ": the manifest names no file for " + std::string(part));
+    throw BadCheckpoint(
+        "pcomp: " + folder_.string() + ": the manifest names no file for " + std::string(part), folder_);
   }
 
   /// Writes `mine`, keyed by part; `parts` are those of all processes.
@@ -187,12 +208,12 @@ class CheckpointFolder {
   static std::string read_file(const std::filesystem::path& path) {
     std::string bytes;
     std::FILE* const file = std::fopen(path.c_str(), "rb");
-    if (!file) throw Error("pcomp: cannot read " + path.string() + ": " + std::strerror(errno));
+    if (!file) throw BadCheckpoint("pcomp: cannot read " + path.string() + ": " + std::strerror(errno), path);
     char chunk[1 << 16];
     for (std::size_t n = 0; (n = std::fread(chunk, 1, sizeof chunk, file)) > 0;) bytes.append(chunk, n);
     const bool failed = std::ferror(file) != 0;
     std::fclose(file);
-    if (failed) throw Error("pcomp: cannot read " + path.string());
+    if (failed) throw BadCheckpoint("pcomp: cannot read " + path.string(), path);
     return bytes;
   }
 

@@ -72,7 +72,7 @@ inline transport::Fingerprint fingerprint(const Batch& batch,
 
 /// What the ranks of different processes compare before they rely on it.
 ///
-/// Errors: one `Error`, the same on every rank.
+/// Errors: one `Mismatch`, the same on every rank.
 class Agreement {
  public:
   /// Their configurations, before anything else crosses a link.
@@ -84,9 +84,9 @@ class Agreement {
     transport::Fingerprint::expect_alike(links.exchange(
         "description of the pipeline", fingerprint(schedule, wires, world.size(), stages).text()));
     if (world.size() != schedule.ranks)
-      throw Error("pcomp: the schedule has " + std::to_string(schedule.ranks) + " ranks, but " +
-                  world.launch()->by + " started " + std::to_string(world.size()) +
-                  " processes: start as many as ranks");
+      throw Mismatch("pcomp: the schedule has " + std::to_string(schedule.ranks) + " ranks, but " +
+                     world.launch()->by + " started " + std::to_string(world.size()) +
+                     " processes: start as many as ranks");
   }
   static void compare(transport::Communicator& links, const std::string& about,
                       const schedule::ScheduleTable& table,
@@ -112,12 +112,13 @@ class Agreement {
     return detail::text_of(extents_of(batch.x), batch.x.scalar_type());
   }
   /// Ends a call that this rank refuses, on every rank; to be called while handling the exception.
-  [[noreturn]] static void refuse(transport::Communicator& links, const std::string& why) {
+  [[noreturn]] static void refuse(transport::Communicator& links, transport::Failure why) {
     if (links.elsewhere().empty()) throw;
     const int own = links.here().front();
     transport::Transport& link = links.link(own);
-    link.abort("pcomp: rank " + std::to_string(own) + ": " + bare(why));
-    throw Error(link.aborted());
+    why.text = "pcomp: rank " + std::to_string(own) + ": " + bare(why.text);
+    link.abort(why);
+    link.aborted().raise();
   }
   /// Runs what this rank alone may refuse.
   template <class F>
@@ -127,7 +128,7 @@ class Agreement {
     } catch (const c10::Error& e) {
       refuse(links, e.what_without_backtrace());
     } catch (const std::exception& e) {
-      refuse(links, e.what());
+      refuse(links, transport::Failure::of(e));
     }
   }
 

@@ -18,7 +18,7 @@ namespace pcomp::detail {
 /// Law: the same payloads, in the same order, as a sequential loop over `boundary` with these micro-batches;
 ///   gradients accumulate in ascending micro-batch order. A boundary within the rank has no message but still passes
 ///   its wire, so results do not depend on the placement.
-/// Errors: one `Error` that names rank, stage, micro-batch and operation; every other rank ends with it.
+/// Errors: one `Error` or of its types that names rank, stage, micro-batch and operation; every rank ends with it.
 class Executor {
  public:
   Executor(int rank, std::vector<int> rank_of, const std::vector<const kernel::WireKernels*>& wires)
@@ -66,7 +66,7 @@ class Executor {
         shares_ = loss_shares(batch.loss ? *batch.loss : *batch.judge, batch.y, batch.parts);
       for (const Action& a : row) {
         now_ = a;
-        if (const std::string reason = link.aborted(); !reason.empty()) throw Error(reason);
+        link.aborted().raise_if_any();
         act(a);
       }
       timed_(&runtime::RankReport::send, now_, [&] {
@@ -81,7 +81,7 @@ class Executor {
     } catch (const c10::Error& e) {
       fail(now_, e.what_without_backtrace());
     } catch (const std::exception& e) {
-      fail(now_, e.what());
+      fail(now_, transport::Failure::of(e));
     } catch (...) {
       fail(now_, "an exception that is no std::exception");
     }
@@ -322,16 +322,17 @@ class Executor {
       stages_.at(stage).early_grad.offer(micro), send_ready_grads(stage);
   }
 
-  [[noreturn]] void fail(const Action a, const std::string& why) {
+  [[noreturn]] void fail(const Action a, transport::Failure why) {
     clear();
     results_.forget();
     identity_.forget();
-    if (const std::string reason = link_->aborted(); !reason.empty()) throw Error(reason);
-    const std::string reason = "pcomp: rank " + std::to_string(rank_) + ", stage " + std::to_string(a.stage) +
-                               ", micro-batch " + std::to_string(a.micro) + ", " + to_string(a.op) + ": " +
-                               bare(why) + (a.op == Op::Forward ? single_sample(*batch_, a.micro, why) : "");
-    link_->abort(reason);
-    throw Error(link_->aborted());
+    link_->aborted().raise_if_any();
+    why.stage = a.stage, why.microbatch = a.micro;
+    why.text = "pcomp: rank " + std::to_string(rank_) + ", stage " + std::to_string(a.stage) +
+               ", micro-batch " + std::to_string(a.micro) + ", " + to_string(a.op) + ": " + bare(why.text) +
+               (a.op == Op::Forward ? single_sample(*batch_, a.micro, why.text) : "");
+    link_->abort(why);
+    link_->aborted().raise();
   }
 
   void clear() {

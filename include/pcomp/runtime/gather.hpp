@@ -56,10 +56,11 @@ class Gather {
       }
       for (const transport::Transport::Ticket t : posts) link.wait(t);
     } catch (const std::exception& e) {
-      if (link.aborted().empty())
-        link.abort("pcomp: rank " + std::to_string(own) + ", " +
-                   (links.calls() ? links.calls()->name() : "") + ": " + bare(e.what()));
-      throw Error(link.aborted());
+      transport::Failure why = transport::Failure::of(e);
+      why.text = "pcomp: rank " + std::to_string(own) + ", " + (links.calls() ? links.calls()->name() : "") +
+                 ": " + bare(why.text);
+      if (link.aborted().empty()) link.abort(why);
+      link.aborted().raise();
     }
     return all_;
   }

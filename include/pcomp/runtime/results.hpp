@@ -120,10 +120,10 @@ class Results {
     const transport::StreamFence::Mark made = order.mark();
     const auto end = std::chrono::steady_clock::now() + link_->limit();
     while (!order.passed(made)) {
-      if (const std::string reason = link_->aborted(); !reason.empty()) throw Error(reason);
+      link_->aborted().raise_if_any();
       if (std::chrono::steady_clock::now() > end)
-        throw Error("waited " + std::to_string(link_->limit().count()) +
-                    " ms for the last stage's GPU, the time limit");
+        throw Timeout("waited " + std::to_string(link_->limit().count()) +
+                      " ms for the last stage's GPU, the time limit");
       std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
   }

@@ -96,7 +96,7 @@ struct Identity {
 ///   compares before its first loss. Where both were given identities these decide, else the targets; a tensor that one
 ///   of the two was not given, or of another dtype or shape, is not compared. Nobody waits for an answer.
 /// Bytes: 128 a step, if the two stages are in different processes.
-/// Errors: `Error` on every rank at the first step whose batches differ.
+/// Errors: `Mismatch` on every rank at the first step whose batches differ.
 class BatchIdentity {
  public:
   /// `number`: the message's. `first`, `last`: the ranks of these stages. `away`: whether they are in two processes.
@@ -122,13 +122,13 @@ class BatchIdentity {
     finish();
     const bool by_ids = Identity::comparable(own_[1], theirs_[1]);
     if (Identity::differ(own_[by_ids], theirs_[by_ids]))
-      throw Error(std::string("the ") + (by_ids ? "identities of the samples" : "targets") +
-                  " given to this rank are not those given to rank " + std::to_string(first_) +
-                  ", which has the first stage: the two have drawn different batches. Give the loader of "
-                  "every rank a "
-                  "generator of its own with one seed, not LibTorch's global one, which dropout moves; a "
-                  "rank that does "
-                  "not have the targets passes an undefined tensor");
+      throw Mismatch(std::string("the ") + (by_ids ? "identities of the samples" : "targets") +
+                     " given to this rank are not those given to rank " + std::to_string(first_) +
+                     ", which has the first stage: the two have drawn different batches. Give the loader of "
+                     "every rank a "
+                     "generator of its own with one seed, not LibTorch's global one, which dropout moves; a "
+                     "rank that does "
+                     "not have the targets passes an undefined tensor");
   }
   void finish() {
     if (ticket_) link_->wait(*std::exchange(ticket_, std::nullopt));

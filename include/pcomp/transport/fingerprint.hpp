@@ -11,7 +11,7 @@ namespace pcomp::transport {
 /// What must be the same on every rank before the first payload, as named lines.
 ///
 /// Law: payloads carry no header, so ranks that differ in any line would read each other's bytes wrongly.
-/// Errors: `expect_alike` throws one `Error`, the same on every rank, with both descriptions side by side.
+/// Errors: `expect_alike` throws one `Mismatch`, the same on every rank, with both descriptions side by side.
 /// Example: docs/several-machines.md
 class Fingerprint {
  public:
@@ -52,7 +52,7 @@ class Fingerprint {
     for (const auto& name : names)
       table += std::string("\n") + (value(a, name) == value(b, name) ? "  " : "* ") + padded(name, wide) +
                "  " + padded(value(a, name), wide_left) + "  " + value(b, name);
-    throw Error(
+    throw Mismatch(
         "pcomp: the ranks do not agree: " + right + " differs from rank 0 where * stands" +
         (differing.find(',') == std::string::npos ? "" : " (ranks " + differing + " differ from it)") +
         "\n  " + padded("", wide) + "  " + padded(left, wide_left) + "  " + right + table);

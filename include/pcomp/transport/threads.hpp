@@ -38,8 +38,8 @@ class ThreadTransport final : public Communicator {
     void wait(Ticket t) override { communicator_->wait(t, rank_); }
     bool moves_device_memory() const override { return true; }
     std::chrono::milliseconds limit() const override { return communicator_->timeout_; }
-    void abort(const std::string& reason) noexcept override { communicator_->abort(reason); }
-    std::string aborted() const override { return communicator_->aborted(); }
+    void abort(const Failure& reason) noexcept override { communicator_->abort(reason); }
+    Failure aborted() const override { return communicator_->aborted(); }
 
    private:
     Ticket post_send(int to, const Message& m, std::span<const std::byte> bytes,
@@ -69,7 +69,7 @@ class ThreadTransport final : public Communicator {
       box.posted_sends = box.posted_receives = box.done = 0;
     }
     std::lock_guard lock(reason_mutex_);
-    reason_.clear();
+    reason_ = {};
   }
 
  private:
@@ -116,10 +116,10 @@ class ThreadTransport final : public Communicator {
   static void deliver(Mailbox& box) {
     const Post s = box.sends.front(), r = box.receives.front();
     if (!(s.message == r.message) || s.peer != r.rank || r.peer != s.rank || s.size != r.size)
-      throw Error("pcomp: rank " + std::to_string(s.rank) + " sends " + std::to_string(s.size) +
-                  " bytes to rank " + std::to_string(s.peer) + ", " + to_string(s.message) + "; rank " +
-                  std::to_string(r.rank) + " expects " + std::to_string(r.size) + " bytes from rank " +
-                  std::to_string(r.peer) + ", " + to_string(r.message));
+      throw Mismatch("pcomp: rank " + std::to_string(s.rank) + " sends " + std::to_string(s.size) +
+                     " bytes to rank " + std::to_string(s.peer) + ", " + to_string(s.message) + "; rank " +
+                     std::to_string(r.rank) + " expects " + std::to_string(r.size) + " bytes from rank " +
+                     std::to_string(r.peer) + ", " + to_string(r.message));
     if (StreamFence* device = r.place.order ? r.place.order : s.place.order; device && s.size)
       box.copies.push_back({box.done, device, device->copy(r.place, s.place, s.size, s.ready, r.ready),
                             s.rank, s.place.order, r.place.order});
@@ -139,9 +139,18 @@ class ThreadTransport final : public Communicator {
     const bool woken =
         box.changed.wait_for(lock, timeout_, [&] { return box.done > n || !aborted().empty(); });
     if (box.done > n) return wait_for_copy(box, n, rank, lock);
-    if (woken) throw Error(aborted());
-    throw Error("pcomp: rank " + std::to_string(rank) + " waited " + std::to_string(timeout_.count()) +
-                " ms for its peer over boundary " + std::to_string(t % count / 2) + ", the time limit");
+    if (woken) aborted().raise();
+    throw Timeout("pcomp: rank " + std::to_string(rank) + " waited " + std::to_string(timeout_.count()) +
+                      " ms for its peer over boundary " + std::to_string(t % count / 2) + ", the time limit",
+                  peer_of(box, rank));
+  }
+
+  /// For whom a rank waits in vain: its posts are still in the mailbox.
+  static int peer_of(const Mailbox& box, int rank) {
+    for (const auto* posts : {&box.sends, &box.receives})
+      for (const Post& p : *posts)
+        if (p.rank == rank) return p.peer;
+    return -1;
   }
 
   /// Waits for a copy that the device has yet to make: on the rank's stream or, for host memory, on the host.
@@ -156,15 +165,15 @@ class ThreadTransport final : public Communicator {
       return own->await(copy.made);
     const auto end = std::chrono::steady_clock::now() + timeout_;
     while (!copy.device->passed(copy.made)) {
-      if (const std::string reason = aborted(); !reason.empty()) throw Error(reason);
+      aborted().raise_if_any();
       if (std::chrono::steady_clock::now() > end)
-        throw Error("pcomp: rank " + std::to_string(rank) + " waited " + std::to_string(timeout_.count()) +
-                    " ms for a GPU to copy a message, the time limit");
+        throw Timeout("pcomp: rank " + std::to_string(rank) + " waited " + std::to_string(timeout_.count()) +
+                      " ms for a GPU to copy a message, the time limit");
       std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
   }
 
-  void abort(const std::string& reason) noexcept {
+  void abort(const Failure& reason) noexcept {
     {
       std::lock_guard lock(reason_mutex_);
       if (reason_.empty()) reason_ = reason;
@@ -175,7 +184,7 @@ class ThreadTransport final : public Communicator {
     }
   }
 
-  std::string aborted() const {
+  Failure aborted() const {
     std::lock_guard lock(reason_mutex_);
     return reason_;
   }
@@ -185,7 +194,7 @@ class ThreadTransport final : public Communicator {
   std::deque<Mailbox> boxes_;
   std::chrono::milliseconds timeout_;
   mutable std::mutex reason_mutex_;
-  std::string reason_;
+  Failure reason_;
 };
 
 }  // namespace pcomp::transport

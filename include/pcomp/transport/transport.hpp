@@ -1,10 +1,14 @@
 #pragma once
+#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "../base/error.hpp"
 
@@ -51,6 +55,70 @@ inline std::string to_string(const Message& m) {
          std::to_string(m.micro) + " over boundary " + std::to_string(m.boundary);
 }
 
+/// Why a run ended: what one rank tells the others, and what all then throw.
+///
+/// Example: docs/several-machines.md
+struct Failure {
+  enum class Kind : char { Other = 'E', PeerLost = 'L', Timeout = 'T', Mismatch = 'M' };
+
+  std::string text;  ///< empty: nothing failed
+  Kind kind = Kind::Other;
+  int rank = -1, stage = -1, microbatch = -1;  ///< as in the exceptions of these kinds
+
+  Failure() = default;
+  Failure(std::string why, Kind of = Kind::Other, int about = -1)
+      : text(std::move(why)), kind(of), rank(about) {}
+  Failure(const char* why) : text(why) {}
+  /// What an exception says.
+  static Failure of(const std::exception& e) {
+    Failure f(e.what());
+    const auto at = [&](Kind kind, const auto& error) {
+      f.kind = kind, f.rank = error.rank, f.stage = error.stage, f.microbatch = error.microbatch;
+    };
+    if (const auto* lost = dynamic_cast<const PeerLost*>(&e))
+      at(Kind::PeerLost, *lost);
+    else if (const auto* silent = dynamic_cast<const Timeout*>(&e))
+      at(Kind::Timeout, *silent);
+    else if (dynamic_cast<const Mismatch*>(&e))
+      f.kind = Kind::Mismatch;
+    return f;
+  }
+
+  bool empty() const { return text.empty(); }
+  [[noreturn]] void raise() const {
+    if (kind == Kind::PeerLost) throw PeerLost(text, rank, stage, microbatch);
+    if (kind == Kind::Timeout) throw Timeout(text, rank, stage, microbatch);
+    if (kind == Kind::Mismatch) throw Mismatch(text);
+    throw Error(text);
+  }
+  void raise_if_any() const {
+    if (!empty()) raise();
+  }
+
+  /// As one string: "T2,3,1,pcomp: ...".
+  std::string packed() const {
+    return static_cast<char>(kind) + std::to_string(rank) + ',' + std::to_string(stage) + ',' +
+           std::to_string(microbatch) + ',' + text;
+  }
+  /// The inverse; what is no packed failure becomes the text of one.
+  static Failure unpacked(std::string_view all) {
+    Failure f;
+    const std::string_view whole = all;
+    if (!all.empty() && std::string_view("ELTM").find(all[0]) != std::string_view::npos) {
+      f.kind = static_cast<Kind>(all[0]);
+      all.remove_prefix(1);
+      bool good = true;
+      for (int* n : {&f.rank, &f.stage, &f.microbatch}) {
+        const auto [end, error] = std::from_chars(all.data(), all.data() + all.size(), *n);
+        good = good && error == std::errc() && end != all.data() + all.size() && *end == ',';
+        if (good) all.remove_prefix(static_cast<std::size_t>(end - all.data()) + 1);
+      }
+      if (good) return f.text = all, f;
+    }
+    return Failure(std::string(whole));
+  }
+};
+
 /// One rank's end of the links to the others: asynchronous send and receive of bytes.
 ///
 /// Law: on one boundary and direction, messages arrive in the order in which they were sent. A send may be a rendezvous,
@@ -60,8 +128,8 @@ inline std::string to_string(const Message& m) {
 ///   reuse. The host does not wait for them.
 /// Bytes: both sides must give the same size, which they know beforehand.
 /// Shapes: the bytes belong to the transport from the post until its wait returns.
-/// Errors: a wait throws `Error` when its time limit passes, sizes or order differ, or a rank has aborted; after
-///   that, only `abort` and destruction are of use.
+/// Errors: a wait throws `Timeout` when its time limit passes, `PeerLost` if the peer is gone, `Mismatch` if sizes or
+///   order differ, and what a rank has aborted with; after that, only `abort` and destruction are of use.
 /// Example: docs/architecture.md
 class Transport {
  public:
@@ -83,9 +151,9 @@ class Transport {
   /// The time limit of one wait.
   virtual std::chrono::milliseconds limit() const { return std::chrono::minutes(10); }
   /// Ends every wait of every rank with this reason; the first reason wins.
-  virtual void abort(const std::string& reason) noexcept = 0;
-  /// The reason for the abort, or nothing.
-  virtual std::string aborted() const = 0;
+  virtual void abort(const Failure& reason) noexcept = 0;
+  /// The reason for the abort, if there was one.
+  virtual Failure aborted() const = 0;
 
  private:
   virtual Ticket post_send(int to, const Message&, std::span<const std::byte>, StreamFence*) = 0;

@@ -142,6 +142,30 @@ TEST_CASE("A damaged, missing or foreign file is one error that names it") {
   CHECK(content(folder, 1).find("this manifest is damaged") != std::string::npos);
 }
 
+TEST_CASE("What is wrong with a checkpoint is a BadCheckpoint that holds the path") {
+  const Folder base;
+  const checkpoint::CheckpointFolder folder(base.path);
+  const auto bad = [](auto&& call) {
+    try {
+      call();
+    } catch (const BadCheckpoint& e) {
+      return e.path;
+    }
+    return fs::path("none");
+  };
+  CHECK(bad([&] { (void)folder.manifest(); }) == base.path);
+  folder.save(filled(), parts, bytes_of(1));
+  const checkpoint::Manifest m = folder.manifest();
+  CHECK(bad([&] { (void)folder.read(m, "nothing"); }) == base.path);
+  const fs::path part = base.path / "stage-1.1.pt";
+  write(part, text_of(part) + "x");
+  CHECK(bad([&] { (void)folder.read(m, "stage-1"); }) == part);
+  fs::remove(part);
+  CHECK(bad([&] { (void)folder.read(m, "stage-1"); }) == part);
+  write(base.path / "manifest", "pcomp checkpoint 1\nstep 4");
+  CHECK(bad([&] { (void)folder.manifest(); }) == base.path / "manifest");
+}
+
 TEST_CASE("A save that fails is one error and leaves the last checkpoint whole") {
   const Folder base;
   const checkpoint::CheckpointFolder folder(base.path / "run");

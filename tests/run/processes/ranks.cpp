@@ -243,6 +243,14 @@ void save(const Settings& s) {
   save_checkpoint(checkpoint::CheckpointFolder(s.at("folder")), {}, engine, sgd, run);
 }
 
+const char* name_of(transport::Failure::Kind kind) {
+  using Kind = transport::Failure::Kind;
+  return kind == Kind::PeerLost   ? "PeerLost"
+         : kind == Kind::Timeout  ? "Timeout"
+         : kind == Kind::Mismatch ? "Mismatch"
+                                  : "Error";
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -258,6 +266,8 @@ int main(int argc, char** argv) {
     mode == "drill" ? drill(s) : mode == "save" ? save(s) : mode == "drop" ? drop(s) : same(s);
     return 0;
   } catch (const std::exception& e) {
+    const transport::Failure f = transport::Failure::of(e);
+    std::printf("%s rank %d stage %d micro-batch %d\n", name_of(f.kind), f.rank, f.stage, f.microbatch);
     std::fflush(stdout);
     std::fprintf(stderr, "%s\n", e.what());
     return 1;

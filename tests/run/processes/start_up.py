@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from signal import SIGKILL, SIGSTOP
 
 from launch import Ranks, expect, free_port, listening
 
@@ -13,16 +14,18 @@ program = sys.argv[1]
 show = "--show" in sys.argv
 
 
-def check(what, ranks, *parts, limit=15, seconds=8, alike=False):
-    """Checks that every rank ends with an error that contains all of `parts`."""
+def check(what, ranks, *parts, limit=15, seconds=8, alike=False, of=None):
+    """Checks that every rank ends with an error that contains all of `parts`, and of a type."""
     done = ranks.wait(limit)
-    for rank, (code, _, err) in done.items():
+    for rank, (code, out, err) in done.items():
         if show and rank == list(done)[0]:
             print(f"--- {what} ({ranks.seconds:.1f} s)\n{err}", end="")
         expect(code == 1, f"{what}: rank {rank} ends with {code}\n{err}")
         expect(err.startswith("pcomp: ") and "\n  #" not in err and "Exception raised" not in err, f"{what}: {err}")
         for part in parts:
             expect(part in err, f"{what}: rank {rank} does not say '{part}':\n{err}")
+        if of:
+            expect(out.splitlines()[-1].startswith(of), f"{what}: rank {rank} throws no {of}, but {out}")
     if alike:
         expect(len({err for _, _, err in done.values()}) == 1, f"{what}: {done}")
     expect(ranks.seconds < seconds, f"{what} took {ranks.seconds:.1f} s")
@@ -33,7 +36,7 @@ def differ(what, options, *parts, all_of=()):
     each = [["placement=01210", *all_of]] * 3
     each[1] = each[1] + options
     check(what, Ranks(program, 3, "mode=drill", "timeout=20000", each=each), "the ranks do not agree: rank 1 differs from rank 0",
-          *parts, alike=True)
+          *parts, alike=True, of="Mismatch rank -1")
 
 
 differ("another wire", ["wire=quant"], "* wire 1", "Quant<4> / Quant<8>", "  schedule  ")
@@ -51,14 +54,14 @@ taken = deaf.getsockname()[1]
 together = []
 
 
-def later(what, size, parts, *options, **how):
-    together.append((what, Ranks(program, size, "mode=drill", *(options or ["timeout=4000"]), **how), parts))
+def later(what, size, parts, *options, of=None, **how):
+    together.append((what, Ranks(program, size, "mode=drill", *(options or ["timeout=4000"]), **how), parts, of))
 
 
-later("too few processes", 2, ["the schedule has 4 ranks, but torchrun started 2 processes"], "timeout=20000")
-later("a missing rank", 4, ["waited 4000 ms for rank 2, the time limit"], only=[0, 1, 3])
-later("missing ranks", 4, ["for ranks 2, 3, the time limit"], by="srun", only=[0, 1])
-later("no store", 2, ["rank 1 cannot reach the store at 127.0.0.1:", "within 4000 ms"], only=[1])
+later("too few processes", 2, ["the schedule has 4 ranks, but torchrun started 2 processes"], "timeout=20000", of="Mismatch")
+later("a missing rank", 4, ["waited 4000 ms for rank 2, the time limit"], only=[0, 1, 3], of="Timeout rank 2 stage -1")
+later("missing ranks", 4, ["for ranks 2, 3, the time limit"], by="srun", only=[0, 1], of="Timeout rank 2")
+later("no store", 2, ["rank 1 cannot reach the store at 127.0.0.1:", "within 4000 ms"], only=[1], of="Timeout rank 0")
 later("a store that never answers", 2, ["rank 1 cannot reach the store at 127.0.0.1:", "it does not answer"], only=[1], port=taken)
 later("a port in use", 2, [f"rank 0 cannot keep the store at 127.0.0.1:{taken}: the port is in use"], only=[0], port=taken)
 for env, reason in (({"MASTER_ADDR": "no.such.machine.invalid"}, "there is no machine 'no.such.machine.invalid'"),
@@ -68,8 +71,8 @@ for env, reason in (({"MASTER_ADDR": "no.such.machine.invalid"}, "there is no ma
 later("a wrong interface", 2, ["listens on 192.0.2.1 and cannot connect to every other rank"], "timeout=2500", "placement=01010",
       env={"PCOMP_INTERFACE": "192.0.2.1"})
 twice = [Ranks(program, 3, "mode=drill", "timeout=4000", "placement=01210", only=[r], port=port) for r in (0, 1, 1)]
-for what, ranks, parts in together:
-    check(what, ranks, *parts, limit=30, seconds=30)
+for what, ranks, parts, of in together:
+    check(what, ranks, *parts, limit=30, seconds=30, of=of)
 errors = [ranks.wait(15)[rank][2] for ranks, rank in zip(twice, (0, 1, 1))]
 expect(any("another process of this run is rank 1 already" in e for e in errors[1:]), f"{errors}")
 expect("waited 4000 ms for rank 2" in errors[0], errors[0])
@@ -93,6 +96,17 @@ for rank in (0, 1):
     expect(found == {"0100007F"}, f"rank {rank} listens on {found}, not on 127.0.0.1 alone")
 ranks[0].kill()
 ranks.wait()
+
+# A program can tell what happened: every other rank throws the same type, with the same numbers in it.
+for what, signal, of in (("a rank is killed", SIGKILL, "PeerLost rank 2 stage "), ("a rank stops", SIGSTOP, "Timeout rank 2 stage ")):
+    ranks = Ranks(program, 4, "mode=drill", "placement=01230", "steps=1000000", "timeout=3000")
+    for rank in range(4):
+        ranks[rank].stdout.readline()  # a step is over
+    ranks[2].send_signal(signal)
+    ends = {rank: ranks[rank].communicate(timeout=30)[0].splitlines()[-1] for rank in (0, 1, 3)}
+    ranks[2].kill()
+    ranks.wait()
+    expect(len(set(ends.values())) == 1 and ends[0].startswith(of) and "-1" not in ends[0], f"{what}: {ends}")
 
 # A rank may be done with its engine while another still connects.
 ranks = Ranks(program, 5, "mode=drop", "steps=8", "placement=01234")

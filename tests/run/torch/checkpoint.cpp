@@ -183,6 +183,7 @@ TEST_CASE("The state of another optimiser is refused") {
   load_checkpoint(folder, folder.manifest(), adamw.engine, adam);
   adam.step();
   save_checkpoint(second, {}, sgd.engine, sgd.optimiser, {});
+  CHECK_THROWS_AS(load_checkpoint(second, second.manifest(), adamw.engine, adamw.optimiser), BadCheckpoint);
   CHECK(thrown_text([&] { load_checkpoint(second, second.manifest(), adamw.engine, adamw.optimiser); }) ==
         "pcomp: the checkpoint holds 'momentum' of another optimiser than AdamW");
 }

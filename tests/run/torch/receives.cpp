@@ -47,8 +47,8 @@ class Watched final : public transport::Communicator {
    public:
     End(transport::Transport& to, std::vector<Post>& posts) : to_(&to), posts_(&posts) {}
     void wait(Ticket t) override { to_->wait(t); }
-    void abort(const std::string& reason) noexcept override { to_->abort(reason); }
-    std::string aborted() const override { return to_->aborted(); }
+    void abort(const transport::Failure& reason) noexcept override { to_->abort(reason); }
+    transport::Failure aborted() const override { return to_->aborted(); }
 
    private:
     Ticket post_send(int to, const transport::Message& m, std::span<const std::byte> bytes,
@@ -75,8 +75,8 @@ class Remote final : public transport::Transport {
  public:
   std::size_t posted = 0, waited = 0;
   void wait(Ticket) override { ++waited; }
-  void abort(const std::string&) noexcept override {}
-  std::string aborted() const override { return ""; }
+  void abort(const transport::Failure&) noexcept override {}
+  transport::Failure aborted() const override { return {}; }
 
  private:
   Ticket post_send(int, const transport::Message&, std::span<const std::byte>,

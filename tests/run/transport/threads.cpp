@@ -114,7 +114,7 @@ TEST_CASE("an abort ends a wait at once, its first reason wins, and a new step f
   waits.join();
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(30));
   CHECK(said == "pcomp: rank 1 has had enough");
-  CHECK(links.link(0).aborted() == "pcomp: rank 1 has had enough");
+  CHECK(links.link(0).aborted().text == "pcomp: rank 1 has had enough");
   links.begin();
   CHECK(links.link(0).aborted().empty());
   const std::byte seven[4] = {std::byte{7}, std::byte{7}, std::byte{7}, std::byte{7}};
@@ -122,6 +122,68 @@ TEST_CASE("an abort ends a wait at once, its first reason wins, and a new step f
   const auto received = links.link(0).receive(1, {0, 0, false}, bytes);
   links.link(1).wait(sent), links.link(0).wait(received);
   CHECK(std::equal(seven, seven + 4, bytes));
+}
+
+TEST_CASE(
+    "a wait past the limit is a Timeout, other sizes are a Mismatch, and the aborting rank says of which "
+    "type") {
+  transport::ThreadTransport links(2, 1, std::chrono::milliseconds(30));
+  std::byte bytes[4] = {};
+  const auto alone = links.link(0).receive(1, {0, 0, false}, bytes);
+  try {
+    links.link(0).wait(alone);
+    FAIL("it did not wait for anything");
+  } catch (const Timeout& e) {
+    CHECK(e.rank == 1);
+    CHECK(e.stage == -1);
+    CHECK(e.microbatch == -1);
+  }
+  links.begin();
+  links.link(0).send(1, {0, 0, false}, bytes);
+  CHECK_THROWS_AS(links.link(1).receive(0, {0, 0, false}, std::span(bytes).first(3)), Mismatch);
+  links.begin();
+  const auto ended = links.link(0).receive(1, {0, 0, false}, bytes);
+  links.link(1).abort(transport::Failure::of(PeerLost("pcomp: rank 7 is lost", 7, 2, 3)));
+  try {
+    links.link(0).wait(ended);
+    FAIL("the abort was not seen");
+  } catch (const PeerLost& e) {
+    CHECK(std::string(e.what()) == "pcomp: rank 7 is lost");
+    CHECK((e.rank == 7 && e.stage == 2 && e.microbatch == 3));
+  }
+}
+
+TEST_CASE("a failure that went through the store is thrown as it was, whatever its text") {
+  const std::vector<std::exception_ptr> all{
+      std::make_exception_ptr(PeerLost("L1,2,3,", -1, 0, 12)), std::make_exception_ptr(Timeout("a,b", 3)),
+      std::make_exception_ptr(Mismatch("two\nlines")), std::make_exception_ptr(Error("!T"))};
+  for (const std::exception_ptr& given : all) {
+    transport::Failure sent;
+    try {
+      std::rethrow_exception(given);
+    } catch (const std::exception& e) {
+      sent = transport::Failure::of(e);
+    }
+    const transport::Failure came = transport::Failure::unpacked(sent.packed());
+    CHECK(came.text == sent.text);
+    CHECK((came.kind == sent.kind && came.rank == sent.rank));
+    CHECK((came.stage == sent.stage && came.microbatch == sent.microbatch));
+    try {
+      came.raise();
+    } catch (const std::exception& e) {
+      try {
+        std::rethrow_exception(given);
+      } catch (const std::exception& other) {
+        CHECK(typeid(e) == typeid(other));
+      }
+    }
+  }
+  for (const char* damaged : {"", "T", "T1", "T1,2", "T1,2,3", "T1,2,x,a", "X1,2,3,a", "L,,,a"}) {
+    const transport::Failure f = transport::Failure::unpacked(damaged);
+    CHECK(f.text == damaged);
+    CHECK(f.kind == transport::Failure::Kind::Other);
+  }
+  CHECK_NOTHROW(transport::Failure().raise_if_any());
 }
 
 TEST_CASE("ranks agree on every line, or all are told where they differ") {

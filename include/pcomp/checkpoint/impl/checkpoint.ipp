@@ -78,6 +78,53 @@ inline void set_stage_tensors(torch::nn::Module* module, torch::optim::Optimizer
                 std::to_string(saved.size()) + " tensors");
 }
 
+/// Whatever keeps a checkpoint from being loaded is the checkpoint's fault.
+template <class F>
+auto loading(const checkpoint::CheckpointFolder& folder, F body) {
+  try {
+    return body();
+  } catch (const BadCheckpoint&) {
+    throw;
+  } catch (const Error& e) {
+    throw BadCheckpoint(e.what(), folder.name());
+  }
+}
+
+inline void load_parts(const checkpoint::CheckpointFolder& folder, const checkpoint::Manifest& m,
+                       Engine& engine, torch::optim::Optimizer& optimizer) {
+  if (m.stages != engine.schedule().stages)
+    throw Error("pcomp: the checkpoint has " + std::to_string(m.stages) + " stages, the network " +
+                std::to_string(engine.schedule().stages));
+  for_each_memory(engine, [&](int boundary, bool, int, int) {
+    const auto e = static_cast<std::size_t>(boundary);
+    const std::string saved = e < m.wires.size() ? m.wires[e] : "none", now(engine.wires()[e]->name.view());
+    if (saved != now)
+      throw Error("pcomp: the checkpoint was made with the wire '" + saved + "' on boundary " +
+                  std::to_string(boundary) + ", but it has '" + now +
+                  "', which would misread what was remembered");
+  });
+  for (int s = 0; s < m.stages; ++s) {
+    if (!engine.here(s)) continue;
+    const std::string where = "stage " + std::to_string(s) + " of the checkpoint";
+    set_stage_tensors(engine.module(s).get(), optimizer,
+                      checkpoint::unpack_tensors(folder.read(m, stage_part(s)), where), where);
+  }
+  // The receiver's state equals the sender's copy of it, so one file serves both.
+  for_each_memory(engine, [&](int boundary, bool gradient, int sender, int receiver) {
+    if (!engine.here(sender) && !engine.here(receiver)) return;
+    const std::string where = "boundary " + std::to_string(boundary) + " of the checkpoint";
+    const checkpoint::NamedTensors saved =
+        checkpoint::unpack_tensors(folder.read(m, boundary_part(boundary, gradient)), where);
+    const bool same_rank = engine.ends_at(sender) == engine.ends_at(receiver);
+    const codec::Memory memory =
+        remembers(*engine.wires()[static_cast<std::size_t>(boundary)], gradient).memory;
+    if (engine.here(sender)) engine.ends_at(sender)->load(boundary, gradient, saved);
+    if (engine.here(receiver) && !same_rank &&
+        (memory == codec::Memory::estimate || memory == codec::Memory::samples))
+      engine.ends_at(receiver)->load(boundary, gradient, saved);
+  });
+}
+
 }  // namespace pcomp::detail
 
 namespace pcomp {
@@ -131,7 +178,8 @@ PCOMP_IMPL void save_checkpoint(const checkpoint::CheckpointFolder& folder, chec
 namespace pcomp::checkpoint {
 
 PCOMP_IMPL NamedTensors load_run(const CheckpointFolder& folder, const Manifest& m) {
-  return unpack_tensors(folder.read(m, "run"), "the run's file of the checkpoint");
+  return detail::loading(
+      folder, [&] { return unpack_tensors(folder.read(m, "run"), "the run's file of the checkpoint"); });
 }
 
 }  // namespace pcomp::checkpoint
@@ -143,38 +191,7 @@ PCOMP_IMPL void load_checkpoint(const checkpoint::CheckpointFolder& folder, cons
   const transport::Calls::Scope call(engine.calls(), "loads a checkpoint", [&] {
     return "the save after epoch " + std::to_string(m.epoch) + ", step " + std::to_string(m.step);
   });
-  if (m.stages != engine.schedule().stages)
-    throw Error("pcomp: the checkpoint has " + std::to_string(m.stages) + " stages, the network " +
-                std::to_string(engine.schedule().stages));
-  detail::for_each_memory(engine, [&](int boundary, bool, int, int) {
-    const auto e = static_cast<std::size_t>(boundary);
-    const std::string saved = e < m.wires.size() ? m.wires[e] : "none", now(engine.wires()[e]->name.view());
-    if (saved != now)
-      throw Error("pcomp: the checkpoint was made with the wire '" + saved + "' on boundary " +
-                  std::to_string(boundary) + ", but it has '" + now +
-                  "', which would misread what was remembered");
-  });
-  for (int s = 0; s < m.stages; ++s) {
-    if (!engine.here(s)) continue;
-    const std::string where = "stage " + std::to_string(s) + " of the checkpoint";
-    detail::set_stage_tensors(engine.module(s).get(), optimizer,
-                              checkpoint::unpack_tensors(folder.read(m, detail::stage_part(s)), where),
-                              where);
-  }
-  // The receiver's state equals the sender's copy of it, so one file serves both.
-  detail::for_each_memory(engine, [&](int boundary, bool gradient, int sender, int receiver) {
-    if (!engine.here(sender) && !engine.here(receiver)) return;
-    const std::string where = "boundary " + std::to_string(boundary) + " of the checkpoint";
-    const checkpoint::NamedTensors saved =
-        checkpoint::unpack_tensors(folder.read(m, detail::boundary_part(boundary, gradient)), where);
-    const bool same_rank = engine.ends_at(sender) == engine.ends_at(receiver);
-    const codec::Memory memory =
-        detail::remembers(*engine.wires()[static_cast<std::size_t>(boundary)], gradient).memory;
-    if (engine.here(sender)) engine.ends_at(sender)->load(boundary, gradient, saved);
-    if (engine.here(receiver) && !same_rank &&
-        (memory == codec::Memory::estimate || memory == codec::Memory::samples))
-      engine.ends_at(receiver)->load(boundary, gradient, saved);
-  });
+  detail::loading(folder, [&] { detail::load_parts(folder, m, engine, optimizer); });
 }
 
 }  // namespace pcomp

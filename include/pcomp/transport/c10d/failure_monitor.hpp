@@ -21,6 +21,7 @@ class FailureMonitor {
     state_->launch = rendezvous.launch();
     state_->keeper =
         "the store at " + rendezvous.launch().where() + ", which " + rendezvous.keeper() + " keeps,";
+    state_->keepers_rank = rendezvous.launch().agent_store ? -1 : 0;
     state_->wake = std::move(wake);
     thread_ = std::thread([s = state_] { loop(*s); });
   }
@@ -38,18 +39,20 @@ class FailureMonitor {
   }
 
   /// The reason that some rank gave; empty while all is well.
-  std::string reason() const {
+  transport::Failure reason() const {
     std::lock_guard lock(state_->mutex);
     return state_->reason;
   }
   /// What happened to the store, if it no longer answers.
-  std::string lost() const {
+  transport::Failure lost() const {
     std::lock_guard lock(state_->mutex);
-    return state_->lost || state_->silent ? state_->keeper + (state_->lost ? " is lost" : " does not answer")
-                                          : "";
+    using Kind = transport::Failure::Kind;
+    if (state_->lost) return {state_->keeper + " is lost", Kind::PeerLost, state_->keepers_rank};
+    if (state_->silent) return {state_->keeper + " does not answer", Kind::Timeout, state_->keepers_rank};
+    return {};
   }
   /// Gives a reason, at once or after a roll call, and waits briefly for the store to say which one won.
-  void give(const std::string& reason, bool roll_call) {
+  void give(const transport::Failure& reason, bool roll_call) {
     std::unique_lock lock(state_->mutex);
     if (!state_->reason.empty()) return;
     state_->own = reason;
@@ -64,15 +67,18 @@ class FailureMonitor {
       state_->changed.wait_for(lock, std::chrono::seconds(2) + state_->launch.size * trip, settled);
     else
       state_->silent = true;
-    if (state_->reason.empty())
-      state_->reason = answers ? reason : reason + "; " + state_->keeper + " does not answer";
+    if (!state_->reason.empty()) return;
+    state_->reason = reason;
+    if (!answers) state_->reason.text += "; " + state_->keeper + " does not answer";
   }
 
  private:
   struct State {
     Store store;
     transport::LauncherEnvironment launch;
-    std::string key, keeper, own, reason;
+    std::string key, keeper;
+    int keepers_rank = -1;
+    transport::Failure own, reason;
     std::function<void()> wake;
     std::shared_ptr<transport::Calls> calls;
     std::int64_t published = -1;  ///< the last call that the store knows of
@@ -106,7 +112,7 @@ class FailureMonitor {
     return transport::Calls::difference(records(s));
   }
 
-  /// The value under the key: nothing, "?r" while rank r calls the roll, or "!reason".
+  /// The value under the key: nothing, "?r" while rank r calls the roll, or "!" and the packed reason.
   static void loop(State& s) {
     bool answered = false;
     try {
@@ -115,7 +121,7 @@ class FailureMonitor {
     }
     std::unique_lock lock(s.mutex);
     while (!s.stop && s.reason.empty() && !s.lost) {
-      const std::string own = s.own;
+      const transport::Failure own = s.own;
       const bool ask = s.ask;
       lock.unlock();
       std::string found;
@@ -127,7 +133,7 @@ class FailureMonitor {
           found = text_of(s.store->get(s.key));
         if (own.empty() && found.empty())
           if (const std::string differs = difference(s); !differs.empty())
-            found = announce(s, differs, false);
+            found = announce(s, {differs, transport::Failure::Kind::Mismatch}, false);
         if (found.starts_with("?") && !answered) {
           s.store->set(s.here(s.launch.rank), value_of(s.calls->text()));
           answered = true;
@@ -137,7 +143,8 @@ class FailureMonitor {
       }
       lock.lock();
       s.lost = lost;
-      if (s.reason.empty() && found.starts_with("!")) s.reason = found.substr(1);
+      if (s.reason.empty() && found.starts_with("!"))
+        s.reason = transport::Failure::unpacked(std::string_view(found).substr(1));
       if ((lost || !s.reason.empty()) && s.wake) s.wake();
       s.changed.notify_all();
       if (!lost && s.reason.empty())
@@ -157,8 +164,11 @@ class FailureMonitor {
     s.changed.notify_all();
   }
 
-  static std::string announce(State& s, const std::string& own, bool ask) {
-    const std::string mine = "?" + std::to_string(s.launch.rank), last = "!" + own;
+  static std::string announce(State& s, const transport::Failure& own, bool ask) {
+    const std::string mine = "?" + std::to_string(s.launch.rank);
+    const auto mismatch = [](const std::string& differs) {
+      return "!" + transport::Failure("pcomp: " + differs, transport::Failure::Kind::Mismatch).packed();
+    };
     const auto offer = [&](const std::string& expected, const std::string& value) {
       const std::string holds = text_of(s.store->compareSet(s.key, value_of(expected), value_of(value)));
       const std::lock_guard lock(s.mutex);
@@ -169,7 +179,7 @@ class FailureMonitor {
     if (!ask) {  // a rank that ended its pipeline is not lost: its calls were fewer
       publish(s);
       const std::string differs = transport::Calls::difference(records(s));
-      return offer("", differs.empty() ? last : "!pcomp: " + differs);
+      return offer("", differs.empty() ? "!" + own.packed() : mismatch(differs));
     }
     const std::string found = offer("", mine);
     if (found != mine) return found;
@@ -184,12 +194,17 @@ class FailureMonitor {
       else
         calls.emplace_back(), silent += (silent.empty() ? "" : ", ") + std::to_string(r);
     if (const std::string differs = transport::Calls::difference(calls); !differs.empty())
-      return offer(mine, "!pcomp: " + differs);
+      return offer(mine, mismatch(differs));
     const std::string where = transport::Calls::where(calls), at = where.empty() ? "" : ": " + where;
     const bool one = silent.find(',') == std::string::npos;
-    return offer(mine, silent.empty() ? last + "; every rank answers, so one computes longer than that" + at
-                                      : last + (one ? "; rank " : "; ranks ") + silent +
-                                            (one ? " does not answer" : " do not answer") + at);
+    transport::Failure last = own;
+    if (silent.empty())
+      last.text += "; every rank answers, so one computes longer than that" + at;
+    else
+      last.text +=
+          (one ? "; rank " : "; ranks ") + silent + (one ? " does not answer" : " do not answer") + at,
+          last.rank = std::stoi(silent);
+    return offer(mine, "!" + last.packed());
   }
 
   std::shared_ptr<State> state_;

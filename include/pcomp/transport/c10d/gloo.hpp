@@ -12,7 +12,7 @@ namespace pcomp::transport {
 /// The link between processes over TCP: LibTorch's Gloo, in host memory.
 ///
 /// Law: as `Transport`; a send is a rendezvous. Activations and gradients use separate connections.
-/// Errors: `Error` if the ranks cannot connect to each other within the time limit.
+/// Errors: `Timeout` or `PeerLost` if the ranks cannot connect to each other.
 /// Source: Gloo, and ProcessGroupGloo of LibTorch.
 /// Example: docs/several-machines.md
 class GlooTransport : public ProcessGroupTransport {
@@ -26,6 +26,7 @@ class GlooTransport : public ProcessGroupTransport {
     const std::string address = interface.empty() ? detail::address_towards(launch.host) : interface;
     const auto groups = std::make_shared<std::array<Group, 2>>();
     std::string why = "not all ranks answered";
+    const auto begun = std::chrono::steady_clock::now();
     try {
       const detail::Store store = rendezvous.connect(timeout);
       if (timed_caller_.run(
@@ -51,10 +52,13 @@ class GlooTransport : public ProcessGroupTransport {
       if (const auto key = why.find("keys: "); key != std::string::npos)  // Gloo waits for PREFIX/.../PEER
         why = "rank " + why.substr(why.rfind('/') + 1) + " has not come";
     }
-    if (!groups_[1])
-      throw Error("pcomp: rank " + std::to_string(launch.rank) + " listens on " + address +
-                  " and cannot connect to every other rank within " + std::to_string(timeout.count()) +
-                  " ms: " + why);
+    if (groups_[1]) return;
+    const bool silent = std::chrono::steady_clock::now() - begun >= timeout;
+    Failure("pcomp: rank " + std::to_string(launch.rank) + " listens on " + address +
+                " and cannot connect to every other rank" +
+                (silent ? " within " + std::to_string(timeout.count()) + " ms: " : ": ") + why,
+            silent ? Failure::Kind::Timeout : Failure::Kind::PeerLost)
+        .raise();
   }
   ~GlooTransport() override { close(); }
 

@@ -14,7 +14,7 @@ namespace pcomp::transport {
 ///
 /// Law: as `Transport`. A message is the bytes alone; its tag is made of the boundary and of all calls so far.
 /// Bytes: sent from and received into the caller's buffers; the tensor over a buffer is made once.
-/// Errors: `Error` that says which peer is lost or silent. After one the groups are unusable.
+/// Errors: `PeerLost` and `Timeout` say which peer. After one the groups are unusable.
 /// Source: c10d of LibTorch (ProcessGroupGloo, ProcessGroupNCCL).
 /// Example: docs/several-machines.md
 class ProcessGroupTransport : public Transport {
@@ -32,6 +32,7 @@ class ProcessGroupTransport : public Transport {
   void wait(Ticket t) final {
     expect_no_abort();  // a later interrupt finds the post and ends its wait
     Post& p = posts_[static_cast<std::size_t>(t)];
+    const auto begun = std::chrono::steady_clock::now();
     std::string why;
     bool done = false;
     try {
@@ -47,7 +48,9 @@ class ProcessGroupTransport : public Transport {
     }
     if (done) return;
     expect_no_abort();
-    throw Error(blame(p.peer, why));
+    // c10d's exceptions are of one type, whether a peer is gone or silent: the clock tells.
+    if (std::chrono::steady_clock::now() - begun >= timeout_) throw_silent(p.peer);
+    throw_lost(p.peer, why);
   }
   std::chrono::milliseconds limit() const final { return timeout_; }
   void settle() final {
@@ -57,21 +60,21 @@ class ProcessGroupTransport : public Transport {
       forget_what_is_over();
       expect_no_abort();  // a message that an interrupt ended looks complete
       if (under_way_.empty()) return;
-      if (std::chrono::steady_clock::now() > end) throw Error(blame(under_way_.front().peer, "timed out"));
+      if (std::chrono::steady_clock::now() > end) throw_silent(under_way_.front().peer);
       std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
   }
-  void abort(const std::string& reason) noexcept final {
+  void abort(const Failure& reason) noexcept final {
     try {
       monitor_->give(reason, silence_);
     } catch (...) {
     }
   }
-  std::string aborted() const final { return monitor_->reason(); }
+  Failure aborted() const final { return monitor_->reason(); }
   /// Throws if a rank has aborted or the store is lost.
   void expect_no_abort() const {
-    if (const std::string reason = monitor_->reason(); !reason.empty()) throw Error(reason);
-    if (const std::string lost = monitor_->lost(); !lost.empty()) throw Error(lost);
+    monitor_->reason().raise_if_any();
+    monitor_->lost().raise_if_any();
   }
   bool is_over() const { return !monitor_->lost().empty() || !monitor_->reason().empty(); }
   bool store_is_lost() const { return !monitor_->lost().empty(); }
@@ -144,7 +147,7 @@ class ProcessGroupTransport : public Transport {
       work = sends ? to.group->send(tensors_, to.peer, tag) : to.group->recv(tensors_, to.peer, tag);
     } catch (const std::exception& e) {
       expect_no_abort();
-      throw Error(blame(peer, e.what()));
+      throw_lost(peer, e.what());
     }
     std::lock_guard lock(mutex_);
     p.work = std::move(work);
@@ -198,17 +201,23 @@ class ProcessGroupTransport : public Transport {
     try {
       std::rethrow_exception(error);
     } catch (const std::exception& e) {
-      throw Error(blame(peer, e.what()));
+      throw_lost(peer, e.what());
     }
   }
-
-  std::string blame(int peer, const std::string& why) {
-    const std::string who = "rank " + std::to_string(peer);
-    silence_ = why.find("imed out") != std::string::npos;  // Gloo reports it in its text alone
-    if (silence_) return "waited " + std::to_string(timeout_.count()) + " ms for " + who + ", the time limit";
-    return who + " is lost: " +
-           detail::Rendezvous::first_line(
-               why.substr(why.find("] ") == std::string::npos ? 0 : why.find("] ") + 2));
+  [[noreturn]] void throw_silent(int peer) {
+    silence_ = true;
+    throw Timeout("waited " + std::to_string(timeout_.count()) + " ms for rank " + std::to_string(peer) +
+                      ", the time limit",
+                  peer);
+  }
+  /// `why` may begin with a place in a source file in brackets.
+  [[noreturn]] void throw_lost(int peer, const std::string& why) {
+    silence_ = false;
+    const std::size_t bracket = why.find("] ");
+    throw PeerLost(
+        "rank " + std::to_string(peer) + " is lost: " +
+            detail::Rendezvous::first_line(why.substr(bracket == std::string::npos ? 0 : bracket + 2)),
+        peer);
   }
 
   std::chrono::milliseconds timeout_;

@@ -22,8 +22,8 @@ inline std::string text_of(const StoreValue& bytes) { return {bytes.begin(), byt
 /// Law: no call takes longer than its limit, whatever the store's process does.
 /// Guests: a process of another run is told so and changes nothing. Of runs that nothing tells apart (RunIdentity), one
 ///   that was complete before the guest began goes on; else all end, as who belongs to which cannot be known.
-/// Errors: `Error` for a port in use, a store that does not answer or is another run's, two processes with the same
-///   rank, or a second Rendezvous in one process.
+/// Errors: `Timeout` for a store that does not answer, `PeerLost` for one that is gone, `Mismatch` for one of another run
+///   or two processes with the same rank, `Error` for a port in use or a second Rendezvous in one process.
 class Rendezvous {
  public:
   using Limit = std::chrono::milliseconds;
@@ -58,9 +58,11 @@ class Rendezvous {
       why = first_line(e.what());
     }
     if (!store_)
-      throw Error("pcomp: rank " + std::to_string(launch.rank) + " cannot reach the store at " +
-                  launch.where() + ", which " + keeper() + " keeps, within " + std::to_string(limit.count()) +
-                  " ms: " + why + "; MASTER_ADDR and MASTER_PORT must be the same on every rank");
+      throw Timeout("pcomp: rank " + std::to_string(launch.rank) + " cannot reach the store at " +
+                        launch.where() + ", which " + keeper() + " keeps, within " +
+                        std::to_string(limit.count()) + " ms: " + why +
+                        "; MASTER_ADDR and MASTER_PORT must be the same on every rank",
+                    keepers_rank());
     enter(limit);
     has_met() = true;
   }
@@ -89,7 +91,7 @@ class Rendezvous {
 
   /// Publishes `text` under `name` and returns the texts of all ranks; `about` says in errors what they are.
   ///
-  /// Errors: `Error` that names the ranks still missing at the limit; `enough()` ends the wait early.
+  /// Errors: `Timeout` that names the ranks still missing at the limit; `enough()` ends the wait early.
   template <class Enough>
   std::vector<std::string> exchange(const std::string& name, const std::string& about,
                                     const std::string& text, Limit limit, Enough enough) {
@@ -120,18 +122,18 @@ class Rendezvous {
     if (done && found->missing.empty()) return found->texts;
     failed = true;
     if (done)
-      throw Error("pcomp: rank " + std::to_string(launch_.rank) + " of " + std::to_string(launch_.size) +
-                  " waited " + std::to_string(limit.count()) + " ms for " +
-                  (found->missing.find(',') == std::string::npos ? "rank " : "ranks ") + found->missing +
-                  ", the time limit: no " + about + " from there");
-    throw Error("pcomp: rank " + std::to_string(launch_.rank) + ": " + silent());
+      throw Timeout("pcomp: rank " + std::to_string(launch_.rank) + " of " + std::to_string(launch_.size) +
+                        " waited " + std::to_string(limit.count()) + " ms for " +
+                        (found->missing.find(',') == std::string::npos ? "rank " : "ranks ") +
+                        found->missing + ", the time limit: no " + about + " from there",
+                    std::stoi(found->missing));
+    throw_silent();
   }
 
   /// A separate connection to the same store.
   Store connect(Limit limit) {
     const auto made = std::make_shared<Store>();
-    if (!ask([s = store_, made] { *made = s->clone(); }, limit, never))
-      throw Error("pcomp: rank " + std::to_string(launch_.rank) + ": " + silent());
+    if (!ask([s = store_, made] { *made = s->clone(); }, limit, never)) throw_silent();
     return *made;
   }
 
@@ -139,8 +141,12 @@ class Rendezvous {
   std::string prefix() const { return prefix(launch_); }
   const transport::LauncherEnvironment& launch() const { return launch_; }
   std::string keeper() const { return launch_.agent_store ? launch_.by : "rank 0"; }
-  std::string silent() const {
-    return "the store at " + launch_.where() + ", which " + keeper() + " keeps, does not answer";
+  /// -1: none of this run.
+  int keepers_rank() const { return launch_.agent_store ? -1 : 0; }
+  [[noreturn]] void throw_silent() const {
+    throw Timeout("pcomp: rank " + std::to_string(launch_.rank) + ": the store at " + launch_.where() +
+                      ", which " + keeper() + " keeps, does not answer",
+                  keepers_rank());
   }
   void be_patient(Limit limit) { patience_ = limit; }
   static std::string first_line(std::string text) {
@@ -184,8 +190,10 @@ class Rendezvous {
       return timed_caller_.run(std::move(task), limit, enough);
     } catch (const std::exception& e) {
       failed = lost = true;
-      throw Error("pcomp: rank " + std::to_string(launch_.rank) + ": " + keeper() +
-                  " is lost, which keeps the store at " + launch_.where() + ": " + first_line(e.what()));
+      throw PeerLost("pcomp: rank " + std::to_string(launch_.rank) + ": " + keeper() +
+                         " is lost, which keeps the store at " + launch_.where() + ": " +
+                         first_line(e.what()),
+                     keepers_rank());
     }
   }
   static std::string prefix(const transport::LauncherEnvironment& l) {
@@ -230,20 +238,22 @@ class Rendezvous {
               if (found->taken) end_if_unclear(*s, l, own);
             },
             limit + Limit(1000), never))
-      throw Error("pcomp: " + me + ": " + silent());
+      throw_silent();
     if (found->run.empty())
-      throw Error("pcomp: " + me + " of " + std::to_string(launch_.size) + " waited " +
-                  std::to_string(most.count()) + " ms at the store at " + launch_.where() +
-                  " for rank 0, which has not come: another program may keep that store; set MASTER_PORT to "
-                  "a free one");
+      throw Timeout("pcomp: " + me + " of " + std::to_string(launch_.size) + " waited " +
+                        std::to_string(most.count()) + " ms at the store at " + launch_.where() +
+                        " for rank 0, which has not come: another program may keep that store; set "
+                        "MASTER_PORT to a free one",
+                    0);
     const RunIdentity host = RunIdentity::parse(found->run);
-    if (!own.same_run(host)) throw Error("pcomp: " + me + ": " + guest(own, host));
+    if (!own.same_run(host)) throw Mismatch("pcomp: " + me + ": " + guest(own, host));
     if (found->taken)
-      throw Error("pcomp: another process of this run is " + me + " already" +
-                  (found->holder.empty() ? "" : " (" + found->holder + ")") +
-                  ": every process needs a rank of its own, every run a MASTER_PORT or a PCOMP_RUN_ID of its "
-                  "own, and "
-                  "ranks that ended are started again all together");
+      throw Mismatch(
+          "pcomp: another process of this run is " + me + " already" +
+          (found->holder.empty() ? "" : " (" + found->holder + ")") +
+          ": every process needs a rank of its own, every run a MASTER_PORT or a PCOMP_RUN_ID of its "
+          "own, and "
+          "ranks that ended are started again all together");
   }
   /// Two processes that nothing tells apart want one rank: if this one is as old as the run that it found, both may be
   /// of either run, and a mixture of the two must not train.
@@ -254,11 +264,15 @@ class Rendezvous {
     if (!complete || process_began() <= complete)
       s.compareSet(
           prefix(l) + "pipeline0/failure", value_of(""),
-          value_of("!pcomp: two processes want to be rank " + std::to_string(l.rank) + " at " + l.where() +
-                   ", " + own.keeper +
-                   " and another, and nothing tells whether they belong to one run: " + own.describe() +
-                   "; give each run a MASTER_PORT or a PCOMP_RUN_ID of its own, and each "
-                   "process a rank"));
+          value_of("!" + transport::Failure("pcomp: two processes want to be rank " + std::to_string(l.rank) +
+                                                " at " + l.where() + ", " + own.keeper +
+                                                " and another, and nothing tells whether they belong to one "
+                                                "run: " +
+                                                own.describe() +
+                                                "; give each run a MASTER_PORT or a PCOMP_RUN_ID of its own, "
+                                                "and each process a rank",
+                                            transport::Failure::Kind::Mismatch)
+                             .packed()));
   }
   [[noreturn]] void port_in_use(const std::string& host, Limit limit) {
     const auto found = std::make_shared<std::string>();
@@ -290,8 +304,7 @@ class Rendezvous {
   template <class F>
   void call(Limit limit, F f, std::int64_t& result) {
     const auto value = std::make_shared<std::int64_t>(0);
-    if (!ask([s = store_, f, value] { *value = f(*s); }, limit, never))
-      throw Error("pcomp: rank " + std::to_string(launch_.rank) + ": " + silent());
+    if (!ask([s = store_, f, value] { *value = f(*s); }, limit, never)) throw_silent();
     result = *value;
   }
 
