@@ -13,7 +13,7 @@
 #include <pcomp/kernel/cpu/simd/isa.hpp>
 #include <random>
 
-#include "wires.hpp"
+#include "model/wires.hpp"
 
 namespace {
 

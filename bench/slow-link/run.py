@@ -155,7 +155,7 @@ def measure(args, rate, latency, build, python):
 
 def plan(args, link, build):
     """Runs pcomp-plan on both ends: it measures the blocks and the link, and checks its predictions."""
-    command = [str(build / "examples/110-pcomp-plan/pcomp-plan"), "--width", str(args.width), "--batch", str(args.batch),
+    command = [str(build / "apps/plan/pcomp-plan"), "--width", str(args.width), "--batch", str(args.batch),
                "--check", "6"]
     ranks = []
     for rank, prefix in enumerate(link.prefix()):

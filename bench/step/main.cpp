@@ -14,8 +14,8 @@
 #include <pcomp/viz/chrome_trace.hpp>
 
 #include "../common/alternate.hpp"
-#include "model.hpp"
-#include "wires.hpp"
+#include "model/model.hpp"
+#include "model/wires.hpp"
 
 int main(int argc, char** argv) try {
   double width = 1;

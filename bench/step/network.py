@@ -1,4 +1,4 @@
-"""The network of examples/100-mobilenetv2-cifar10, row by row, for the peers."""
+"""The network of apps/train, row by row, for the peers."""
 import torch
 from torch import nn
 

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "run" / "processes"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "processes"))
 from launch import Ranks, expect, free_port
 
 program = sys.argv[1]

@@ -16,7 +16,7 @@ namespace pcomp::checkpoint {
 ///
 /// Law: on return the new bytes are on disk under `path`; after `Error` nothing there has changed.
 /// Errors: `Error` that names the file, what failed and why.
-/// Example: examples/100-mobilenetv2-cifar10
+/// Example: apps/train
 inline void atomic_write_file(const std::filesystem::path& path, std::string_view bytes) {
   const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
   const std::string temporary = path.string() + ".part";

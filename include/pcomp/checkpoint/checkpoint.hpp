@@ -20,7 +20,7 @@ namespace pcomp {
 ///   another run.
 /// Errors: `Error` if any process cannot save, or another run holds the folder, whom it names; the last checkpoint is
 ///   unchanged.
-/// Example: examples/100-mobilenetv2-cifar10
+/// Example: apps/train
 void save_checkpoint(const checkpoint::CheckpointFolder& folder, checkpoint::Manifest what, Engine& engine,
                      const torch::optim::Optimizer& optimizer, const checkpoint::NamedTensors& run);
 

@@ -21,7 +21,7 @@ struct Remembers {
 ///   payloads on the device or the host.
 /// Bytes: `bytes`, `grad_bytes` and `index_bytes` of a shape.
 /// Errors: as those functions; for a tensor on a GPU where the program has no such GpuWireKernels.
-/// Example: examples/100-mobilenetv2-cifar10
+/// Example: apps/train
 struct WireKernels {
   codec::FixedString<> name;
   std::size_t (*bytes)(const Extents&);

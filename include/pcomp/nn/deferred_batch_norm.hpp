@@ -21,7 +21,7 @@ namespace pcomp::training {
 ///   names of parameters and buffers are BatchNorm2d's, so checkpoints of the two are interchangeable.
 /// Errors: `Error` for options without running statistics.
 /// Source: DeferredBatchNorm of torchgpipe (Kim et al., 2020), whose running variance is the biased one.
-/// Example: examples/100-mobilenetv2-cifar10, --deferred-batch-norm
+/// Example: apps/train, --deferred-batch-norm
 class DeferredBatchNorm2dImpl : public torch::nn::BatchNorm2dImpl, public BatchEnd {
  public:
   explicit DeferredBatchNorm2dImpl(const torch::nn::BatchNorm2dOptions& o) : BatchNorm2dImpl(o) {

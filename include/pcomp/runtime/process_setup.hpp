@@ -21,7 +21,7 @@ namespace pcomp::runtime {
 /// is how many compute at a time, the ranks of this process. Each wants an arena of its own, and there should be no
 /// more, as all arenas but the first give large blocks back whatever the thresholds. Without glibc it does nothing.
 /// Source: mallopt(3).
-/// Example: examples/100-mobilenetv2-cifar10
+/// Example: apps/train
 inline void keep_memory([[maybe_unused]] int threads = 1) {
 #if defined(__GLIBC__)
   mallopt(M_ARENA_MAX, threads);

@@ -212,7 +212,7 @@ inline std::array<std::int64_t*, 12> counters(BoundaryReport& b) {
 /// What all ranks sent and where their time went, on every rank: the sum of their reports.
 ///
 /// Processes: all call it. With threads it is `engine.report()`.
-/// Example: examples/100-mobilenetv2-cifar10
+/// Example: apps/train
 [[nodiscard]] Report total_report(Engine& engine);
 
 /// The last recorded step of all ranks, on every rank.
@@ -220,7 +220,7 @@ inline std::array<std::int64_t*, 12> counters(BoundaryReport& b) {
 /// Law: processes on one machine share one time axis; on several machines, whose clocks nobody compares, each begins
 ///   at 0.
 /// Processes: all call it, after a step that all recorded. With threads it is `engine.trace()`.
-/// Example: examples/100-mobilenetv2-cifar10
+/// Example: apps/train
 [[nodiscard]] schedule::Trace total_trace(Engine& engine);
 
 }  // namespace pcomp::runtime

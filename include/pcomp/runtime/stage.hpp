@@ -126,7 +126,7 @@ namespace pcomp::runtime {
 /// Shapes: the callable returns a module, a shared_ptr or holder of one, or any object with forward(Tensor) or
 ///   operator()(Tensor) that returns a Tensor whose first dimension is still the batch.
 /// Refusals: anything without such a function.
-/// Example: examples/100-mobilenetv2-cifar10
+/// Example: apps/train
 template <std::invocable F>
 [[nodiscard]] StageSpec stage_spec(F build, std::string name = "stage") {
   using Made = std::remove_cvref_t<std::invoke_result_t<F&>>;

@@ -20,7 +20,7 @@ namespace pcomp::transport {
 ///   enqueues on its current stream after `await` starts once the mark is passed. The host waits only in `drain`.
 /// Shapes: calls come from several threads at once.
 /// Errors: what the device reports, as an exception.
-/// Example: tests/run/transport
+/// Example: tests/unit/transport
 class StreamFence {
  public:
   using Mark = std::shared_ptr<void>;

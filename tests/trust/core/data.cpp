@@ -5,8 +5,8 @@
 #include <fstream>
 #include <pcomp/base/error.hpp>
 
-#include "../../../examples/100-mobilenetv2-cifar10/images.hpp"
-#include "../../run/cpu/catch.hpp"
+#include "../../../apps/train/data/images.hpp"
+#include "../../unit/cpu/catch.hpp"
 
 namespace fs = std::filesystem;
 

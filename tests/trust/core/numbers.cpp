@@ -8,8 +8,8 @@
 #include <string_view>
 #include <thread>
 
-#include "../../run/cpu/catch.hpp"
-#include "../../run/kernels/kernels.hpp"
+#include "../../unit/cpu/catch.hpp"
+#include "../../unit/kernels/kernels.hpp"
 
 namespace {
 

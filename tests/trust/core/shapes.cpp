@@ -4,7 +4,7 @@
 #include <map>
 #include <pcomp/cpu.hpp>
 
-#include "../../run/cpu/catch.hpp"
+#include "../../unit/cpu/catch.hpp"
 
 namespace {
 

@@ -5,8 +5,8 @@
 #include <pcomp/core.hpp>
 #include <pcomp/runtime/engine.hpp>
 
-#include "../../run/kernels/kernels.hpp"
-#include "../../run/torch/catch.hpp"
+#include "../../unit/kernels/kernels.hpp"
+#include "../../unit/torch/catch.hpp"
 
 namespace {
 

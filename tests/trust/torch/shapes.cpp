@@ -6,7 +6,7 @@
 #include <atomic>
 #include <pcomp/pcomp.hpp>
 
-#include "../../run/torch/catch.hpp"
+#include "../../unit/torch/catch.hpp"
 
 namespace {
 

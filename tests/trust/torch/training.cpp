@@ -12,7 +12,7 @@
 #include <pcomp/runtime/pipeline.hpp>
 #include <pcomp/runtime/process_setup.hpp>
 
-#include "../../run/torch/catch.hpp"
+#include "../../unit/torch/catch.hpp"
 
 namespace trust_training {
 

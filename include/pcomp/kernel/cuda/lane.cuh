@@ -9,7 +9,7 @@
 /// All that a kernel needs from the machine: thread indices, barriers, exchanges within a warp, atomics.
 ///
 /// On a GPU these are intrinsics. Without a CUDA compiler the header that PCOMP_EMULATE_CUDA names has an Emulator, which
-/// runs kernels thread by thread: the tests', tests/run/cuda/emulator.hpp. PCOMP_UNROLL marks loops over arrays that must stay in registers. Exchanges take whole warps:
+/// runs kernels thread by thread: the tests', tests/device/emulated/emulator.hpp. PCOMP_UNROLL marks loops over arrays that must stay in registers. Exchanges take whole warps:
 /// all 32 lanes must call them.
 #if defined(__CUDACC__)
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
