@@ -93,7 +93,7 @@ TEST_CASE("Stages return what the table says") {
   }
 }
 
-TEST_CASE("Behind bn2 Downsample<4> is the network's own pooling; before it, it is not") {
+TEST_CASE("Behind bn2 Downsample<4> is the network's own pooling, before it, it is not") {
   const auto step = [](const char* name, const char* wire) {
     const Cut& cut = find_cut(name);
     const pcomp::kernel::WireKernels* raw = find_wire("raw").ops;
@@ -114,7 +114,7 @@ TEST_CASE("Behind bn2 Downsample<4> is the network's own pooling; before it, it 
   CHECK_FALSE(close(step("cloud", "downsample4"), step("cloud", "raw")));
 }
 
-TEST_CASE("A checkpoint gives back every bit, momentum included; a damaged one is refused by name") {
+TEST_CASE("A checkpoint gives back every bit, momentum included, a damaged one is refused by name") {
   const auto path = std::filesystem::temp_directory_path() / ("pcomp-test-" + std::to_string(getpid()));
   Session undisturbed(1);
   undisturbed.step(1);

@@ -678,7 +678,7 @@ void check_resumed(const Options& options) {
 }
 }  // namespace
 
-TEST_CASE("RMSprop and Adagrad are saved and resumed; an optimiser of one's own is an Error before",
+TEST_CASE("RMSprop and Adagrad are saved and resumed, an optimiser of one's own is an Error before",
           "[trust]") {
   using namespace torch::optim;
   check_resumed<RMSprop>(RMSpropOptions(1e-3));

@@ -55,7 +55,7 @@ struct Pipe {
 }  // namespace
 
 TEST_CASE(
-    "Deferred running statistics are those of the full batch; outputs and gradients are the usual ones") {
+    "Deferred running statistics are those of the full batch, outputs and gradients are the usual ones") {
   Pipe full(false, 1), usual(false, 4), deferred(true, 4);  // 10 samples in 4 micro-batches: 3, 3, 2, 2
   for (int i = 0; i < 3; ++i) {
     full.step(i);

@@ -30,7 +30,7 @@ TEST_CASE("boundary takes a value or a type and equals the free functions") {
   CHECK(torch::equal(x.grad(), dx));
 }
 
-TEST_CASE("Raw is the identity both ways; strided, channels-last, bfloat16 and half inputs work") {
+TEST_CASE("Raw is the identity both ways, strided, channels-last, bfloat16 and half inputs work") {
   torch::manual_seed(2);
   for (const torch::Tensor& x :
        {torch::randn({4, 5}).t(), torch::randn({2, 4, 6, 6}).contiguous(at::MemoryFormat::ChannelsLast),

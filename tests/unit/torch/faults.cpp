@@ -262,7 +262,7 @@ TEST_CASE("A stage that changes the batch dimension or the dtype to something no
   CHECK(has(thrown([&] { c.infer(torch::randn({4})); }), "Downsample"));
 }
 
-TEST_CASE("A stage is given its input where its parameters are; a device that no boundary reads is refused") {
+TEST_CASE("A stage is given its input where its parameters are, a device that no boundary reads is refused") {
   struct Scale : torch::nn::Module {
     explicit Scale(at::Device where) { by = register_parameter("by", torch::ones({6}, where)); }
     torch::Tensor forward(const torch::Tensor& x) { return x * by; }

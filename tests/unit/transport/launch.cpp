@@ -152,7 +152,7 @@ TEST_CASE("where two launchers' variables are set, those of the first in the lis
     }
 }
 
-TEST_CASE("on one machine nothing else need be set; on several MASTER_ADDR must be") {
+TEST_CASE("on one machine nothing else need be set, on several MASTER_ADDR must be") {
   for (const auto& [by, variables] : launchers) {
     const Environment environment(variables);
     const auto launch = LauncherEnvironment::from_env();
