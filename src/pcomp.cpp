@@ -1,8 +1,12 @@
 // What pcomp::compiled builds once; without it, each unit that includes the headers includes these.
 #include <pcomp/autograd/impl/boundary.ipp>
 #include <pcomp/checkpoint/impl/checkpoint.ipp>
+#include <pcomp/checkpoint/impl/optimizer_state.ipp>
+#include <pcomp/checkpoint/impl/tensor_file.ipp>
 #include <pcomp/runtime/impl/cut.ipp>
 #include <pcomp/runtime/impl/engine.ipp>
 #include <pcomp/runtime/impl/report.ipp>
 #include <pcomp/runtime/impl/totals.ipp>
 #include <pcomp/transport/c10d/impl/connect.ipp>
+#include <pcomp/transport/impl/communicator.ipp>
+#include <pcomp/transport/impl/world.ipp>

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <deque>
 #include <mutex>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "../base/compiled.hpp"
 #include "transport.hpp"
 
 namespace pcomp::transport {
@@ -69,41 +69,12 @@ class Calls {
     over_ = true;
   }
   /// The record that ranks compare.
-  std::string text() const {
-    const std::lock_guard lock(mutex_);
-    std::string all = over_ ? "over\n" : depth_ ? "inside\n" : "returned\n";
-    for (const Call& c : recent_) all += std::to_string(c.number) + '\t' + c.verb + '\t' + c.about + '\n';
-    return all;
-  }
+  std::string text() const;
 
   /// What differs between the records of ranks 0, 1, ..., of which some may be empty; nothing if they may still agree.
-  static std::string difference(const std::vector<std::string>& texts) {
-    const std::vector<Record> all = parse(texts);
-    std::int64_t first = -1;
-    for (const Record& a : all)
-      for (const Record& b : all)
-        for (const Call& c : a.calls)
-          if (const Call* other = b.find(c.number);
-              other && (other->verb != c.verb || other->about != c.about))
-            if (first < 0 || c.number < first) first = c.number;
-    if (first < 0)  // a rank that has ended its pipeline will never make another's next call
-      for (const Record& a : all)
-        for (const Record& b : all)
-          if (a.state == "over" && b.state == "inside" && b.last() > a.last()) first = b.last();
-    return first < 0 ? "" : standing(all, first) + ": every rank must make the same calls in the same order";
-  }
+  static std::string difference(const std::vector<std::string>& texts);
   /// Where ranks 0, 1, ... are, if not all in the same call: "rank 0 infers (call 7), rank 1 trains (call 6)".
-  static std::string where(const std::vector<std::string>& texts) {
-    const std::vector<Record> all = parse(texts);
-    std::int64_t last = -1;
-    bool alike = true;
-    for (const Record& r : all) {
-      if (r.calls.empty()) continue;
-      alike = alike && (last < 0 || r.last() == last) && r.state == "inside";
-      last = std::max(last, r.last());
-    }
-    return alike ? "" : standing(all, last);
-  }
+  static std::string where(const std::vector<std::string>& texts);
 
  private:
   struct Call {
@@ -149,46 +120,9 @@ class Calls {
     return (h ^ 0xffu) * 0x100000001b3u;
   }
 
-  static std::vector<Record> parse(const std::vector<std::string>& texts) {
-    std::vector<Record> all;
-    for (const std::string& text : texts) {
-      Record& r = all.emplace_back();
-      std::istringstream in(text);
-      std::getline(in, r.state);
-      for (std::string number, verb, about;
-           std::getline(in, number, '\t') && std::getline(in, verb, '\t') && std::getline(in, about);)
-        r.calls.push_back({std::stoll(number), verb, about});
-    }
-    return all;
-  }
+  static std::vector<Record> parse(const std::vector<std::string>& texts);
   /// At most eight ranks: the first, then those that differ from it, then others.
-  static std::string standing(const std::vector<Record>& all, std::int64_t number) {
-    std::vector<std::pair<std::size_t, const Call*>> order;
-    for (std::size_t r = 0; r < all.size(); ++r)
-      if (const Call* c = all[r].find(number); c || !all[r].calls.empty())
-        order.emplace_back(r, c ? c : &all[r].calls.back());
-    if (order.empty()) return "";
-    const Call first = *order[0].second;
-    const auto differs = [&](const Call* c) {
-      return c->number != first.number || c->verb != first.verb || c->about != first.about;
-    };
-    if (order.size() > 8) {
-      std::stable_partition(order.begin() + 1, order.end(), [&](const auto& e) { return differs(e.second); });
-      order.resize(8);
-      std::sort(order.begin(), order.end());
-    }
-    bool alike = true;  // but for what they are on
-    for (const auto& [r, c] : order) alike = alike && c->verb == first.verb && c->number == first.number;
-    std::string text;
-    for (const auto& [r, c] : order) {
-      text += (text.empty() ? "rank " : ", rank ") + std::to_string(r) + " " + c->verb + " (call " +
-              std::to_string(c->number) + ")";
-      if (alike && !c->about.empty()) text += " on " + c->about;
-      if (c->number == all[r].last() && all[r].state != "inside")
-        text += all[r].state == "over" ? " and has no pipeline any more" : " and has returned from it";
-    }
-    return text;
-  }
+  static std::string standing(const std::vector<Record>& all, std::int64_t number);
 
   mutable std::mutex mutex_;
   std::deque<Call> recent_;
@@ -221,3 +155,7 @@ class Communicator {
 };
 
 }  // namespace pcomp::transport
+
+#if !defined(PCOMP_COMPILED)
+#include "impl/communicator.ipp"
+#endif
