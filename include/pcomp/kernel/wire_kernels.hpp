@@ -50,6 +50,13 @@ constexpr kernel::Remembers remembers() {
   return r;
 }
 
+/// The GPU's kernels of a wire without feedback, looked up by its name at its first tensor there.
+template <class V>
+const kernel::GpuWireKernels& gpu_kernels() {
+  static const kernel::GpuWireKernels& found = gpu_wire_kernels_of(name(V{}));
+  return found;
+}
+
 /// The table of a wire without feedback.
 template <codec::AnyWire W>
 const kernel::WireKernels& stateless_ops(W = {}) {
@@ -60,22 +67,22 @@ const kernel::WireKernels& stateless_ops(W = {}) {
       [](const Extents& s) { return grad_wire_bytes(V{}, s); },
       [](const Extents& s) { return kernel::index_bytes(V{}, s); },
       [](kernel::TensorView x, const Extents& s, std::span<std::byte> p, kernel::ParallelFor par) {
-        if (x.gpu) return detail::gpu_wire_kernels_of(name(V{})).encode(x, s, p);
+        if (x.gpu) return detail::gpu_kernels<V>().encode(x, s, p);
         encode(V{}, x, s, p, par);
       },
       [](std::span<const std::byte> p, const Extents& s, kernel::MutableTensorView y,
          kernel::ParallelFor par) {
-        if (y.gpu) return detail::gpu_wire_kernels_of(name(V{})).decode(p, s, y);
+        if (y.gpu) return detail::gpu_kernels<V>().decode(p, s, y);
         decode(V{}, p, s, y, par);
       },
       [](kernel::TensorView dy, const Extents& s, std::span<const std::byte> p, std::span<std::byte> g,
          kernel::ParallelFor par) {
-        if (dy.gpu) return detail::gpu_wire_kernels_of(name(V{})).encode_grad(dy, s, p, g);
+        if (dy.gpu) return detail::gpu_kernels<V>().encode_grad(dy, s, p, g);
         encode_grad(V{}, dy, s, p, g, par);
       },
       [](std::span<const std::byte> g, const Extents& s, std::span<const std::byte> p,
          kernel::MutableTensorView dx, kernel::ParallelFor par) {
-        if (dx.gpu) return detail::gpu_wire_kernels_of(name(V{})).decode_grad(g, s, p, dx);
+        if (dx.gpu) return detail::gpu_kernels<V>().decode_grad(g, s, p, dx);
         decode_grad(V{}, g, s, p, dx, par);
       },
       remembers<typename V::Forward>(),
