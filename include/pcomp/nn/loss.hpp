@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/core/Reduction.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/eq.h>
@@ -15,27 +16,59 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "../autograd/tensor.hpp"
 #include "../base/error.hpp"
 #include "microbatch.hpp"
 
+namespace pcomp::detail {
+
+template <class P>
+concept SumAndWeight = requires(P made) {
+  { std::get<0>(made) } -> std::convertible_to<at::Tensor>;
+  std::get<1>(made);
+  requires std::tuple_size_v<P> == 2;
+};
+template <class T>
+double number_of(const T& n) {
+  if constexpr (std::is_arithmetic_v<T>)
+    return static_cast<double>(n);
+  else
+    return at::Tensor(n).template item<double>();
+}
+
+}  // namespace pcomp::detail
+
 namespace pcomp::training {
 
-/// What `step` minimises: a callable from (output of the last stage, target) of one micro-batch to a mean, one number.
+/// What `step` minimises: a callable from (output of the last stage, target) of one micro-batch to a mean, one number,
+/// or to a sum and its weight.
 ///
 /// Law: the batch's loss is sum(w * mean) / sum(w) over its micro-batches. w is what the callable's member
 ///   `weight(target)` returns, a number or a tensor of one, such as the targets that are not padding; without such a
 ///   member it is the number of samples. So a batch's loss and gradients are the same however it is divided. Weights
 ///   come from targets alone: gradients are scaled before the first is sent, as lossy wires and all schedules need.
 ///   Where w is 0 the callable is not called: that micro-batch's loss and gradient are 0.
-/// Errors: `Error` in `step` for a weight that is negative or not finite.
+/// Errors: `Error` in `step` for a weight that is negative or not finite, or that depends on the output.
 /// Example: docs/train.md
 class Loss {
  public:
   Loss() = default;
+  /// A callable that returns a sum and its weight, as a pair. Weights are wanted before the first output is there, so
+  /// each step calls it once more a micro-batch, on zeros; `LossSum` does not.
+  template <class F>
+    requires detail::SumAndWeight<std::invoke_result_t<F&, const at::Tensor&, const at::Tensor&>>
+  Loss(F loss) {
+    pair_ = [held = std::make_shared<F>(std::move(loss))](const at::Tensor& output,
+                                                          const at::Tensor& target) {
+      const auto made = std::invoke(*held, output, target);
+      return std::pair<at::Tensor, double>(std::get<0>(made), detail::number_of(std::get<1>(made)));
+    };
+  }
   template <class F>
     requires(!std::same_as<F, Loss> &&
              std::is_invocable_r_v<at::Tensor, F&, const at::Tensor&, const at::Tensor&>)
@@ -45,21 +78,30 @@ class Loss {
       return std::invoke(*held, output, target);
     };
     if constexpr (requires(const at::Tensor& t) { held->weight(t); })
-      weight_ = [held](const at::Tensor& target) {
-        if constexpr (std::is_arithmetic_v<std::remove_cvref_t<decltype(held->weight(target))>>)
-          return static_cast<double>(held->weight(target));
-        else
-          return at::Tensor(held->weight(target)).template item<double>();
-      };
+      weight_ = [held](const at::Tensor& target) { return detail::number_of(held->weight(target)); };
   }
-  at::Tensor operator()(const at::Tensor& output, const at::Tensor& target) const {
-    return mean_(output, target);
+  /// `weight`: as returned for these targets before. Where it is 0 there is no mean: the result is undefined.
+  at::Tensor operator()(const at::Tensor& output, const at::Tensor& target, double weight) const {
+    if (!pair_) return weight == 0 ? at::Tensor() : mean_(output, target);
+    const auto [sum, now] = pair_(output, target);
+    if (now != weight)
+      throw Error("the loss returns the weight " + std::to_string(now) + " for this output, but " +
+                  std::to_string(weight) +
+                  " for another: a weight comes from the targets alone, as those that are not padding");
+    return weight == 0 ? at::Tensor() : sum / now;
   }
-  bool has_weight() const { return weight_ != nullptr; }
-  double weight(const at::Tensor& target) const { return weight_(target); }
-  explicit operator bool() const { return mean_ != nullptr; }
+  bool has_weight() const { return weight_ || pair_; }
+  /// `output()`: any output for these targets.
+  template <class Output>
+  double weight(const at::Tensor& target, const Output& output) const {
+    if (!pair_) return weight_(target);
+    const at::AutoGradMode no_grad(false);
+    return pair_(output(), target).second;
+  }
+  explicit operator bool() const { return mean_ || pair_; }
 
  private:
+  std::function<std::pair<at::Tensor, double>(const at::Tensor&, const at::Tensor&)> pair_;
   std::function<at::Tensor(const at::Tensor&, const at::Tensor&)> mean_;
   std::function<double(const at::Tensor&)> weight_;
 };
@@ -134,22 +176,29 @@ inline constexpr training::CrossEntropy cross_entropy{};
 
 namespace pcomp::detail {
 
-/// Each micro-batch's share of the batch's loss; they add up to 1, or are all 0.
-inline std::vector<double> loss_shares(const training::Loss& loss, const at::Tensor& y,
-                                       const std::vector<training::Microbatch>& parts) {
-  std::vector<double> shares;
+/// What a micro-batch weighs in the batch's loss; the shares add up to 1, or are all 0.
+struct LossShare {
+  double weight, share;
+};
+
+/// `output(m)`: any output for the targets of micro-batch m.
+template <class Output>
+std::vector<LossShare> loss_shares(const training::Loss& loss, const at::Tensor& y,
+                                   const std::vector<training::Microbatch>& parts, const Output& output) {
+  std::vector<LossShare> shares;
   double sum = 0;
   const bool weighs = loss.has_weight() && y.defined();
   for (const training::Microbatch& part : parts) {
-    shares.push_back(weighs ? loss.weight(y.narrow(0, part.first, part.count)) : part.weight);
-    if (!(std::isfinite(shares.back()) && shares.back() >= 0))
-      throw Error("the loss gives the targets of micro-batch " + std::to_string(shares.size() - 1) +
-                  " the weight " + std::to_string(shares.back()) +
-                  ": a weight is a finite number of at least 0");
-    sum += shares.back();
+    const auto like = [&] { return output(static_cast<int>(shares.size())); };
+    const double w = weighs ? loss.weight(y.narrow(0, part.first, part.count), like) : part.weight;
+    if (!(std::isfinite(w) && w >= 0))
+      throw Error("the loss gives the targets of micro-batch " + std::to_string(shares.size()) +
+                  " the weight " + std::to_string(w) + ": a weight is a finite number of at least 0");
+    shares.push_back({w, w});
+    sum += w;
   }
   if (weighs && sum > 0)
-    for (double& share : shares) share /= sum;
+    for (LossShare& s : shares) s.share /= sum;
   return shares;
 }
 

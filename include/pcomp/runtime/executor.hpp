@@ -1,4 +1,6 @@
 #pragma once
+#include <ATen/ops/zeros.h>
+
 #include <map>
 
 #include "../schedule/action.hpp"
@@ -63,7 +65,8 @@ class Executor {
       ends_.begin(batch);
       begin(row, elsewhere);
       if (batch.numbers() && rank_of_.back() == rank_)
-        shares_ = loss_shares(batch.loss ? *batch.loss : *batch.judge, batch.y, batch.parts);
+        shares_ = loss_shares(batch.loss ? *batch.loss : *batch.judge, batch.y, batch.parts,
+                              [&](int m) { return zero_output(m); });
       for (const Action& a : row) {
         now_ = a;
         link.aborted().raise_if_any();
@@ -281,6 +284,14 @@ class Executor {
     v.entrance = v.input.grad_fn();
   }
 
+  /// Zeros in the place of the last stage's output.
+  at::Tensor zero_output(int micro) const {
+    const int stage = static_cast<int>(rank_of_.size()) - 1;
+    const Extents shape = batch_->shape(stage, micro);
+    return at::zeros({shape.begin(), static_cast<std::size_t>(shape.rank())},
+                     at::TensorOptions(batch_->y.device()).dtype(batch_->activations[at(stage)].dtype));
+  }
+
   void finish(MicrobatchState& v, const training::Microbatch& part, int micro, const StageState& s) {
     identity_.expect_same();
     const bool targets = batch_->numbers() && batch_->y.defined();
@@ -351,8 +362,8 @@ class Executor {
   transport::Transport* link_ = nullptr;
   Action now_;
   std::vector<at::Tensor> input_grads_;
-  std::vector<double> shares_;  ///< of the batch's loss, for each micro-batch; on the last stage's rank
-  bool split_ = false;          ///< the row has BackwardWeights
+  std::vector<LossShare> shares_;  ///< of the batch's loss, for each micro-batch; on the last stage's rank
+  bool split_ = false;             ///< the row has BackwardWeights
   Stopwatch timed_;
 };
 

@@ -27,19 +27,19 @@ inline at::Tensor one_number(const at::Tensor& made, const char* what) {
 
 /// A micro-batch's loss, weighted by its share of the batch's.
 inline at::Tensor loss_of(const training::Loss& loss, const at::Tensor& output, const at::Tensor& target,
-                          double share) {
-  const bool counts = share > 0;  // else a mean would be 0 / 0
-  return one_number(counts ? loss(output, target) : output.narrow(0, 0, 0).sum(), "the loss") * share;
+                          const LossShare& part) {
+  const at::Tensor mean = loss(output, target, part.weight);
+  return one_number(part.weight > 0 ? mean : output.narrow(0, 0, 0).sum(), "the loss") * part.share;
 }
 
 /// The same in training.
 ///
 /// Errors: `Error` for a loss through which nothing would be trained; `check` looks at its whole graph.
 inline at::Tensor trained_loss(const training::Loss& loss, const at::Tensor& output, const at::Tensor& target,
-                               double share, bool check) {
+                               const LossShare& part, bool check) {
   const torch::autograd::Edge from =
       output.requires_grad() ? torch::autograd::impl::gradient_edge(output) : torch::autograd::Edge();
-  const at::Tensor weighted = loss_of(loss, output, target, share);
+  const at::Tensor weighted = loss_of(loss, output, target, part);
   if (from.function &&
       (!weighted.requires_grad() || (check && !reach_of(weighted, from.function.get()).input)))
     throw Error(

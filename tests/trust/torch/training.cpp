@@ -358,6 +358,26 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
                   training::LossSum{mine.sum, [](const at::Tensor&) { return -1.0; }});
             }),
             "a weight is a finite number of at least 0"));
+  // A sum and its weight, as a pair or a tuple.
+  const auto pair = [&](const at::Tensor& o, const at::Tensor& t) {
+    return std::pair(mine.sum(o, t), (t >= 0).sum());
+  };
+  const auto tuple = [&](const at::Tensor& o, const at::Tensor& t) {
+    return std::tuple(mine.sum(o, t), (t >= 0).sum().item<double>());
+  };
+  for (int microbatches : {1, 2, 8})
+    for (const training::Loss& returned : {training::Loss(pair), training::Loss(tuple)}) {
+      const Result came = run(make_schedule(OneFOneB{}, 3, microbatches), x, padded, returned);
+      CHECK(came.loss == Approx(all.loss).epsilon(1e-5));
+      CHECK(close(came.grads, all.grads));
+    }
+  CHECK(run(make_schedule(GPipe{}, 3, 4), x, at::full({8}, -100, at::kLong), pair).loss == 0);
+  CHECK(has(thrown([&] {
+              run(make_schedule(GPipe{}, 3, 2), x, y, [&](const at::Tensor& o, const at::Tensor& t) {
+                return std::pair(mine.sum(o, t), o.detach().ne(0).sum());
+              });
+            }),
+            "a weight comes from the targets alone"));
   CHECK(has(thrown([] {
               (void)cross_entropy(torch::randn({2, 5, 5}), torch::zeros({2, 5}, at::kLong));
             }),
