@@ -97,6 +97,10 @@ class Program {
     } else if (what == "poison") {
       if (const auto m = engine_->module(std::stoi(given(1, "0"))))
         m->parameters()[0].mutable_grad().view({-1})[0] = std::stod(given(2, "nan"));
+    } else if (what == "eval") {
+      engine_->eval();
+    } else if (what == "train") {
+      engine_->train();
     } else if (what == "optimise") {
       sgd_->step(), sgd_->zero_grad();
     } else if (what == "rewire") {

@@ -130,8 +130,11 @@ for a, b, parts in (
         ("step,step:4,step,step", "step,step:4,step:4,step",
          (r"rank 0 trains \(call 3\) on Float 8x16", r"rank 1 trains \(call 3\) on Float 4x16")),
         ("infer,infer-last,step", "infer,infer,step", (r"rank 0 infers \(call 2\) on .* for the last stage's rank",)),
+        ("step,eval,step", "step,step", (r"rank 0 trains \(call 2\) on Float 8x16, in eval mode, rank 1 trains",)),
+        ("eval,infer,train,step", "eval,infer,step", (r"rank 1 trains \(call 2\) on Float 8x16, in eval mode",)),
         ("step,step:4", "step,infer:4", (r"rank 0 trains \(call 2\)", r"rank 1 infers \(call 2\)"))):
     later(f"calls {a} and {b}", differ, (a, b), *parts, ORDER)
+later("eval on all ranks", lambda: works(ranks(*["eval,infer,train,step"] * 2).wait(55)))
 later("calls of three ranks", differ, ("infer-last,infer-last", "infer-last,infer-last", "infer-last,step"), "rank 2 trains",
       "rank 1 infers", ORDER, options=("placement=0012",))
 later("a rank that refuses", differ, ("step,freeze:4", "step,freeze:4"), "pcomp: rank [01]: ")

@@ -86,6 +86,7 @@ struct EngineParts {
   std::unique_ptr<StepGraphs> graphs = std::make_unique<StepGraphs>();
   std::int64_t steps = 0;
   bool recording = false;
+  bool in_eval = false;  ///< by the last `train` or `eval`
   schedule::Trace trace;
   Stopwatch::Clock::time_point trace_origin;
 
@@ -118,7 +119,8 @@ struct EngineParts {
   template <class More>
   transport::Calls::Scope called(const char* verb, const at::Tensor& x, More more) const {
     return transport::Calls::Scope(communicator->calls(), verb, [&] {
-      return (x.defined() ? text_of(extents_of(x), x.scalar_type()) : "nothing") + autocast() + more();
+      return (x.defined() ? text_of(extents_of(x), x.scalar_type()) : "nothing") + autocast() +
+             (in_eval ? ", in eval mode" : "") + more();
     });
   }
   transport::Calls::Scope called(const char* verb, const at::Tensor& x) const {

@@ -116,6 +116,7 @@ PCOMP_IMPL std::vector<at::Tensor> Engine::parameters() const {
 
 PCOMP_IMPL void Engine::train(bool on) {
   detail::EngineParts& p = *parts_;
+  p.in_eval = !on;
   for (int s = 0; s < p.table.stages; ++s)
     if (const auto m = p.module(s)) m->train(on);
 }
