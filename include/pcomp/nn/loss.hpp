@@ -1,4 +1,5 @@
 #pragma once
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Reduction.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
@@ -80,8 +81,15 @@ class Loss {
     if constexpr (requires(const at::Tensor& t) { held->weight(t); })
       weight_ = [held](const at::Tensor& target) { return detail::number_of(held->weight(target)); };
   }
-  /// `weight`: as returned for these targets before. Where it is 0 there is no mean: the result is undefined.
-  at::Tensor operator()(const at::Tensor& output, const at::Tensor& target, double weight) const {
+  at::Tensor operator()(const at::Tensor& output, const at::Tensor& target) const {
+    if (!pair_) return mean_(output, target);
+    const auto [sum, weight] = pair_(output, target);
+    return sum / weight;
+  }
+  /// The mean over targets that weigh `weight`; undefined where that is 0.
+  ///
+  /// Errors: `Error` if another weight is returned with this output than before.
+  at::Tensor mean(const at::Tensor& output, const at::Tensor& target, double weight) const {
     if (!pair_) return weight == 0 ? at::Tensor() : mean_(output, target);
     const auto [sum, now] = pair_(output, target);
     if (now != weight)
@@ -91,6 +99,7 @@ class Loss {
     return weight == 0 ? at::Tensor() : sum / now;
   }
   bool has_weight() const { return weight_ || pair_; }
+  double weight(const at::Tensor& target) const { return weight_(target); }
   /// `output()`: any output for these targets.
   template <class Output>
   double weight(const at::Tensor& target, const Output& output) const {

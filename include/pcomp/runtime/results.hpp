@@ -28,7 +28,7 @@ inline at::Tensor one_number(const at::Tensor& made, const char* what) {
 /// A micro-batch's loss, weighted by its share of the batch's.
 inline at::Tensor loss_of(const training::Loss& loss, const at::Tensor& output, const at::Tensor& target,
                           const LossShare& part) {
-  const at::Tensor mean = loss(output, target, part.weight);
+  const at::Tensor mean = loss.mean(output, target, part.weight);
   return one_number(part.weight > 0 ? mean : output.narrow(0, 0, 0).sum(), "the loss") * part.share;
 }
 

@@ -41,15 +41,20 @@ class Processes final : public Communicator {
   Transport& link(int) override {
     if (link_) return *link_;
     link_ = make();
-    exchange("word that all are connected", "");
+    exchange("word that all are connected", "", nullptr);  // no call of the program's
     return *link_;
   }
   void begin() override {
     if (link_) link_->expect_no_abort();
   }
   std::vector<std::string> exchange(const std::string& about, const std::string& text) override {
+    return exchange(about, text, link_ ? calls_.get() : nullptr);
+  }
+
+ private:
+  std::vector<std::string> exchange(const std::string& about, const std::string& text, Calls* calls) {
     const std::string verb = "exchanges the " + about;
-    const Calls::Scope call(link_ ? calls_.get() : nullptr, verb.c_str());
+    const Calls::Scope call(calls, verb.c_str());
     const std::string name =
         name_ + "/" + std::to_string(exchanges_++) + ", " + calls_->name() + ", " + about;
     try {
@@ -63,7 +68,6 @@ class Processes final : public Communicator {
     }
   }
 
- private:
   std::unique_ptr<ProcessGroupTransport> make() {
 #if defined(USE_C10D_NCCL)
     if (kind_ == Backend::Nccl)
