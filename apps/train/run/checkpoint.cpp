@@ -45,17 +45,17 @@ void save(const std::filesystem::path& folder, const State& state, pcomp::Engine
   std::vector<std::int64_t> counts;
   for (pcomp::runtime::BoundaryReport& b : traffic.boundaries)
     for (const std::int64_t* n : pcomp::runtime::counters(b)) counts.push_back(*n);
-  const auto rows = static_cast<std::int64_t>(state.metrics.size());
+  const auto epochs = static_cast<std::int64_t>(state.metrics.size());
   const std::int64_t trained[] = {state.images, traffic.steps};
 
   pcomp::checkpoint::Manifest manifest;
-  manifest.epoch = rows;
+  manifest.epoch = epochs;
   manifest.step = traffic.steps;
   manifest.notes = state.identity;
   if (!state.data.empty()) manifest.notes.emplace_back("data", state.data);
   pcomp::save_checkpoint(
       pcomp::checkpoint::CheckpointFolder(folder), manifest, engine, optimiser,
-      {{"metrics", table(at::kDouble, rows, columns, reinterpret_cast<const double*>(state.metrics.data()))},
+      {{"metrics", table(at::kDouble, epochs, columns, reinterpret_cast<const double*>(state.metrics.data()))},
        {"traffic",
         table(at::kLong, static_cast<std::int64_t>(traffic.boundaries.size()), counted, counts.data())},
        {"trained", table(at::kLong, 1, 2, trained)}});
