@@ -16,7 +16,7 @@ struct Contender {
   bool eager = false;                     ///< LibTorch operators for exactly the same job
 };
 
-/// pcomp's wire of that name from examples/100, into preallocated buffers and into new ones each call.
+/// pcomp's wire of that name from apps/train, into preallocated buffers and into new ones each call.
 std::vector<Contender> ours(const std::string& wire, const at::Tensor& x);
 
 /// Min-max quantisation of groups of 128 to 8 bits by LibTorch operators, with new tensors and with out= ones.
