@@ -1,5 +1,6 @@
 // The table "Training": one case a row. With -DPCOMP_BASE it compiles against the headers from before, where it fails.
 #include <ATen/autocast_mode.h>
+#include <caffe2/serialize/inline_container.h>
 #include <torch/torch.h>
 
 #include <cmath>
