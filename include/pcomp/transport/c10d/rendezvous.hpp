@@ -6,6 +6,7 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include "../transport.hpp"
 #include "address.hpp"
 #include "run_identity.hpp"
 #include "timed_call.hpp"
