@@ -1,6 +1,4 @@
 #pragma once
-#include <ATen/ops/zeros.h>
-
 #include <map>
 
 #include "../schedule/action.hpp"
@@ -66,7 +64,7 @@ class Executor {
       begin(row, elsewhere);
       if (batch.numbers() && rank_of_.back() == rank_)
         shares_ = loss_shares(batch.loss ? *batch.loss : *batch.judge, batch.y, batch.parts,
-                              [&](int m) { return zero_output(m); });
+                              [&](int m) { return zero_output(batch, m); });
       for (const Action& a : row) {
         now_ = a;
         link.aborted().raise_if_any();
@@ -282,14 +280,6 @@ class Executor {
     const at::Tensor own = v.input.is_same(x) ? x.clone() : v.input;
     v.input = ends_.entrance(own, &v.input_grad);
     v.entrance = v.input.grad_fn();
-  }
-
-  /// Zeros in the place of the last stage's output.
-  at::Tensor zero_output(int micro) const {
-    const int stage = static_cast<int>(rank_of_.size()) - 1;
-    const Extents shape = batch_->shape(stage, micro);
-    return at::zeros({shape.begin(), static_cast<std::size_t>(shape.rank())},
-                     at::TensorOptions(batch_->y.device()).dtype(batch_->activations[at(stage)].dtype));
   }
 
   void finish(MicrobatchState& v, const training::Microbatch& part, int micro, const StageState& s) {

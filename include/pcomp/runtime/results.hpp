@@ -2,6 +2,7 @@
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include <chrono>
 #include <cstring>
@@ -23,6 +24,14 @@ inline at::Tensor one_number(const at::Tensor& made, const char* what) {
         std::string(what) + " must be one number, not " +
         (made.defined() ? "a tensor of shape " + to_string(extents_of(made)) : "an undefined tensor"));
   return made.reshape({});
+}
+
+/// Zeros in the place of the last stage's output.
+inline at::Tensor zero_output(const Batch& batch, int micro) {
+  const int last = static_cast<int>(batch.activations.size()) - 1;
+  const Extents shape = batch.shape(last, micro);
+  return at::zeros({shape.begin(), static_cast<std::size_t>(shape.rank())},
+                   at::TensorOptions(batch.y.device()).dtype(batch.activations.back().dtype));
 }
 
 /// A micro-batch's loss, weighted by its share of the batch's.
