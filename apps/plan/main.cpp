@@ -17,10 +17,10 @@
 #include <pcomp/runtime/process_setup.hpp>
 #include <sstream>
 
-#include "run/between.hpp"
 #include "measure.hpp"
 #include "model/model.hpp"
 #include "model/wires.hpp"
+#include "run/between.hpp"
 
 namespace {
 

@@ -10,6 +10,6 @@ if " 16." not in version:
     print(f"the layout is clang-format 16's; this is {version.strip()}")
     sys.exit(77)
 root = pathlib.Path(__file__).resolve().parents[2]
-files = sorted(str(f) for folder in ("include", "src", "examples", "tests", "bench")
+files = sorted(str(f) for folder in ("include", "src", "examples", "apps", "tests", "bench")
                for end in ("*.hpp", "*.ipp", "*.cpp", "*.cuh", "*.cu") for f in (root / folder).rglob(end))
 sys.exit(subprocess.run([program, *(["--dry-run", "--Werror"] if check else ["-i"]), *files]).returncode)

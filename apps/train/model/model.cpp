@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <pcomp/nn/deferred_batch_norm.hpp>
 
-#include "amp.hpp"
 #include "../data/random.hpp"
+#include "amp.hpp"
 
 namespace cifar {
 namespace {

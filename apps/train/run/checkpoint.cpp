@@ -53,12 +53,12 @@ void save(const std::filesystem::path& folder, const State& state, pcomp::Engine
   manifest.step = traffic.steps;
   manifest.notes = state.identity;
   if (!state.data.empty()) manifest.notes.emplace_back("data", state.data);
-  pcomp::save_checkpoint(
-      pcomp::checkpoint::CheckpointFolder(folder), manifest, engine, optimiser,
-      {{"metrics", table(at::kDouble, epochs, columns, reinterpret_cast<const double*>(state.metrics.data()))},
-       {"traffic",
-        table(at::kLong, static_cast<std::int64_t>(traffic.boundaries.size()), counted, counts.data())},
-       {"trained", table(at::kLong, 1, 2, trained)}});
+  pcomp::save_checkpoint(pcomp::checkpoint::CheckpointFolder(folder), manifest, engine, optimiser,
+                         {{"metrics", table(at::kDouble, epochs, columns,
+                                            reinterpret_cast<const double*>(state.metrics.data()))},
+                          {"traffic", table(at::kLong, static_cast<std::int64_t>(traffic.boundaries.size()),
+                                            counted, counts.data())},
+                          {"trained", table(at::kLong, 1, 2, trained)}});
 }
 
 State load(const std::filesystem::path& folder) {

@@ -6,10 +6,10 @@
 #include <optional>
 #include <pcomp/base/error.hpp>
 
-#include "between.hpp"
 #include "../model/network.hpp"
 #include "../model/similar.hpp"
 #include "../model/wires.hpp"
+#include "between.hpp"
 
 namespace cifar {
 namespace {

@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <iostream>
 
-#include "progress.hpp"
 #include "../model/wires.hpp"
+#include "progress.hpp"
 
 namespace cifar {
 namespace {

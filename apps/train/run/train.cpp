@@ -19,18 +19,18 @@
 #include <pcomp/schedule/policies/zero_bubble.hpp>
 #include <pcomp/viz/chrome_trace.hpp>
 
+#include "../data/feed.hpp"
 #include "../model/amp.hpp"
+#include "../model/model.hpp"
+#include "../model/wires.hpp"
 #include "checkpoint.hpp"
 #include "device.hpp"
-#include "../data/feed.hpp"
 #include "folders.hpp"
 #include "loss_sum.hpp"
-#include "../model/model.hpp"
 #include "printed.hpp"
 #include "progress.hpp"
 #include "recipe.hpp"
 #include "summary.hpp"
-#include "../model/wires.hpp"
 
 namespace cifar {
 

@@ -69,7 +69,7 @@ TEST_CASE("Losses are weighted by images, and one that is not finite is seen in 
   CHECK(seldom.unseen() == 3);
 }
 
-TEST_CASE("--device cuda says what is missing, the program's CUDA or the machine's GPU") {
+TEST_CASE("The option --device cuda says what is missing, the program's CUDA or the machine's GPU") {
   CHECK(cuda_trouble(false, 0).starts_with(
       "this program was built without CUDA: configure with -DPCOMP_CUDA=ON"));
   CHECK(cuda_trouble(true, 0).starts_with("this program has CUDA, but LibTorch sees no GPU"));
@@ -81,7 +81,7 @@ TEST_CASE("--device cuda says what is missing, the program's CUDA or the machine
     CHECK_THROWS_WITH(find_device("cuda"), Catch::Contains("--device cuda: this program "));
 }
 
-TEST_CASE("--link nccl is refused where the ranks are threads") {
+TEST_CASE("The option --link nccl is refused where the ranks are threads") {
   Settings s;
   s.link = "nccl";
   CHECK_THROWS_WITH(train(s), Catch::Contains("--link nccl: the ranks are threads of this one process"));
