@@ -131,7 +131,7 @@ int main(int argc, char** argv) try {
                 << loss / static_cast<double>(steps) << ", right " << std::setprecision(1)
                 << 100 * right / static_cast<double>(test_x.size(0)) << " %            " << std::endl;
   }
-  const auto report = pipe.report();  // of all ranks: every rank asks
+  const auto report = runtime::total_report(pipe);  // of all ranks: every rank asks
   if (world.rank() == 0) report.print_traffic(std::cout);
 } catch (const std::exception& e) {
   std::cerr << e.what() << '\n';
