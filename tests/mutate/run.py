@@ -105,6 +105,8 @@ def place(fault, text):
     found = [m.span() for m in pattern(fault.find).finditer(text, begin)]
     if not found:
         raise Mistake(f"[{fault.name}]: {fault.file} does not hold '{fault.find}'")
+    if fault.plant is None and re.search(r"(::|\.|->)\s*$", text[:found[0][0]]):
+        raise Mistake(f"[{fault.name}]: {fault.file} qualifies '{fault.find}', so a condition cannot stand in its place")
     if len(found) > 1 and not fault.within:
         raise Mistake(f"[{fault.name}]: {fault.file} holds '{fault.find}' {len(found)} times: add a line 'within'")
     return found[0]
