@@ -210,6 +210,42 @@ TEST_CASE("Augmentation shifts by up to 4 into black and mirrors half of the ima
   for (int shift : black_rows) CHECK(shift > 20);
 }
 
+TEST_CASE("Each pixel that is shown is the stored one, moved and mirrored, or black") {
+  const DataSet set = synthetic(4, 120, 10);
+  Normalisation n;
+  n.mean = {0.25f, 0.5f, 0.75f}, n.deviation = {0.5f, 0.25f, 1};
+  Order order;
+  order.batch = 120, order.seed = 9, order.epoch = 1;
+  Batches batches(set.train, n, order);
+  Batch shown_now;
+  REQUIRE(batches.next(shown_now));
+  bool to_the_side_alone = false, mirrors = false;
+  for (int i = 0; i < 120; ++i) {
+    const int index = static_cast<int>(shown_now.sample_ids[static_cast<std::size_t>(i)]);
+    const Crop cut = crop(order, index);
+    to_the_side_alone = to_the_side_alone || (cut.down == 0 && cut.right != 0);
+    mirrors = mirrors || cut.mirror;
+    int wrong = 0;
+    for (int p = 0; p < pixels; ++p) {
+      const int c = p / 1024, row = p / 32 % 32 + cut.down;
+      const int column = (cut.mirror ? 31 - p % 32 : p % 32) + cut.right;
+      const bool inside = row >= 0 && row < 32 && column >= 0 && column < 32;
+      const float stored =
+          inside ? static_cast<float>(set.train.image(index)[c * 1024 + row * 32 + column]) : 0;
+      const auto at = static_cast<std::size_t>(c);
+      const float expected = (stored / 255 - n.mean[at]) / n.deviation[at];
+      wrong += std::abs(shown_now.x[static_cast<std::size_t>(i * pixels + p)] - expected) > 1e-5f;
+    }
+    CHECK(wrong == 0);
+  }
+  CHECK((to_the_side_alone && mirrors));
+
+  bool first_stays = false, first_moves = false;
+  for (order.epoch = 0; order.epoch < 40; ++order.epoch)
+    (shown(2, order)[0] == 0 ? first_stays : first_moves) = true;
+  CHECK((first_stays && first_moves));
+}
+
 TEST_CASE("The network's table has MobileNetV2's stages") {
   const auto units = mobilenetv2(1);
   REQUIRE(units.size() == rows);
@@ -222,6 +258,7 @@ TEST_CASE("The network's table has MobileNetV2's stages") {
   CHECK(to_string(activation(units, find_cut("cloud"), 3, 64)) == "64x1280x4x4");
   CHECK(to_string(activation(units, find_cut("head"), 3, 64)) == "64x1280x4x4");
   CHECK(mobilenetv2(0.25)[1].out == 8);
+  CHECK(mobilenetv2(0.35)[0].out == 16);  // 8 would be less than nine tenths of 11.2
   CHECK(error_of([] { find_cut("middle"); }) ==
         "there is no cut 'middle': edge, cloud, edge-cloud, cloud-edge, head, narrow, board, two and whole "
         "are known");
@@ -282,6 +319,13 @@ TEST_CASE("Options: recipes, what overrides them, and what a saved run does not 
              resumed(read({"--wire", "raw"}).settings, saved);
            }),
            "--wire raw: the run to resume has --wire quant4");
+
+  for (const auto& [option, value] : saved)
+    if (option == "seed" || option == "images" || option == "epochs")
+      contains(error_of([&, name = "--" + option] {
+                 resumed(read({name.c_str(), "77"}).settings, saved);
+               }),
+               "the run to resume has --" + option + " " + value);
 
   // The device may change; what determines the numbers may not. Runs from before --amp existed are without it.
   const auto amp = identity(read({"--amp", "bf16"}).settings);
