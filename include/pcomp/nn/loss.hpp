@@ -92,14 +92,14 @@ class Loss {
   at::Tensor mean(const at::Tensor& output, const at::Tensor& target, double weight) const {
     if (!pair_) return weight == 0 ? at::Tensor() : mean_(output, target);
     const auto [sum, now] = pair_(output, target);
-    if (now != weight)
+    if (!(std::abs(now - weight) <= 1e-6 * std::abs(weight)))  // devices add up real weights differently
       throw Error("the loss returns the weight " + std::to_string(now) + " for this output, but " +
                   std::to_string(weight) +
                   " for another: a weight comes from the targets alone, as those that are not padding");
     return weight == 0 ? at::Tensor() : sum / now;
   }
-  bool has_weight() const { return weight_ || pair_; }
-  double weight(const at::Tensor& target) const { return weight_(target); }
+  /// Whether it weighs these targets, which may be undefined; else the samples count.
+  bool weighs(const at::Tensor& target) const { return pair_ || (weight_ && target.defined()); }
   /// `output()`: any output for these targets.
   template <class Output>
   double weight(const at::Tensor& target, const Output& output) const {
@@ -196,10 +196,11 @@ std::vector<LossShare> loss_shares(const training::Loss& loss, const at::Tensor&
                                    const std::vector<training::Microbatch>& parts, const Output& output) {
   std::vector<LossShare> shares;
   double sum = 0;
-  const bool weighs = loss.has_weight() && y.defined();
+  const bool weighs = loss.weighs(y);
   for (const training::Microbatch& part : parts) {
     const auto like = [&] { return output(static_cast<int>(shares.size())); };
-    const double w = weighs ? loss.weight(y.narrow(0, part.first, part.count), like) : part.weight;
+    const at::Tensor target = y.defined() ? y.narrow(0, part.first, part.count) : y;
+    const double w = weighs ? loss.weight(target, like) : part.weight;
     if (!(std::isfinite(w) && w >= 0))
       throw Error("the loss gives the targets of micro-batch " + std::to_string(shares.size()) +
                   " the weight " + std::to_string(w) + ": a weight is a finite number of at least 0");

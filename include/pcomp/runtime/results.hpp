@@ -31,7 +31,8 @@ inline at::Tensor zero_output(const Batch& batch, int micro) {
   const int last = static_cast<int>(batch.activations.size()) - 1;
   const Extents shape = batch.shape(last, micro);
   return at::zeros({shape.begin(), static_cast<std::size_t>(shape.rank())},
-                   at::TensorOptions(batch.y.device()).dtype(batch.activations.back().dtype));
+                   at::TensorOptions(batch.y.defined() ? batch.y.device() : at::kCPU)
+                       .dtype(batch.activations.back().dtype));
 }
 
 /// A micro-batch's loss, weighted by its share of the batch's.

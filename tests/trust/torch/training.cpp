@@ -373,6 +373,15 @@ TEST_CASE("Targets with ignore_index: the same loss and gradients however the ba
       CHECK(close(came.grads, all.grads));
     }
   CHECK(run(make_schedule(GPipe{}, 3, 4), x, at::full({8}, -100, at::kLong), pair).loss == 0);
+  const auto squares = [](const at::Tensor& o, const at::Tensor&) {  // without targets
+    return std::pair(o.pow(2).sum(), o.numel());
+  };
+  const Result unlabelled = run(make_schedule(GPipe{}, 3, 1), x, {}, squares);
+  for (int microbatches : {3, 8}) {
+    const Result came = run(make_schedule(GPipe{}, 3, microbatches), x, {}, squares);
+    CHECK(came.loss == Approx(unlabelled.loss).epsilon(1e-5));
+    CHECK(close(came.grads, unlabelled.grads));
+  }
   CHECK(has(thrown([&] {
               run(make_schedule(GPipe{}, 3, 2), x, y, [&](const at::Tensor& o, const at::Tensor& t) {
                 return std::pair(mine.sum(o, t), o.detach().ne(0).sum());
