@@ -1,6 +1,6 @@
 #pragma once
 #include <cstdint>
-#include <ostream>
+#include <iosfwd>
 #include <string>
 #include <string_view>
 
@@ -58,7 +58,11 @@ struct FixedString {
   std::string string() const { return std::string(view()); }
   constexpr operator std::string_view() const { return view(); }
   friend constexpr bool operator==(const FixedString& a, std::string_view b) { return a.view() == b; }
-  friend std::ostream& operator<<(std::ostream& out, const FixedString& s) { return out << s.view(); }
+  template <class Traits>  // so that <ostream>, a fifth of core.hpp, is the printing program's to include
+  friend std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out,
+                                                      const FixedString& s) {
+    return out << s.view();
+  }
 };
 
 }  // namespace pcomp::codec

@@ -34,6 +34,22 @@ class ReceivedActivation : public torch::autograd::Function<ReceivedActivation> 
   }
 };
 
+/// What crosses a boundary: activations towards the last stage, their gradients back.
+enum class Direction { forward, backward };
+inline constexpr Direction both_directions[] = {Direction::forward, Direction::backward};
+
+/// The boundary at which a stage receives and at which it sends.
+constexpr int receives_at(Direction d, int stage) { return d == Direction::forward ? stage - 1 : stage; }
+constexpr int sends_at(Direction d, int stage) { return d == Direction::forward ? stage : stage - 1; }
+
+/// One thing for each direction.
+template <class T>
+struct EachDirection {
+  T forward, backward;
+  T& operator[](Direction d) { return d == Direction::forward ? forward : backward; }
+  const T& operator[](Direction d) const { return d == Direction::forward ? forward : backward; }
+};
+
 /// What a stage keeps of one micro-batch between its forward and backward passes.
 struct MicrobatchState {
   at::Tensor input, output;                         ///< the ends of the stage's graph
@@ -86,59 +102,128 @@ class BoundaryEnds {
       else
         e.wire->forget();
   }
-  std::size_t bytes(int boundary, int micro) const {
-    return wire(boundary, micro).bytes(batch_->shape(boundary, micro));
-  }
-  std::size_t grad_bytes(int boundary, int micro) const {
-    return wire(boundary, micro).grad_bytes(batch_->shape(boundary, micro));
+  std::size_t bytes(Direction d, int boundary, int micro) const {
+    const kernel::WireKernels& w = wire(boundary, micro);
+    return (d == Direction::forward ? w.bytes : w.grad_bytes)(batch_->shape(boundary, micro));
   }
   /// Bytes that this rank's ends of a boundary keep in memory.
   std::int64_t state(int boundary) const {
-    return boundaries_[at(boundary)].wire->forward.bytes() + boundaries_[at(boundary)].wire->gradient.bytes();
+    const FeedbackEnds& w = *boundaries_[at(boundary)].wire;
+    return w.forward.bytes() + w.gradient.bytes();
   }
-  FeedbackState::Named save(int boundary, bool gradient) const {
+  FeedbackState::Named save(Direction d, int boundary) const {
     const Ends& e = boundaries_[at(boundary)];
-    FeedbackState::Named all = (gradient ? e.wire->gradient : e.wire->forward).save();
+    FeedbackState::Named all = (d == Direction::forward ? e.wire->forward : e.wire->gradient).save();
     all.emplace_back("boundary/message", at::scalar_tensor(static_cast<std::int64_t>(e.messages), at::kLong));
     return all;
   }
-  void load(int boundary, bool gradient, const FeedbackState::Named& saved) {
+  void load(Direction d, int boundary, const FeedbackState::Named& saved) {
     Ends& e = boundaries_[at(boundary)];
-    (gradient ? e.wire->gradient : e.wire->forward).load(saved);
+    (d == Direction::forward ? e.wire->forward : e.wire->gradient).load(saved);
     for (const auto& [name, tensor] : saved)
       if (name == "boundary/message") e.messages = static_cast<std::uint64_t>(tensor.item<std::int64_t>());
   }
-  const runtime::Traffic& forward(int boundary) const { return traffic_[at(boundary)].forward; }
-  const runtime::Traffic& gradient(int boundary) const { return traffic_[at(boundary)].gradient; }
+  /// Of training steps.
+  const runtime::Traffic& sent(Direction d, int boundary) const { return traffic_[at(boundary)].training[d]; }
   const runtime::Traffic& inference(int boundary) const { return traffic_[at(boundary)].inference; }
   /// `take_back` undoes what was counted since `mark`.
   void mark() { marked_ = traffic_; }
   void take_back() { traffic_ = marked_; }
 
-  /// Output of the stage before `boundary` -> payload. The sender keeps only the index block.
-  void encode_and_send(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload,
+  /// Forward: the output of the stage before `boundary` -> payload; the sender keeps only the index block. Backward: the
+  /// gradient of the input of the stage behind it -> payload. `both_here`: the receiver is this rank too.
+  void encode_and_send(Direction d, int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload,
                        bool both_here = false) {
     const kernel::WireKernels& w = wire(boundary, micro);
-    expect_dense(v.output);
-    const at::Tensor x = readable(v.output.detach());
-    const c10::DeviceGuard guard(x.device());
     const Extents s = batch_->shape(boundary, micro);
-    if (batch_->loss)
-      boundaries_[at(boundary)].wire->encode(visit(boundary, micro), message(boundary, micro), x, s,
-                                             payload.bytes, both_here);
-    else
+    const at::Tensor x = d == Direction::forward ? leaving(v.output) : leaving_grad(v, boundary, s);
+    const c10::DeviceGuard guard(x.device());
+    Ends& e = boundaries_[at(boundary)];
+    if (!batch_->loss)
       w.encode(in(x), s, payload.bytes, torch_threads);
-    count(batch_->loss ? &Counts::forward : &Counts::inference, boundary, payload.bytes.size());
+    else if (d == Direction::forward)
+      e.wire->encode(visit(boundary, micro), message(e, micro), x, s, payload.bytes, both_here);
+    else
+      e.wire->encode_grad(visit(boundary, micro), message(e, micro), x, s, v.index_in.bytes(), payload.bytes,
+                          both_here);
+    Counts& counts = traffic_[at(boundary)];
+    (batch_->loss ? counts.training[d] : counts.inference) +=
+        {1, static_cast<std::int64_t>(payload.bytes.size()), 0, 0};
+    if (d == Direction::backward) return;
     if (batch_->trains(boundary))
       v.index_out.assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
     else
       v.output = at::Tensor();
   }
 
-  /// Payload -> input of the stage after `boundary`.
-  void receive_and_decode(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload) {
-    const kernel::WireKernels& w = wire(boundary, micro);
+  /// Forward: payload -> input of the stage behind `boundary`. Backward: payload -> gradient of the output of the stage
+  /// before it.
+  void receive_and_decode(Direction d, int boundary, int micro, MicrobatchState& v,
+                          const DeviceBytes& payload) {
     const Extents s = batch_->shape(boundary, micro);
+    if (d == Direction::forward) return receive_input(boundary, micro, v, payload, s);
+    const c10::DeviceGuard guard(v.output.device());
+    v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.suggest_memory_format(), v.output.device());
+    boundaries_[at(boundary)].wire->decode_grad(visit(boundary, micro), payload.bytes, s, v.index_out.bytes(),
+                                                v.output_grad);
+  }
+
+  /// Both ends of a boundary within this rank: `from` sends and `to` receives.
+  void pass(Direction d, int boundary, int micro, MicrobatchState& from, MicrobatchState& to) {
+    const DeviceBytes payload = local(boundary, bytes(d, boundary, micro));
+    encode_and_send(d, boundary, micro, from, payload, true);
+    receive_and_decode(d, boundary, micro, to, payload);
+  }
+
+  /// The tensor as the beginning of a graph, whose gradient comes to `slot`.
+  at::Tensor entrance(const at::Tensor& x, at::Tensor* slot) {
+    if (!anchor_.defined()) anchor_ = at::zeros({}).requires_grad_();
+    return ReceivedActivation::apply(anchor_, &x, slot);
+  }
+
+ private:
+  static std::size_t at(int i) { return static_cast<std::size_t>(i); }
+  /// One boundary: its state, the messages of all earlier steps, and which micro-batches are first visits.
+  struct Ends {
+    std::optional<FeedbackEnds> wire;
+    std::uint64_t messages = 0;
+    std::vector<char> first;
+  };
+  struct Counts {
+    EachDirection<runtime::Traffic> training;
+    runtime::Traffic inference;
+  };
+  const kernel::WireKernels& wire(int boundary, int micro) const {
+    return boundaries_[at(boundary)].wire->wire(boundaries_[at(boundary)].first[at(micro)]);
+  }
+  static std::uint64_t message(const Ends& e, int micro) {
+    return e.messages + static_cast<std::uint64_t>(micro);
+  }
+  std::span<const std::int64_t> sample_ids(std::size_t micro) const {
+    const training::Microbatch& part = batch_->parts[micro];
+    return std::span(batch_->sample_ids)
+        .subspan(static_cast<std::size_t>(part.first), static_cast<std::size_t>(part.count));
+  }
+  Visit visit(int boundary, int micro) const {
+    const Ends& e = boundaries_[at(boundary)];
+    return {micro, e.wire->per_sample() ? sample_ids(at(micro)) : std::span<const std::int64_t>(),
+            e.first[at(micro)] != 0};
+  }
+  at::Device device_behind(int boundary) const { return devices_[at(boundary) + 1]; }
+  static at::Tensor leaving(const at::Tensor& output) {
+    expect_dense(output);
+    return readable(output.detach());
+  }
+  /// Zeros where the stage's output did not depend on its input.
+  at::Tensor leaving_grad(MicrobatchState& v, int boundary, const Extents& s) const {
+    const at::Tensor dy = std::exchange(v.input_grad, at::Tensor());
+    if (dy.defined()) return readable(dy);
+    const Activation& a = batch_->activations[at(boundary)];
+    return tensor_of(s, a.dtype, at::MemoryFormat::Contiguous, device_behind(boundary)).zero_();
+  }
+  void receive_input(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload,
+                     const Extents& s) {
+    const kernel::WireKernels& w = wire(boundary, micro);
     const Activation& a = batch_->activations[at(boundary)];
     const c10::DeviceGuard guard(device_behind(boundary));
     at::Tensor x = tensor_of(s, a.dtype, a.format, device_behind(boundary));
@@ -154,86 +239,11 @@ class BoundaryEnds {
     v.input = entrance(x, &v.input_grad);
     v.entrance = v.input.grad_fn();
   }
-
-  /// The tensor as the beginning of a graph, whose gradient comes to `slot`.
-  at::Tensor entrance(const at::Tensor& x, at::Tensor* slot) {
-    if (!anchor_.defined()) anchor_ = at::zeros({}).requires_grad_();
-    return ReceivedActivation::apply(anchor_, &x, slot);
-  }
-
-  /// Gradient of the input of the stage after `boundary` -> gradient payload.
-  void encode_and_send_grad(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload,
-                            bool both_here = false) {
-    const Extents s = batch_->shape(boundary, micro);
-    const at::Tensor dy = v.input_grad.defined() ? readable(v.input_grad) : no_gradient(boundary, s);
-    const c10::DeviceGuard guard(dy.device());
-    v.input_grad = at::Tensor();
-    boundaries_[at(boundary)].wire->encode_grad(visit(boundary, micro), message(boundary, micro), dy, s,
-                                                v.index_in.bytes(), payload.bytes, both_here);
-    count(&Counts::gradient, boundary, payload.bytes.size());
-  }
-
-  /// Gradient payload -> gradient of the output of the stage before `boundary`.
-  void receive_and_decode_grad(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload) {
-    const Extents s = batch_->shape(boundary, micro);
-    const c10::DeviceGuard guard(v.output.device());
-    v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.suggest_memory_format(), v.output.device());
-    boundaries_[at(boundary)].wire->decode_grad(visit(boundary, micro), payload.bytes, s, v.index_out.bytes(),
-                                                v.output_grad);
-  }
-
-  /// Both ends of a boundary within this rank.
-  void pass_on(int boundary, int micro, MicrobatchState& from, MicrobatchState& to) {
-    const DeviceBytes payload = local(boundary, bytes(boundary, micro));
-    encode_and_send(boundary, micro, from, payload, true);
-    receive_and_decode(boundary, micro, to, payload);
-  }
-  void pass_back(int boundary, int micro, MicrobatchState& from, MicrobatchState& to) {
-    const DeviceBytes payload = local(boundary, grad_bytes(boundary, micro));
-    encode_and_send_grad(boundary, micro, from, payload, true);
-    receive_and_decode_grad(boundary, micro, to, payload);
-  }
-
- private:
-  static std::size_t at(int i) { return static_cast<std::size_t>(i); }
-  /// One boundary: its state, the messages of all earlier steps, and which micro-batches are first visits.
-  struct Ends {
-    std::optional<FeedbackEnds> wire;
-    std::uint64_t messages = 0;
-    std::vector<char> first;
-  };
-  struct Counts {
-    runtime::Traffic forward, gradient, inference;
-  };
-  const kernel::WireKernels& wire(int boundary, int micro) const {
-    return boundaries_[at(boundary)].wire->wire(boundaries_[at(boundary)].first[at(micro)]);
-  }
-  std::uint64_t message(int boundary, int micro) const {
-    return boundaries_[at(boundary)].messages + static_cast<std::uint64_t>(micro);
-  }
-  std::span<const std::int64_t> sample_ids(std::size_t micro) const {
-    const training::Microbatch& part = batch_->parts[micro];
-    return std::span(batch_->sample_ids)
-        .subspan(static_cast<std::size_t>(part.first), static_cast<std::size_t>(part.count));
-  }
-  Visit visit(int boundary, int micro) const {
-    const Ends& e = boundaries_[at(boundary)];
-    return {micro, e.wire->per_sample() ? sample_ids(at(micro)) : std::span<const std::int64_t>(),
-            e.first[at(micro)] != 0};
-  }
-  at::Device device_behind(int boundary) const { return devices_[at(boundary) + 1]; }
-  at::Tensor no_gradient(int boundary, const Extents& s) const {
-    const Activation& a = batch_->activations[at(boundary)];
-    return tensor_of(s, a.dtype, at::MemoryFormat::Contiguous, device_behind(boundary)).zero_();
-  }
   /// On the device that both stages compute on, if they share one; else on the host.
   DeviceBytes local(int boundary, std::size_t size) {
     const at::Device before = devices_[at(boundary)], behind = device_behind(boundary);
     const bool together = before == behind && !before.is_cpu();
     return local_[together].sized(size, together ? before : at::Device(at::kCPU));
-  }
-  void count(runtime::Traffic Counts::*direction, int boundary, std::size_t bytes) {
-    traffic_[at(boundary)].*direction += {1, static_cast<std::int64_t>(bytes), 0, 0};
   }
 
   std::vector<Ends> boundaries_;

@@ -153,7 +153,7 @@ struct EngineParts {
       throw;
     }
     notify_batch_end(false);
-    predict(batch, &runtime::BoundaryReport::inference, &BoundaryEnds::bytes, 0);
+    predict(batch, &runtime::BoundaryReport::inference, Direction::forward);
     return made;
   }
   /// In order, as a loop would.
@@ -212,13 +212,14 @@ struct EngineParts {
     agreement.compare(*communicator, batch, wires);
     return &known;
   }
-  void predict(const Batch& batch, runtime::Traffic runtime::BoundaryReport::*direction,
-               std::size_t (BoundaryEnds::*size)(int, int) const, int sender, int first = 0) {
+  /// The constants of what has been sent, counted where it was.
+  void predict(const Batch& batch, runtime::Traffic runtime::BoundaryReport::*counted, Direction d,
+               int first = 0) {
     for (int e = first; e < static_cast<int>(wires.size()); ++e)
-      if (const BoundaryEnds* ends = ends_at(e + sender))
+      if (const BoundaryEnds* ends = ends_at(d == Direction::forward ? e : e + 1))
         for (int m = 0; m < static_cast<int>(batch.parts.size()); ++m)
-          (boundaries[static_cast<std::size_t>(e)].*direction) +=
-              {0, 0, static_cast<std::int64_t>((ends->*size)(e, m)), 4 * batch.shape(e, m).size()};
+          (boundaries[static_cast<std::size_t>(e)].*counted) +=
+              {0, 0, static_cast<std::int64_t>(ends->bytes(d, e, m)), 4 * batch.shape(e, m).size()};
   }
   void count_gathered() {
     (*ranks.begin())->executor.stopwatch().count(&runtime::RankReport::agreement, gather.sent());

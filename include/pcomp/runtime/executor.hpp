@@ -30,14 +30,15 @@ class Executor {
   /// Called in stage order.
   void build(int stage, const runtime::StageSpec& spec) {
     StageState& s = stages_[stage];
+    s.flow.backward.after = &s.flow.forward;
     s.module = spec.build();
     s.order = streams_.add(s.module.device);
     ends_.place(stage, s.module.device);
     const auto here = stages_.find(stage);
     if (here == stages_.begin()) return;
-    const auto previous = std::prev(here);
-    s.before = previous->first;
-    previous->second.behind = stage;
+    StageState& previous = std::prev(here)->second;
+    s.flow.forward.after = &previous.flow.forward;
+    previous.flow.backward.after = &s.flow.backward;
   }
   const runtime::StageModule& stage(int s) const { return stages_.at(s).module; }
   int rank() const { return rank_; }
@@ -71,7 +72,8 @@ class Executor {
         act(a);
       }
       timed_(&runtime::RankReport::send, now_, [&] {
-        for (auto& entry : stages_) entry.second.sent.flush(), entry.second.sent_grad.flush();
+        for (auto& entry : stages_)
+          for (const Direction d : both_directions) entry.second.flow[d].sent.flush();
       });
       timed_(&runtime::RankReport::wait, now_,
              [&] { link.settle(), results_.receive(), identity_.finish(); });
@@ -90,21 +92,37 @@ class Executor {
   }
 
  private:
+  /// What passes a stage in one direction.
+  struct Flow {
+    Inbox received;
+    Outbox sent;
+    EarlySends early;
+    std::vector<char> gone;  ///< per micro-batch: whether its payload was posted
+    const Flow* after =
+        nullptr;  ///< what this rank sends of a micro-batch before it needs the payload received here
+  };
   struct StageState {
     runtime::StageModule module;
     transport::StreamFence* order = nullptr;
     std::vector<MicrobatchState> live;
-    Inbox received, received_grad;
-    Outbox sent, sent_grad;
-    EarlySends early, early_grad;
-    int before = -1, behind = -1;       ///< this rank's previous and next stage, or -1
-    std::vector<char> gone, gone_grad;  ///< per micro-batch: whether its payload was posted
+    EachDirection<Flow> flow;
   };
 
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
   bool last(int stage) const { return at(stage) + 1 == rank_of_.size(); }
   bool local(int boundary) const { return rank_of_[at(boundary)] == rank_of_[at(boundary) + 1]; }
+  bool boundary(int b) const { return b >= 0 && at(b) + 1 < rank_of_.size(); }
+  static Direction direction(Op op) {
+    return op == Op::Recv || op == Op::Forward || op == Op::Send ? Direction::forward : Direction::backward;
+  }
   MicrobatchState& live(int stage, int micro) { return stages_.at(stage).live[at(micro)]; }
+  Flow& flow(Direction d, int stage) { return stages_.at(stage).flow[d]; }
+  /// A stage's end of a boundary.
+  BoundaryEnd end(const StageState& s, Direction d, int stage, int boundary) const {
+    return {link_,           rank_of_[at(boundary == stage ? stage + 1 : stage - 1)],
+            boundary,        d == Direction::backward,
+            s.module.device, link_->moves_device_memory() ? s.order : nullptr};
+  }
   /// All views share one autograd version counter: an in-place change to one micro-batch would count for the others.
   static at::Tensor part_of(const at::Tensor& all, const training::Microbatch& m) {
     const at::Tensor part = all.narrow(0, m.first, m.count);
@@ -114,44 +132,31 @@ class Executor {
   /// Posts every receive whose bytes do not depend on anything this rank has yet to send. Posted earlier, one could
   /// wait on a GPU for work not yet enqueued on that GPU, and some calls wait for everything that runs there.
   void listen() {
-    for (auto& [stage, s] : stages_) {
-      s.received.listen([&, &s = s](int m) { return s.before < 0 || stages_.at(s.before).gone[at(m)]; });
-      s.received_grad.listen([&, &s = s](int m) {
-        return s.behind < 0 ? s.gone[at(m)] : stages_.at(s.behind).gone_grad[at(m)];
-      });
-    }
+    for (auto& entry : stages_)
+      for (const Direction d : both_directions) {
+        Flow& f = entry.second.flow[d];
+        f.received.listen([&](int m) { return !f.after || f.after->gone[at(m)]; });
+      }
   }
 
   void begin(std::span<const Action> row, const std::vector<int>& elsewhere) {
     split_ = false;
     for (const Action& a : row) split_ = split_ || a.op == Op::BackwardWeights;
     for (auto& [stage, s] : stages_) {
-      s.gone.assign(batch_->parts.size(), 0);
-      s.gone_grad = s.gone;
-      s.early = s.early_grad = EarlySends(BoundaryBuffers::depth);
       s.live.resize(std::max(s.live.size(), batch_->parts.size()));
-      const auto end = [&, &s = s](int peer, int boundary, bool gradient) {
-        return BoundaryEnd{link_,    rank_of_[at(peer)], boundary,
-                           gradient, s.module.device,    link_->moves_device_memory() ? s.order : nullptr};
-      };
-      if (stage > 0) {
-        s.received.begin(end(stage - 1, stage - 1, false));
-        s.sent_grad.begin(end(stage - 1, stage - 1, true));
-      }
-      if (!last(stage)) {
-        s.sent.begin(end(stage + 1, stage, false));
-        s.received_grad.begin(end(stage + 1, stage, true));
+      for (const Direction d : both_directions) {
+        Flow& f = s.flow[d];
+        f.gone.assign(batch_->parts.size(), 0);
+        f.early = EarlySends(BoundaryBuffers::depth);
+        if (const int from = receives_at(d, stage); boundary(from)) f.received.begin(end(s, d, stage, from));
+        if (const int to = sends_at(d, stage); boundary(to)) f.sent.begin(end(s, d, stage, to));
       }
     }
     for (const Action& a : row)
-      if (a.op == Op::Recv)
-        stages_.at(a.stage).received.expect(a.micro, ends_.bytes(a.stage - 1, a.micro));
-      else if (a.op == Op::RecvGrad)
-        stages_.at(a.stage).received_grad.expect(a.micro, ends_.grad_bytes(a.stage, a.micro));
-      else if (a.op == Op::Send)
-        stages_.at(a.stage).early.expect(a.micro);
-      else if (a.op == Op::SendGrad)
-        stages_.at(a.stage).early_grad.expect(a.micro);
+      if (const Direction d = direction(a.op); a.op == Op::Recv || a.op == Op::RecvGrad)
+        flow(d, a.stage).received.expect(a.micro, ends_.bytes(d, receives_at(d, a.stage), a.micro));
+      else if (a.op == Op::Send || a.op == Op::SendGrad)
+        flow(d, a.stage).early.expect(a.micro);
     listen();
     const int first = rank_of_.front(), owner = rank_of_.back();
     const auto away = [&](int r) {
@@ -166,21 +171,19 @@ class Executor {
   /// A send is posted once its payload can be made, those before it in the row are posted and a buffer is free: at or
   /// before its place in the row. A rendezvous would send it at that place, so posting it no later cannot hang.
   void act(const Action& a) {
+    const Direction d = direction(a.op);
     switch (a.op) {
       case Op::Recv:
-        return receive(a.stage, a.micro);
+      case Op::RecvGrad:
+        return receive(d, a.stage, a.micro);
       case Op::Forward:
         return forward_pass(a.stage, a.micro);
-      case Op::Send:
-        stages_.at(a.stage).early.pass();
-        return send_ready(a.stage);
-      case Op::RecvGrad:
-        return receive_grad(a.stage, a.micro);
       case Op::Backward:
         return backward_pass(a.stage, a.micro);
+      case Op::Send:
       case Op::SendGrad:
-        stages_.at(a.stage).early_grad.pass();
-        return send_ready_grads(a.stage);
+        flow(d, a.stage).early.pass();
+        return send_ready(d, a.stage);
       case Op::BackwardWeights:
         return timed_(&runtime::RankReport::compute, now_, [&] {
           const auto here = batch_->graphs->shared.enter(a.stage, a.micro);
@@ -190,56 +193,42 @@ class Executor {
     }
   }
 
-  void receive(int stage, int micro) {
-    StageState& s = stages_.at(stage);
+  void receive(Direction d, int stage, int micro) {
+    Flow& f = flow(d, stage);
     DeviceBytes payload;
-    timed_(&runtime::RankReport::wait, now_, [&] { payload = s.received.take(); });
+    timed_(&runtime::RankReport::wait, now_, [&] { payload = f.received.take(); });
     timed_(&runtime::RankReport::decode, now_,
-           [&] { ends_.receive_and_decode(stage - 1, micro, live(stage, micro), payload); });
-    s.received.release();
+           [&] { ends_.receive_and_decode(d, receives_at(d, stage), micro, live(stage, micro), payload); });
+    f.received.release();
     listen();
   }
 
-  void send_ready(int stage) {
-    for (EarlySends& early = stages_.at(stage).early; early.any();) send(stage, early.take());
-  }
-  void send_ready_grads(int stage) {
-    for (EarlySends& early = stages_.at(stage).early_grad; early.any();) send_grad(stage, early.take());
+  void send_ready(Direction d, int stage) {
+    for (EarlySends& early = flow(d, stage).early; early.any();) send(d, stage, early.take());
   }
 
-  void send(int stage, int micro) {
-    now_.op = Op::Send;
-    StageState& s = stages_.at(stage);
+  void send(Direction d, int stage, int micro) {
+    now_.op = d == Direction::forward ? Op::Send : Op::SendGrad;
+    Flow& f = flow(d, stage);
+    const int to = sends_at(d, stage);
     DeviceBytes payload;
-    timed_(&runtime::RankReport::send, now_, [&] { payload = s.sent.buffer(ends_.bytes(stage, micro)); });
+    timed_(&runtime::RankReport::send, now_, [&] { payload = f.sent.buffer(ends_.bytes(d, to, micro)); });
     timed_(&runtime::RankReport::encode, now_,
-           [&] { ends_.encode_and_send(stage, micro, live(stage, micro), payload); });
-    timed_(&runtime::RankReport::send, now_, [&] { s.sent.send(micro); });
-    s.gone[at(micro)] = 1;
+           [&] { ends_.encode_and_send(d, to, micro, live(stage, micro), payload); });
+    timed_(&runtime::RankReport::send, now_, [&] { f.sent.send(micro); });
+    f.gone[at(micro)] = 1;
     listen();
   }
 
-  void receive_grad(int stage, int micro) {
-    StageState& s = stages_.at(stage);
-    DeviceBytes payload;
-    timed_(&runtime::RankReport::wait, now_, [&] { payload = s.received_grad.take(); });
-    timed_(&runtime::RankReport::decode, now_,
-           [&] { ends_.receive_and_decode_grad(stage, micro, live(stage, micro), payload); });
-    s.received_grad.release();
-    listen();
-  }
-
-  void send_grad(int stage, int micro) {
-    now_.op = Op::SendGrad;
-    StageState& s = stages_.at(stage);
-    DeviceBytes payload;
-    timed_(&runtime::RankReport::send, now_,
-           [&] { payload = s.sent_grad.buffer(ends_.grad_bytes(stage - 1, micro)); });
-    timed_(&runtime::RankReport::encode, now_,
-           [&] { ends_.encode_and_send_grad(stage - 1, micro, live(stage, micro), payload); });
-    timed_(&runtime::RankReport::send, now_, [&] { s.sent_grad.send(micro); });
-    s.gone_grad[at(micro)] = 1;
-    listen();
+  /// What a stage has made goes to the next stage in this direction: through the wire, and to its rank if that is
+  /// another.
+  void pass_on(Direction d, int stage, int micro) {
+    const int to = sends_at(d, stage), receiver = d == Direction::forward ? stage + 1 : stage - 1;
+    if (local(to))
+      timed_(&runtime::RankReport::encode, now_,
+             [&] { ends_.pass(d, to, micro, live(stage, micro), live(receiver, micro)); });
+    else
+      flow(d, stage).early.offer(micro), send_ready(d, stage);
   }
 
   void forward_pass(int stage, int micro) {
@@ -265,11 +254,7 @@ class Executor {
     if (const auto dtype = batch_->activations[at(stage)].dtype; v.output.scalar_type() != dtype)
       throw Error(std::string("the output is ") + c10::toString(v.output.scalar_type()) +
                   ", but one sample of this shape gave " + c10::toString(dtype));
-    if (local(stage))
-      timed_(&runtime::RankReport::encode, now_,
-             [&] { ends_.pass_on(stage, micro, v, live(stage + 1, micro)); });
-    else
-      stages_.at(stage).early.offer(micro), send_ready(stage);
+    pass_on(Direction::forward, stage, micro);
   }
 
   /// A micro-batch of x as stage 0's input. Where x has a graph, a copy: stage 0 may change its input in place.
@@ -315,12 +300,7 @@ class Executor {
       if (!split_) batch_->graphs->shared.done(stage, micro);
     });
     if (stage == 0 && batch_->wants_grad) input_grads_[at(micro)] = std::exchange(v.input_grad, at::Tensor());
-    if (stage == 0 || !batch_->trains(stage - 1)) return;
-    if (local(stage - 1))
-      timed_(&runtime::RankReport::encode, now_,
-             [&] { ends_.pass_back(stage - 1, micro, v, live(stage - 1, micro)); });
-    else
-      stages_.at(stage).early_grad.offer(micro), send_ready_grads(stage);
+    if (stage > 0 && batch_->trains(stage - 1)) pass_on(Direction::backward, stage, micro);
   }
 
   [[noreturn]] void fail(const Action a, transport::Failure why) {

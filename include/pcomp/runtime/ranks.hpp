@@ -180,8 +180,8 @@ inline runtime::Report report_of(const schedule::ScheduleTable& schedule,
     b.from_rank = schedule.rank_of(boundary), b.to_rank = schedule.rank_of(boundary + 1);
     b.wire = std::string(wires[e]->name.view());
     for (const auto& rank : ranks) {
-      b.forward += rank->executor.ends().forward(boundary);
-      b.gradient += rank->executor.ends().gradient(boundary);
+      b.forward += rank->executor.ends().sent(Direction::forward, boundary);
+      b.gradient += rank->executor.ends().sent(Direction::backward, boundary);
       b.inference += rank->executor.ends().inference(boundary);
       b.state += rank->executor.ends().state(boundary);
     }

@@ -2,6 +2,7 @@
 #include "../base/boundary_bytes.hpp"
 #include "../base/error.hpp"
 #include "../base/shape.hpp"
+#include "lazy_rows.hpp"
 #include "schedule.hpp"
 
 namespace pcomp::detail {
@@ -35,10 +36,6 @@ class Fact {
   T value_{};
   bool known_ = false;
 };
-
-}  // namespace pcomp::detail
-
-namespace pcomp::detail {
 
 [[noreturn]] inline void fail(const LongText& text) { throw Error(text.string()); }
 inline schedule::PipelineDims checked(int stages, int microbatches) {
@@ -80,16 +77,17 @@ namespace pcomp::schedule {
 /// A schedule built at run time, with the facts of `Schedule` under the same names.
 ///
 /// Law: equal to `Schedule<P, stages, microbatches, Where>` entry by entry.
+///   A table never changes, but for `bytes`; rows live as long as the table or a copy of it that has them.
 /// Shapes: up to `proved_at_once` actions, all rows are built and proved together. A larger table builds a row
 ///   when it is first asked for, in memory proportional to that row, and checks the policy's clock there, which
-///   implies freedom from deadlock; first ask for a rank's row from one thread at a time.
+///   implies freedom from deadlock.
 /// Errors: `row` of a rank that does not exist; facts of a large table, which would need every row.
 /// Example: examples/040-schedules
 class ScheduleTable {
   /// Calls `use` with all rows.
   template <class Use>
   auto with_rows(Use use) const {
-    if (make_)
+    if (lazy_)
       detail::fail(detail::LongText() << "pcomp: a table of more than " << proved_at_once
                                       << " actions is asked for single rows");
     const detail::Buffer<std::span<const Action>> views(rows_.size());
@@ -117,9 +115,9 @@ class ScheduleTable {
   /// What rank `r` does, in order.
   std::span<const Action> row(int r) const {
     detail::check_rank(r, ranks);
-    auto& made = rows_[static_cast<std::size_t>(r)];
-    if (made.empty()) drop(made = make_(r, size(), map()));
-    return {made.data(), made.size()};
+    if (lazy_) return lazy_->row(r);
+    const std::vector<Action>& row = rows_[static_cast<std::size_t>(r)];
+    return {row.data(), row.size()};
   }
   int messages(int boundary) const { return detail::messages(map(), microbatches, boundary); }
   std::int64_t bytes_per_step(int boundary, std::int64_t forward, std::int64_t gradient) const {
@@ -156,10 +154,11 @@ class ScheduleTable {
     if (!backward)
       detail::fail(detail::LongText() << "pcomp: a schedule without backward passes has none to leave out");
     detail::check_frozen(frozen_stages, passes_.frozen, stages);
-    ScheduleTable less = *this;
-    less.passes_.frozen = frozen_stages;
-    for (auto& row : less.rows_) less.drop(row);
-    if (!make_) less.count();
+    Passes passes = passes_;
+    passes.frozen = frozen_stages;
+    ScheduleTable less = without(passes, microbatches);
+    if (lazy_) return less;
+    less.count();
     less.deadlock_free = deadlock_free || less.runs_with(0);
     return less;
   }
@@ -171,10 +170,8 @@ class ScheduleTable {
     if (count < 1 || count > microbatches)
       detail::fail(detail::LongText()
                    << "pcomp: a table of " << microbatches << " micro-batches has no first " << count);
-    ScheduleTable less = *this;
-    less.microbatches = count;
-    for (auto& row : less.rows_) less.drop(row);
-    if (make_) return less;
+    ScheduleTable less = without(passes_, count);
+    if (lazy_) return less;
     less.deadlock_free = deadlock_free || less.runs_with(0);
     less.deadlock_free ? less.prove(0) : less.count();
     return less;
@@ -199,7 +196,7 @@ class ScheduleTable {
                 std::vector<std::vector<Action>> rows, int in_flight = 0)
       : ScheduleTable(std::move(policy_name), detail::checked(n.stages, n.microbatches), passes,
                       RankMap(std::move(rank_map)).resolve(n.stages)) {
-    if (rows.size() != rows_.size())
+    if (rows.size() != static_cast<std::size_t>(ranks))
       detail::fail(detail::LongText() << "pcomp: a table for " << ranks << " ranks needs as many rows, not "
                                       << static_cast<int>(rows.size()));
     detail::check_frozen(passes.frozen, 0, stages);
@@ -220,9 +217,10 @@ class ScheduleTable {
                       where.resolve(detail::checked(stage_count, microbatch_count).stages)) {
     detail::check_suits<P>(map());
     if (actions() > proved_at_once) {
-      make_ = detail::checked_row<P>;
+      lazy_ = std::make_shared<const detail::LazyRows>(detail::checked_row<P>, size(), rank_of_);
       return;
     }
+    rows_.resize(static_cast<std::size_t>(ranks));
     for (int r = 0; r < ranks; ++r)
       rows_[static_cast<std::size_t>(r)] = detail::make_row<P>(r, size(), map());
     prove(0);
@@ -237,7 +235,14 @@ class ScheduleTable {
         passes_(passes),
         rank_of_(std::move(rank_map)) {
     ranks = detail::count_ranks(map());
-    rows_ = std::vector<std::vector<Action>>(static_cast<std::size_t>(ranks));
+  }
+  /// The operations of these passes and first micro-batches alone; its facts are those of the whole table still.
+  ScheduleTable without(const Passes& passes, int count) const {
+    ScheduleTable less = *this;
+    less.passes_ = passes, less.microbatches = count;
+    for (auto& row : less.rows_) detail::drop(row, passes, count);
+    if (lazy_) less.lazy_ = std::make_shared<const detail::LazyRows>(*lazy_, passes, count);
+    return less;
   }
 
   std::span<const int> map() const { return {rank_of_.data(), rank_of_.size()}; }
@@ -254,10 +259,6 @@ class ScheduleTable {
     });
     count();
   }
-  /// Drops what frozen stages do not do, and other micro-batches.
-  void drop(std::vector<Action>& row) const {
-    std::erase_if(row, [&](const Action& a) { return !passes_.has(a) || a.micro >= microbatches; });
-  }
   void count() {
     with_rows([&](detail::Rows all) {
       std::vector<int> peaks(all.size());
@@ -270,9 +271,9 @@ class ScheduleTable {
 
   Passes passes_;
   std::vector<int> rank_of_;
-  mutable std::vector<std::vector<Action>> rows_;
-  std::vector<Action> (*make_)(int, PipelineDims,
-                               std::span<const int>) = nullptr;  ///< for a table too large for all at once
+  std::vector<std::vector<Action>> rows_;
+  std::shared_ptr<const detail::LazyRows>
+      lazy_;  ///< instead of `rows_`, for a table too large for all at once
 };
 
 }  // namespace pcomp::schedule

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <pcomp/core.hpp>
+#include <thread>
 
 #include "catch.hpp"
 
@@ -142,8 +143,8 @@ TEST_CASE("Frozen stages only run forward, under every policy and placement") {
   CHECK(two.bytes_per_step(1, 100, 7) == 800);
   CHECK(two.bytes_per_step(2, 100, 7) == 856);
   CHECK((two.peak_live[0] == 1 && two.peak_live[1] == 1 && two.peak_live[2] == 2));
-  const auto row = make_schedule(OneFOneB{}, 4096, 16384).freeze(100).row(17);
-  CHECK(row.size() == 3u * 16384u);
+  const auto large = make_schedule(OneFOneB{}, 4096, 16384).freeze(100);
+  CHECK(large.row(17).size() == 3u * 16384u);
   CHECK(thrown([&] { (void)two.freeze(1); }) == "pcomp: of 4 stages the first 2 to 3 can be frozen, not 1");
   CHECK(thrown([&] { (void)two.freeze(4); }) == "pcomp: of 4 stages the first 2 to 3 can be frozen, not 4");
   CHECK(thrown([] { (void)make_schedule(OneFOneB{}, 4, 8).freeze(-1); }) ==
@@ -247,6 +248,17 @@ TEST_CASE(
   }
   const auto wide = make_schedule(Interleaved{}, 4096, 16384, round_robin(256));
   CHECK(wide.row(100).size() == 6u * 16 * 16384);
+  const schedule::ScheduleTable less = wide.first(3), copy = less;
+  std::vector<Action> kept(wide.row(7).begin(), wide.row(7).end());
+  std::erase_if(kept, [](const Action& a) { return a.micro >= 3; });
+  CHECK((kept.size() == 6u * 16 * 3 && std::ranges::equal(less.row(7), kept)));
+  std::vector<std::span<const Action>> asked(4);
+  {
+    std::vector<std::jthread> threads;
+    for (auto& row : asked) threads.emplace_back([&] { row = copy.row(9); });
+  }
+  for (const auto& row : asked) CHECK(row.data() == copy.row(9).data());
+  CHECK(std::ranges::equal(asked[0], less.row(9)));
   CHECK(thrown([&] { (void)int{t.ticks}; }).find("ask a smaller one") != std::string::npos);
   CHECK(thrown([&] { (void)t.draw(); }).find("is asked for single rows") != std::string::npos);
 }

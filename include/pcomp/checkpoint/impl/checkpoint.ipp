@@ -12,20 +12,20 @@ namespace pcomp::detail {
 
 inline std::string stage_part(int stage) { return "stage-" + std::to_string(stage); }
 
-inline std::string boundary_part(int boundary, bool gradient) {
-  return "boundary-" + std::to_string(boundary) + (gradient ? "-gradient" : "");
+inline std::string boundary_part(int boundary, Direction d) {
+  return "boundary-" + std::to_string(boundary) + (d == Direction::backward ? "-gradient" : "");
 }
-inline const kernel::Remembers& remembers(const kernel::WireKernels& w, bool gradient) {
-  return gradient ? w.backward : w.forward;
+inline const kernel::Remembers& remembers(const kernel::WireKernels& w, Direction d) {
+  return d == Direction::forward ? w.forward : w.backward;
 }
 
-/// Calls f(boundary, gradient, sender's stage, receiver's stage) for each direction in which a boundary has state.
+/// Calls f(boundary, direction, sender's stage, receiver's stage) for each direction in which a boundary has state.
 template <class F>
 void for_each_memory(const Engine& engine, F&& f) {
   for (int e = 0; e < static_cast<int>(engine.wires().size()); ++e)
-    for (bool gradient : {false, true})
-      if (remembers(*engine.wires()[static_cast<std::size_t>(e)], gradient).any())
-        f(e, gradient, gradient ? e + 1 : e, gradient ? e : e + 1);
+    for (const Direction d : both_directions)
+      if (remembers(*engine.wires()[static_cast<std::size_t>(e)], d).any())
+        f(e, d, d == Direction::forward ? e : e + 1, d == Direction::forward ? e + 1 : e);
 }
 
 /// Parameters and buffers under the module's own names, the rest under names with a slash.
@@ -95,7 +95,7 @@ inline void load_parts(const checkpoint::CheckpointFolder& folder, const checkpo
   if (m.stages != engine.schedule().stages)
     throw Error("pcomp: the checkpoint has " + std::to_string(m.stages) + " stages, the network " +
                 std::to_string(engine.schedule().stages));
-  for_each_memory(engine, [&](int boundary, bool, int, int) {
+  for_each_memory(engine, [&](int boundary, Direction, int, int) {
     const auto e = static_cast<std::size_t>(boundary);
     const std::string saved = e < m.wires.size() ? m.wires[e] : "none", now(engine.wires()[e]->name.view());
     if (saved != now)
@@ -110,18 +110,17 @@ inline void load_parts(const checkpoint::CheckpointFolder& folder, const checkpo
                       checkpoint::unpack_tensors(folder.read(m, stage_part(s)), where), where);
   }
   // The receiver's state equals the sender's copy of it, so one file serves both.
-  for_each_memory(engine, [&](int boundary, bool gradient, int sender, int receiver) {
+  for_each_memory(engine, [&](int boundary, Direction d, int sender, int receiver) {
     if (!engine.here(sender) && !engine.here(receiver)) return;
     const std::string where = "boundary " + std::to_string(boundary) + " of the checkpoint";
     const checkpoint::NamedTensors saved =
-        checkpoint::unpack_tensors(folder.read(m, boundary_part(boundary, gradient)), where);
+        checkpoint::unpack_tensors(folder.read(m, boundary_part(boundary, d)), where);
     const bool same_rank = engine.ends_at(sender) == engine.ends_at(receiver);
-    const codec::Memory memory =
-        remembers(*engine.wires()[static_cast<std::size_t>(boundary)], gradient).memory;
-    if (engine.here(sender)) engine.ends_at(sender)->load(boundary, gradient, saved);
+    const codec::Memory memory = remembers(*engine.wires()[static_cast<std::size_t>(boundary)], d).memory;
+    if (engine.here(sender)) engine.ends_at(sender)->load(d, boundary, saved);
     if (engine.here(receiver) && !same_rank &&
         (memory == codec::Memory::estimate || memory == codec::Memory::samples))
-      engine.ends_at(receiver)->load(boundary, gradient, saved);
+      engine.ends_at(receiver)->load(d, boundary, saved);
   });
 }
 
@@ -157,10 +156,10 @@ PCOMP_IMPL void save_checkpoint(const checkpoint::CheckpointFolder& folder, chec
         mine[parts.back()] =
             checkpoint::pack_tensors(detail::stage_tensors(engine.module(s).get(), optimizer));
     }
-    detail::for_each_memory(engine, [&](int boundary, bool gradient, int sender, int) {
-      parts.push_back(detail::boundary_part(boundary, gradient));
+    detail::for_each_memory(engine, [&](int boundary, detail::Direction d, int sender, int) {
+      parts.push_back(detail::boundary_part(boundary, d));
       if (engine.here(sender))
-        mine[parts.back()] = checkpoint::pack_tensors(engine.ends_at(sender)->save(boundary, gradient));
+        mine[parts.back()] = checkpoint::pack_tensors(engine.ends_at(sender)->save(d, boundary));
     });
     parts.push_back("run");
     if (together.writes_manifest) mine["run"] = checkpoint::pack_tensors(run);

@@ -70,8 +70,8 @@ PCOMP_IMPL at::Tensor Engine::step(const at::Tensor& x, const at::Tensor& y, con
   p.end_step(true);
   ++p.steps;
   if (batch.wants_grad) detail::pass_back(source, batch, p.find_rank(0)->executor.input_grads());
-  p.predict(batch, &runtime::BoundaryReport::forward, &detail::BoundaryEnds::bytes, 0);
-  p.predict(batch, &runtime::BoundaryReport::gradient, &detail::BoundaryEnds::grad_bytes, 1, batch.frozen);
+  p.predict(batch, &runtime::BoundaryReport::forward, detail::Direction::forward);
+  p.predict(batch, &runtime::BoundaryReport::gradient, detail::Direction::backward, batch.frozen);
   return detail::EngineParts::sum_of(losses, 0);
 }
 
