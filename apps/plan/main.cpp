@@ -15,6 +15,7 @@
 #include <pcomp/nn/loss.hpp>
 #include <pcomp/runtime/engine.hpp>
 #include <pcomp/runtime/process_setup.hpp>
+#include <pcomp/transport/gather.hpp>
 #include <sstream>
 
 #include "measure.hpp"
@@ -307,7 +308,9 @@ int plan_for(Settings s) {
       if (!s.alone) own.crowded = planner::measure(s.effort, 1).blocks;
     }
     if (links)
-      for (const std::string& text : links->exchange("measured costs", planner::write(own)))
+      for (const std::string& text : pcomp::transport::gather<std::string>(*links, "measured costs", [&] {
+                                       return planner::write(own);
+                                     }).values())
         choices.machines.push_back(planner::read(text));
     else
       choices.machines.assign(static_cast<std::size_t>(ranks), own);

@@ -10,6 +10,7 @@
 #include <pcomp/autograd/tensor.hpp>
 #include <pcomp/runtime/boundary_ends.hpp>
 #include <pcomp/runtime/split_backward.hpp>
+#include <pcomp/transport/gather.hpp>
 #include <thread>
 
 #include "model/model.hpp"
@@ -168,6 +169,9 @@ pcomp::plan::LinkModel measure_link(pcomp::transport::Communicator& links, int r
       }
     });
   };
+  const auto at_first_rank = [&](const char* about, double own) {
+    return pcomp::transport::gather<double>(links, about, [&] { return own; }).of(0);
+  };
   std::vector<double> small;
   for (int i = 0; i < 11; ++i)
     if (const double t = round_trip(1); i > 0) small.push_back(t);
@@ -177,11 +181,10 @@ pcomp::plan::LinkModel measure_link(pcomp::transport::Communicator& links, int r
   std::size_t size = 1 << 14;
   for (;; size *= 2) {
     taken = round_trip(size);
-    const auto said = links.exchange("time of a message", std::to_string(taken));
-    if (std::stod(said.at(0)) > 0.25 || size >= std::size_t{64} << 20) break;
+    if (at_first_rank("time of a message", taken) > 0.25 || size >= std::size_t{64} << 20) break;
   }
-  const double t0 = std::stod(links.exchange("time of the last message", std::to_string(taken)).at(0));
-  const double e0 = std::stod(links.exchange("time of an empty message", std::to_string(empty)).at(0));
+  const double t0 = at_first_rank("time of the last message", taken);
+  const double e0 = at_first_rank("time of an empty message", empty);
   return {static_cast<double>(size) / std::max(1e-9, t0 - e0), e0 / 2};
 }
 

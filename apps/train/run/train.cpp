@@ -17,6 +17,7 @@
 #include <pcomp/schedule/policies/gpipe.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
+#include <pcomp/transport/gather.hpp>
 #include <pcomp/viz/chrome_trace.hpp>
 
 #include "../data/feed.hpp"
@@ -131,7 +132,11 @@ class Run {
     if (settings_.resume) {
       restore(checkpoint(), engine_, optimiser_);
     } else {
-      if (folder_.empty()) folder_ = agree_on(prints_ ? new_folder(settings_).string() : "");
+      if (folder_.empty())  // the one rank that prints names it
+        for (const std::string& name : pcomp::transport::gather<std::string>(engine_, "name of the run", [&] {
+                                         return prints_ ? new_folder(settings_).string() : "";
+                                       }).values())
+          folder_ += name;
       take_folder();
       save(checkpoint(), state_, engine_, optimiser_);
     }
@@ -152,17 +157,10 @@ class Run {
   }
 
  private:
-  /// The one text of all ranks that is not empty.
-  std::string agree_on(const std::string& text) {
-    for (const std::string& t : engine_.exchange("folder of the run", text))
-      if (!t.empty()) return t;
-    return text;
-  }
-
   /// A run must have the same images on all ranks, from its first epoch to its last.
   void check_images() {
     const std::string own = identity(data_);
-    const auto all = engine_.exchange("images", own);
+    const auto all = pcomp::transport::gather<std::string>(engine_, "images", [&] { return own; }).values();
     for (std::size_t r = 1; r < all.size(); ++r)
       if (all[r] != all[0])
         throw pcomp::Error("the ranks have different images: rank 0 " + all[0] + "; rank " +
@@ -177,15 +175,14 @@ class Run {
 
   /// For a new run. A resumed one has held its folder since before its checkpoint was read.
   void take_folder() {
-    std::string error;
-    if (prints_) try {
-        fs::create_directories(folder_);
-        held_ = hold(folder_);
-        refuse_another(folder_);
-      } catch (const std::exception& e) {
-        error = e.what();
-      }
-    if (error = agree_on(error); !error.empty()) throw pcomp::Error(error);
+    const auto taken = pcomp::transport::gather<bool>(engine_, "folder of the run", [&] {
+      if (!prints_) return false;
+      fs::create_directories(folder_);
+      held_ = hold(folder_);
+      refuse_another(folder_);
+      return true;
+    });
+    taken.failure().raise_if_any();
   }
 
   /// A signal that reaches every rank ends some before others.
@@ -205,8 +202,10 @@ class Run {
     std::int64_t parameters = 0;
     for (const at::Tensor& p : engine_.parameters()) parameters += p.numel();
     std::int64_t all = 0;
-    for (const std::string& count : engine_.exchange("number of parameters", std::to_string(parameters)))
-      all += std::stoll(count);
+    const auto own = [&] { return parameters; };
+    for (const std::int64_t n :
+         pcomp::transport::gather<std::int64_t>(engine_, "number of parameters", own).values())
+      all += n;
     if (prints_) print_beginning(summary(state_.traffic), engine_.schedule(), all, folder_.string(), done());
   }
 

@@ -9,6 +9,7 @@
 
 #include "../schedule/make_schedule.hpp"
 #include "../transport/communicator.hpp"
+#include "../transport/gather.hpp"
 #include "executor.hpp"
 #include "stage.hpp"
 
@@ -67,7 +68,7 @@ class RankThread {
 inline std::uint64_t shared_seed(transport::Communicator& links) {
   const std::uint64_t own = next_seed();
   if (links.elsewhere().empty()) return own;
-  return std::strtoull(links.exchange("seed of the stages", std::to_string(own)).at(0).c_str(), nullptr, 10);
+  return transport::gather<std::uint64_t>(links, "seed of the stages", [&] { return own; }).of(0);
 }
 
 /// One rank of this process: what it runs and over which link, on its own thread and streams.

@@ -6,11 +6,11 @@
 #include <cmath>
 #include <cstring>
 #include <optional>
-#include <sstream>
 
 #include "../autograd/feedback.hpp"
 #include "../autograd/tensor.hpp"
 #include "../transport/communicator.hpp"
+#include "../transport/gather.hpp"
 #include "../transport/transport.hpp"
 #include "report.hpp"
 
@@ -24,18 +24,11 @@ namespace pcomp::detail {
 inline std::vector<std::int64_t> agreed_sample_ids(const at::Tensor& sample_ids, std::int64_t samples,
                                                    int owner, transport::Communicator& links) {
   if (links.elsewhere().empty()) return sample_ids_of(sample_ids, samples);
-  std::string said;
-  if (std::find(links.here().begin(), links.here().end(), owner) != links.here().end()) try {
-      for (std::int64_t id : sample_ids_of(sample_ids, samples)) said += std::to_string(id) + ' ';
-    } catch (const Error& e) {
-      said = std::string("!") + e.what();
-    }
-  said = links.exchange("identities of the samples", said).at(static_cast<std::size_t>(owner));
-  if (said.starts_with("!")) throw Error(said.substr(1));
-  std::istringstream in(said);
-  std::vector<std::int64_t> all;
-  for (std::int64_t id; in >> id;) all.push_back(id);
-  return all;
+  const bool here = std::find(links.here().begin(), links.here().end(), owner) != links.here().end();
+  using Ids = std::vector<std::int64_t>;
+  return transport::gather<Ids>(links, "identities of the samples",
+                                [&] { return here ? sample_ids_of(sample_ids, samples) : Ids(); })
+      .of(owner);
 }
 
 /// A few numbers by which two ranks tell whether they hold the same tensor.

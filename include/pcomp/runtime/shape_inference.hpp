@@ -4,11 +4,11 @@
 
 #include <deque>
 #include <optional>
-#include <sstream>
 #include <utility>
 
 #include "../autograd/tensor.hpp"
 #include "../transport/communicator.hpp"
+#include "../transport/gather.hpp"
 #include "stage.hpp"
 
 namespace pcomp::detail {
@@ -120,26 +120,19 @@ class ShapeInference {
     const RngStateGuard random(stages);
     at::Tensor sample = x.clone();  // a stage may work in place
     for (std::size_t s = 0; s < stages.size(); ++s) {
-      std::string said;
-      if (stages[s]) try {
-          if (s > 0 && !sample.defined()) sample = zeros(shapes.back(), x.size(0));
-          sample = probe(*stages[s], static_cast<int>(s), s + 1 == stages.size(), sample);
-          Activation behind = Activation::of_sample(sample);
-          behind.learns = learns(*stages[s]);
-          said = text(behind);
-        } catch (const Error& e) {
-          said = std::string("!") + e.what();
-        }
-      else
-        sample = at::Tensor();
-      if (!links.elsewhere().empty())
-        said = links.exchange("shape behind stage " + std::to_string(s), said)
-                   .at(static_cast<std::size_t>(rank_of[s]));
-      if (said.starts_with("!")) {
-        why = said.substr(1);
-        return std::nullopt;
-      }
-      shapes.push_back(parse(said));
+      const auto behind = [&] {
+        if (!stages[s]) return sample = at::Tensor(), Activation();
+        if (s > 0 && !sample.defined()) sample = zeros(shapes.back(), x.size(0));
+        sample = probe(*stages[s], static_cast<int>(s), s + 1 == stages.size(), sample);
+        Activation a = Activation::of_sample(sample);
+        a.learns = learns(*stages[s]);
+        return a;
+      };
+      const auto said =
+          transport::gather<Activation>(links, "shape behind stage " + std::to_string(s), behind);
+      const int owner = links.elsewhere().empty() ? 0 : rank_of[s];
+      if (why = said.failure(owner).text; !why.empty()) return std::nullopt;
+      shapes.push_back(said.of(owner));
     }
     return shapes;
   }
@@ -153,23 +146,6 @@ class ShapeInference {
   static at::Tensor zeros(const Activation& a, std::int64_t samples) {
     return tensor_of(a.of(samples), a.dtype, a.format).zero_();
   }
-  static std::string text(const Activation& a) {
-    std::string all = std::to_string(static_cast<int>(a.dtype)) + " " +
-                      std::to_string(static_cast<int>(a.format)) + (a.learns ? " 1" : " 0");
-    for (std::int64_t n : a.sample) all += " " + std::to_string(n);
-    return all;
-  }
-  static Activation parse(const std::string& text) {
-    std::istringstream in(text);
-    int dtype = 0, format = 0;
-    bool learns = false;
-    in >> dtype >> format >> learns;
-    std::vector<std::int64_t> sizes;
-    for (std::int64_t n; in >> n;) sizes.push_back(n);
-    return {Extents(sizes.begin(), sizes.end()), static_cast<at::ScalarType>(dtype),
-            static_cast<at::MemoryFormat>(format), learns};
-  }
-
   std::deque<std::pair<std::pair<std::string, Activation>, std::vector<Activation>>> known_;
 };
 

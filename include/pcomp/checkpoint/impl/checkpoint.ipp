@@ -6,6 +6,7 @@
 
 #include "../../kernel/wire_kernels.hpp"
 #include "../../runtime/boundary_ends.hpp"
+#include "../../transport/gather.hpp"
 #include "../checkpoint.hpp"
 
 namespace pcomp::detail {
@@ -132,14 +133,17 @@ PCOMP_IMPL void save_checkpoint(const checkpoint::CheckpointFolder& folder, chec
                                 Engine& engine, const torch::optim::Optimizer& optimizer,
                                 const checkpoint::NamedTensors& run) {
   const transport::Calls::Scope call(engine.calls(), "saves a checkpoint");
-  checkpoint::Together together{
-      engine.here(0),
-      [&](const std::string& error) {
-        for (const std::string& reason : engine.exchange("outcome of a save", error))
-          if (!reason.empty()) return reason;
-        return std::string();
-      },
-      true};
+  checkpoint::Together together{engine.here(0),
+                                [&](const std::string& error) {
+                                  return transport::gather<char>(engine, "outcome of a save",
+                                                                 [&] {
+                                                                   transport::Failure(error).raise_if_any();
+                                                                   return char{};
+                                                                 })
+                                      .failure()
+                                      .text;
+                                },
+                                true};
   what.stages = engine.schedule().stages;
   what.schedule = detail::describe(engine.schedule().policy.c_str(), engine.schedule().size());
   what.wires.clear();
