@@ -11,11 +11,12 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <pcomp/nn/loss.hpp>
 #include <pcomp/runtime/engine.hpp>
 #include <pcomp/runtime/process_setup.hpp>
-#include <pcomp/transport/gather.hpp>
+#include <pcomp/transport/communicator.hpp>
 #include <sstream>
 
 #include "measure.hpp"
@@ -24,6 +25,8 @@
 #include "run/between.hpp"
 
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 struct Settings {
   planner::Effort effort;
@@ -92,36 +95,32 @@ std::string cut_text(const std::vector<int>& first) {
   return text;
 }
 
+Json json(const planner::Candidate& c) {
+  return {{"first_rows", c.first},
+          {"cut", cut_text(c.first)},
+          {"wire", c.wire},
+          {"schedule", c.schedule},
+          {"micro_batches", c.microbatches},
+          {"seconds", c.seconds},
+          {"bubble", c.bubble},
+          {"bytes", c.bytes},
+          {"raw_bytes", c.raw_bytes}};
+}
+Json json(const pcomp::plan::LinkModel& link) {
+  if (costs_nothing(link)) return nullptr;
+  const bool limited = std::isfinite(link.bandwidth);
+  return {{"bytes_per_second", limited ? Json(link.bandwidth) : Json(nullptr)}, {"latency", link.latency}};
+}
+
 void print_json(const std::vector<planner::Candidate>& ranked, const planner::Candidate& best,
                 const pcomp::plan::LinkModel& link, int top, const std::vector<Checked>& checks) {
-  const auto one = [](const planner::Candidate& c) {
-    std::string first;
-    for (int f : c.first) first += (first.empty() ? "" : ", ") + std::to_string(f);
-    char text[400];
-    std::snprintf(text, sizeof text,
-                  "{\"first_rows\": [%s], \"cut\": \"%s\", \"wire\": \"%s\", \"schedule\": \"%s\", "
-                  "\"micro_batches\": %d, "
-                  "\"seconds\": %.6g, \"bubble\": %.4f, \"bytes\": %lld, \"raw_bytes\": %lld}",
-                  first.c_str(), cut_text(c.first).c_str(), c.wire.c_str(), c.schedule.c_str(),
-                  c.microbatches, c.seconds, c.bubble, static_cast<long long>(c.bytes),
-                  static_cast<long long>(c.raw_bytes));
-    return std::string(text);
-  };
-  char rate[32] = "null";
-  if (std::isfinite(link.bandwidth)) std::snprintf(rate, sizeof rate, "%.6g", link.bandwidth);
-  if (costs_nothing(link))
-    std::printf("{\"link\": null,\n");
-  else
-    std::printf("{\"link\": {\"bytes_per_second\": %s, \"latency\": %.6g},\n", rate, link.latency);
-  std::printf(" \"recommended\": %s,\n \"candidates\": [", one(best).c_str());
+  Json all{{"link", json(link)}, {"recommended", json(best)}, {"candidates", Json::array()}};
   for (std::size_t i = 0; i < ranked.size() && i < static_cast<std::size_t>(top); ++i)
-    std::printf("%s\n  %s", i ? "," : "", one(ranked[i]).c_str());
-  std::printf("]");
-  for (std::size_t i = 0; i < checks.size(); ++i)
-    std::printf("%s\n  {\"predicted\": %.6g, \"measured\": %.6g, \"candidate\": %s}%s",
-                i ? "," : ",\n \"checks\": [", checks[i].predicted, checks[i].measured,
-                one(checks[i].candidate).c_str(), i + 1 < checks.size() ? "" : "]");
-  std::printf("}\n");
+    all["candidates"].push_back(json(ranked[i]));
+  for (const Checked& c : checks)
+    all["checks"].push_back(
+        {{"predicted", c.predicted}, {"measured", c.measured}, {"candidate", json(c.candidate)}});
+  std::printf("%s\n", all.dump(1).c_str());
 }
 
 void print_line(const char* mark, const planner::Candidate& c) {

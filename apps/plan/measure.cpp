@@ -10,7 +10,7 @@
 #include <pcomp/autograd/tensor.hpp>
 #include <pcomp/runtime/boundary_ends.hpp>
 #include <pcomp/runtime/split_backward.hpp>
-#include <pcomp/transport/gather.hpp>
+#include <pcomp/transport/communicator.hpp>
 #include <thread>
 
 #include "model/model.hpp"

@@ -2,34 +2,14 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
+#include <nlohmann/json.hpp>
 #include <pcomp/base/error.hpp>
 #include <string_view>
 
 namespace cifar {
 namespace {
 
-std::string json_text(std::string_view text) {
-  std::string q = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      q += '\\';
-      q += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char code[8];
-      std::snprintf(code, sizeof code, "\\u%04x", static_cast<unsigned>(c));
-      q += code;
-    } else {
-      q += c;
-    }
-  }
-  return q + '"';
-}
-
-std::string number(double v) {
-  char buffer[32];
-  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, v).ptr};
-}
+using Json = nlohmann::ordered_json;
 
 bool is_number(std::string_view text) {
   double v = 0;
@@ -38,42 +18,40 @@ bool is_number(std::string_view text) {
          std::from_chars(text.data(), end, v).ptr == end;
 }
 
-std::string traffic(const pcomp::runtime::Traffic& t) {
-  return "{\"messages\": " + std::to_string(t.messages) + ", \"bytes\": " + std::to_string(t.bytes) +
-         ", \"raw\": " + std::to_string(t.raw) + "}";
+Json json(const pcomp::runtime::Traffic& t) {
+  return {{"messages", t.messages}, {"bytes", t.bytes}, {"raw", t.raw}};
 }
 
 }  // namespace
 
 std::string to_json(const Summary& s) {
-  std::string json =
-      "{\n  \"program\": \"mobilenetv2-cifar10\",\n  \"version\": " + json_text(pcomp::version) +
-      ",\n  \"settings\": {";
-  const char* between = "";
-  for (const auto& [option, value] : identity(s.settings)) {
-    json += between + json_text(option) + ": " + (is_number(value) ? value : json_text(value));
-    between = ", ";
-  }
-  json += "},\n  \"device\": " + json_text(s.settings.device) +
-          ",\n  \"threads\": " + std::to_string(s.settings.threads) +
-          ",\n  \"ranks\": " + std::to_string(s.ranks) + ",\n  \"data\": " + json_text(s.data) +
-          ",\n  \"train_images\": " + std::to_string(s.train_images) +
-          ",\n  \"test_images\": " + std::to_string(s.test_images) +
-          ",\n  \"images\": " + std::to_string(s.images) + ",\n  \"accuracy\": " + number(s.accuracy) +
-          ",\n  \"best_accuracy\": " + number(s.best_accuracy) + ",\n  \"seconds\": " + number(s.seconds) +
-          ",\n  \"boundaries\": [";
-  between = "\n";
-  for (const pcomp::runtime::BoundaryReport& b : s.traffic.boundaries) {
-    const bool compressed =
-        std::find(s.cut.compressed.begin(), s.cut.compressed.end(), b.boundary) != s.cut.compressed.end();
-    json += between;
-    json += "    {\"edge\": " + std::to_string(b.boundary) +
-            ", \"compressed\": " + (compressed ? "true" : "false") + ", \"wire\": " + json_text(b.wire) +
-            ",\n     \"forward\": " + traffic(b.forward) + ",\n     \"gradient\": " + traffic(b.gradient) +
-            ",\n     \"inference\": " + traffic(b.inference) + "}";
-    between = ",\n";
-  }
-  return json + "\n  ]\n}\n";
+  Json settings = Json::object();
+  for (const auto& [option, value] : identity(s.settings))
+    settings[option] = is_number(value) ? Json::parse(value) : Json(value);
+  Json boundaries = Json::array();
+  for (const pcomp::runtime::BoundaryReport& b : s.traffic.boundaries)
+    boundaries.push_back({{"edge", b.boundary},
+                          {"compressed", std::ranges::count(s.cut.compressed, b.boundary) > 0},
+                          {"wire", b.wire},
+                          {"forward", json(b.forward)},
+                          {"gradient", json(b.gradient)},
+                          {"inference", json(b.inference)}});
+  const Json all{{"program", "mobilenetv2-cifar10"},
+                 {"version", pcomp::version},
+                 {"settings", settings},
+                 {"device", s.settings.device},
+                 {"threads", s.settings.threads},
+                 {"ranks", s.ranks},
+                 {"data", s.data},
+                 {"train_images", s.train_images},
+                 {"test_images", s.test_images},
+                 {"images", s.images},
+                 {"accuracy", s.accuracy},
+                 {"best_accuracy", s.best_accuracy},
+                 {"seconds", s.seconds},
+                 {"boundaries", boundaries}};
+  // A path may hold bytes that are no UTF-8.
+  return all.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace cifar

@@ -17,7 +17,7 @@
 #include <pcomp/schedule/policies/gpipe.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
 #include <pcomp/schedule/policies/zero_bubble.hpp>
-#include <pcomp/transport/gather.hpp>
+#include <pcomp/transport/communicator.hpp>
 #include <pcomp/viz/chrome_trace.hpp>
 
 #include "../data/feed.hpp"

@@ -20,11 +20,11 @@ namespace pcomp {
 /// Source: torchgpipe (Kim et al., 2020) for boundaries between stages; compression as in AQ-SGD (Wang et
 ///   al., 2022).
 /// Example: examples/060-boundary
-at::Tensor boundary(const kernel::WireKernels& ops, const at::Tensor& x);
+[[nodiscard]] at::Tensor boundary(const kernel::WireKernels& ops, const at::Tensor& x);
 
 /// The same with the wire as a value, `boundary<thin>(x)`, or as a type, `boundary<Wire<thin>>(x)`.
 template <codec::AnyWire W>
-at::Tensor boundary(const at::Tensor& x) {
+[[nodiscard]] at::Tensor boundary(const at::Tensor& x) {
   using V = detail::as_wire<W>;
   constexpr bool ok = !detail::Form<typename V::Forward>::feeds && !detail::Form<typename V::Backward>::feeds;
   static_assert(refuse::boundary_with_memory<ok>());
@@ -35,7 +35,7 @@ at::Tensor boundary(const at::Tensor& x) {
 }
 template <auto W>
   requires codec::AnyWire<decltype(W)>
-at::Tensor boundary(const at::Tensor& x) {
+[[nodiscard]] at::Tensor boundary(const at::Tensor& x) {
   return boundary<std::remove_cv_t<decltype(W)>>(x);
 }
 
@@ -52,7 +52,7 @@ class Boundary {
  public:
   explicit Boundary(const kernel::WireKernels& ops, int number = 0);
 
-  at::Tensor operator()(const at::Tensor& x, int place = 0, const at::Tensor& sample_ids = {});
+  [[nodiscard]] at::Tensor operator()(const at::Tensor& x, int place = 0, const at::Tensor& sample_ids = {});
 
   std::int64_t bytes() const;
   /// Forgets all that is remembered; the noise sequence goes on.

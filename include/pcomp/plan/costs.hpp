@@ -61,4 +61,24 @@ struct Costs {
   }
 };
 
+/// A computation or a transfer on the critical path.
+struct Segment {
+  Action action;  ///< a Send or SendGrad is the transfer of that payload
+  double begin = 0, end = 0;
+};
+
+/// What `simulate` predicts for one step.
+///
+/// Law: the segments of `critical` follow each other without a gap from 0 to `seconds`.
+struct Simulation {
+  double seconds = 0;
+  std::vector<double> busy;  ///< seconds that each rank computes
+  std::vector<Segment> critical;
+  schedule::Trace trace;
+
+  double utilisation(int rank) const {
+    return seconds > 0 ? busy.at(static_cast<std::size_t>(rank)) / seconds : 0;
+  }
+};
+
 }  // namespace pcomp::plan

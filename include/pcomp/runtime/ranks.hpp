@@ -9,7 +9,6 @@
 
 #include "../schedule/make_schedule.hpp"
 #include "../transport/communicator.hpp"
-#include "../transport/gather.hpp"
 #include "executor.hpp"
 #include "stage.hpp"
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "../base/compiled.hpp"
-#include "../plan/simulate.hpp"
+#include "../plan/costs.hpp"
 #include "../schedule/trace.hpp"
 
 namespace pcomp {

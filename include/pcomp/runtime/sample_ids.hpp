@@ -10,7 +10,6 @@
 #include "../autograd/feedback.hpp"
 #include "../autograd/tensor.hpp"
 #include "../transport/communicator.hpp"
-#include "../transport/gather.hpp"
 #include "../transport/transport.hpp"
 #include "report.hpp"
 

@@ -8,7 +8,6 @@
 
 #include "../autograd/tensor.hpp"
 #include "../transport/communicator.hpp"
-#include "../transport/gather.hpp"
 #include "stage.hpp"
 
 namespace pcomp::detail {

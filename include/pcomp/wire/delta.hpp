@@ -97,8 +97,8 @@ namespace pcomp::codec {
 /// Shapes: `sample` has a first dimension of 1.
 /// Example: docs/feedback.md
 template <AnyWire W>
-constexpr std::size_t state_bytes(W, const Extents& sample, std::int64_t batch, std::int64_t samples,
-                                  bool on_one_rank = false) {
+[[nodiscard]] constexpr std::size_t state_bytes(W, const Extents& sample, std::int64_t batch,
+                                                std::int64_t samples, bool on_one_rank = false) {
   using V = detail::as_wire<W>;
   const auto both = [&](std::int64_t bytes, Memory m) {
     return m == Memory::residual || on_one_rank ? bytes : 2 * bytes;

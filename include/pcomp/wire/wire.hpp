@@ -224,7 +224,7 @@ namespace pcomp {
 
 /// "Downsample<2> | TopK<1/10> | Quant<8>"; a Wire with its own gradient adds " / " and the gradient's name.
 template <codec::AnyWire W>
-constexpr codec::FixedString<> name(W) {
+[[nodiscard]] constexpr codec::FixedString<> name(W) {
   using V = detail::as_wire<W>;
   const codec::FixedString f =
       detail::chain_name(static_cast<typename detail::Codecs<typename V::Forward>::type*>(nullptr));

@@ -1,5 +1,7 @@
 #include "run/summary.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "../../unit/cpu/catch.hpp"
 
 using namespace cifar;
@@ -8,27 +10,26 @@ TEST_CASE("A finished run says in JSON what it sent over which boundary, and quo
   Settings settings;
   settings.wire = "quant8", settings.cut = "two", settings.lr = 5e-4;
   pcomp::runtime::Report traffic;
-  traffic.boundaries.resize(1);
+  traffic.boundaries.resize(2);
   traffic.boundaries[0].wire = "Quant<8>";
   traffic.boundaries[0].forward = {4, 33, 33, 128};
   traffic.boundaries[0].gradient = {4, 66, 66, 256};
+  traffic.boundaries[0].inference = {1, 8, 8, 32};
+  traffic.boundaries[1].boundary = 7;
   Summary s{settings, find_cut("two"), traffic};
-  s.data = "a \"folder\" of\tC:\\images";
+  s.data = "a \"folder\" of\tC:\\images \xff";
   s.images = 12;
   s.accuracy = 0.125;
-  const std::string json = to_json(s);
-  const auto has = [&](const std::string& part) {
-    INFO(json << "\nlacks " << part);
-    CHECK(json.find(part) != std::string::npos);
-  };
-  has("\"wire\": \"quant8\", \"cut\": \"two\"");
-  has("\"lr\": 5e-04");
-  has("\"seed\": 1}");
-  has("\"device\": \"cpu\"");
-  has("\"data\": \"a \\\"folder\\\" of\\u0009C:\\\\images\"");
-  has("\"images\": 12");
-  has("\"accuracy\": 0.125");
-  has("{\"edge\": 0, \"compressed\": true, \"wire\": \"Quant<8>\",");
-  has("\"forward\": {\"messages\": 4, \"bytes\": 33, \"raw\": 128}");
-  has("\"gradient\": {\"messages\": 4, \"bytes\": 66, \"raw\": 256}");
+  const auto json = nlohmann::ordered_json::parse(to_json(s));
+  CHECK((json["settings"]["wire"] == "quant8" && json["settings"]["cut"] == "two"));
+  CHECK((json["settings"]["lr"] == 5e-4 && json["settings"]["seed"] == 1));
+  CHECK((json["device"] == "cpu" && json["version"] == pcomp::version));
+  CHECK(json["data"] == "a \"folder\" of\tC:\\images \xEF\xBF\xBD");
+  CHECK((json["images"] == 12 && json["accuracy"] == 0.125));
+  const auto& first = json["boundaries"][0];
+  CHECK((first["edge"] == 0 && first["compressed"] == true && first["wire"] == "Quant<8>"));
+  CHECK(first["forward"] == nlohmann::json({{"messages", 4}, {"bytes", 33}, {"raw", 128}}));
+  CHECK(first["gradient"] == nlohmann::json({{"messages", 4}, {"bytes", 66}, {"raw", 256}}));
+  CHECK(first["inference"] == nlohmann::json({{"messages", 1}, {"bytes", 8}, {"raw", 32}}));
+  CHECK((json["boundaries"][1]["edge"] == 7 && json["boundaries"][1]["compressed"] == false));
 }

@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 #include <cstdint>
 #include <limits>
-#include <pcomp/transport/gather.hpp>
+#include <pcomp/transport/communicator.hpp>
 
 using namespace pcomp;
 

@@ -6,7 +6,7 @@
 
 #include "../../kernel/wire_kernels.hpp"
 #include "../../runtime/boundary_ends.hpp"
-#include "../../transport/gather.hpp"
+#include "../../transport/communicator.hpp"
 #include "../checkpoint.hpp"
 
 namespace pcomp::detail {

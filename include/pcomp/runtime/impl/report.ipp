@@ -2,6 +2,7 @@
 #include <iomanip>
 #include <ostream>
 
+#include "../../plan/simulate.hpp"
 #include "../report.hpp"
 
 namespace pcomp::runtime {

@@ -4,7 +4,7 @@
 #include <fstream>
 #include <limits>
 
-#include "../../transport/gather.hpp"
+#include "../../transport/communicator.hpp"
 #include "../engine.hpp"
 
 namespace pcomp::detail {
