@@ -20,7 +20,7 @@ TEST_CASE("A finished run says in JSON what it sent over which boundary, and quo
   s.data = "a \"folder\" of\tC:\\images \xff";
   s.images = 12;
   s.accuracy = 0.125;
-  const auto json = nlohmann::ordered_json::parse(to_json(s));
+  const auto json = nlohmann::json::parse(to_json(s));
   CHECK((json["settings"]["wire"] == "quant8" && json["settings"]["cut"] == "two"));
   CHECK((json["settings"]["lr"] == 5e-4 && json["settings"]["seed"] == 1));
   CHECK((json["device"] == "cpu" && json["version"] == pcomp::version));
