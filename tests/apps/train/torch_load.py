@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
-"""Reads a checkpoint of the main job with torch.load alone: names, shapes and values; skipped without torch."""
+"""Reads a checkpoint of the main job with torch.load alone: names, shapes and values; skipped if neither $PCOMP_PYTHON
+nor this Python can import torch."""
+import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 import zlib
 
+if (other := os.environ.pop("PCOMP_PYTHON", "")) and shutil.which(other):
+    os.execv(shutil.which(other), [other, *sys.argv])
 program, libtorch = sys.argv[1:]
 sys.path.append(str(pathlib.Path(libtorch).parent))
 try:
