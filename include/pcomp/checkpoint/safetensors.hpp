@@ -169,7 +169,8 @@ class SafetensorsFile {
   void read_header(const std::string& text, std::uint64_t bytes) {
     std::vector<std::pair<std::uint64_t, std::uint64_t>> places;
     try {
-      for (const auto& [name, value] : nlohmann::ordered_json::parse(text).items()) {
+      const nlohmann::ordered_json header = nlohmann::ordered_json::parse(text);
+      for (const auto& [name, value] : header.items()) {
         if (name == "__metadata__") {
           about_ = value.get<std::map<std::string, std::string>>();
           continue;

@@ -183,6 +183,7 @@ TEST_CASE("A file of weights that does not fit changes nothing and says every re
 }
 
 TEST_CASE("copies the weights in the file $PCOMP_STATE_FROM, of any kind, into a safetensors file", "[.]") {
+  REQUIRE((std::getenv("PCOMP_STATE_FROM") && std::getenv("PCOMP_STATE_TO")));
   pcomp::detail::StateFile from(std::getenv("PCOMP_STATE_FROM"));
   checkpoint::NamedTensors all;
   for (const std::string& name : from.names()) all.emplace_back(name, from.read(name));
