@@ -40,7 +40,7 @@ with tempfile.TemporaryDirectory() as base:
     random = np.random.default_rng(1)
     dtypes = ("bool", "uint8", "int8", "int16", "uint16", "float16", "int32", "uint32", "float32", "int64", "uint64", "float64")
     weights = {f"of.{d}": (100 * random.standard_normal((3, 5))).astype(d) for d in dtypes}
-    weights |= {"scalar": np.float32(2.5).reshape(()), "empty": np.zeros((0, 4), "float32"), "größe \"x\"": np.ones(7, "int8")}
+    weights |= {"scalar": np.array(2.5, "float32"), "empty": np.zeros((0, 4), "float32"), "größe \"x\"": np.ones(7, "int8")}
     save_file(weights, base / "numpy.safetensors", metadata={"format": "np"})
     expect_same(copied(base, base / "numpy.safetensors"), weights)
     print(f"{len(weights)} tensors of safetensors", end="")
