@@ -269,8 +269,33 @@ TEST_CASE("Stochastic rounding draws anew for every message, the same numbers ea
   CHECK(torch::equal(a(x), boundary(wire, x)));
 }
 
+TEST_CASE("The noise of a gradient is not that of its activation") {
+  torch::manual_seed(7);
+  const at::Tensor values = torch::rand({2, 500});
+  Boundary b(kernel::wire_kernels(Quant<2, PerGroup<128>, Stochastic>), 1);
+  at::Tensor x = values.clone().requires_grad_();
+  const at::Tensor y = b(x);
+  y.backward(values);
+  // Both messages carry the same values through the same coder: about half of the rounded ones must differ.
+  CHECK(x.grad().ne(y.detach()).sum().item<int>() > 200);
+}
+
+TEST_CASE("Delta remembers each of many samples, not another's message") {
+  torch::manual_seed(8);
+  Boundary b(kernel::wire_kernels(Delta<Raw> | Quant<4>));
+  const std::int64_t many = 2 * 1024 + 5;  // more than are kept in one block
+  const at::Tensor x = torch::randn({many, 6}), ids = torch::arange(many);
+  CHECK(torch::equal(b(x.clone().requires_grad_(), 0, ids), x));
+  // Nothing has changed, so that the change, and what is made of it, is exact.
+  CHECK(torch::equal(b(x.clone().requires_grad_(), 0, ids), x));
+}
+
 TEST_CASE("What a wire with memory cannot take is one clear error") {
   const auto& wire = kernel::wire_kernels(Delta<> | Quant<4>);
+  CHECK(what_it_throws([&] {
+          (void)boundary(kernel::wire_kernels(Wire<Quant<4>, ErrorFeedback | Quant<4>>{}),
+                         torch::randn({2, 3}));
+        }).find("has a memory") != std::string::npos);
   CHECK(what_it_throws([&] {
           (void)boundary(wire, torch::randn({2, 3}));
         }).find("Delta<> | Quant<4> has a memory") != std::string::npos);

@@ -164,6 +164,19 @@ class FailureMonitor {
     s.changed.notify_all();
   }
 
+  /// A rank whose wait has lasted too long closes its connections, and only then comes to say why: so whoever sees them
+  /// close waits half a second for a reason before it calls that rank lost.
+  static void let_speak(State& s) {
+    for (int i = 0; i < 10 && !s.store->check({s.key}); ++i) {
+      {
+        const std::lock_guard lock(s.mutex);
+        s.heard = true;
+        s.changed.notify_all();
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  }
+
   static std::string announce(State& s, const transport::Failure& own, bool ask) {
     const std::string mine = "?" + std::to_string(s.launch.rank);
     const auto mismatch = [](const std::string& differs) {
@@ -176,7 +189,9 @@ class FailureMonitor {
       s.changed.notify_all();
       return holds;
     };
-    if (!ask) {  // a rank that ended its pipeline is not lost: its calls were fewer
+    if (!ask) {
+      if (own.kind == transport::Failure::Kind::PeerLost) let_speak(s);
+      // A rank that ended its pipeline is not lost: its calls were fewer.
       publish(s);
       const std::string differs = transport::Calls::difference(records(s));
       return offer("", differs.empty() ? "!" + own.packed() : mismatch(differs));
