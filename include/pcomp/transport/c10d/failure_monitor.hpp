@@ -47,8 +47,9 @@ class FailureMonitor {
   transport::Failure lost() const {
     std::lock_guard lock(state_->mutex);
     using Kind = transport::Failure::Kind;
-    if (state_->lost) return {state_->keeper + " is lost", Kind::PeerLost, state_->keepers_rank};
-    if (state_->silent) return {state_->keeper + " does not answer", Kind::Timeout, state_->keepers_rank};
+    if (state_->lost) return {"pcomp: " + state_->keeper + " is lost", Kind::PeerLost, state_->keepers_rank};
+    if (state_->silent)
+      return {"pcomp: " + state_->keeper + " does not answer", Kind::Timeout, state_->keepers_rank};
     return {};
   }
   /// Gives a reason, at once or after a roll call, and waits briefly for the store to say which one won.
