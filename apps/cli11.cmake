@@ -1,15 +1,3 @@
-# CLI11::CLI11 for the programs with options. Imported targets are visible only in their folder, so each includes this.
-if(NOT TARGET CLI11::CLI11)
-  find_package(CLI11 CONFIG QUIET)
-endif()
-find_path(CLI11_INCLUDE_DIR CLI/CLI.hpp)
-mark_as_advanced(CLI11_INCLUDE_DIR)
-if(TARGET CLI11::CLI11)
-elseif(CLI11_INCLUDE_DIR)  # only the headers, as ./dev gpu-pack gathers them
-  add_library(CLI11::CLI11 INTERFACE IMPORTED)
-  target_include_directories(CLI11::CLI11 INTERFACE ${CLI11_INCLUDE_DIR})
-else()
-  include(FetchContent)
-  FetchContent_Declare(CLI11 GIT_REPOSITORY https://github.com/CLIUtils/CLI11 GIT_TAG v2.3.2)
-  FetchContent_MakeAvailable(CLI11)
-endif()
+# CLI11::CLI11 for the programs with options.
+include(${CMAKE_CURRENT_LIST_DIR}/header_library.cmake)
+header_library(CLI11::CLI11 CLI11 CLI/CLI.hpp https://github.com/CLIUtils/CLI11 v2.3.2)

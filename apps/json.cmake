@@ -1,15 +1,3 @@
-# nlohmann_json::nlohmann_json for the programs that write JSON; see cli11.cmake.
-if(NOT TARGET nlohmann_json::nlohmann_json)
-  find_package(nlohmann_json CONFIG QUIET)
-endif()
-find_path(nlohmann_json_INCLUDE_DIR nlohmann/json.hpp)
-mark_as_advanced(nlohmann_json_INCLUDE_DIR)
-if(TARGET nlohmann_json::nlohmann_json)
-elseif(nlohmann_json_INCLUDE_DIR)  # only the headers, as ./dev gpu-pack gathers them
-  add_library(nlohmann_json::nlohmann_json INTERFACE IMPORTED)
-  target_include_directories(nlohmann_json::nlohmann_json INTERFACE ${nlohmann_json_INCLUDE_DIR})
-else()
-  include(FetchContent)
-  FetchContent_Declare(nlohmann_json GIT_REPOSITORY https://github.com/nlohmann/json GIT_TAG v3.11.3)
-  FetchContent_MakeAvailable(nlohmann_json)
-endif()
+# nlohmann_json::nlohmann_json for the programs that write JSON.
+include(${CMAKE_CURRENT_LIST_DIR}/header_library.cmake)
+header_library(nlohmann_json::nlohmann_json nlohmann_json nlohmann/json.hpp https://github.com/nlohmann/json v3.11.3)

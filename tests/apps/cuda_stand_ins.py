@@ -47,6 +47,7 @@ def defined(library):
 def main(torch, folder):
     libraries = sorted((torch / "lib").glob("*.so*"))
     installed = dict(re.findall(r"^\s*(\S+) \(.*64.*\) => (\S+)", said("/sbin/ldconfig", "-p"), re.M))
+    installed |= {file.name: str(file) for file in (torch.parent / "nvidia").rglob("*.so*")}  # of other wheels
     wanted = {n for l in libraries for n in needed(l)} - {l.name for l in libraries}
     missing = sorted(wanted - set(installed))
     if not missing:

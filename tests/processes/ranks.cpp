@@ -2,7 +2,9 @@
 // this file start it in several processes, compare what they print, and make them fail.
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <map>
+#include <pcomp/checkpoint/load_state.hpp>
 #include <pcomp/pcomp.hpp>
 #include <random>
 
@@ -243,6 +245,26 @@ void save(const Settings& s) {
   save_checkpoint(checkpoint::CheckpointFolder(s.at("folder")), {}, engine, sgd, run);
 }
 
+/// Loads weights from a file, which is written first where all stages are here; `others`: under names of another network.
+void load(const Settings& s) {
+  const World w = world(s);
+  torch::manual_seed(w.processes() ? 2 : 1);
+  Engine engine(w, net::stages(), wires_of("raw"), schedule_of(s));
+  if (!w.processes()) {
+    checkpoint::NamedTensors all;
+    for (const auto& t : pcomp::detail::state_targets(engine, checkpoint::numbered_stages))
+      all.emplace_back(t.name, t.to);
+    std::ofstream(s.at("file"), std::ios::binary) << checkpoint::pack_safetensors(all);
+  } else if (s.count("others")) {
+    checkpoint::load_state(engine, s.at("file"), [](int stage, const std::string& name) {
+      return "of" + std::to_string(stage) + "." + name;
+    });
+  } else {
+    checkpoint::load_state(engine, s.at("file"));
+  }
+  for (int stage = 0; stage < 5; ++stage) print_state("loaded", stage, engine.module(stage).get());
+}
+
 const char* name_of(transport::Failure::Kind kind) {
   using Kind = transport::Failure::Kind;
   return kind == Kind::PeerLost   ? "PeerLost"
@@ -263,7 +285,11 @@ int main(int argc, char** argv) {
   try {
     at::set_num_threads(1);
     const std::string& mode = s.at("mode");
-    mode == "drill" ? drill(s) : mode == "save" ? save(s) : mode == "drop" ? drop(s) : same(s);
+    mode == "drill"  ? drill(s)
+    : mode == "save" ? save(s)
+    : mode == "drop" ? drop(s)
+    : mode == "load" ? load(s)
+                     : same(s);
     return 0;
   } catch (const std::exception& e) {
     const transport::Failure f = transport::Failure::of(e);

@@ -89,6 +89,15 @@ check("an exception", Ranks(program, 4, "mode=drill", "wire=broken"), ", RecvGra
 with tempfile.TemporaryDirectory() as folder:
     check("a save", Ranks(program, 2, "mode=save", "placement=01010", f"folder={folder}"), "'best' is undefined", alike=True)
 
+with tempfile.TemporaryDirectory() as folder:
+    load = ("mode=load", "placement=01010", f"file={folder}/weights")
+    written = subprocess.run([program, *load], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    done = Ranks(program, 2, *load).wait(60)
+    loaded = sorted(line for _, out, _ in done.values() for line in out.splitlines())
+    expect(len(loaded) > 4 and loaded == sorted(written.stdout.splitlines()), f"weights of a file: {written}, {done}")
+    check("another network's weights", Ranks(program, 2, *load, "others=1"),
+          "'of0.conv.weight' is missing", "'of1.norm.bias' is missing", "'4.linear.bias' is in no stage", alike=True)
+
 ranks = Ranks(program, 2, "mode=drill", "placement=01010", "steps=1000000")
 for rank in (0, 1):
     ranks[rank].stdout.readline()  # a step is over

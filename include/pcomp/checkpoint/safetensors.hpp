@@ -191,7 +191,7 @@ class SafetensorsFile {
                std::to_string(e.begin) + " to " + std::to_string(e.end) + " of " + std::to_string(bytes));
         places.emplace_back(e.begin, e.end);
         names_.push_back(name);
-        if (!entries_.emplace(name, std::move(e)).second) fail("'" + name + "' stands there twice");
+        entries_.emplace(name, std::move(e));
       }
     } catch (const nlohmann::json::exception& e) {
       fail(std::string("its header is damaged: ") + e.what());

@@ -62,16 +62,16 @@ inline at::Tensor probe(const runtime::StageModule& stage, int number, bool last
   const std::int64_t samples = x.size(0);
   const at::AutoGradMode no_grad(false);
   const EvalMode eval(stage.module.get());
-  std::string why;
+  const auto refuse = [&](const std::string& why) {
+    throw Error("pcomp: stage " + std::to_string(number) + " cannot take " + count_of(samples) + ": " + why);
+  };
   try {
     x = stage.forward(x.to(stage.device));
   } catch (const c10::Error& e) {
-    why = e.what_without_backtrace();
+    refuse(e.what_without_backtrace());
   } catch (const std::exception& e) {
-    why = e.what();
+    refuse(e.what());
   }
-  if (!why.empty())
-    throw Error("pcomp: stage " + std::to_string(number) + " cannot take " + count_of(samples) + ": " + why);
   if (!x.defined() || x.dim() < 1 || x.size(0) != samples)
     throw Error("pcomp: stage " + std::to_string(number) + " made " +
                 (x.defined() ? to_string(extents_of(x)) : std::string("an undefined tensor")) + " of " +

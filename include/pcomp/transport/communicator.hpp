@@ -203,7 +203,10 @@ template <class T>
 class Gathered {
  public:
   void add(T value) { all_.emplace_back(std::move(value), Failure()); }
-  void add(Failure why) { all_.emplace_back(T{}, std::move(why)); }
+  void add(Failure why) {
+    if (why.empty()) why.text = "an exception without a text";  // an empty one would be a success
+    all_.emplace_back(T{}, std::move(why));
+  }
 
   /// Why a process has no value; empty if it has one.
   const Failure& failure(int rank) const { return all_.at(static_cast<std::size_t>(rank)).second; }

@@ -48,6 +48,8 @@ TEST_CASE("What one process throws is thrown with its type where its value is as
   CHECK(said.of(0) == 7);
   CHECK((said.failure(0).empty() && said.failure(2).text == "pcomp: no"));
   CHECK(said.failure().text == "pcomp: rank 1 was silent");
+  Processes quiet;
+  CHECK_THROWS_AS(transport::gather<int>(quiet, "number", []() -> int { throw Error(""); }).of(0), Error);
   for (const bool all : {false, true}) try {
       if (all)
         said.values();

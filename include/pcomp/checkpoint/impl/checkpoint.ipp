@@ -133,17 +133,14 @@ PCOMP_IMPL void save_checkpoint(const checkpoint::CheckpointFolder& folder, chec
                                 Engine& engine, const torch::optim::Optimizer& optimizer,
                                 const checkpoint::NamedTensors& run) {
   const transport::Calls::Scope call(engine.calls(), "saves a checkpoint");
-  checkpoint::Together together{engine.here(0),
-                                [&](const std::string& error) {
-                                  return transport::gather<char>(engine, "outcome of a save",
-                                                                 [&] {
-                                                                   transport::Failure(error).raise_if_any();
-                                                                   return char{};
-                                                                 })
-                                      .failure()
-                                      .text;
-                                },
-                                true};
+  const auto first_of_all = [&](const std::string& error) {
+    const auto said = transport::gather<bool>(engine, "outcome of a save", [&] {
+      transport::Failure(error).raise_if_any();
+      return true;
+    });
+    return said.failure().text;
+  };
+  checkpoint::Together together{engine.here(0), first_of_all, true};
   what.stages = engine.schedule().stages;
   what.schedule = detail::describe(engine.schedule().policy.c_str(), engine.schedule().size());
   what.wires.clear();

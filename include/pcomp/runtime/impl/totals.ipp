@@ -64,7 +64,7 @@ PCOMP_IMPL Report total_report(Engine& engine) {
       if constexpr (std::is_same_v<std::remove_reference_t<decltype(v)>, double>)
         v += *time++;
       else
-        v += static_cast<std::remove_reference_t<decltype(v)>>(*count++);
+        v += *count++;
     });
   }
   total.predict(engine.schedule());
