@@ -8,6 +8,7 @@
 #include <pcomp/pcomp.hpp>
 #include <random>
 
+#include "../unit/torch/any_net.hpp"
 #include "../unit/torch/net.hpp"
 
 using namespace pcomp;
@@ -158,6 +159,62 @@ void seeds(const World& w) {
   }
 }
 
+/// Several tensors on a boundary, a side input, a shared weight, recomputation; each rank is given what it needs.
+void several(const Settings& given) {
+  const bool sequential = given.at("mode") == "sequential";
+  const World w = world(given);
+  const kernel::WireKernels& first = kernel::wire_kernels(Quant<8>);
+  const kernel::WireKernels& second = kernel::wire_kernels(Half);
+  const kernel::WireKernels* mask = &kernel::wire_kernels(Verbatim);
+  const kernel::Wires wires{kernel::BoundaryWires({&first, &second, mask}),
+                            kernel::BoundaryWires({&second, &first, mask})};
+  for (const char* placement : {"010", "011", "012"})
+    for (const char* policy : {"gpipe", "1f1b", "zero-bubble"}) {
+      const schedule::RankMap where = placement_of(placement);
+      const int ranks = 1 + *std::max_element(where.begin(), where.end());
+      if (w.processes() && ranks != w.size()) continue;
+      const std::string name = std::string(placement) + " " + policy + " several";
+      const net::SeveralData d(11);
+      const auto print_all = [&](const std::vector<at::Tensor>& all, int stage, std::size_t from, std::size_t n) {
+        for (std::size_t i = 0; i < n; ++i)
+          print(name + " stage " + std::to_string(stage) + " " + std::to_string(i), all[from + i]);
+      };
+      if (sequential) {
+        net::SeveralLoop plain(first, second);
+        plain.tie();
+        torch::optim::SGD sgd(plain.parameters(), 0.1);
+        for (int step = 0; step < 2; ++step) {
+          print(name + " loss", plain.step(d, 4));
+          plain.add_up();
+          sgd.step(), sgd.zero_grad();
+        }
+        const auto all = plain.parameters();
+        print_all(all, 0, 0, 1), print_all(all, 1, 1, 4), print_all(all, 2, 5, 1);
+        continue;
+      }
+      const schedule::ScheduleTable table = std::strcmp(policy, "gpipe") == 0  ? make_schedule(GPipe{}, 3, 4, where)
+                                            : std::strcmp(policy, "1f1b") == 0 ? make_schedule(OneFOneB{}, 3, 4, where)
+                                                                               : make_schedule(ZeroBubble{}, 3, 4, where);
+      Engine pipe(w, net::several_stages(), wires, table);
+      pipe.share({0, "table.weight"}, {2, "out.weight"});
+      pipe.recompute({0, 1});
+      std::optional<torch::optim::SGD> sgd;
+      if (!pipe.parameters().empty()) sgd.emplace(pipe.parameters(), 0.1);
+      const training::BatchTensors side = pipe.here(1) ? training::BatchTensors{d.scale} : training::BatchTensors{};
+      for (int step = 0; step < 2; ++step) {
+        print(name + " loss",
+              pipe.here(2) ? pipe.step(pipe.here(0) ? d.x : at::Tensor(), d.y, cross_entropy, side)
+                           : pipe.step(pipe.here(0) ? d.x : at::Tensor(), {}, {}, side));
+        if (sgd) sgd->step(), sgd->zero_grad();
+      }
+      for (int stage = 0; stage < 3; ++stage)
+        if (const auto m = pipe.module(stage)) print_all(m->parameters(), stage, 0, m->parameters().size());
+      for (const runtime::BoundaryReport& b : pipe.report().boundaries)
+        if (b.forward.bytes != b.forward.predicted || b.gradient.bytes != b.gradient.predicted)
+          throw Error(name + ": bytes and prediction differ");
+    }
+}
+
 /// Every combination of schedule, placement and wire that suits this number of ranks; all where ranks are threads.
 void same(const Settings& given) {
   const bool sequential = given.at("mode") == "sequential";
@@ -198,16 +255,23 @@ void same(const Settings& given) {
         } else {
           Engine engine(w, net::stages(), wires_of(wire), table);
           if (frozen) engine.freeze(1);
+          const bool spare = std::strcmp(policy, "gpipe") != 0;  // ranks are given only what they need
           train(
               name, engine.parameters(), !frozen,
-              [&](const Data& d) { return engine.step(d.x, d.y, cross_entropy, d.sample_ids); },
-              [&](const auto& x) { return engine.infer(x); });
+              [&](const Data& d) {
+                if (!spare) return engine.step(d.x, d.y, cross_entropy, d.sample_ids);
+                return engine.step(engine.here(0) ? d.x : at::Tensor(), engine.here(4) ? d.y : at::Tensor(),
+                                   engine.here(4) ? training::Loss(cross_entropy) : training::Loss(), {},
+                                   engine.here(0) ? d.sample_ids : at::Tensor());
+              },
+              [&](const auto& x) { return engine.infer(!spare || engine.here(0) ? x : at::Tensor()); });
           for (int stage = 0; stage < 5; ++stage) print_state(name, stage, engine.module(stage).get());
           for (const runtime::BoundaryReport& b : engine.report().boundaries)
             for (const runtime::Traffic& t : {b.forward, b.gradient, b.inference})
               if (t.bytes != t.predicted) throw Error(name + ": bytes and prediction differ");
         }
       }
+  several(given);
   seeds(w);
 }
 
@@ -260,7 +324,8 @@ void load(const Settings& s) {
       return "of" + std::to_string(stage) + "." + name;
     });
   } else {
-    checkpoint::load_state(engine, s.at("file"));
+    load_state(engine, s.at("file"));
+    save_state(engine, s.at("file") + ".again");
   }
   for (int stage = 0; stage < 5; ++stage) print_state("loaded", stage, engine.module(stage).get());
 }

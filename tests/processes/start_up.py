@@ -95,6 +95,9 @@ with tempfile.TemporaryDirectory() as folder:
     done = Ranks(program, 2, *load).wait(60)
     loaded = sorted(line for _, out, _ in done.values() for line in out.splitlines())
     expect(len(loaded) > 4 and loaded == sorted(written.stdout.splitlines()), f"weights of a file: {written}, {done}")
+    again = Ranks(program, 2, "mode=load", "placement=01010", f"file={folder}/weights.again").wait(60)
+    saved = sorted(line for _, out, _ in again.values() for line in out.splitlines())
+    expect(saved == loaded, f"weights that processes wrote: {again}")
     check("another network's weights", Ranks(program, 2, *load, "others=1"),
           "'of0.conv.weight' is missing", "'of1.norm.bias' is missing", "'4.linear.bias' is in no stage", alike=True)
 

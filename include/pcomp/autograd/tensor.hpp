@@ -24,12 +24,13 @@ inline kernel::DType dtype_of(at::ScalarType t) {
     case at::kHalf:
       return kernel::DType::f16;
     default:
-      throw Error(std::string("pcomp: a boundary takes float, bfloat16 or half, not ") + c10::toString(t));
+      throw Error(std::string("pcomp: a boundary takes float, bfloat16 or half, not ") + c10::toString(t) +
+                  "; Wire<Verbatim> carries any dtype, without a gradient");
   }
 }
 
-/// Refuses what the kernels cannot read, before anything is allocated.
-inline void expect_dense(const at::Tensor& x) {
+/// Refuses what is not dense memory on the CPU or a GPU.
+inline void expect_memory(const at::Tensor& x) {
   if (!x.defined()) throw Error("pcomp: a boundary takes a tensor, but this one is undefined");
   if (x.is_nested())
     throw Error("pcomp: a boundary takes a dense CPU or CUDA tensor, not a nested one: pad it to one shape");
@@ -39,10 +40,14 @@ inline void expect_dense(const at::Tensor& x) {
   if (!x.has_storage())
     throw Error(
         "pcomp: a boundary takes a tensor with memory of its own, not one that vmap or a subclass wraps");
-  dtype_of(x.scalar_type());
   if (x.dim() < 1 || x.dim() > Extents::max_rank || x.numel() == 0)
     throw Error("pcomp: a boundary takes 1 to 8 dimensions and at least one element, not " +
                 to_string(extents_of(x)));
+}
+/// Refuses what the kernels cannot read, before anything is allocated.
+inline void expect_dense(const at::Tensor& x) {
+  expect_memory(x);
+  dtype_of(x.scalar_type());
 }
 
 /// The tensor as memory that holds its values: a lazy negative or conjugate bit is carried out, zeros without memory

@@ -12,6 +12,7 @@ namespace pcomp::refuse {
 template <class A, class B> struct TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE;
 template <class W, class S> struct THIS_SHAPE_LACKS_THE_DIMENSIONS_THAT_DOWNSAMPLE_POOLS_FOUR_OR_MORE_OR_THOSE_NAMED_AS_IN_Axes_1;
 template <class A, class B> struct A_CODEC_IS_AN_EMPTY_TYPE_WITH_A_CONSTEXPR_role_AND_name;
+template <class T> struct VERBATIM_IS_A_WIRE_OF_ITS_OWN_AND_IS_NOT_JOINED_WITH_OTHERS;
 
 template <bool ok> consteval bool ratio_denominator()      { static_assert(ok, "pcomp: Ratio<N, D> needs D of at least 1"); return true; }
 template <bool ok> consteval bool ratio_outside_0_1()      { static_assert(ok, "pcomp: TopK keeps a Ratio in (0, 1]"); return true; }
@@ -47,10 +48,12 @@ template <bool ok> consteval bool extent()                 { static_assert(ok, "
 template <bool ok> consteval bool not_a_wire()             { static_assert(ok, "pcomp: Wire<...> takes codecs joined by | (or Raw)"); return true; }
 template <bool ok> consteval bool gradient_shape()         { static_assert(ok, "pcomp: the gradient of a selection is a list: no Downsample or PerSample scope on it"); return true; }
 template <bool ok> consteval bool last_stage_with_wire()   { static_assert(ok, "pcomp: the last stage of a Pipeline sends nothing: remove its Wire"); return true; }
-template <bool ok> consteval bool missing_wire()           { static_assert(ok, "pcomp: every stage but the last needs a Wire to the next"); return true; }
-template <bool ok> consteval bool stage_forward()          { static_assert(ok, "pcomp: a stage needs forward(Tensor) or operator()(Tensor) that returns a Tensor"); return true; }
+template <bool ok> consteval bool missing_wire()           { static_assert(ok, "pcomp: every stage but the last needs a Wire to the next, one for each tensor that it hands over"); return true; }
+template <bool ok> consteval bool stage_forward()          { static_assert(ok, "pcomp: a stage needs forward(Tensor) or operator()(Tensor) that returns a Tensor, or from and to several Tensors"); return true; }
+template <bool ok> consteval bool stage_hands_over()       { static_assert(ok, "pcomp: a stage needs one Wire for each tensor that it returns, and the last stage returns one tensor"); return true; }
+template <bool ok> consteval bool stage_takes()            { static_assert(ok, "pcomp: a stage takes as many tensors as the stage before it has wires"); return true; }
 template <bool ok> consteval bool stage_callables()        { static_assert(ok, "pcomp: a Pipeline takes one callable for every stage, each returning that stage's module"); return true; }
-template <bool ok> consteval bool not_a_stage()            { static_assert(ok, "pcomp: a Pipeline takes one or more Stage<Module, Wire>"); return true; }
+template <bool ok> consteval bool not_a_stage()            { static_assert(ok, "pcomp: a Pipeline takes one or more Stage<Module, Wire...>"); return true; }
 template <bool ok> consteval bool plan_stages()            { static_assert(ok, "pcomp: this Plan is for another number of stages"); return true; }
 template <bool ok> consteval bool too_few_microbatches()  { static_assert(ok, "pcomp: this schedule needs more micro-batches"); return true; }
 template <bool ok> consteval bool placement_size()         { static_assert(ok, "pcomp: a Placement names one rank for every stage"); return true; }

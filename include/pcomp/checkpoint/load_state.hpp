@@ -1,6 +1,9 @@
 #pragma once
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -11,6 +14,7 @@
 
 #include "../runtime/engine.hpp"
 #include "../transport/communicator.hpp"
+#include "atomic_file.hpp"
 #include "folder.hpp"
 #include "safetensors.hpp"
 
@@ -108,9 +112,39 @@ inline std::string misfits(const StateFile& file, const std::vector<StateTarget>
   return all;
 }
 
+/// What a process has of a state: a line for each tensor, "dtype size,size, name".
+inline std::string listed(const std::vector<StateTarget>& own) {
+  std::string all;
+  for (const StateTarget& t : own) {
+    if (t.name.find('\n') != std::string::npos) throw Error("pcomp: the name of a weight has a line break");
+    all += std::to_string(static_cast<int>(t.to.scalar_type())) + ' ';
+    for (const std::int64_t n : t.to.sizes()) all += std::to_string(n) + ',';
+    all += ' ' + t.name + '\n';
+  }
+  return all;
+}
+/// Zeros of every tensor of such a list.
+inline checkpoint::NamedTensors unlisted(const std::string& list) {
+  checkpoint::NamedTensors all;
+  std::istringstream in(list);
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream words(line);
+    int dtype = 0;
+    words >> dtype;
+    words.get();
+    std::vector<std::int64_t> sizes;
+    for (std::int64_t n = 0; words.peek() != ' ' && words >> n; words.get()) sizes.push_back(n);
+    words.get();
+    std::string name;
+    std::getline(words, name);
+    all.emplace_back(name, at::zeros(sizes, static_cast<at::ScalarType>(dtype)));
+  }
+  return all;
+}
+
 }  // namespace pcomp::detail
 
-namespace pcomp::checkpoint {
+namespace pcomp {
 
 /// Puts the tensors of a file into the parameters and buffers of all stages: of a safetensors file, or of Python's
 /// `torch.save(net.state_dict(), file)`. `name` says what the file calls a stage's tensor; "" leaves that one as it is.
@@ -122,7 +156,7 @@ namespace pcomp::checkpoint {
 ///   shape or kind.
 /// Example: docs/checkpoints.md
 inline void load_state(Engine& pipe, const std::filesystem::path& path,
-                       const StateName& name = numbered_stages) {
+                       const checkpoint::StateName& name = checkpoint::numbered_stages) {
   const transport::Calls::Scope call(pipe.calls(), "loads weights");
   std::unique_ptr<detail::StateFile> file;
   std::vector<detail::StateTarget> targets;
@@ -153,5 +187,50 @@ inline void load_state(Engine& pipe, const std::filesystem::path& path,
   const at::AutoGradMode no_grad(false);
   for (std::size_t i = 0; i < targets.size(); ++i) at::Tensor(targets[i].to).copy_(values[i]);
 }
+
+/// Writes the parameters and buffers of all stages to a safetensors file, for Python and for `load_state`.
+///
+/// Law: `load_state` of the file gives the same bits. The file is written whole or not at all.
+/// Processes: all call it; that with stage 0 writes the file.
+/// Bytes: all weights, to each other process, one tensor at a time.
+/// Errors: one `Error`, the same on every rank, for a file that cannot be written and for two tensors of one name.
+/// Example: docs/checkpoints.md
+inline void save_state(Engine& pipe, const std::filesystem::path& path,
+                       const checkpoint::StateName& name = checkpoint::numbered_stages) {
+  const transport::Calls::Scope call(pipe.calls(), "saves weights");
+  const at::AutoGradMode no_grad(false);
+  std::vector<detail::StateTarget> own = detail::state_targets(pipe, name);
+  std::erase_if(own, [](const detail::StateTarget& t) { return t.name.empty(); });
+  const auto lists =
+      transport::gather<std::string>(pipe, "list of the weights", [&] { return detail::listed(own); }).values();
+  checkpoint::NamedTensors all;
+  std::set<std::string> names;
+  std::size_t next = 0;
+  for (const std::string& list : lists)
+    for (auto& [there, zeros] : detail::unlisted(list)) {
+      if (!names.insert(there).second)
+        throw Error("pcomp: two weights would be saved as '" + there + "': give each its own name");
+      const bool mine = next < own.size() && own[next].name == there;
+      const at::Tensor value = mine ? own[next++].to.detach().to(at::kCPU).contiguous() : zeros;
+      const std::int64_t bytes = static_cast<std::int64_t>(value.nbytes());
+      // Sums of bytes with zeros are those bytes.
+      const at::Tensor sum = pipe.sum(at::from_blob(const_cast<void*>(value.const_data_ptr()), {bytes}, at::kByte));
+      if (!pipe.here(0)) continue;
+      if (bytes) std::memcpy(zeros.mutable_data_ptr(), sum.const_data_ptr(), static_cast<std::size_t>(bytes));
+      all.emplace_back(there, zeros);
+    }
+  const auto written = transport::gather<bool>(pipe, "outcome of a save", [&] {
+    if (pipe.here(0)) checkpoint::atomic_write_file(path, checkpoint::pack_safetensors(all));
+    return true;
+  });
+  written.failure().raise_if_any();
+}
+
+}  // namespace pcomp
+
+namespace pcomp::checkpoint {
+
+using pcomp::load_state;
+using pcomp::save_state;
 
 }  // namespace pcomp::checkpoint

@@ -47,6 +47,10 @@ inline constexpr bool is_chain = false;
 template <class... Cs>
 inline constexpr bool is_chain<codec::Chain<Cs...>> = true;
 
+/// A wire that is joined with nothing, and says so itself.
+template <class T>
+concept StandsAlone = requires { std::remove_cv_t<T>::stands_alone; };
+
 /// Defined in wire/compose.hpp: `type` is the normal form of the two joined, `ok` whether no role is taken
 /// twice.
 template <class A, class B>
@@ -81,7 +85,7 @@ struct Composable {
   // clang-format off
   template <codec::WireExpr A, codec::WireExpr B> requires(!detail::composes<A, B>)
   friend refuse::TWO_CODECS_WITH_THE_SAME_ROLE_ON_ONE_WIRE<A, B> operator|(A, B) = delete;
-  template <class A, class B> requires(!codec::WireExpr<A> || !codec::WireExpr<B>)
+  template <class A, class B> requires((!codec::WireExpr<A> || !codec::WireExpr<B>) && !detail::StandsAlone<A> && !detail::StandsAlone<B>)
   friend refuse::A_CODEC_IS_AN_EMPTY_TYPE_WITH_A_CONSTEXPR_role_AND_name<A, B> operator|(A, B) = delete;
   // clang-format on
 

@@ -1,5 +1,6 @@
 #pragma once
 #include "../wire/delta.hpp"
+#include "../wire/verbatim.hpp"
 #include "codec_calls.hpp"
 #include "gpu_wire_kernels.hpp"
 
@@ -36,6 +37,7 @@ struct WireKernels {
   Remembers forward{}, backward{};
   const WireKernels* first = nullptr;   ///< with Delta: the wire of a first visit
   const WireKernels* linear = nullptr;  ///< with ErrorFeedback on a restricted gradient: the wire in floats
+  bool verbatim = false;                ///< a tensor's own bytes, which needs no kernel: `bytes` is that of floats
 };
 
 }  // namespace pcomp::kernel
@@ -118,6 +120,20 @@ const WireKernels& wire_kernels(W = {}) {
     }();
     return ops;
   }
+}
+
+/// The table of Verbatim.
+template <detail::VerbatimWire W>
+const WireKernels& wire_kernels(W = {}) {
+  static constexpr WireKernels ops = [] {
+    WireKernels o{};
+    o.name = name(Verbatim);
+    o.bytes = [](const Extents& s) { return wire_bytes(Verbatim, s); };
+    o.grad_bytes = o.index_bytes = [](const Extents&) { return std::size_t{0}; };
+    o.verbatim = true;
+    return o;
+  }();
+  return ops;
 }
 
 }  // namespace pcomp::kernel

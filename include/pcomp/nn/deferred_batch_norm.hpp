@@ -5,6 +5,7 @@
 #include <torch/nn/modules/batchnorm.h>
 
 #include "../base/error.hpp"
+#include "../stage/surroundings.hpp"
 #include "batch_end.hpp"
 
 namespace pcomp::training {
@@ -56,6 +57,7 @@ class DeferredBatchNorm2dImpl : public torch::nn::BatchNorm2dImpl, public BatchE
  private:
   /// Merges the mean and squared deviations of two sets (Chan et al., 1979).
   void add(double n, const at::Tensor& mean, const at::Tensor& variance) {
+    if (detail::SecondRun::now()) return;
     const at::AutoGradMode no_grad(false);
     const at::Tensor squares = variance * (n - 1);
     if (count_ == 0) {

@@ -24,7 +24,7 @@
 
 #include "../autograd/tensor.hpp"
 #include "../base/error.hpp"
-#include "microbatch.hpp"
+#include "../stage/batch_tensors.hpp"
 
 namespace pcomp::detail {
 
@@ -42,12 +42,42 @@ double number_of(const T& n) {
     return at::Tensor(n).template item<double>();
 }
 
+/// A callable on (output, target), else on (output, all targets): what it takes and returns.
+template <class F>
+struct OnTargets {
+  static constexpr bool of_one = std::invocable<F&, const at::Tensor&, const at::Tensor&>;
+  static constexpr auto type() {
+    if constexpr (of_one)
+      return std::type_identity<std::invoke_result_t<F&, const at::Tensor&, const at::Tensor&>>();
+    else if constexpr (std::invocable<F&, const at::Tensor&, const training::Targets&>)
+      return std::type_identity<std::invoke_result_t<F&, const at::Tensor&, const training::Targets&>>();
+    else
+      return std::type_identity<void>();
+  }
+  using Result = typename decltype(type())::type;
+};
+/// The one target of a callable that takes one, or an undefined tensor where there is none.
+inline const at::Tensor& only(const training::Targets& targets) {
+  static const at::Tensor none;
+  if (targets.size() > 1)
+    throw Error("the batch has " + std::to_string(targets.size()) +
+                " targets, but this loss or metric takes one: let it take a const std::vector<at::Tensor>&");
+  return targets.empty() ? none : targets[0];
+}
+template <class F>
+auto on_targets(F& f, const at::Tensor& output, const training::Targets& targets) {
+  if constexpr (OnTargets<F>::of_one)
+    return std::invoke(f, output, only(targets));
+  else
+    return std::invoke(f, output, targets);
+}
+
 }  // namespace pcomp::detail
 
 namespace pcomp::training {
 
 /// What `step` minimises: a callable from (output of the last stage, target) of one micro-batch to a mean, one number,
-/// or to a sum and its weight.
+/// or to a sum and its weight. Where a batch has several targets it takes them as a `const std::vector<at::Tensor>&`.
 ///
 /// Law: the batch's loss is sum(w * mean) / sum(w) over its micro-batches. w is what the callable's member
 ///   `weight(target)` returns, a number or a tensor of one, such as the targets that are not padding; without such a
@@ -62,57 +92,60 @@ class Loss {
   /// A callable that returns a sum and its weight, as a pair. Weights are wanted before the first output is there, so
   /// each step calls it once more a micro-batch, on zeros; `LossSum` does not.
   template <class F>
-    requires detail::SumAndWeight<std::invoke_result_t<F&, const at::Tensor&, const at::Tensor&>>
+    requires detail::SumAndWeight<typename detail::OnTargets<F>::Result>
   Loss(F loss) {
-    pair_ = [held = std::make_shared<F>(std::move(loss))](const at::Tensor& output,
-                                                          const at::Tensor& target) {
-      const auto made = std::invoke(*held, output, target);
+    pair_ = [held = std::make_shared<F>(std::move(loss))](const at::Tensor& output, const Targets& targets) {
+      const auto made = detail::on_targets(*held, output, targets);
       return std::pair<at::Tensor, double>(std::get<0>(made), detail::number_of(std::get<1>(made)));
     };
   }
   template <class F>
-    requires(!std::same_as<F, Loss> &&
-             std::is_invocable_r_v<at::Tensor, F&, const at::Tensor&, const at::Tensor&>)
+    requires(!std::same_as<F, Loss> && std::convertible_to<typename detail::OnTargets<F>::Result, at::Tensor>)
   Loss(F loss) {  // implicit, as for std::function
     const auto held = std::make_shared<F>(std::move(loss));
-    mean_ = [held](const at::Tensor& output, const at::Tensor& target) -> at::Tensor {
-      return std::invoke(*held, output, target);
+    mean_ = [held](const at::Tensor& output, const Targets& targets) -> at::Tensor {
+      return detail::on_targets(*held, output, targets);
     };
     if constexpr (requires(const at::Tensor& t) { held->weight(t); })
-      weight_ = [held](const at::Tensor& target) { return detail::number_of(held->weight(target)); };
+      weight_ = [held](const Targets& all) { return detail::number_of(held->weight(detail::only(all))); };
+    else if constexpr (requires(const Targets& all) { held->weight(all); })
+      weight_ = [held](const Targets& all) { return detail::number_of(held->weight(all)); };
+  }
+  at::Tensor operator()(const at::Tensor& output, const Targets& targets) const {
+    if (!pair_) return mean_(output, targets);
+    const auto [sum, weight] = pair_(output, targets);
+    return sum / weight;
   }
   at::Tensor operator()(const at::Tensor& output, const at::Tensor& target) const {
-    if (!pair_) return mean_(output, target);
-    const auto [sum, weight] = pair_(output, target);
-    return sum / weight;
+    return (*this)(output, target.defined() ? Targets{target} : Targets());
   }
   /// The mean over targets that weigh `weight`; undefined where that is 0.
   ///
   /// Errors: `Error` if another weight is returned with this output than before.
-  at::Tensor mean(const at::Tensor& output, const at::Tensor& target, double weight) const {
-    if (!pair_) return weight == 0 ? at::Tensor() : mean_(output, target);
-    const auto [sum, now] = pair_(output, target);
+  at::Tensor mean(const at::Tensor& output, const Targets& targets, double weight) const {
+    if (!pair_) return weight == 0 ? at::Tensor() : mean_(output, targets);
+    const auto [sum, now] = pair_(output, targets);
     if (!(std::abs(now - weight) <= 1e-6 * std::abs(weight)))  // devices add up real weights differently
       throw Error("the loss returns the weight " + std::to_string(now) + " for this output, but " +
                   std::to_string(weight) +
                   " for another: a weight comes from the targets alone, as those that are not padding");
     return weight == 0 ? at::Tensor() : sum / now;
   }
-  /// Whether it weighs these targets, which may be undefined; else the samples count.
-  bool weighs(const at::Tensor& target) const { return pair_ || (weight_ && target.defined()); }
+  /// Whether it weighs these targets; else the samples count.
+  bool weighs(bool has_targets) const { return pair_ || (weight_ && has_targets); }
   /// `output()`: any output for these targets.
   template <class Output>
-  double weight(const at::Tensor& target, const Output& output) const {
-    if (!pair_) return weight_(target);
+  double weight(const Targets& targets, const Output& output) const {
+    if (!pair_) return weight_(targets);
     const at::AutoGradMode no_grad(false);
-    return pair_(output(), target).second;
+    return pair_(output(), targets).second;
   }
   explicit operator bool() const { return mean_ || pair_; }
 
  private:
-  std::function<std::pair<at::Tensor, double>(const at::Tensor&, const at::Tensor&)> pair_;
-  std::function<at::Tensor(const at::Tensor&, const at::Tensor&)> mean_;
-  std::function<double(const at::Tensor&)> weight_;
+  std::function<std::pair<at::Tensor, double>(const at::Tensor&, const Targets&)> pair_;
+  std::function<at::Tensor(const at::Tensor&, const Targets&)> mean_;
+  std::function<double(const Targets&)> weight_;
 };
 
 /// A loss from two callables: `sum` of (output, target) over what counts, and `count` of (target), how much counts.
@@ -192,15 +225,16 @@ struct LossShare {
 
 /// `output(m)`: any output for the targets of micro-batch m.
 template <class Output>
-std::vector<LossShare> loss_shares(const training::Loss& loss, const at::Tensor& y,
-                                   const std::vector<training::Microbatch>& parts, const Output& output) {
+std::vector<LossShare> loss_shares(const training::Loss& loss, const training::BatchTensors& y,
+                                   const std::vector<training::SampleRange>& parts, const Output& output) {
   std::vector<LossShare> shares;
   double sum = 0;
-  const bool weighs = loss.weighs(y);
-  for (const training::Microbatch& part : parts) {
+  const bool weighs = loss.weighs(!y.empty());
+  for (const training::SampleRange& part : parts) {
     const auto like = [&] { return output(static_cast<int>(shares.size())); };
-    const at::Tensor target = y.defined() ? y.narrow(0, part.first, part.count) : y;
-    const double w = weighs ? loss.weight(target, like) : part.weight;
+    training::Targets targets;
+    for (const auto& entry : y) targets.push_back(entry.part(part));
+    const double w = weighs ? loss.weight(targets, like) : part.weight;
     if (!(std::isfinite(w) && w >= 0))
       throw Error("the loss gives the targets of micro-batch " + std::to_string(shares.size()) +
                   " the weight " + std::to_string(w) + ": a weight is a finite number of at least 0");
@@ -217,7 +251,19 @@ std::vector<LossShare> loss_shares(const training::Loss& loss, const at::Tensor&
 namespace pcomp::training {
 
 /// A number to add up over micro-batches, from (output of the last stage, target): a count or a sum, not a mean.
-using Metric = std::function<at::Tensor(const at::Tensor&, const at::Tensor&)>;
+class Metric {
+ public:
+  template <class F>
+    requires(!std::same_as<F, Metric> && std::convertible_to<typename detail::OnTargets<F>::Result, at::Tensor>)
+  Metric(F f)  // implicit, as for std::function
+      : f_([held = std::make_shared<F>(std::move(f))](const at::Tensor& output, const Targets& targets) {
+          return at::Tensor(detail::on_targets(*held, output, targets));
+        }) {}
+  at::Tensor operator()(const at::Tensor& output, const Targets& targets) const { return f_(output, targets); }
+
+ private:
+  std::function<at::Tensor(const at::Tensor&, const Targets&)> f_;
+};
 
 /// How many samples of [n, classes, ...] have their largest logit at the class index in [n, ...].
 ///

@@ -20,7 +20,7 @@ namespace pcomp::detail {
 
 /// Describes a pipeline, for its ranks to compare when they meet.
 inline transport::Fingerprint fingerprint(const schedule::ScheduleTable& schedule,
-                                          const std::vector<const kernel::WireKernels*>& wires,
+                                          const kernel::Wires& wires,
                                           int world_size,
                                           const std::vector<runtime::StageSpec>& stages = {}) {
   transport::Fingerprint f;
@@ -45,7 +45,7 @@ inline transport::Fingerprint fingerprint(const schedule::ScheduleTable& schedul
   for (int shift = 60; shift >= 0; shift -= 4) sum += digits[rows >> shift & 15];
   f.add("rows", sum);
   for (std::size_t e = 0; e < wires.size(); ++e)
-    f.add("wire " + std::to_string(e), std::string(wires[e]->name.view()));
+    f.add("wire " + std::to_string(e), wires[e].name());
   for (std::size_t s = 0; s < stages.size(); ++s) f.add("stage " + std::to_string(s), stages[s].name);
   return f;
 }
@@ -56,17 +56,19 @@ inline std::string text_of(const Extents& shape, at::ScalarType dtype) {
 
 /// Describes a batch of a new shape, including its bytes on the link.
 inline transport::Fingerprint fingerprint(const Batch& batch,
-                                          const std::vector<const kernel::WireKernels*>& wires) {
+                                          const kernel::Wires& wires) {
   transport::Fingerprint f;
   f.add("step", batch.loss ? "training" : "inference");
   f.add("micro-batches", std::to_string(batch.parts.size()));
   f.add("batch", text_of(extents_of(batch.x), batch.x.scalar_type()));
-  for (std::size_t e = 0; e < wires.size(); ++e) {
-    const Extents s = batch.shape(static_cast<int>(e), 0);
-    f.add("boundary " + std::to_string(e), text_of(s, batch.activations[e].dtype) + ", " +
-                                               std::to_string(wires[e]->bytes(s)) + " bytes, back " +
-                                               std::to_string(wires[e]->grad_bytes(s)));
-  }
+  for (std::size_t e = 0; e < wires.size(); ++e)
+    for (std::size_t k = 0; k < wires[e].size(); ++k) {
+      const Extents s = batch.shape(static_cast<int>(e), 0, k);
+      const at::ScalarType dtype = batch.activations[e][k].dtype;
+      f.add("boundary " + std::to_string(e) + (k ? " tensor " + std::to_string(k) : ""),
+            text_of(s, dtype) + ", " + std::to_string(payload_bytes(wires[e][k], s, dtype)) + " bytes, back " +
+                std::to_string(wires[e][k].grad_bytes(s)));
+    }
   return f;
 }
 
@@ -78,7 +80,7 @@ class Agreement {
   /// Their configurations, before anything else crosses a link.
   static void handshake(transport::Communicator& links, const World& world,
                         const schedule::ScheduleTable& schedule,
-                        const std::vector<const kernel::WireKernels*>& wires,
+                        const kernel::Wires& wires,
                         const std::vector<runtime::StageSpec>& stages) {
     if (!world.processes()) return;
     transport::Fingerprint::expect_alike(links.exchange(
@@ -90,14 +92,14 @@ class Agreement {
   }
   static void compare(transport::Communicator& links, const std::string& about,
                       const schedule::ScheduleTable& table,
-                      const std::vector<const kernel::WireKernels*>& wires) {
+                      const kernel::Wires& wires) {
     if (!links.elsewhere().empty())
       transport::Fingerprint::expect_alike(
           links.exchange(about, fingerprint(table, wires, table.ranks).text()));
   }
   /// Each new batch shape, before its first payload.
   void compare(transport::Communicator& links, const Batch& batch,
-               const std::vector<const kernel::WireKernels*>& wires) {
+               const kernel::Wires& wires) {
     if (links.elsewhere().empty()) return;
     const auto key = std::make_tuple(text_of(batch) + autocast(), batch.parts.size(), batch.loss != nullptr);
     if (agreed_.count(key)) return;

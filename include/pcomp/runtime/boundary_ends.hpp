@@ -1,38 +1,18 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/scalar_tensor.h>
-#include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <memory>
 
 #include "../autograd/feedback.hpp"
 #include "batch.hpp"
+#include "entrances.hpp"
 #include "payload_buffers.hpp"
 #include "report.hpp"
 #include "split_backward.hpp"
 
 namespace pcomp::detail {
-
-/// Where a received activation enters a stage's graph; the backward pass stores its gradient in a slot.
-///
-/// Why not a leaf: a stage may begin with an in-place operation, which autograd refuses on a leaf.
-class ReceivedActivation : public torch::autograd::Function<ReceivedActivation> {
- public:
-  /// `anchor` is any tensor that requires grad; `slot` must outlive the backward pass.
-  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& anchor,
-                            const at::Tensor* received, at::Tensor* slot) {
-    (void)anchor;
-    ctx->saved_data["slot"] = reinterpret_cast<std::int64_t>(slot);
-    return *received;
-  }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
-                                                 torch::autograd::variable_list grads) {
-    *reinterpret_cast<at::Tensor*>(ctx->saved_data["slot"].toInt()) = grads[0];
-    return {at::Tensor(), at::Tensor(), at::Tensor()};
-  }
-};
 
 /// What crosses a boundary: activations towards the last stage, their gradients back.
 enum class Direction { forward, backward };
@@ -52,76 +32,107 @@ struct EachDirection {
 
 /// What a stage keeps of one micro-batch between its forward and backward passes.
 struct MicrobatchState {
-  at::Tensor input, output;                         ///< the ends of the stage's graph
-  at::Tensor input_grad, output_grad;               ///< set by the backward pass, and by the next stage
-  std::shared_ptr<torch::autograd::Node> entrance;  ///< the input's node, for a split backward pass
+  /// How a tensor was that left the stage: its gradient comes back so.
+  struct Form {
+    at::ScalarType dtype;
+    at::MemoryFormat format;
+    at::Device device;
+  };
+  StageGraph graph;
   SplitBackward split;
-  PayloadBuffer index_in, index_out;  ///< of the forward payloads, on the stage's device
+  std::vector<Form> sent;                           ///< by tensor
+  std::vector<PayloadBuffer> index_in, index_out;   ///< of the forward payloads, by tensor, on the stage's device
+  bool recomputes = false;                          ///< the stage runs again before its backward pass, from:
+  PayloadBuffer payload;                            ///< the message that it was given
+  runtime::Tensors given;                           ///< or the tensors, where the wires have a memory
+  RandomState random;                               ///< of its first run
 
-  /// Frees the graph; the index blocks keep their storage.
+  /// Frees the graph; the payloads keep their storage.
   void clear() {
-    input = output = input_grad = output_grad = at::Tensor();
-    entrance.reset();
+    graph = {};
     split = {};
+    sent.clear();
+    given.clear();
+    random = {};
   }
 };
 
-/// The ends of every wire on one rank: they turn a micro-batch's tensors into payloads and back, in both directions.
+/// The ends of every wire on one rank: they turn a micro-batch's tensors into messages and back, in both directions.
 ///
 /// Law: a tensor arrives in the memory format in which it departed, as from `boundary`. A wire's state changes only in
 ///   training, and only when a message leaves or arrives; a failed step clears it at all ends.
-/// Bytes: counted for each boundary where a payload leaves.
+/// Bytes: counted for each boundary where a message leaves: the payloads of its tensors, as `BoundaryWires` says.
 class BoundaryEnds {
  public:
-  explicit BoundaryEnds(const std::vector<const kernel::WireKernels*>& wires)
+  explicit BoundaryEnds(const kernel::Wires& wires)
       : boundaries_(wires.size()), traffic_(wires.size()), devices_(wires.size() + 1, at::kCPU) {
     rewire(wires);
   }
 
-  /// Boundaries whose wire changes start with empty state.
-  void rewire(const std::vector<const kernel::WireKernels*>& wires) {
-    for (std::size_t e = 0; e < wires.size(); ++e)
-      if (!boundaries_[e].wire || &boundaries_[e].wire->ops() != wires[e])
-        boundaries_[e] = {FeedbackEnds(*wires[e], static_cast<int>(e)), 0, {}};
+  /// Wires that change start with empty state.
+  void rewire(const kernel::Wires& wires) {
+    for (std::size_t b = 0; b < wires.size(); ++b) {
+      boundaries_[b].resize(wires[b].size());
+      for (std::size_t k = 0; k < wires[b].size(); ++k)
+        if (Ends& e = boundaries_[b][k]; !e.wire || &e.wire->ops() != &wires[b][k])
+          e = {FeedbackEnds(wires[b][k], number(b, k)), 0, {}};
+    }
   }
   /// Where a stage of this rank computes.
   void place(int stage, at::Device device) { devices_[at(stage)] = device; }
   void begin(const Batch& batch) {
     batch_ = &batch;
-    for (Ends& e : boundaries_) {
-      e.first.assign(batch.parts.size(), !batch.loss);
-      if (batch.loss && e.wire->per_sample())
-        for (std::size_t m = 0; m < batch.parts.size(); ++m) e.first[m] = e.wire->first(sample_ids(m));
-    }
+    for (auto& boundary : boundaries_)
+      for (Ends& e : boundary) {
+        e.first.assign(batch.parts.size(), !batch.loss);
+        if (batch.loss && e.wire->per_sample())
+          for (std::size_t m = 0; m < batch.parts.size(); ++m) e.first[m] = e.wire->first(sample_ids(m));
+      }
   }
   /// A step is over everywhere.
   void end_step(bool whole) {
-    for (Ends& e : boundaries_)
-      if (whole)
-        e.messages += batch_->parts.size();
-      else
-        e.wire->forget();
+    for (auto& boundary : boundaries_)
+      for (Ends& e : boundary)
+        if (whole)
+          e.messages += batch_->parts.size();
+        else
+          e.wire->forget();
   }
+  std::size_t tensors(int boundary) const { return boundaries_[at(boundary)].size(); }
   std::size_t bytes(Direction d, int boundary, int micro) const {
-    const kernel::WireKernels& w = wire(boundary, micro);
-    return (d == Direction::forward ? w.bytes : w.grad_bytes)(batch_->shape(boundary, micro));
+    std::size_t end = 0;
+    for (std::size_t k = 0; k < tensors(boundary); ++k)
+      if (const std::size_t n = bytes(d, boundary, micro, k)) end = payload_start(end) + n;
+    return end;
   }
   /// Bytes that this rank's ends of a boundary keep in memory.
   std::int64_t state(int boundary) const {
-    const FeedbackEnds& w = *boundaries_[at(boundary)].wire;
-    return w.forward.bytes() + w.gradient.bytes();
+    std::int64_t sum = 0;
+    for (const Ends& e : boundaries_[at(boundary)]) sum += e.wire->forward.bytes() + e.wire->gradient.bytes();
+    return sum;
   }
+  /// Of tensor k > 0 under "tensor<k>/".
   FeedbackState::Named save(Direction d, int boundary) const {
-    const Ends& e = boundaries_[at(boundary)];
-    FeedbackState::Named all = (d == Direction::forward ? e.wire->forward : e.wire->gradient).save();
-    all.emplace_back("boundary/message", at::scalar_tensor(static_cast<std::int64_t>(e.messages), at::kLong));
+    FeedbackState::Named all;
+    for (std::size_t k = 0; k < tensors(boundary); ++k) {
+      const Ends& e = boundaries_[at(boundary)][k];
+      FeedbackState::Named own = (d == Direction::forward ? e.wire->forward : e.wire->gradient).save();
+      own.emplace_back("boundary/message", at::scalar_tensor(static_cast<std::int64_t>(e.messages), at::kLong));
+      for (auto& [name, tensor] : own) all.emplace_back(prefix(k) + name, std::move(tensor));
+    }
     return all;
   }
   void load(Direction d, int boundary, const FeedbackState::Named& saved) {
-    Ends& e = boundaries_[at(boundary)];
-    (d == Direction::forward ? e.wire->forward : e.wire->gradient).load(saved);
-    for (const auto& [name, tensor] : saved)
-      if (name == "boundary/message") e.messages = static_cast<std::uint64_t>(tensor.item<std::int64_t>());
+    for (std::size_t k = 0; k < tensors(boundary); ++k) {
+      Ends& e = boundaries_[at(boundary)][k];
+      FeedbackState::Named own;
+      for (const auto& [name, tensor] : saved)
+        if (const std::string p = prefix(k) + "boundary/"; name.starts_with(p))
+          own.emplace_back(name.substr(prefix(k).size()), tensor);
+      (d == Direction::forward ? e.wire->forward : e.wire->gradient).load(own);
+      for (const auto& [name, tensor] : own)
+        if (name == "boundary/message") e.messages = static_cast<std::uint64_t>(tensor.item<std::int64_t>());
+    }
   }
   /// Of training steps.
   const runtime::Traffic& sent(Direction d, int boundary) const { return traffic_[at(boundary)].training[d]; }
@@ -132,58 +143,67 @@ class BoundaryEnds {
 
   /// Forward: the output of the stage before `boundary` -> payload; the sender keeps only the index block. Backward: the
   /// gradient of the input of the stage behind it -> payload. `both_here`: the receiver is this rank too.
-  void encode_and_send(Direction d, int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload,
+  void encode_and_send(Direction d, int boundary, int micro, MicrobatchState& v, const DeviceBytes& message,
                        bool both_here = false) {
-    const kernel::WireKernels& w = wire(boundary, micro);
-    const Extents s = batch_->shape(boundary, micro);
-    const at::Tensor x = d == Direction::forward ? leaving(v.output) : leaving_grad(v, boundary, s);
-    const c10::DeviceGuard guard(x.device());
-    Ends& e = boundaries_[at(boundary)];
-    if (!batch_->loss)
-      w.encode(in(x), s, payload.bytes, torch_threads);
-    else if (d == Direction::forward)
-      e.wire->encode(visit(boundary, micro), message(e, micro), x, s, payload.bytes, both_here);
-    else
-      e.wire->encode_grad(visit(boundary, micro), message(e, micro), x, s, v.index_in.bytes(), payload.bytes,
-                          both_here);
+    if (d == Direction::forward) v.sent.clear();
+    each(d, boundary, micro, message, [&](std::size_t k, const DeviceBytes& payload) {
+      if (d == Direction::forward)
+        send_output(boundary, micro, k, v, payload, both_here);
+      else if (!wire(boundary, micro, k).verbatim)
+        send_grad(boundary, micro, k, v, payload, both_here);
+    });
     Counts& counts = traffic_[at(boundary)];
     (batch_->loss ? counts.training[d] : counts.inference) +=
-        {1, static_cast<std::int64_t>(payload.bytes.size()), 0, 0};
-    if (d == Direction::backward) return;
-    if (batch_->trains(boundary))
-      v.index_out.assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
-    else
-      v.output = at::Tensor();
+        {1, static_cast<std::int64_t>(message.bytes.size()), 0, 0};
+    if (d == Direction::backward)
+      v.graph.clear_inputs();
+    else if (!batch_->trains(boundary) || v.recomputes)
+      v.graph.outputs.clear();
   }
 
   /// Forward: payload -> input of the stage behind `boundary`. Backward: payload -> gradient of the output of the stage
   /// before it.
-  void receive_and_decode(Direction d, int boundary, int micro, MicrobatchState& v,
-                          const DeviceBytes& payload) {
-    const Extents s = batch_->shape(boundary, micro);
-    if (d == Direction::forward) return receive_input(boundary, micro, v, payload, s);
-    const c10::DeviceGuard guard(v.output.device());
-    v.output_grad = tensor_of(s, v.output.scalar_type(), v.output.suggest_memory_format(), v.output.device());
-    boundaries_[at(boundary)].wire->decode_grad(visit(boundary, micro), payload.bytes, s, v.index_out.bytes(),
-                                                v.output_grad);
+  void receive_and_decode(Direction d, int boundary, int micro, MicrobatchState& v, const DeviceBytes& message) {
+    if (d == Direction::forward)
+      v.graph.clear_inputs();
+    else
+      v.graph.output_grads.assign(tensors(boundary), at::Tensor());
+    each(d, boundary, micro, message, [&](std::size_t k, const DeviceBytes& payload) {
+      if (d == Direction::forward)
+        receive_input(boundary, micro, k, v, payload);
+      else if (!wire(boundary, micro, k).verbatim)
+        receive_grad(boundary, micro, k, v, payload);
+    });
+  }
+  /// Keeps what the stage behind `boundary` was given, so that it can be given it again.
+  void keep(int boundary, MicrobatchState& v, const DeviceBytes& message) {
+    v.given.clear();
+    if (remembers(boundary))
+      for (const at::Tensor& x : v.graph.inputs) v.given.push_back(x.detach().clone());
+    else
+      v.payload.assign(message, device_behind(boundary));
+  }
+  void give_again(int boundary, int micro, MicrobatchState& v) {
+    if (!remembers(boundary))
+      return receive_and_decode(Direction::forward, boundary, micro, v, v.payload.held());
+    v.graph.clear_inputs();
+    for (std::size_t k = 0; k < v.given.size(); ++k)
+      v.graph.enter(v.given[k], batch_->trains(boundary) && !wire(boundary, micro, k).verbatim);
+    v.given.clear();
   }
 
-  /// Both ends of a boundary within this rank: `from` sends and `to` receives.
-  void pass(Direction d, int boundary, int micro, MicrobatchState& from, MicrobatchState& to) {
-    const DeviceBytes payload = local(boundary, bytes(d, boundary, micro));
-    encode_and_send(d, boundary, micro, from, payload, true);
-    receive_and_decode(d, boundary, micro, to, payload);
-  }
-
-  /// The tensor as the beginning of a graph, whose gradient comes to `slot`.
-  at::Tensor entrance(const at::Tensor& x, at::Tensor* slot) {
-    if (!anchor_.defined()) anchor_ = at::zeros({}).requires_grad_();
-    return ReceivedActivation::apply(anchor_, &x, slot);
+  /// Both ends of a boundary within this rank: `from` sends and `to` receives. The message stays until the next one.
+  DeviceBytes pass(Direction d, int boundary, int micro, MicrobatchState& from, MicrobatchState& to) {
+    const DeviceBytes message = local(boundary, bytes(d, boundary, micro));
+    encode_and_send(d, boundary, micro, from, message, true);
+    receive_and_decode(d, boundary, micro, to, message);
+    return message;
   }
 
  private:
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
-  /// One boundary: its state, the messages of all earlier steps, and which micro-batches are first visits.
+  /// One tensor's wire on one boundary: its state, the messages of all earlier steps, and which micro-batches are first
+  /// visits.
   struct Ends {
     std::optional<FeedbackEnds> wire;
     std::uint64_t messages = 0;
@@ -193,51 +213,126 @@ class BoundaryEnds {
     EachDirection<runtime::Traffic> training;
     runtime::Traffic inference;
   };
-  const kernel::WireKernels& wire(int boundary, int micro) const {
-    return boundaries_[at(boundary)].wire->wire(boundaries_[at(boundary)].first[at(micro)]);
+  /// By which a wire's noise differs from that of the others; tensor 0's is the boundary's number.
+  static int number(std::size_t boundary, std::size_t tensor) {
+    return static_cast<int>(boundary + (tensor << 20));
   }
-  static std::uint64_t message(const Ends& e, int micro) {
-    return e.messages + static_cast<std::uint64_t>(micro);
+  static std::string prefix(std::size_t tensor) {
+    return tensor ? "tensor" + std::to_string(tensor) + "/" : std::string();
+  }
+  const kernel::WireKernels& wire(int boundary, int micro, std::size_t k) const {
+    const Ends& e = boundaries_[at(boundary)][k];
+    return e.wire->wire(e.first[at(micro)]);
+  }
+  FeedbackEnds& feedback(int boundary, std::size_t k) { return *boundaries_[at(boundary)][k].wire; }
+  /// Whether what a payload decodes to depends on earlier ones.
+  bool remembers(int boundary) const {
+    return std::any_of(boundaries_[at(boundary)].begin(), boundaries_[at(boundary)].end(), [](const Ends& e) {
+      const codec::Memory memory = e.wire->forward.how().memory;
+      return memory == codec::Memory::estimate || memory == codec::Memory::samples;
+    });
+  }
+  std::size_t bytes(Direction d, int boundary, int micro, std::size_t k) const {
+    const kernel::WireKernels& w = wire(boundary, micro, k);
+    const Extents s = batch_->shape(boundary, micro, k);
+    return d == Direction::forward ? payload_bytes(w, s, batch_->activation(boundary, k).dtype) : w.grad_bytes(s);
+  }
+  /// Calls f(tensor, payload) for each part of a message.
+  template <class F>
+  void each(Direction d, int boundary, int micro, const DeviceBytes& message, F f) {
+    std::size_t end = 0;
+    for (std::size_t k = 0; k < tensors(boundary); ++k) {
+      const std::size_t n = bytes(d, boundary, micro, k), begin = n ? payload_start(end) : end;
+      if (begin > end) zero({message.bytes.subspan(end, begin - end), message.device});  // it is sent too
+      f(k, DeviceBytes{message.bytes.subspan(begin, n), message.device});
+      end = begin + n;
+    }
+  }
+  std::uint64_t message(int boundary, std::size_t k, int micro) const {
+    return boundaries_[at(boundary)][k].messages + static_cast<std::uint64_t>(micro);
   }
   std::span<const std::int64_t> sample_ids(std::size_t micro) const {
-    const training::Microbatch& part = batch_->parts[micro];
+    const training::SampleRange& part = batch_->parts[micro];
     return std::span(batch_->sample_ids)
         .subspan(static_cast<std::size_t>(part.first), static_cast<std::size_t>(part.count));
   }
-  Visit visit(int boundary, int micro) const {
-    const Ends& e = boundaries_[at(boundary)];
+  Visit visit(int boundary, std::size_t k, int micro) const {
+    const Ends& e = boundaries_[at(boundary)][k];
     return {micro, e.wire->per_sample() ? sample_ids(at(micro)) : std::span<const std::int64_t>(),
             e.first[at(micro)] != 0};
   }
   at::Device device_behind(int boundary) const { return devices_[at(boundary) + 1]; }
-  static at::Tensor leaving(const at::Tensor& output) {
-    expect_dense(output);
-    return readable(output.detach());
+
+  void send_output(int boundary, int micro, std::size_t k, MicrobatchState& v, const DeviceBytes& payload,
+                   bool both_here) {
+    const kernel::WireKernels& w = wire(boundary, micro, k);
+    const Extents s = batch_->shape(boundary, micro, k);
+    const at::Tensor& output = v.graph.outputs[k];
+    expect_sendable(output, w);
+    v.sent.push_back({output.scalar_type(), output.suggest_memory_format(), output.device()});
+    const c10::DeviceGuard guard(output.device());
+    if (w.verbatim) {
+      if (output.requires_grad())
+        throw Error("output " + std::to_string(k) +
+                    " requires a gradient, and Verbatim carries none: detach it, or give it another wire");
+      const at::Tensor plain = in_memory(output).contiguous();
+      return copy_bytes(bytes_of(plain), payload);
+    }
+    const at::Tensor x = readable(output.detach());
+    if (!batch_->loss)
+      w.encode(in(x), s, payload.bytes, torch_threads);
+    else
+      feedback(boundary, k).encode(visit(boundary, k, micro), message(boundary, k, micro), x, s, payload.bytes,
+                                   both_here);
+    if (!batch_->trains(boundary)) return;
+    if (v.index_out.size() <= k) v.index_out.resize(k + 1);
+    v.index_out[k].assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
   }
   /// Zeros where the stage's output did not depend on its input.
-  at::Tensor leaving_grad(MicrobatchState& v, int boundary, const Extents& s) const {
-    const at::Tensor dy = std::exchange(v.input_grad, at::Tensor());
-    if (dy.defined()) return readable(dy);
-    const Activation& a = batch_->activations[at(boundary)];
-    return tensor_of(s, a.dtype, at::MemoryFormat::Contiguous, device_behind(boundary)).zero_();
+  void send_grad(int boundary, int micro, std::size_t k, MicrobatchState& v, const DeviceBytes& payload,
+                 bool both_here) {
+    const Extents s = batch_->shape(boundary, micro, k);
+    const at::Tensor came = v.graph.take_input_grad(k);
+    const at::Tensor dy =
+        came.defined() ? readable(came)
+                       : tensor_of(s, batch_->activation(boundary, k).dtype, at::MemoryFormat::Contiguous,
+                                   device_behind(boundary))
+                             .zero_();
+    const c10::DeviceGuard guard(dy.device());
+    feedback(boundary, k).encode_grad(visit(boundary, k, micro), message(boundary, k, micro), dy, s,
+                                      v.index_in[k].bytes(), payload.bytes, both_here);
   }
-  void receive_input(int boundary, int micro, MicrobatchState& v, const DeviceBytes& payload,
-                     const Extents& s) {
-    const kernel::WireKernels& w = wire(boundary, micro);
-    const Activation& a = batch_->activations[at(boundary)];
+  void receive_input(int boundary, int micro, std::size_t k, MicrobatchState& v, const DeviceBytes& payload) {
+    const kernel::WireKernels& w = wire(boundary, micro, k);
+    const Extents s = batch_->shape(boundary, micro, k);
+    const Activation& a = batch_->activation(boundary, k);
     const c10::DeviceGuard guard(device_behind(boundary));
     at::Tensor x = tensor_of(s, a.dtype, a.format, device_behind(boundary));
-    if (batch_->loss)
-      boundaries_[at(boundary)].wire->decode(visit(boundary, micro), payload.bytes, s, x);
+    if (w.verbatim) {
+      const at::Tensor plain = tensor_of(s, a.dtype, at::MemoryFormat::Contiguous, device_behind(boundary));
+      copy_bytes(payload, bytes_of(plain));
+      x = plain.contiguous(a.format);
+    } else if (batch_->loss)
+      feedback(boundary, k).decode(visit(boundary, k, micro), payload.bytes, s, x);
     else
       w.decode(payload.bytes, s, out(x), torch_threads);
-    if (!batch_->trains(boundary)) {
-      v.input = x;
-      return;
-    }
-    v.index_in.assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
-    v.input = entrance(x, &v.input_grad);
-    v.entrance = v.input.grad_fn();
+    const bool learns = batch_->trains(boundary) && !w.verbatim;
+    v.graph.enter(x, learns);
+    if (!learns) return;
+    if (v.index_in.size() <= k) v.index_in.resize(k + 1);
+    v.index_in[k].assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
+  }
+  void receive_grad(int boundary, int micro, std::size_t k, MicrobatchState& v, const DeviceBytes& payload) {
+    const Extents s = batch_->shape(boundary, micro, k);
+    const MicrobatchState::Form& form = v.sent[k];
+    const c10::DeviceGuard guard(form.device);
+    at::Tensor& dx = v.graph.output_grads[k];
+    dx = tensor_of(s, form.dtype, form.format, form.device);
+    feedback(boundary, k).decode_grad(visit(boundary, k, micro), payload.bytes, s, v.index_out[k].bytes(), dx);
+  }
+  static DeviceBytes bytes_of(const at::Tensor& plain) {
+    auto* data = static_cast<std::byte*>(const_cast<void*>(plain.const_data_ptr()));
+    return {{data, plain.nbytes()}, plain.device()};
   }
   /// On the device that both stages compute on, if they share one; else on the host.
   DeviceBytes local(int boundary, std::size_t size) {
@@ -246,11 +341,10 @@ class BoundaryEnds {
     return local_[together].sized(size, together ? before : at::Device(at::kCPU));
   }
 
-  std::vector<Ends> boundaries_;
+  std::vector<std::vector<Ends>> boundaries_;  ///< by boundary and tensor
   std::vector<Counts> traffic_, marked_;
   std::vector<at::Device> devices_;  ///< of the stages
   const Batch* batch_ = nullptr;
-  at::Tensor anchor_;
   PayloadBuffer local_[2];  ///< on the host, on a device
 };
 

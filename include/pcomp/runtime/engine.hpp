@@ -1,20 +1,18 @@
 #pragma once
 #include <chrono>
+#include <concepts>
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "../base/compiled.hpp"
+#include "../kernel/boundary_wires.hpp"
 #include "../nn/loss.hpp"
 #include "../schedule/make_schedule.hpp"
 #include "../transport/connect.hpp"
 #include "report.hpp"
 #include "stage.hpp"
-
-namespace pcomp::kernel {
-struct WireKernels;
-}  // namespace pcomp::kernel
 
 namespace pcomp::detail {
 
@@ -49,14 +47,16 @@ class Pipeline;
 ///   built with its own seed, made from its number and one number that the engine draws from LibTorch's generator
 ///   (rank 0's counts): two engines differ, and neither depends on the placement.
 /// Processes: every rank makes the same calls in the same order; calls that differ end on every rank in one `Error`
-///   that names both. Only stage 0's rank reads the values of x, only the last stage's those of y; of the others' x
-///   only the shape counts, and their y may be undefined. Where stage 0's rank has a y of the same dtype and shape it
-///   must be the same, or, if both are given `sample_ids`, these. `parameters`, `module`, `train`, `report` and `trace`
-///   cover only this process's ranks.
+///   that names both. Only stage 0's rank needs x, only the last stage's y and the loss; a rank between calls `step()`,
+///   with the side inputs that its stages ask for. A rank without x waits for its shape. Where several ranks are given
+///   x its shape is the same; where stage 0's rank has a y of the last one's dtype and shape it must be the same, or,
+///   if both are given `sample_ids`, these. `parameters`, `module`, `train`, `report` and `trace` cover only this
+///   process's ranks.
 /// Bytes: `report()`.
-/// Shapes: `stages.size() == schedule.stages`, and one wire fewer. The first dimension of every tensor is the batch;
-///   the rest is learnt from one sample per new input shape, and again when autocast changes; the dtypes of stage
-///   outputs must then not change. Stage 0 may change x in place, as in a loop.
+/// Shapes: `stages.size() == schedule.stages`, and one boundary fewer, with a wire for each tensor that crosses it. The
+///   first dimension of every tensor is the batch; the rest is learnt from one sample per new input shape, and again
+///   when autocast changes; the dtypes of stage outputs must then not change. Stage 0 may change x in place, as in a
+///   loop.
 /// Links: `join` says how the ranks reach each other, for callers with a custom link.
 /// Refusals: a Plan for another number of stages than the Pipeline has.
 /// Errors: `Error` for sizes that do not fit; during a step, one `Error` that names rank, stage, micro-batch and
@@ -70,7 +70,7 @@ class Engine {
          const transport::CommunicatorFactory& join = transport::connect)
       : Engine(world, net.stages(), net.wires(), detail::table_of<Plan, sizeof...(Stages)>(), join) {}
   Engine(const World& world, std::vector<runtime::StageSpec> stages,
-         std::vector<const kernel::WireKernels*> wires, schedule::ScheduleTable schedule,
+         kernel::Wires wires, schedule::ScheduleTable schedule,
          const transport::CommunicatorFactory& join = transport::connect);
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
@@ -78,6 +78,8 @@ class Engine {
 
   /// One batch forward and backward: accumulates gradients in the parameters, returns the batch's mean loss.
   ///
+  /// `y`: the targets, one tensor or several, of which each micro-batch gets its part; `side`: what the stages that take a
+  /// Microbatch find in it, likewise. A tensor that every micro-batch gets as it is: `training::whole(tensor)`.
   /// `sample_ids` are the samples' identities in the data set, which wires with Delta need; stage 0's rank reads them. A
   /// batch of fewer samples than micro-batches runs in fewer, in the order that the schedule gives them. Where x
   /// requires a gradient, as behind an encoder, it reaches x's graph once, on stage 0's rank. The first step of a kind
@@ -86,14 +88,21 @@ class Engine {
   /// Errors: `Error` for x and y of different batch sizes, Delta without ids, x that requires a gradient before frozen
   ///   stages, a loss or stage whose graph would leave something untrained, or first and last stage's ranks with
   ///   different batches.
-  at::Tensor step(const at::Tensor& x, const at::Tensor& y, const training::Loss& loss,
-                  const at::Tensor& sample_ids = {});
+  at::Tensor step(const at::Tensor& x = {}, const training::BatchTensors& y = {}, const training::Loss& loss = {},
+                  const training::BatchTensors& side = {}, const at::Tensor& sample_ids = {});
+  template <std::same_as<at::Tensor> Ids>
+  at::Tensor step(const at::Tensor& x, const training::BatchTensors& y, const training::Loss& loss,
+                  const Ids& sample_ids) {
+    return step(x, y, loss, {}, sample_ids);
+  }
 
   /// The last stage's output for a batch, with compression and without gradients, in the stages' current mode.
   ///
   /// Between processes it is an undefined tensor on the ranks that are not to have it: `Outputs::last_stage`,
   /// `Outputs::on({ranks})`; by default every rank has it, and it travels as it is.
-  at::Tensor infer(const at::Tensor& x, const training::Outputs& outputs = training::Outputs::every_rank);
+  at::Tensor infer(const at::Tensor& x = {}, const training::Outputs& outputs = training::Outputs::every_rank);
+  at::Tensor infer(const at::Tensor& x, const training::BatchTensors& side,
+                   const training::Outputs& outputs = training::Outputs::every_rank);
 
   /// The mean loss and metrics of a batch as `infer` would compute its outputs, which stay where they are.
   ///
@@ -101,9 +110,14 @@ class Engine {
   ///   should count or sum: `count_correct`.
   /// Bytes: 8 for each number and micro-batch, to each other process.
   /// Errors: as `step`; a loss or metric that is not one number.
-  training::Evaluation evaluate(const at::Tensor& x, const at::Tensor& y, const training::Loss& loss,
+  training::Evaluation evaluate(const at::Tensor& x, const training::BatchTensors& y, const training::Loss& loss,
                                 const std::vector<training::Metric>& metrics = {},
-                                const at::Tensor& sample_ids = {});
+                                const training::BatchTensors& side = {}, const at::Tensor& sample_ids = {});
+  template <std::same_as<at::Tensor> Ids>
+  training::Evaluation evaluate(const at::Tensor& x, const training::BatchTensors& y, const training::Loss& loss,
+                                const std::vector<training::Metric>& metrics, const Ids& sample_ids) {
+    return evaluate(x, y, loss, metrics, {}, sample_ids);
+  }
 
   /// The parameters of this process's modules, in stage order; one that several stages share, once. Not for a norm of
   /// all gradients, which needs the stages of every process: `clip_grad_norm`.
@@ -137,8 +151,9 @@ class Engine {
 
   /// Sets other wires from the next step on, e.g. raw ones for a warm-up; all ranks call it between the same steps.
   ///
-  /// Errors: `Error` for another number of wires, or if the processes differ.
-  void rewire(std::vector<const kernel::WireKernels*> wires);
+  /// Errors: `Error` for another number of wires, for Verbatim in the place of a wire with gradients or the reverse, or if
+  /// the processes differ.
+  void rewire(kernel::Wires wires);
 
   /// Freezes the first `stages` stages from the next step on (0: none); all ranks call it between the same steps.
   /// Frozen stages only run forward, without a graph, and no gradient is sent to them; their parameters keep the
@@ -146,6 +161,26 @@ class Engine {
   ///
   /// Errors: `Error` if no stage is left to train, or if the processes differ.
   void freeze(int stages);
+
+  /// Makes two parameters of different stages one weight, as an embedding and the head that reads it back: from now on their
+  /// gradients are added after each step, and both get the sum. All ranks call it alike, before the first step.
+  ///
+  /// Law: `second` starts equal to `first`, and optimisers that do the same with both keep it so. Gradients are those of a
+  ///   loop over two such copies, to which the later stage's gradient is given first: sum = later + earlier. They pass
+  ///   `through` a wire if one is given. `clip_grad_norm` counts the weight once. Two stages of one rank need no call:
+  ///   build them with the same module.
+  /// Bytes: 16 and the gradient's, or its payload's, each way in each step.
+  /// Errors: `Error` for parameters that there are not or that differ in shape or dtype, and for a wire with a memory.
+  /// Source: tied weights of DeepSpeed and Megatron-LM (Shoeybi et al., 2019).
+  /// Example: examples/080-transformer
+  void share(const runtime::WeightName& first, const runtime::WeightName& second,
+             const kernel::WireKernels* through = nullptr);
+
+  /// Lets these stages, of those in this process, keep only what they were given between their forward and backward
+  /// passes, and compute again: `runtime::recompute`. The others keep their graphs.
+  ///
+  /// Errors: `Error` for a stage that there is not.
+  void recompute(const std::vector<int>& stages);
 
   /// Whether to time later steps operation by operation; off at first, and cheap.
   void record(bool on = true);
@@ -161,7 +196,7 @@ class Engine {
   /// A stage's module, or null if it is a plain function or in another process.
   std::shared_ptr<torch::nn::Module> module(int stage) const;
   const schedule::ScheduleTable& schedule() const;
-  const std::vector<const kernel::WireKernels*>& wires() const;
+  const kernel::Wires& wires() const;
   /// The boundary's ends on a stage's rank, or null in another process; for checkpoints.
   detail::BoundaryEnds* ends_at(int stage);
 

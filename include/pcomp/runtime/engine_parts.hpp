@@ -14,6 +14,7 @@
 #include "gather.hpp"
 #include "payload_buffers.hpp"
 #include "ranks.hpp"
+#include "shared_weights.hpp"
 #include "shape_inference.hpp"
 
 namespace pcomp::detail {
@@ -66,7 +67,7 @@ class Tables {
 struct EngineParts {
   using Numbers = std::vector<std::vector<at::Tensor>>;
 
-  EngineParts(schedule::ScheduleTable given, std::vector<const kernel::WireKernels*> on)
+  EngineParts(schedule::ScheduleTable given, kernel::Wires on)
       : table(given), whole(std::move(given)), wires(std::move(on)), boundaries(wires.size()) {}
   EngineParts(const EngineParts&) = delete;
   EngineParts& operator=(const EngineParts&) = delete;
@@ -79,10 +80,12 @@ struct EngineParts {
   std::unique_ptr<transport::Communicator> communicator;
   std::map<std::string, std::shared_ptr<void>> kept;
   Tables tables;
-  std::vector<const kernel::WireKernels*> wires;
+  kernel::Wires wires;
   std::vector<runtime::BoundaryReport> boundaries;
   ShapeInference shapes;
   Agreement agreement;
+  BatchShape batch_shape;
+  SharedWeights shared;
   std::unique_ptr<StepGraphs> graphs = std::make_unique<StepGraphs>();
   std::int64_t steps = 0;
   bool recording = false;
@@ -111,33 +114,67 @@ struct EngineParts {
     return held ? held->module : nullptr;
   }
 
+  /// Whether a stage of this process computes again before its backward passes.
+  bool recomputes() const {
+    for (int s = 0; s < table.stages; ++s)
+      if (const runtime::StageModule* held = find(s); held && held->recompute) return true;
+    return false;
+  }
+
   /// Runs what this rank alone may refuse; then the call ends on every rank.
   template <class F>
   std::invoke_result_t<F&> checked(F&& body) const {
     return Agreement::checked(*communicator, body);
   }
+  /// A call on a batch, from its beginning to the end of the scope. `more()`: what else the ranks compare.
   template <class More>
-  transport::Calls::Scope called(const char* verb, const at::Tensor& x, More more) const {
-    return transport::Calls::Scope(communicator->calls(), verb, [&] {
+  transport::Calls::Scope called(const char* verb, at::Tensor& x, More more) {
+    const auto about = [&] {
       return (x.defined() ? text_of(extents_of(x), x.scalar_type()) : "nothing") + autocast() +
              (in_eval ? ", in eval mode" : "") + more();
-    });
+    };
+    const bool told = x.defined() || find_rank(0) || communicator->elsewhere().empty();
+    transport::Calls* calls = communicator->calls();
+    transport::Calls::Scope call(calls, verb, [&] { return told ? about() : transport::Calls::untold; });
+    try {
+      x = checked([&] { return batch_shape.agree(x, *communicator, table.stages + 1, table.rank_of(0)); });
+    } catch (...) {
+      batch_shape.forget();
+      throw;
+    }
+    if (!told) calls->tell(about());
+    return call;
   }
-  transport::Calls::Scope called(const char* verb, const at::Tensor& x) const {
+  transport::Calls::Scope called(const char* verb, at::Tensor& x) {
     return called(verb, x, [] { return std::string(); });
   }
 
-  Batch batch_of(const at::Tensor& x, const at::Tensor& y, const at::Tensor& sample_ids) const {
+  /// What a call was given.
+  struct Given {
+    const at::Tensor& x;
+    const training::BatchTensors& y;
+    const training::BatchTensors& side;
+    const at::Tensor& sample_ids;
+  };
+  Batch batch_of(const Given& given) const {
+    const at::Tensor& x = given.x;
     expect_batch(x);
-    expect_targets(y, x);
+    expect_targets(given.y, x.size(0));
+    expect_side(given.side, x.size(0));
     Batch batch;
     batch.parts = training::split(x.size(0), tables.microbatches(table, x.size(0)));
-    batch.x = to_stage_device(x, 0), batch.y = to_stage_device(y, table.stages - 1);
-    batch.given_ids = sample_ids;
+    batch.x = to_stage_device(x, 0);
+    batch.y = given.y, batch.side = given.side;
+    for (auto& target : batch.y) target.tensor = to_stage_device(target.tensor, table.stages - 1);
+    batch.given_ids = given.sample_ids;
     return batch;
   }
-  Batch forward_batch(const at::Tensor& x, const at::Tensor& y, const at::Tensor& sample_ids) const {
-    Batch batch = checked([&] { return batch_of(x, y, sample_ids); });
+  void expect_loss(const training::Loss& loss) const {
+    if (!loss && find_rank(table.stages - 1))
+      throw Error("pcomp: the last stage's rank needs a loss: step(x, y, loss)");
+  }
+  Batch forward_batch(const Given& given) const {
+    Batch batch = checked([&] { return batch_of(given); });
     batch.x = batch.x.detach();
     return batch;
   }
@@ -181,6 +218,7 @@ struct EngineParts {
   Numbers run(const schedule::ScheduleTable& plan, const Batch& batch) {
     communicator->begin();
     const FreshCasts casts;
+    const bool locks = ranks.size() > 1 && recomputes();
     const bool record = recording && batch.loss;
     if (record) trace = {describe(plan.policy.c_str(), plan.size()) + ", measured", plan.stages, false, {}};
     if (record) trace.ranks.resize(static_cast<std::size_t>(plan.ranks));
@@ -192,9 +230,12 @@ struct EngineParts {
         const int r = rank.executor.rank();
         rank.executor.stopwatch().record(record ? &trace.ranks[static_cast<std::size_t>(r)] : nullptr,
                                          origin);
-        rank.executor.run(plan.row(r), batch, rank.link, communicator->elsewhere());
+        rank.executor.run(plan.row(r), batch, rank.link, communicator->elsewhere(), locks);
       });
+      checked([&] { batch_shape.finish(); });
+      (*ranks.begin())->executor.stopwatch().count(&runtime::RankReport::agreement, batch_shape.sent());
     } catch (...) {
+      batch_shape.forget();
       if (communicator->elsewhere().empty()) ranks.drain();  // a lost process's message never completes
       ranks.take_back();
       throw;
@@ -206,7 +247,8 @@ struct EngineParts {
   /// Returns what stands for this kind of batch.
   const void* infer_shapes(Batch& batch) {
     const auto& known =
-        shapes.of(batch.x, all_stages(), table.rank_map(), *communicator, batch.parts[0].count);
+        shapes.of(batch.x, batch.side, all_stages(), wires, table.rank_map(), *communicator,
+                  batch.parts[0].count);
     batch.activations = known;
     expect_shapes(batch, wires);
     agreement.compare(*communicator, batch, wires);
@@ -219,7 +261,20 @@ struct EngineParts {
       if (const BoundaryEnds* ends = ends_at(d == Direction::forward ? e : e + 1))
         for (int m = 0; m < static_cast<int>(batch.parts.size()); ++m)
           (boundaries[static_cast<std::size_t>(e)].*counted) +=
-              {0, 0, static_cast<std::int64_t>(ends->bytes(d, e, m)), 4 * batch.shape(e, m).size()};
+              {0, 0, static_cast<std::int64_t>(ends->bytes(d, e, m)), raw_bytes(batch, d, e, m)};
+  }
+  /// The same tensors as 32-bit floats; those of Verbatim as they are.
+  std::int64_t raw_bytes(const Batch& batch, Direction d, int boundary, int micro) const {
+    std::int64_t sum = 0;
+    const kernel::BoundaryWires& all = wires[static_cast<std::size_t>(boundary)];
+    for (std::size_t k = 0; k < all.size(); ++k) {
+      const Extents s = batch.shape(boundary, micro, k);
+      if (!all[k].verbatim)
+        sum += 4 * s.size();
+      else if (d == Direction::forward)
+        sum += static_cast<std::int64_t>(payload_bytes(all[k], s, batch.activation(boundary, k).dtype));
+    }
+    return sum;
   }
   void count_gathered() {
     (*ranks.begin())->executor.stopwatch().count(&runtime::RankReport::agreement, gather.sent());

@@ -3,13 +3,12 @@
 
 #include "../schedule/action.hpp"
 #include "../schedule/send_queue.hpp"
-#include "boundary_ends.hpp"
 #include "device_streams.hpp"
 #include "payload_buffers.hpp"
 #include "report.hpp"
 #include "results.hpp"
 #include "sample_ids.hpp"
-#include "stage.hpp"
+#include "stage_runs.hpp"
 
 namespace pcomp::detail {
 
@@ -21,7 +20,7 @@ namespace pcomp::detail {
 /// Errors: one `Error` or of its types that names rank, stage, micro-batch and operation; every rank ends with it.
 class Executor {
  public:
-  Executor(int rank, std::vector<int> rank_of, const std::vector<const kernel::WireKernels*>& wires)
+  Executor(int rank, std::vector<int> rank_of, const kernel::Wires& wires)
       : rank_(rank),
         rank_of_(std::move(rank_of)),
         ends_(wires),
@@ -32,6 +31,7 @@ class Executor {
     StageState& s = stages_[stage];
     s.flow.backward.after = &s.flow.forward;
     s.module = spec.build();
+    s.module.recompute = s.module.recompute || spec.recompute;
     s.order = streams_.add(s.module.device);
     ends_.place(stage, s.module.device);
     const auto here = stages_.find(stage);
@@ -41,6 +41,7 @@ class Executor {
     previous.flow.backward.after = &s.flow.backward;
   }
   const runtime::StageModule& stage(int s) const { return stages_.at(s).module; }
+  void recompute(int s, bool on) { stages_.at(s).module.recompute = on; }
   int rank() const { return rank_; }
   RankStreams& streams() { return streams_; }
   const BoundaryEnds& ends() const { return ends_; }
@@ -52,9 +53,9 @@ class Executor {
   /// The gradient of x, in parts, where stage 0 is here and x came with a graph; undefined where there is none.
   std::vector<at::Tensor> input_grads() { return std::exchange(input_grads_, {}); }
 
-  /// `elsewhere`: the ranks of other processes, which get the results too.
+  /// `elsewhere`: the ranks of other processes, which get the results too. `locks`: as for StageRuns.
   void run(std::span<const Action> row, const Batch& batch, transport::Transport& link,
-           const std::vector<int>& elsewhere) {
+           const std::vector<int>& elsewhere, bool locks) {
     batch_ = &batch;
     link_ = &link;
     now_ = {};
@@ -62,7 +63,7 @@ class Executor {
     if (!row.empty()) now_ = row.front();
     try {
       ends_.begin(batch);
-      begin(row, elsewhere);
+      begin(row, elsewhere, locks);
       if (batch.numbers() && rank_of_.back() == rank_)
         shares_ = loss_shares(batch.loss ? *batch.loss : *batch.judge, batch.y, batch.parts,
                               [&](int m) { return zero_output(batch, m); });
@@ -71,6 +72,7 @@ class Executor {
         link.aborted().raise_if_any();
         act(a);
       }
+      runs_.end();
       timed_(&runtime::RankReport::send, now_, [&] {
         for (auto& entry : stages_)
           for (const Direction d : both_directions) entry.second.flow[d].sent.flush();
@@ -123,12 +125,6 @@ class Executor {
             boundary,        d == Direction::backward,
             s.module.device, link_->moves_device_memory() ? s.order : nullptr};
   }
-  /// All views share one autograd version counter: an in-place change to one micro-batch would count for the others.
-  static at::Tensor part_of(const at::Tensor& all, const training::Microbatch& m) {
-    const at::Tensor part = all.narrow(0, m.first, m.count);
-    return part.requires_grad() ? part : at::Tensor(part.variable_data());
-  }
-
   /// Posts every receive whose bytes do not depend on anything this rank has yet to send. Posted earlier, one could
   /// wait on a GPU for work not yet enqueued on that GPU, and some calls wait for everything that runs there.
   void listen() {
@@ -139,9 +135,9 @@ class Executor {
       }
   }
 
-  void begin(std::span<const Action> row, const std::vector<int>& elsewhere) {
-    split_ = false;
-    for (const Action& a : row) split_ = split_ || a.op == Op::BackwardWeights;
+  void begin(std::span<const Action> row, const std::vector<int>& elsewhere, bool locks) {
+    split_ = std::any_of(row.begin(), row.end(), [](const Action& a) { return a.op == Op::BackwardWeights; });
+    runs_.begin(*batch_, split_, locks);
     for (auto& [stage, s] : stages_) {
       s.live.resize(std::max(s.live.size(), batch_->parts.size()));
       for (const Direction d : both_directions) {
@@ -198,7 +194,10 @@ class Executor {
     DeviceBytes payload;
     timed_(&runtime::RankReport::wait, now_, [&] { payload = f.received.take(); });
     timed_(&runtime::RankReport::decode, now_,
-           [&] { ends_.receive_and_decode(d, receives_at(d, stage), micro, live(stage, micro), payload); });
+           [&] {
+             ends_.receive_and_decode(d, receives_at(d, stage), micro, live(stage, micro), payload);
+             keep(d, stage, micro, payload);
+           });
     f.received.release();
     listen();
   }
@@ -225,81 +224,87 @@ class Executor {
   void pass_on(Direction d, int stage, int micro) {
     const int to = sends_at(d, stage), receiver = d == Direction::forward ? stage + 1 : stage - 1;
     if (local(to))
-      timed_(&runtime::RankReport::encode, now_,
-             [&] { ends_.pass(d, to, micro, live(stage, micro), live(receiver, micro)); });
+      timed_(&runtime::RankReport::encode, now_, [&] {
+        const DeviceBytes message = ends_.pass(d, to, micro, live(stage, micro), live(receiver, micro));
+        keep(d, receiver, micro, message);
+      });
     else
       flow(d, stage).early.offer(micro), send_ready(d, stage);
   }
 
+  /// For a stage that computes again before its backward pass: what it was given.
+  void keep(Direction d, int stage, int micro, const DeviceBytes& message) {
+    if (d == Direction::forward && batch_->trains(stage) && stages_.at(stage).module.recompute)
+      ends_.keep(stage - 1, live(stage, micro), message);
+  }
+
   void forward_pass(int stage, int micro) {
     MicrobatchState& v = live(stage, micro);
-    const training::Microbatch& part = batch_->parts[at(micro)];
+    const StageState& s = stages_.at(stage);
     timed_(&runtime::RankReport::compute, now_, [&] {
-      const runtime::StageModule& module = stages_.at(stage).module;
-      const bool trains = batch_->trains(stage);
-      const at::AutoGradMode graph(trains);
-      // A cast without a graph must not be there when a stage that trains uses the same weights.
-      const AutocastCache casts(at::autocast::is_autocast_cache_enabled() && (trains || !batch_->loss));
-      if (stage == 0) enter(v, part, module.device);
-      v.output = module.forward(v.input);
-      if (trains && batch_->graphs->check)
-        (*batch_->graphs->check)(stage, v.output, v.entrance.get(), batch_->learns_before(stage));
-      if (last(stage)) finish(v, part, micro, stages_.at(stage));
+      if (stage == 0) enter(v, micro, s.module, false);
+      runs_.forward(stage, micro, s.module, v);
+      const at::AutoGradMode graph(batch_->trains(stage) && !v.recomputes);
+      if (last(stage)) finish(v, micro, s);
     });
-    if (!batch_->trains(stage)) v.input = at::Tensor();
+    if (!batch_->trains(stage) || v.recomputes) v.graph.clear_inputs();
     if (last(stage)) return;
-    if (extents_of(v.output) != batch_->shape(stage, micro))
-      throw Error("the output has shape " + to_string(extents_of(v.output)) +
-                  ", but one sample gave a shape that makes it " + to_string(batch_->shape(stage, micro)));
-    if (const auto dtype = batch_->activations[at(stage)].dtype; v.output.scalar_type() != dtype)
-      throw Error(std::string("the output is ") + c10::toString(v.output.scalar_type()) +
-                  ", but one sample of this shape gave " + c10::toString(dtype));
+    expect_as_learnt(*batch_, stage, micro, v.graph.outputs);
     pass_on(Direction::forward, stage, micro);
   }
 
-  /// A micro-batch of x as stage 0's input. Where x has a graph, a copy: stage 0 may change its input in place.
-  void enter(MicrobatchState& v, const training::Microbatch& part, at::Device device) {
-    const at::Tensor x = part_of(batch_->x, part);
-    v.input = x.to(device);
-    if (!batch_->wants_grad || !batch_->trains(0)) return;
-    const at::Tensor own = v.input.is_same(x) ? x.clone() : v.input;
-    v.input = ends_.entrance(own, &v.input_grad);
-    v.entrance = v.input.grad_fn();
+  /// A micro-batch of x as stage 0's input. A copy where x has a graph or is needed again: stage 0 may change it in place.
+  void enter(MicrobatchState& v, int micro, const runtime::StageModule& module, bool again) {
+    const at::Tensor x = part_of(batch_->x, batch_->parts[at(micro)]);
+    const bool learns = batch_->wants_grad && batch_->trains(0);
+    const at::Tensor own = x.to(module.device);
+    v.graph.clear_inputs();
+    const bool copies = learns || (batch_->trains(0) && module.recompute && !again);
+    v.graph.enter(copies && own.is_same(x) ? x.clone() : own, learns);
   }
 
-  void finish(MicrobatchState& v, const training::Microbatch& part, int micro, const StageState& s) {
+  void finish(MicrobatchState& v, int micro, const StageState& s) {
     identity_.expect_same();
-    const bool targets = batch_->numbers() && batch_->y.defined();
-    const at::Tensor target = targets ? part_of(batch_->y, part).to(s.module.device) : at::Tensor();
     if (batch_->loss) {
-      v.output = trained_loss(*batch_->loss, v.output, target, shares_[at(micro)],
-                              batch_->graphs->check.has_value());
-      results_.set(micro, v.output.detach(), s.order);
-    } else if (batch_->judge) {
-      std::vector<at::Tensor> numbers{loss_of(*batch_->judge, v.output, target, shares_[at(micro)])};
-      for (const training::Metric& metric : *batch_->metrics)
-        numbers.push_back(one_number(metric(v.output, target), "a metric"));
-      results_.set(micro, std::move(numbers), s.order);
-      v.output = at::Tensor();
-    } else {
-      results_.set(micro, v.output, s.order);
-      v.output = at::Tensor();
+      add_loss(v, micro, s);
+      results_.set(micro, v.graph.outputs[0].detach(), s.order);
+      if (v.recomputes) v.graph.outputs.clear();
+      return;
     }
+    const at::Tensor output = std::exchange(v.graph.outputs.at(0), at::Tensor());
+    if (!batch_->judge) return results_.set(micro, output, s.order);
+    const training::Targets targets = targets_of(micro, s);
+    std::vector<at::Tensor> numbers{loss_of(*batch_->judge, output, targets, shares_[at(micro)])};
+    for (const training::Metric& metric : *batch_->metrics)
+      numbers.push_back(one_number(metric(output, targets), "a metric"));
+    results_.set(micro, std::move(numbers), s.order);
+  }
+  training::Targets targets_of(int micro, const StageState& s) const {
+    return parts_of(batch_->y, batch_->parts[at(micro)], s.module.device);
+  }
+  /// The last stage's graph ends in the weighted loss.
+  void add_loss(MicrobatchState& v, int micro, const StageState& s) {
+    if (v.graph.outputs.size() != 1) throw Error("the last stage returns one tensor, for the loss");
+    at::Tensor& output = v.graph.outputs[0];
+    output = trained_loss(*batch_->loss, output, targets_of(micro, s), shares_[at(micro)],
+                          batch_->graphs->check.has_value());
   }
 
   void backward_pass(int stage, int micro) {
     MicrobatchState& v = live(stage, micro);
+    const StageState& s = stages_.at(stage);
     timed_(&runtime::RankReport::compute, now_, [&] {
       const auto here = batch_->graphs->shared.enter(stage, micro);
-      if (v.output.requires_grad() && split_)
-        v.input_grad = v.split.inputs(v.output, v.output_grad, v.entrance.get());
-      else if (v.output.requires_grad())
-        v.output.backward(v.output_grad);
-      v.output = v.output_grad = v.input = at::Tensor();
-      v.entrance.reset();
+      if (v.recomputes) {
+        stage == 0 ? enter(v, micro, s.module, true) : ends_.give_again(stage - 1, micro, v);
+        runs_.forward_again(stage, micro, s.module, v, [&] {
+          if (last(stage)) add_loss(v, micro, s);
+        });
+      }
+      runs_.backward(stage, micro, last(stage), v);
       if (!split_) batch_->graphs->shared.done(stage, micro);
     });
-    if (stage == 0 && batch_->wants_grad) input_grads_[at(micro)] = std::exchange(v.input_grad, at::Tensor());
+    if (stage == 0 && batch_->wants_grad) input_grads_[at(micro)] = v.graph.take_input_grad(0);
     if (stage > 0 && batch_->trains(stage - 1)) pass_on(Direction::backward, stage, micro);
   }
 
@@ -317,6 +322,7 @@ class Executor {
   }
 
   void clear() {
+    runs_.clear();
     for (auto& [stage, s] : stages_)
       for (MicrobatchState& v : s.live) v.clear();
   }
@@ -325,6 +331,7 @@ class Executor {
   std::vector<int> rank_of_;
   RankStreams streams_;  ///< outlives what is in their memory
   BoundaryEnds ends_;
+  StageRuns runs_;
   Results results_;
   BatchIdentity identity_;
   std::map<int, StageState> stages_;

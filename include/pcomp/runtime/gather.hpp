@@ -121,15 +121,18 @@ struct GradNorm {
   double value = 0;
 };
 
-/// The gradients of this process's stages by stage; a parameter shared by several counts in the first.
-inline std::vector<std::vector<at::Tensor>> gradients(const Ranks& ranks, const std::vector<int>& rank_of) {
+/// The gradients of this process's stages by stage, without those of `copies`; a parameter of several stages counts in the
+/// first.
+inline std::vector<std::vector<at::Tensor>> gradients(const Ranks& ranks, const std::vector<int>& rank_of,
+                                                      const std::set<const void*>* copies) {
   std::vector<std::vector<at::Tensor>> all(rank_of.size());
   std::set<const void*> seen;
   for (std::size_t s = 0; s < rank_of.size(); ++s)
     if (const Rank* rank = ranks.find(rank_of[s]))
       if (const auto& m = rank->executor.stage(static_cast<int>(s)).module)
         for (const at::Tensor& p : m->parameters())
-          if (p.grad().defined() && seen.insert(p.unsafeGetTensorImpl()).second)
+          if (p.grad().defined() && !(copies && copies->contains(p.unsafeGetTensorImpl())) &&
+              seen.insert(p.unsafeGetTensorImpl()).second)
             all[s].push_back(p.grad().data());
   return all;
 }
@@ -156,13 +159,13 @@ inline std::pair<double, at::Tensor> clip_factor(const std::vector<GradNorm>& no
 /// See `Engine::clip_grad_norm`.
 inline double clip_gradients(const Ranks& ranks, const std::vector<int>& rank_of, Gather& gather,
                              transport::Communicator& links, int number, double most, double type,
-                             bool error_if_nonfinite) {
+                             bool error_if_nonfinite, const std::set<const void*>& copies) {
   const at::AutoGradMode no_grad(false);
-  const auto own = gradients(ranks, rank_of);
+  const auto own = gradients(ranks, rank_of, nullptr), counted = gradients(ranks, rank_of, &copies);
   std::vector<GradNorm> mine, norms;
-  for (std::size_t s = 0; s < own.size(); ++s) {
+  for (std::size_t s = 0; s < counted.size(); ++s) {
     std::vector<at::Tensor> each;  // to the host at once: a GPU is waited for once a stage
-    for (const at::Tensor& g : own[s])
+    for (const at::Tensor& g : counted[s])
       each.push_back(type == std::numeric_limits<double>::infinity() ? g.abs().max()
                      : type == 0                                     ? at::zeros({}, g.options())
                                                                      : g.norm(type));

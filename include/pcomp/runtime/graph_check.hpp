@@ -153,23 +153,26 @@ class SharedGradients {
   std::atomic<bool> any_{false};
 };
 
-/// What the gradient of a tensor would reach: the node `input` or not, and the leaves before it.
+/// What the gradients of tensors would reach: one of the nodes `inputs` or not, and the leaves before them.
 struct Reach {
   bool input = false;
   std::vector<at::Tensor> leaves;
 };
 
-/// Visits each node behind `output` once, and none behind `input`.
-inline Reach reach_of(const at::Tensor& output, const torch::autograd::Node* input) {
+/// Visits each node behind `outputs` once, and none behind `inputs`, which may hold nulls.
+inline Reach reach_of(const std::vector<at::Tensor>& outputs,
+                      const std::vector<std::shared_ptr<torch::autograd::Node>>& inputs) {
   Reach found;
-  if (!output.defined() || !output.requires_grad()) return found;
-  const torch::autograd::Edge root = torch::autograd::impl::gradient_edge(output);
-  std::unordered_set<torch::autograd::Node*> seen{root.function.get()};
-  std::vector<torch::autograd::Node*> open{root.function.get()};
+  std::unordered_set<torch::autograd::Node*> seen;
+  std::vector<torch::autograd::Node*> open;
+  for (const at::Tensor& t : outputs)
+    if (t.defined() && t.requires_grad())
+      if (auto* root = torch::autograd::impl::gradient_edge(t).function.get(); seen.insert(root).second)
+        open.push_back(root);
   while (!open.empty()) {
     torch::autograd::Node* const node = open.back();
     open.pop_back();
-    if (node == input) {
+    if (std::any_of(inputs.begin(), inputs.end(), [&](const auto& i) { return i.get() == node; })) {
       found.input = true;
       continue;
     }
@@ -203,11 +206,12 @@ class GraphCheck {
     }
   }
 
-  /// After a forward pass, on the stage's rank. `input`: where the stage's graph begins, or null. `learns`: whether
-  /// anything before this stage is trained.
-  void operator()(int stage, const at::Tensor& output, const torch::autograd::Node* input, bool learns) {
+  /// After a forward pass, on the stage's rank. `inputs`: where the stage's graph begins. `learns`: whether anything
+  /// before this stage is trained.
+  void operator()(int stage, const std::vector<at::Tensor>& outputs,
+                  const std::vector<std::shared_ptr<torch::autograd::Node>>& inputs, bool learns) {
     Seen& s = seen_[static_cast<std::size_t>(stage)];
-    const Reach reach = reach_of(output, input);
+    const Reach reach = reach_of(outputs, inputs);
     s.input = s.input || reach.input;
     std::vector<Extents> strangers;
     for (const at::Tensor& leaf : reach.leaves) {

@@ -23,6 +23,21 @@ inline at::Tensor tensor_over(const DeviceBytes& p) {
                        at::TensorOptions(at::kByte).device(p.device));
 }
 
+/// Of the same number of bytes.
+inline void copy_bytes(const DeviceBytes& from, const DeviceBytes& to) {
+  if (from.bytes.empty()) return;
+  if (from.device.is_cpu() && to.device.is_cpu())
+    std::memcpy(to.bytes.data(), from.bytes.data(), from.bytes.size());
+  else
+    tensor_over(to).copy_(tensor_over(from));
+}
+inline void zero(const DeviceBytes& some) {
+  if (some.device.is_cpu())
+    std::memset(some.bytes.data(), 0, some.bytes.size());
+  else
+    tensor_over(some).zero_();
+}
+
 /// Storage for payloads on one device, the host at first.
 ///
 /// Law: grows to the largest payload and stays there, so a step after the first allocates nothing here. On a GPU it
@@ -37,12 +52,9 @@ class PayloadBuffer {
   /// A copy of `from` on `device`.
   void assign(const DeviceBytes& from, at::Device device) {
     held_ = sized(from.bytes.size(), device);
-    if (from.bytes.empty()) return;
-    if (from.device.is_cpu() && device.is_cpu())
-      std::memcpy(held_.bytes.data(), from.bytes.data(), from.bytes.size());
-    else
-      tensor_over(held_).copy_(tensor_over(from));
+    copy_bytes(from, held_);
   }
+  const DeviceBytes& held() const { return held_; }
   std::span<const std::byte> bytes() const { return held_.bytes; }
 
  private:

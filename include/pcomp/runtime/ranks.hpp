@@ -72,8 +72,7 @@ inline std::uint64_t shared_seed(transport::Communicator& links) {
 
 /// One rank of this process: what it runs and over which link, on its own thread and streams.
 struct Rank {
-  Rank(int r, const std::vector<int>& rank_of, const std::vector<const kernel::WireKernels*>& wires,
-       transport::Transport& to)
+  Rank(int r, const std::vector<int>& rank_of, const kernel::Wires& wires, transport::Transport& to)
       : executor(r, rank_of, wires), link(to) {}
   Executor executor;
   transport::Transport& link;
@@ -84,12 +83,12 @@ struct Rank {
 /// The ranks of this process, which run concurrently.
 class Ranks {
  public:
-  void add(int r, const std::vector<int>& rank_of, const std::vector<const kernel::WireKernels*>& wires,
-           transport::Transport& link) {
+  void add(int r, const std::vector<int>& rank_of, const kernel::Wires& wires, transport::Transport& link) {
     all_.push_back(std::make_unique<Rank>(r, rank_of, wires, link));
   }
   auto begin() const { return all_.begin(); }
   auto end() const { return all_.end(); }
+  std::size_t size() const { return all_.size(); }
   /// Null for a rank in another process.
   Rank* find(int rank) const {
     for (const auto& r : all_)
@@ -168,7 +167,7 @@ class Ranks {
 
 /// What the ranks of this process sent over each boundary, and where their time went. `boundaries`: what was predicted.
 inline runtime::Report report_of(const schedule::ScheduleTable& schedule,
-                                 const std::vector<const kernel::WireKernels*>& wires,
+                                 const kernel::Wires& wires,
                                  const std::vector<runtime::BoundaryReport>& boundaries, std::int64_t steps,
                                  const Ranks& ranks) {
   runtime::Report r;
@@ -178,7 +177,7 @@ inline runtime::Report report_of(const schedule::ScheduleTable& schedule,
     runtime::BoundaryReport b = boundaries[e];
     b.boundary = boundary;
     b.from_rank = schedule.rank_of(boundary), b.to_rank = schedule.rank_of(boundary + 1);
-    b.wire = std::string(wires[e]->name.view());
+    b.wire = wires[e].name();
     for (const auto& rank : ranks) {
       b.forward += rank->executor.ends().sent(Direction::forward, boundary);
       b.gradient += rank->executor.ends().sent(Direction::backward, boundary);

@@ -30,28 +30,29 @@ inline at::Tensor one_number(const at::Tensor& made, const char* what) {
 inline at::Tensor zero_output(const Batch& batch, int micro) {
   const int last = static_cast<int>(batch.activations.size()) - 1;
   const Extents shape = batch.shape(last, micro);
+  at::Device device = at::kCPU;
+  for (const auto& [target, whole] : batch.y) device = target.defined() ? target.device() : device;
   return at::zeros({shape.begin(), static_cast<std::size_t>(shape.rank())},
-                   at::TensorOptions(batch.y.defined() ? batch.y.device() : at::kCPU)
-                       .dtype(batch.activations.back().dtype));
+                   at::TensorOptions(device).dtype(batch.output().dtype));
 }
 
 /// A micro-batch's loss, weighted by its share of the batch's.
-inline at::Tensor loss_of(const training::Loss& loss, const at::Tensor& output, const at::Tensor& target,
+inline at::Tensor loss_of(const training::Loss& loss, const at::Tensor& output, const training::Targets& targets,
                           const LossShare& part) {
-  const at::Tensor mean = loss.mean(output, target, part.weight);
+  const at::Tensor mean = loss.mean(output, targets, part.weight);
   return one_number(part.weight > 0 ? mean : output.narrow(0, 0, 0).sum(), "the loss") * part.share;
 }
 
 /// The same in training.
 ///
 /// Errors: `Error` for a loss through which nothing would be trained; `check` looks at its whole graph.
-inline at::Tensor trained_loss(const training::Loss& loss, const at::Tensor& output, const at::Tensor& target,
-                               const LossShare& part, bool check) {
+inline at::Tensor trained_loss(const training::Loss& loss, const at::Tensor& output,
+                               const training::Targets& targets, const LossShare& part, bool check) {
   const torch::autograd::Edge from =
       output.requires_grad() ? torch::autograd::impl::gradient_edge(output) : torch::autograd::Edge();
-  const at::Tensor weighted = loss_of(loss, output, target, part);
+  const at::Tensor weighted = loss_of(loss, output, targets, part);
   if (from.function &&
-      (!weighted.requires_grad() || (check && !reach_of(weighted, from.function.get()).input)))
+      (!weighted.requires_grad() || (check && !reach_of({weighted}, {from.function}).input)))
     throw Error(
         "the loss does not depend on the output of the last stage, so nothing would be trained: look for "
         "a detach(), an item() or a NoGradGuard in the loss");
@@ -145,7 +146,7 @@ class Results {
   std::int64_t predicted() const {
     const auto n = static_cast<std::int64_t>(batch_->numbers());
     return n ? 8 * n * (static_cast<std::int64_t>(values_.size()) + 1)
-             : elements() * static_cast<std::int64_t>(c10::elementSize(batch_->activations.back().dtype));
+             : elements() * static_cast<std::int64_t>(c10::elementSize(batch_->output().dtype));
   }
   std::int64_t raw() const {
     const auto n = static_cast<std::int64_t>(batch_->numbers() * values_.size());
@@ -153,7 +154,7 @@ class Results {
   }
   std::size_t output_bytes(std::size_t micro) const {
     return static_cast<std::size_t>(batch_->shape(stage_, static_cast<int>(micro)).size()) *
-           c10::elementSize(batch_->activations.back().dtype);
+           c10::elementSize(batch_->output().dtype);
   }
   std::size_t size() const {
     if (const std::size_t n = batch_->numbers()) return 8 * n * (values_.size() + 1);
@@ -179,7 +180,7 @@ class Results {
     for (std::size_t m = 0; m < values_.size(); ++m) {
       const Extents expected = batch_->shape(stage_, static_cast<int>(m));
       const at::Tensor v = in_memory(values_[m][0].detach()).contiguous().cpu();
-      if (extents_of(v) != expected || v.scalar_type() != batch_->activations.back().dtype)
+      if (extents_of(v) != expected || v.scalar_type() != batch_->output().dtype)
         throw Error("the output has shape " + to_string(extents_of(v)) + ", but one sample gave " +
                     to_string(expected) + ", which the other ranks expect");
       std::memcpy(to, v.const_data_ptr(), output_bytes(m));
@@ -203,7 +204,7 @@ class Results {
     }
     for (std::size_t m = 0; m < values_.size(); ++m) {
       const Extents s = batch_->shape(stage_, static_cast<int>(m));
-      const at::Tensor v = at::empty(c10::IntArrayRef(s.begin(), s.end()), batch_->activations.back().dtype);
+      const at::Tensor v = at::empty(c10::IntArrayRef(s.begin(), s.end()), batch_->output().dtype);
       std::memcpy(v.mutable_data_ptr(), from, output_bytes(m));
       values_[m] = {v};
       from += output_bytes(m);

@@ -1,14 +1,18 @@
 #pragma once
 #include <ATen/ops/view_as_real.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "../autograd/feedback.hpp"
 #include "../autograd/tensor.hpp"
+#include "../stage/batch_tensors.hpp"
 #include "../transport/communicator.hpp"
 #include "../transport/transport.hpp"
 #include "report.hpp"
@@ -62,6 +66,22 @@ struct Identity {
     }
     return id;
   }
+  /// Of all tensors together; none of them may be missing.
+  static Identity of(const training::BatchTensors& all) {
+    Identity id;
+    bool first = true;
+    for (const auto& [tensor, whole] : all) {
+      const Identity one = of(tensor);
+      if (!one.kind) return {};
+      if (std::exchange(first, false)) {
+        id = one;
+        continue;
+      }
+      id.kind = mix(id.kind ^ one.kind), id.sum = mix(id.sum ^ one.sum), id.squares += one.squares;
+      for (int p = 0; p < 4; ++p) id.projections[p] += one.projections[p];
+    }
+    return id;
+  }
   /// Whether both are there and of one dtype and shape.
   static bool comparable(const Identity& a, const Identity& b) { return a.kind && a.kind == b.kind; }
   static bool differ(const Identity& a, const Identity& b) {
@@ -82,6 +102,54 @@ struct Identity {
   }
 };
 
+/// Stage 0's rank tells every rank of another process what shape its batch has, so that a rank may be given none.
+///
+/// Law: a rank that was given x does not wait for it.
+/// Bytes: 96 a call, to each other process.
+class BatchShape {
+ public:
+  /// `x`, or zeros of its shape and dtype that take no memory, from stage 0's rank. `number`: the message's.
+  at::Tensor agree(const at::Tensor& x, transport::Communicator& links, int number, int first) {
+    finish();
+    sent_ = {};
+    if (links.elsewhere().empty()) return x;
+    const int own = links.here().front();
+    link_ = &links.link(own);
+    const transport::Message m{number, 0, false};
+    if (own != first) {
+      tickets_.push_back(link_->receive(first, m, std::as_writable_bytes(std::span(&shape_, 1))));
+      if (x.defined()) return x;
+      finish();
+      return at::zeros({}, static_cast<at::ScalarType>(shape_.dtype))
+          .expand(c10::IntArrayRef(shape_.sizes, static_cast<std::size_t>(shape_.dims)));
+    }
+    if (!x.defined() || x.dim() > Extents::max_rank) return x;  // refused by whoever asks
+    shape_ = {};
+    shape_.dims = x.dim(), shape_.dtype = static_cast<std::int64_t>(x.scalar_type());
+    std::copy(x.sizes().begin(), x.sizes().end(), shape_.sizes);
+    for (int r : links.elsewhere()) {
+      tickets_.push_back(link_->send(r, m, std::as_bytes(std::span(&shape_, 1))));
+      sent_ += {1, sizeof shape_, sizeof shape_, sizeof shape_};
+    }
+    return x;
+  }
+  void finish() {
+    for (; !tickets_.empty(); tickets_.pop_back()) link_->wait(tickets_.back());
+  }
+  const runtime::Traffic& sent() const { return sent_; }
+  /// After a failed call.
+  void forget() { tickets_.clear(); }
+
+ private:
+  struct Shape {
+    std::int64_t dims = 0, dtype = 0, unused[2] = {}, sizes[Extents::max_rank] = {};
+  };
+  transport::Transport* link_ = nullptr;
+  Shape shape_;
+  runtime::Traffic sent_;
+  std::vector<transport::Transport::Ticket> tickets_;
+};
+
 /// Whether the ranks of the first and the last stage were given the same batch, in each step and evaluation.
 ///
 /// Law: the first stage's rank sends what it knows of the targets and of the samples' identities; the last stage's
@@ -92,7 +160,7 @@ struct Identity {
 class BatchIdentity {
  public:
   /// `number`: the message's. `first`, `last`: the ranks of these stages. `away`: whether they are in two processes.
-  void begin(const at::Tensor& y, const at::Tensor& sample_ids, transport::Transport& link, int number,
+  void begin(const training::BatchTensors& y, const at::Tensor& sample_ids, transport::Transport& link, int number,
              int rank, int first, int last, bool away) {
     finish();
     link_ = &link;

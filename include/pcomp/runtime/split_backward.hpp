@@ -3,7 +3,10 @@
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
+#include <memory>
 #include <unordered_map>
+#include <vector>
 
 namespace pcomp::detail {
 
@@ -22,25 +25,34 @@ class SplitBackward {
   using Edge = torch::autograd::Edge;
 
  public:
-  /// The gradient that arrives at node `entrance`, undefined if none does; null `entrance`: leaves all to `weights`.
-  at::Tensor inputs(const at::Tensor& output, const at::Tensor& output_grad, Node* entrance) {
-    const Edge root = torch::autograd::impl::gradient_edge(output);
-    const at::Tensor grad = output_grad.defined() ? output_grad : at::ones_like(output);
-    if (!entrance || !find_ways(root.function.get(), entrance)) {
-      roots_ = {root};
-      grads_ = {grad};
-      return {};
+  /// The gradients that arrive at the nodes `entrances`, undefined where none does. Without entrances all is left to
+  /// `weights`.
+  std::vector<at::Tensor> inputs(const std::vector<at::Tensor>& outputs, const std::vector<at::Tensor>& output_grads,
+                                 const std::vector<std::shared_ptr<Node>>& entrances) {
+    std::vector<at::Tensor> arrived(entrances.size());
+    torch::autograd::edge_list open, targets;
+    torch::autograd::variable_list open_grads;
+    ways_.clear();
+    for (const auto& node : entrances) ways_[node.get()] = true;
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      const Edge root = torch::autograd::impl::gradient_edge(outputs[i]);
+      const at::Tensor grad = output_grads[i].defined() ? output_grads[i] : at::ones_like(outputs[i]);
+      const bool way = find_ways(root.function.get());
+      (way ? open : roots_).push_back(root);
+      (way ? open_grads : grads_).push_back(grad);
     }
+    if (open.empty()) return ways_.clear(), arrived;
     std::vector<Kept> kept;
     for (const auto& [node, way] : ways_)
-      if (way && node != entrance && leads_elsewhere(*node)) kept.push_back({node->getptr(), {}});
+      if (way && !is_entrance(node, entrances) && leads_elsewhere(*node)) kept.push_back({node->getptr(), {}});
     for (Kept& k : kept) k.node->add_pre_hook(std::make_unique<Keep>(&k.grads));
-    at::Tensor input = run({root}, {grad}, true, {Edge(entrance->getptr(), 0)}).at(0);
+    for (const auto& node : entrances) targets.emplace_back(node, 0);
+    arrived = run(open, open_grads, true, targets);
     for (const auto& [node, way] : ways_)
-      if (way && node != entrance && !leads_elsewhere(*node)) node->release_variables();
+      if (way && !is_entrance(node, entrances) && !leads_elsewhere(*node)) node->release_variables();
     for (Kept& k : kept) take(k);  // after this a node on a path may be gone
     ways_.clear();
-    return input;
+    return arrived;
   }
 
   void weights() {
@@ -69,9 +81,11 @@ class SplitBackward {
                                                                  outputs.empty(), outputs);
   }
 
-  /// Finds which nodes behind `root` lead to `entrance`; returns whether the root does.
-  bool find_ways(Node* root, Node* entrance) {
-    ways_ = {{entrance, true}};
+  static bool is_entrance(const Node* node, const std::vector<std::shared_ptr<Node>>& entrances) {
+    return std::any_of(entrances.begin(), entrances.end(), [&](const auto& e) { return e.get() == node; });
+  }
+  /// Finds which nodes behind `root` lead to the entrances, which stand in `ways_`; returns whether the root does.
+  bool find_ways(Node* root) {
     std::vector<std::pair<Node*, std::size_t>> path{{root, 0}};
     while (!path.empty()) {
       auto& [node, next] = path.back();

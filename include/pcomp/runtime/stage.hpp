@@ -1,75 +1,47 @@
 #pragma once
-#include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Context.h>
-#include <ATen/autocast_mode.h>
 #include <torch/nn/module.h>
 
 #include <concepts>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <type_traits>
 #include <utility>
 
 #include "../base/refuse.hpp"
-
-namespace pcomp::detail {
-
-/// Sets whether autocast keeps casts of weights on this thread, until destroyed.
-class AutocastCache {
- public:
-  explicit AutocastCache(bool on) : before_(at::autocast::is_autocast_cache_enabled()) {
-    at::autocast::set_autocast_cache_enabled(on);
-  }
-  AutocastCache(const AutocastCache&) = delete;
-  AutocastCache& operator=(const AutocastCache&) = delete;
-  ~AutocastCache() { at::autocast::set_autocast_cache_enabled(before_); }
-
- private:
-  bool before_;
-};
-
-/// Drops the casts of weights that autocast keeps for all threads, when made and when destroyed.
-///
-/// Why: a cast outlives the weights' next change, and one made without a graph, as by the shape probe, would hide them
-///   from the backward pass. A plain loop drops them when its autocast region ends, once a step.
-struct FreshCasts {
-  FreshCasts() { at::autocast::clear_cache(); }
-  FreshCasts(const FreshCasts&) = delete;
-  FreshCasts& operator=(const FreshCasts&) = delete;
-  ~FreshCasts() { at::autocast::clear_cache(); }
-};
-
-}  // namespace pcomp::detail
+#include "../stage/call.hpp"
+#include "../stage/surroundings.hpp"
 
 namespace pcomp::runtime {
 
-/// A stage as the executor sees it: a forward function, the module that owns its state, if any, and where it computes.
+/// A stage as the executor sees it: its function, the module that owns its state, if any, and where it computes.
 struct StageModule {
   std::shared_ptr<torch::nn::Module> module;
   at::Device device = at::kCPU;
-  std::function<at::Tensor(const at::Tensor&)> forward;
+  std::function<Tensors(const Tensors&, const Microbatch&)> call;
+  bool takes_microbatch = false;
+  bool recompute = false;  ///< keeps no graph between its forward and backward pass
+
+  /// Of a stage that makes one tensor of one.
+  at::Tensor forward(const at::Tensor& x, const Microbatch& m = {}) const { return call({x}, m).at(0); }
+};
+
+/// A parameter of a stage: `{0, "table.weight"}`.
+struct WeightName {
+  int stage = 0;
+  std::string name;
 };
 
 /// A stage that is not built yet: the rank that holds it calls `build`.
 struct StageSpec {
   std::string name;
   std::function<StageModule()> build;
+  bool recompute = false;
 };
 
 }  // namespace pcomp::runtime
 
 namespace pcomp::detail {
-
-template <class M>
-concept HasForward = requires(M& m, const at::Tensor& x) {
-  { m.forward(x) } -> std::convertible_to<at::Tensor>;
-};
-template <class M>
-concept HasCall = requires(M& m, const at::Tensor& x) {
-  { m(x) } -> std::convertible_to<at::Tensor>;
-};
 
 /// The device of the first parameter or, without one, of the first buffer; without either, the CPU.
 inline at::Device device_of(const torch::nn::Module& m) {
@@ -80,17 +52,16 @@ inline at::Device device_of(const torch::nn::Module& m) {
 
 template <class M>
 runtime::StageModule stage_module(std::shared_ptr<M> m) {
-  constexpr bool ok = HasForward<M> || HasCall<M>;
-  static_assert(refuse::stage_forward<ok>());
+  static_assert(refuse::stage_forward<StageCall<M>::possible>());
   runtime::StageModule stage;
   if constexpr (std::derived_from<M, torch::nn::Module>) {
     stage.module = m;
     stage.device = device_of(*m);
   }
-  if constexpr (HasForward<M>)
-    stage.forward = [m](const at::Tensor& x) -> at::Tensor { return m->forward(x); };
-  else if constexpr (HasCall<M>)
-    stage.forward = [m](const at::Tensor& x) -> at::Tensor { return (*m)(x); };
+  if constexpr (StageCall<M>::possible) {
+    stage.takes_microbatch = StageCall<M>::takes_microbatch;
+    stage.call = [m](const runtime::Tensors& x, const Microbatch& b) { return StageCall<M>::call(*m, x, b); };
+  }
   return stage;
 }
 
@@ -123,8 +94,9 @@ namespace pcomp::runtime {
 ///
 /// Law: `build` is called once, on the rank that holds the stage. The stage computes on the device where its parameters
 ///   are then or, without any, its buffers, else on the CPU; its inputs are moved there.
-/// Shapes: the callable returns a module, a shared_ptr or holder of one, or any object with forward(Tensor) or
-///   operator()(Tensor) that returns a Tensor whose first dimension is still the batch.
+/// Shapes: the callable returns a module, a shared_ptr or holder of one, or any object with forward or operator(), from
+///   a Tensor to a Tensor, or from and to several: as arguments, std::array, std::tuple or std::vector. A
+///   `const Microbatch&` may come last. The first dimension of each tensor is the batch.
 /// Refusals: anything without such a function.
 /// Example: apps/train
 template <std::invocable F>
@@ -133,43 +105,15 @@ template <std::invocable F>
   return {std::move(name),
           [build]() mutable { return detail::stage_module(detail::Held<Made>::take(build())); }};
 }
-
-}  // namespace pcomp::runtime
-
-namespace pcomp::detail {
-
-/// A number from LibTorch's generator for the CPU: the same after the same `manual_seed`, another the next time.
-inline std::uint64_t next_seed() {
-  at::Generator generator = at::detail::getDefaultCPUGenerator();
-  const std::lock_guard lock(generator.mutex());
-  return generator.get<at::CPUGeneratorImpl>()->random64();
+/// The same stage, which keeps only its input, or the payload that it came in, and computes again before its backward
+/// pass.
+///
+/// Law: losses, gradients, statistics and random numbers are those without, bit for bit.
+/// Source: GPipe (Huang et al., 2019); Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
+/// Example: docs/train.md
+[[nodiscard]] inline StageSpec recompute(StageSpec spec) {
+  spec.recompute = true;
+  return spec;
 }
 
-/// Restores LibTorch's generators of the CPU and of the stages' GPUs when destroyed; `stages` may hold nulls.
-class RngStateGuard {
- public:
-  explicit RngStateGuard(const std::vector<const runtime::StageModule*>& stages = {}) {
-    keep(at::kCPU);
-    for (const runtime::StageModule* s : stages)
-      if (s && s->device.is_cuda()) keep(s->device);
-  }
-  RngStateGuard(const RngStateGuard&) = delete;
-  RngStateGuard& operator=(const RngStateGuard&) = delete;
-  ~RngStateGuard() {
-    for (auto& [generator, state] : states_) {
-      const std::lock_guard lock(generator.mutex());
-      generator.set_state(state);
-    }
-  }
-
- private:
-  void keep(at::Device device) {
-    at::Generator generator = at::globalContext().defaultGenerator(device);
-    const std::lock_guard lock(generator.mutex());
-    states_.emplace_back(generator, generator.get_state());
-  }
-
-  std::vector<std::pair<at::Generator, at::Tensor>> states_;
-};
-
-}  // namespace pcomp::detail
+}  // namespace pcomp::runtime

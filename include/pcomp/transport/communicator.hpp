@@ -36,8 +36,8 @@ class Calls {
       if (calls_) calls_->enter(verb, about);
     }
     Scope(Calls* calls, const char* verb) : Scope(calls, verb, [] { return std::string(); }) {}
-    Scope(const Scope&) = delete;
-    Scope& operator=(const Scope&) = delete;
+    Scope(Scope&& o) noexcept : calls_(std::exchange(o.calls_, nullptr)) {}
+    Scope& operator=(Scope&&) = delete;
     ~Scope() {
       if (calls_) calls_->leave();
     }
@@ -46,12 +46,20 @@ class Calls {
     Calls* calls_;
   };
 
-  /// The tag of a message of this call, for a number below `numbers`; below 2^31.
+  /// The tag of a message of this call, for a number below `numbers`; below 2^31. The last number is of the message that
+  /// tells what the call is about, and so depends on earlier calls alone.
   int tag(int number, int numbers) const {
     const std::uint64_t most = 0x7fffffffu / static_cast<unsigned>(numbers);
     const std::lock_guard lock(mutex_);
-    return static_cast<int>(((before_ >> 8) + kind_) % most * static_cast<unsigned>(numbers) +
-                            static_cast<unsigned>(number));
+    const std::uint64_t calls = number + 1 == numbers ? earlier_ >> 8 : (before_ >> 8) + kind_;
+    return static_cast<int>(calls % most * static_cast<unsigned>(numbers) + static_cast<unsigned>(number));
+  }
+  /// What a rank's call is about until it has been told: equal to whatever the others' is.
+  static constexpr const char* untold = "a batch that this rank has not been told yet";
+  /// It has been told.
+  void tell(std::string text) {
+    const std::lock_guard lock(mutex_);
+    if (depth_ == 1) settle(std::move(text));
   }
   /// "call 7, trains".
   std::string name() const {
@@ -84,6 +92,9 @@ class Calls {
   struct Call {
     std::int64_t number = 0;
     std::string verb, about;
+    bool differs(const Call& o) const {
+      return verb != o.verb || (about != o.about && about != untold && o.about != untold);
+    }
   };
   struct Record {
     std::string state;
@@ -107,13 +118,18 @@ class Calls {
         text.begin(), text.end(), [](char c) { return c == '\n' || c == '\t'; }, ' ');
     const std::lock_guard lock(mutex_);
     static constexpr const char* kinds[] = {"trains", "infers", "evaluates", "sums", "clips the gradients"};
-    before_ = hash(after_, text);
     kind_ = 0;
     while (kind_ < std::size(kinds) && kinds[kind_] != std::string_view(verb)) ++kind_;
-    after_ = hash(before_, verb);
-    recent_.push_back({++count_, verb, std::move(text)});
+    earlier_ = after_;
+    recent_.push_back({++count_, verb, {}});
+    settle(std::move(text));
     if (recent_.size() > 16) recent_.pop_front();
     begun_ = Clock::now();
+  }
+  void settle(std::string text) {
+    before_ = hash(earlier_, text);
+    after_ = hash(before_, recent_.back().verb);
+    recent_.back().about = std::move(text);
   }
   void leave() {
     const std::lock_guard lock(mutex_);
@@ -131,8 +147,8 @@ class Calls {
   mutable std::mutex mutex_;
   std::deque<Call> recent_;
   std::int64_t count_ = 0;
-  std::uint64_t before_ = 0xcbf29ce484222325u,
-                after_ = before_;  ///< hashes without and with this call's verb
+  // Hashes of all calls before this one, without and with this call's verb.
+  std::uint64_t earlier_ = 0xcbf29ce484222325u, before_ = earlier_, after_ = earlier_;
   unsigned kind_ = 0;
   int depth_ = 0;
   bool over_ = false;

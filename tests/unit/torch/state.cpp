@@ -151,6 +151,29 @@ TEST_CASE("Weights of a file go into the stages under the names that one gives t
                   (from.module(0)->parameters()[0] * 2).to(at::kHalf).to(at::kFloat)));
 }
 
+TEST_CASE("save_state writes what load_state reads") {
+  const StateFolder folder;
+  Engine from = two_stages();
+  const at::AutoGradMode no_grad(false);
+  for (const at::Tensor& p : from.parameters()) p.mul_(3);
+  from.parameters()[0].view(-1)[0].fill_(-0.0);
+  const std::filesystem::path path = folder.path / "out.safetensors";
+  save_state(from, path);
+  Engine to = two_stages();
+  load_state(to, path);
+  const auto saved = state_of(from, checkpoint::numbered_stages), loaded = state_of(to, checkpoint::numbered_stages);
+  REQUIRE(saved.size() == loaded.size());
+  for (std::size_t i = 0; i < saved.size(); ++i) {
+    CHECK(saved[i].first == loaded[i].first);
+    CHECK(at::equal(saved[i].second, loaded[i].second));
+  }
+  CHECK(std::signbit(to.parameters()[0].view(-1)[0].item<float>()));
+  const auto twice = [](int, const std::string& name) { return name.substr(name.rfind('.') + 1); };
+  CHECK(refusal([&] { save_state(from, folder.path / "b", twice); }).find("two weights would be saved as") !=
+        std::string::npos);
+  CHECK(refusal([&] { save_state(from, folder.path / "no" / "c"); }).find("cannot save") != std::string::npos);
+}
+
 TEST_CASE("A file of weights that does not fit changes nothing and says every reason at once") {
   const StateFolder folder;
   Engine pipe = two_stages();

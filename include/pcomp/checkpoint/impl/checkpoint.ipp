@@ -2,6 +2,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <map>
 
 #include "../../kernel/wire_kernels.hpp"
@@ -20,12 +21,19 @@ inline const kernel::Remembers& remembers(const kernel::WireKernels& w, Directio
   return d == Direction::forward ? w.forward : w.backward;
 }
 
+/// Whether `is` holds for what one of a boundary's wires remembers.
+template <class Is>
+bool any_wire(const Engine& engine, int boundary, Direction d, Is is) {
+  const kernel::BoundaryWires& all = engine.wires()[static_cast<std::size_t>(boundary)];
+  return std::any_of(all.begin(), all.end(), [&](const auto* w) { return is(remembers(*w, d)); });
+}
+
 /// Calls f(boundary, direction, sender's stage, receiver's stage) for each direction in which a boundary has state.
 template <class F>
 void for_each_memory(const Engine& engine, F&& f) {
   for (int e = 0; e < static_cast<int>(engine.wires().size()); ++e)
     for (const Direction d : both_directions)
-      if (remembers(*engine.wires()[static_cast<std::size_t>(e)], d).any())
+      if (any_wire(engine, e, d, [](const kernel::Remembers& r) { return r.any(); }))
         f(e, d, d == Direction::forward ? e : e + 1, d == Direction::forward ? e + 1 : e);
 }
 
@@ -98,7 +106,7 @@ inline void load_parts(const checkpoint::CheckpointFolder& folder, const checkpo
                 std::to_string(engine.schedule().stages));
   for_each_memory(engine, [&](int boundary, Direction, int, int) {
     const auto e = static_cast<std::size_t>(boundary);
-    const std::string saved = e < m.wires.size() ? m.wires[e] : "none", now(engine.wires()[e]->name.view());
+    const std::string saved = e < m.wires.size() ? m.wires[e] : "none", now = engine.wires()[e].name();
     if (saved != now)
       throw Error("pcomp: the checkpoint was made with the wire '" + saved + "' on boundary " +
                   std::to_string(boundary) + ", but it has '" + now +
@@ -117,10 +125,11 @@ inline void load_parts(const checkpoint::CheckpointFolder& folder, const checkpo
     const checkpoint::NamedTensors saved =
         checkpoint::unpack_tensors(folder.read(m, boundary_part(boundary, d)), where);
     const bool same_rank = engine.ends_at(sender) == engine.ends_at(receiver);
-    const codec::Memory memory = remembers(*engine.wires()[static_cast<std::size_t>(boundary)], d).memory;
+    const bool estimates = any_wire(engine, boundary, d, [](const kernel::Remembers& r) {
+      return r.memory == codec::Memory::estimate || r.memory == codec::Memory::samples;
+    });
     if (engine.here(sender)) engine.ends_at(sender)->load(d, boundary, saved);
-    if (engine.here(receiver) && !same_rank &&
-        (memory == codec::Memory::estimate || memory == codec::Memory::samples))
+    if (engine.here(receiver) && !same_rank && estimates)
       engine.ends_at(receiver)->load(d, boundary, saved);
   });
 }

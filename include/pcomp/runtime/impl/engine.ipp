@@ -13,7 +13,7 @@
 namespace pcomp {
 
 PCOMP_IMPL Engine::Engine(const World& world, std::vector<runtime::StageSpec> stages,
-                          std::vector<const kernel::WireKernels*> wires, schedule::ScheduleTable schedule,
+                          kernel::Wires wires, schedule::ScheduleTable schedule,
                           const transport::CommunicatorFactory& join)
     : parts_(std::make_unique<detail::EngineParts>(std::move(schedule), std::move(wires))) {
   detail::EngineParts& p = *parts_;
@@ -37,12 +37,17 @@ PCOMP_IMPL Engine::Engine(Engine&&) noexcept = default;
 PCOMP_IMPL Engine& Engine::operator=(Engine&&) noexcept = default;
 PCOMP_IMPL Engine::~Engine() = default;
 
-PCOMP_IMPL at::Tensor Engine::step(const at::Tensor& x, const at::Tensor& y, const training::Loss& loss,
+PCOMP_IMPL at::Tensor Engine::step(const at::Tensor& given, const training::BatchTensors& y,
+                                   const training::Loss& loss, const training::BatchTensors& side,
                                    const at::Tensor& sample_ids) {
   detail::EngineParts& p = *parts_;
+  at::Tensor x = given;
   const auto call = p.called("trains", x);
   const at::AutoGradMode grad(true);
-  detail::Batch batch = p.checked([&] { return p.batch_of(x, y, sample_ids); });
+  detail::Batch batch = p.checked([&] {
+    p.expect_loss(loss);
+    return p.batch_of({x, y, side, sample_ids});
+  });
   const schedule::ScheduleTable& table = p.tables.training(p.table, static_cast<int>(batch.parts.size()));
   const at::Tensor source = std::exchange(batch.x, batch.x.detach());
   batch.loss = &loss;
@@ -53,21 +58,27 @@ PCOMP_IMPL at::Tensor Engine::step(const at::Tensor& x, const at::Tensor& y, con
       throw Error("pcomp: x requires a gradient, but the first " + std::to_string(batch.frozen) +
                   " stages are frozen and give it none: detach x, or freeze no stage");
   });
-  for (const kernel::WireKernels* w : p.wires)
-    if (w->first && batch.sample_ids.empty())
-      batch.sample_ids =
-          detail::agreed_sample_ids(sample_ids, x.size(0), p.table.rank_of(0), *p.communicator);
+  for (const kernel::BoundaryWires& boundary : p.wires)
+    for (const kernel::WireKernels* w : boundary)
+      if (w->first && batch.sample_ids.empty())
+        batch.sample_ids =
+            detail::agreed_sample_ids(sample_ids, x.size(0), p.table.rank_of(0), *p.communicator);
   const void* shapes = p.infer_shapes(batch);
   detail::EngineParts::Numbers losses;
+  p.shared.set_aside();
   p.graphs->begin(batch.parts.size(), batch.frozen, shapes, p.all_stages());
   batch.graphs = p.graphs.get();
   try {
     losses = p.run(table, batch);
+    p.graphs->shared.end(true);  // what stages of one rank share is complete
+    p.checked([&] { p.shared.add_up(*p.communicator, p.table.stages); });
   } catch (...) {
+    p.shared.put_back();
     p.end_step(false);
     throw;
   }
   p.end_step(true);
+  (*p.ranks.begin())->executor.stopwatch().count(&runtime::RankReport::agreement, p.shared.sent());
   ++p.steps;
   if (batch.wants_grad) detail::pass_back(source, batch, p.find_rank(0)->executor.input_grads());
   p.predict(batch, &runtime::BoundaryReport::forward, detail::Direction::forward);
@@ -76,9 +87,15 @@ PCOMP_IMPL at::Tensor Engine::step(const at::Tensor& x, const at::Tensor& y, con
 }
 
 PCOMP_IMPL at::Tensor Engine::infer(const at::Tensor& x, const training::Outputs& outputs) {
+  return infer(x, training::BatchTensors(), outputs);
+}
+
+PCOMP_IMPL at::Tensor Engine::infer(const at::Tensor& given, const training::BatchTensors& side,
+                                    const training::Outputs& outputs) {
   detail::EngineParts& p = *parts_;
+  at::Tensor x = given;
   const auto call = p.called("infers", x, [&] { return ", outputs for " + outputs.text(); });
-  detail::Batch batch = p.forward_batch(x, {}, {});
+  detail::Batch batch = p.forward_batch({x, {}, side, {}});
   batch.outputs = &outputs;
   std::vector<at::Tensor> all;
   for (auto& made : p.run_forward(batch))
@@ -86,14 +103,17 @@ PCOMP_IMPL at::Tensor Engine::infer(const at::Tensor& x, const training::Outputs
   return all.empty() ? at::Tensor() : at::cat(all);
 }
 
-PCOMP_IMPL training::Evaluation Engine::evaluate(const at::Tensor& x, const at::Tensor& y,
+PCOMP_IMPL training::Evaluation Engine::evaluate(const at::Tensor& given, const training::BatchTensors& y,
                                                  const training::Loss& loss,
                                                  const std::vector<training::Metric>& metrics,
+                                                 const training::BatchTensors& side,
                                                  const at::Tensor& sample_ids) {
   detail::EngineParts& p = *parts_;
+  at::Tensor x = given;
   const auto call =
       p.called("evaluates", x, [&] { return ", " + std::to_string(metrics.size()) + " metrics"; });
-  detail::Batch batch = p.forward_batch(x, y, sample_ids);
+  p.checked([&] { p.expect_loss(loss); });
+  detail::Batch batch = p.forward_batch({x, y, side, sample_ids});
   batch.judge = &loss;
   batch.metrics = &metrics;
   const detail::EngineParts::Numbers made = p.run_forward(batch);
@@ -131,7 +151,8 @@ PCOMP_IMPL double Engine::clip_grad_norm(double max, double norm_type, bool erro
                   std::to_string(max) + " and " + std::to_string(norm_type));
   });
   const double norm = detail::clip_gradients(p.ranks, p.table.rank_map(), p.gather, *p.communicator,
-                                             p.table.stages, max, norm_type, error_if_nonfinite);
+                                             p.table.stages, max, norm_type, error_if_nonfinite,
+                                             p.shared.copies());
   p.count_gathered();
   return norm;
 }
@@ -159,13 +180,21 @@ PCOMP_IMPL void Engine::smallest_microbatch(int samples) {
   p.tables.smallest = samples;
 }
 
-PCOMP_IMPL void Engine::rewire(std::vector<const kernel::WireKernels*> wires) {
+PCOMP_IMPL void Engine::rewire(kernel::Wires wires) {
   detail::EngineParts& p = *parts_;
   const transport::Calls::Scope call(p.communicator->calls(), "rewires");
   p.checked([&] {
     if (wires.size() != p.wires.size())
       throw Error("pcomp: " + std::to_string(p.wires.size() + 1) + " stages take " +
                   std::to_string(p.wires.size()) + " wires, not " + std::to_string(wires.size()));
+    for (std::size_t b = 0; b < wires.size(); ++b) {
+      bool alike = wires[b].size() == p.wires[b].size();
+      for (std::size_t k = 0; alike && k < wires[b].size(); ++k)
+        alike = wires[b][k].verbatim == p.wires[b][k].verbatim;
+      if (!alike)
+        throw Error("pcomp: boundary " + std::to_string(b) + " carries " + p.wires[b].name() + ", so " +
+                    wires[b].name() + " cannot take its place: as many wires, Verbatim where it was");
+    }
   });
   detail::Agreement::compare(*p.communicator, "description of the wires", p.table, wires);
   p.wires = std::move(wires);
@@ -180,6 +209,28 @@ PCOMP_IMPL void Engine::freeze(int stages) {
   detail::Agreement::compare(*p.communicator, "number of frozen stages", less, p.wires);
   p.table = std::move(less);
   p.tables.forget();
+}
+
+PCOMP_IMPL void Engine::share(const runtime::WeightName& first, const runtime::WeightName& second,
+                              const kernel::WireKernels* through) {
+  detail::EngineParts& p = *parts_;
+  const transport::Calls::Scope call(p.communicator->calls(), "shares weights", [&] {
+    return c10::str(first.name, " of stage ", first.stage, " and ", second.name, " of stage ", second.stage,
+                    through ? c10::str(" over ", through->name.view()) : std::string());
+  });
+  p.checked([&] { p.shared.add(first, second, through, p.table, p.ranks, *p.communicator); });
+  p.checked([&] { p.shared.start_equal(*p.communicator, p.table.stages); });
+}
+
+PCOMP_IMPL void Engine::recompute(const std::vector<int>& stages) {
+  detail::EngineParts& p = *parts_;
+  for (const int s : stages)
+    if (s < 0 || s >= p.table.stages)
+      throw Error("pcomp: there is no stage " + std::to_string(s) + " to recompute, only 0 to " +
+                  std::to_string(p.table.stages - 1));
+  for (int s = 0; s < p.table.stages; ++s)
+    if (detail::Rank* rank = p.find_rank(s))
+      rank->executor.recompute(s, std::find(stages.begin(), stages.end(), s) != stages.end());
 }
 
 PCOMP_IMPL void Engine::record(bool on) { parts_->recording = on; }
@@ -199,7 +250,7 @@ PCOMP_IMPL std::shared_ptr<torch::nn::Module> Engine::module(int stage) const {
 
 PCOMP_IMPL const schedule::ScheduleTable& Engine::schedule() const { return parts_->table; }
 
-PCOMP_IMPL const std::vector<const kernel::WireKernels*>& Engine::wires() const { return parts_->wires; }
+PCOMP_IMPL const kernel::Wires& Engine::wires() const { return parts_->wires; }
 
 PCOMP_IMPL detail::BoundaryEnds* Engine::ends_at(int stage) { return parts_->ends_at(stage); }
 

@@ -79,8 +79,8 @@ class Processes final : public Communicator {
     throw Error("pcomp: this build has no NCCL: configure with -DPCOMP_NCCL=ON (docs/several-machines.md)");
   }
 
-  /// The boundaries, the results and what the ranks agree on.
-  int numbers() const { return static_cast<int>(rank_of_.size()) + 1; }
+  /// The boundaries, the results, what the ranks agree on, and what a call is about.
+  int numbers() const { return static_cast<int>(rank_of_.size()) + 2; }
 
   std::chrono::milliseconds timeout_;
   std::shared_ptr<Calls> calls_ = std::make_shared<Calls>();

@@ -18,7 +18,7 @@ PCOMP_IMPL std::string Calls::difference(const std::vector<std::string>& texts) 
   for (const Record& a : all)
     for (const Record& b : all)
       for (const Call& c : a.calls)
-        if (const Call* other = b.find(c.number); other && (other->verb != c.verb || other->about != c.about))
+        if (const Call* other = b.find(c.number); other && other->differs(c))
           if (first < 0 || c.number < first) first = c.number;
   if (first < 0)  // a rank that has ended its pipeline will never make another's next call
     for (const Record& a : all)
@@ -60,7 +60,7 @@ PCOMP_IMPL std::string Calls::standing(const std::vector<Record>& all, std::int6
   if (order.empty()) return "";
   const Call first = *order[0].second;
   const auto differs = [&](const Call* c) {
-    return c->number != first.number || c->verb != first.verb || c->about != first.about;
+    return c->number != first.number || c->differs(first);
   };
   if (order.size() > 8) {
     std::stable_partition(order.begin() + 1, order.end(), [&](const auto& e) { return differs(e.second); });
