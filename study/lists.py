@@ -107,51 +107,25 @@ def read_all(names):
     return each_once(job for name in names for job in read(find(name))[1])
 
 
-class Program:
-    """What mobilenetv2-cifar10 reports about itself."""
+@functools.cache
+def wires(program, *options):
+    """The output of --list-wires; a mistake in the options raises ListError with the program's own message."""
+    try:
+        done = subprocess.run([program, "--list-wires", *options], capture_output=True, text=True)
+    except OSError as e:
+        raise ListError(f"{program}: {e.strerror}: ./dev study builds it") from e
+    if done.returncode:
+        raise ListError(f"{' '.join(options)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
 
-    def __init__(self, path):
-        self.path = path
-        self.told = {}
 
-    def wires(self, *options):
-        """The output of --list-wires; a mistake in the options raises ListError with the program's own message."""
-        if options not in self.told:
-            try:
-                done = subprocess.run([self.path, "--list-wires", *options], capture_output=True, text=True)
-            except OSError as e:
-                raise ListError(f"{self.path}: {e.strerror}: ./dev study builds it") from e
-            if done.returncode:
-                raise ListError(f"{' '.join(options)}: {done.stderr.strip() or done.stdout.strip()}")
-            self.told[options] = done.stdout
-        return self.told[options]
-
-    def compressed(self, cut):
-        """The boundaries of a cut that carry the chosen wire."""
-        return [int(b) for b in re.findall(r"boundary (\d+)", self.wires("--cut", cut))]
-
-    def recipe(self, name):
-        """What a recipe sets, by option name, as --help says; None if --help has no such recipe."""
-        if "--help" not in self.told:
-            self.told["--help"] = subprocess.run([self.path, "--help"], capture_output=True, text=True).stdout
-        lines = self.told["--help"].splitlines()
-        head = next((line.split() for line in lines if line.startswith("recipe ")), [])
-        for line in lines:
-            words = line.replace(", ", ",").split()
-            if words[:1] == [name] and len(words) == len(head):
-                found = dict(zip(head, words))
-                images = found["images"].split(",") if found["images"] != "all" else ["0", "0"]
-                return found | {"images": images[0], "test-images": images[1]}
-        return None
-
-    def check(self, jobs):
-        """Checks that every wire, cut, recipe and option is known, before anything is started."""
-        for job in jobs:
-            mixed = ["--wire", job.wire] if "+" in job.wire else []  # one wire per boundary: listed only on request
-            table = self.wires("--cut", job.cut, "--recipe", job.recipe, *mixed, *job.options)
-            if job.wire not in re.findall(r"^\S+", table, re.M):
-                self.wires("--wire", job.wire)  # raises, suggesting the name that was meant
-                raise ListError(f"--wire {job.wire}: --list-wires does not show it")
-            if not self.compressed(job.cut):
-                raise ListError(f"--cut {job.cut}: expected a cut with a boundary, for the study counts its bytes; raw at any "
-                                "other trains the same")
+def check(program, jobs):
+    """Checks that every wire, cut, recipe and option is known, before anything is started."""
+    for job in jobs:
+        mixed = ["--wire", job.wire] if "+" in job.wire else []  # one wire per boundary: listed only on request
+        table = wires(program, "--cut", job.cut, "--recipe", job.recipe, *mixed, *job.options)
+        if job.wire not in re.findall(r"^\S+", table, re.M):
+            wires(program, "--wire", job.wire)  # raises, suggesting the name that was meant
+        if not re.search(r"boundary \d", table):
+            raise ListError(f"--cut {job.cut}: expected a cut with a boundary, for the study counts its bytes; raw at any "
+                            "other trains the same")

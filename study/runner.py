@@ -1,132 +1,149 @@
-"""Keeps the allowed number of runs going, shows their progress and collects their results."""
+"""Trains runs through doit, some at once, shows their progress and collects their results."""
 import signal
 import time
 
+from doit.cmd_base import ModuleTaskLoader
+from doit.doit_cmd import DoitMain
+from doit.exceptions import TaskFailed
+from doit.reporter import ZeroReporter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
 import machine
-from screen import Screen, time_text
+from results import time_text
 
 
-class Runner:
+class Runner(ZeroReporter):
+    """What doit asks while it works: the tasks, and where to report. Which runs are finished is told by the results and
+    the runs' folders, which survive a kill, so doit's own database stays in memory."""
+
     def __init__(self, args, runs, done):
-        self.args, self.done = args, done
-        self.waiting = list(runs)  # in order
-        self.elsewhere = []  # held by another runner
-        self.running, self.failed, self.finished = [], [], 0
-        self.known = None, None  # a state, and how long the runs to come should take from there
-        self.signals = 0
-        self.screen = Screen(max(len(run.name) for run in runs))
-        self.about = {"commit": machine.commit(), "at_once": args.jobs, "data": machine.images(args.data)[0]}
-        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(s) != signal.SIG_IGN:  # nohup and '&' ignore them on purpose
-                signal.signal(s, self.on_signal)
-
-    def on_signal(self, number, _):
-        self.signals += 1
-        self.code = 128 + number
+        self.args, self.runs, self.done = args, runs, done
+        self.about = {"at_once": args.jobs, "commit": machine.commit(), "data": machine.images(args.data)[0]}
+        self.elsewhere, self.running, self.failed = [], [], []
+        self.finished = self.signals = 0
+        self.width = max(len(run.name) for run in runs)
+        self.console = Console()
+        self.live = self.console.is_terminal
+        self.bars = Progress(TextColumn("{task.description}", markup=False), BarColumn(20), TextColumn("{task.fields[state]}"),
+                             TimeRemainingColumn(), console=self.console, disable=not self.live, transient=True,
+                             refresh_per_second=4, speed_estimate_period=3600)
 
     def go(self):
-        looked = 0.0
-        while (self.waiting or self.running or self.elsewhere) and not self.signals:
-            now = time.monotonic()
-            if self.elsewhere and now - looked > 1:
-                self.waiting, self.elsewhere, looked = self.waiting + self.elsewhere, [], now
-            self.fill()
-            self.poll()
-            if self.screen.live:
-                self.screen.draw(self.running, self.foot())
-            time.sleep(0.2)
-        if self.signals:
-            return self.end_children()
-        self.screen.wipe()
-        return self.conclude()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup and '&' ignore them on purpose
+                signal.signal(number, self.on_signal)
+        left, self.last_look = self.runs, False
+        with self.bars:
+            self.all = self.bars.add_task("all", total=len(left), state="")
+            while left:
+                self.elsewhere = []
+                self.doit(left)
+                left, self.last_look = self.elsewhere, True
+        return self.stopped() if self.signals else self.conclude()
 
-    def fill(self):
-        while self.waiting and len(self.running) < self.args.jobs:
-            run = self.waiting.pop(0)
-            if not run.take():
-                if not getattr(run, "was_elsewhere", False):
-                    self.screen.say(run.name, "is another runner's: waits for it")
-                run.was_elsewhere = True
+    def doit(self, runs):
+        tasks = [{"basename": run.name, "actions": [(self.train, [run])], "verbosity": 0, "io": {"capture": False},
+                  "uptodate": [(self.is_known, [run])]} for run in runs]
+        config = {"continue": True, "num_process": self.args.jobs, "par_type": "thread", "reporter": self,
+                  "backend": "sqlite3", "dep_file": ":memory:"}
+        loader = ModuleTaskLoader({"DOIT_CONFIG": config, "task_runs": lambda: (task for task in tasks)})
+        if DoitMain(loader, config_filenames=()).run(["run"]) > 1:  # 1: a run has failed
+            raise RuntimeError("doit could not work; why is above")
+
+    def is_known(self, run):
+        try:
+            return self.done.has(run.job)
+        except ValueError:  # someone is merging the results right now
+            return False
+
+    def train(self, run):
+        """What a thread of doit does for a run."""
+        while not self.signals and not run.take():
+            if not self.last_look:  # the others first
+                self.say(run.name, "is another runner's: waits for it")
                 self.elsewhere.append(run)
-            elif run.notes().get("data", self.about["data"]) != self.about["data"]:
-                self.lose(run, f"it was begun on {run.notes()['data']}, and here are {self.about['data']}: name another --out, "
-                               f"or remove {run.folder}")
-                run.release()
-            elif run.finished():
-                run.release()
-                self.collect(run, "was finished")
-            else:
-                way = run.way()
-                run.start(self.args.program, self.args.threads, self.args.data,
-                          self.about | {"hardware": machine.this_machine(run.job)[0]})
-                self.running.append(run)
-                if not self.screen.live:
-                    self.screen.say(run.name, way)
-
-    def poll(self):
-        for run in list(self.running):
-            why = run.poll()
-            if run.look() and not self.screen.live:
-                self.screen.say(run.name, f"epoch {run.epoch}/{run.epochs}  accuracy {run.accuracy} %  {run.rate} images/s")
-            if why is None:
-                continue
-            self.running.remove(run)
-            if why:
+                return TaskFailed("elsewhere", report=False)
+            time.sleep(1)
+        if self.signals:
+            return TaskFailed("not started", report=False)
+        self.running.append(run)
+        try:
+            if (data := run.notes().get("data", self.about["data"])) != self.about["data"]:
+                return TaskFailed(f"it was begun on {data}, and here are {self.about['data']}: name another --out, or remove "
+                                  f"{run.folder}")
+            how = "was finished" if run.finished() else "finished"
+            if not run.finished() and (why := self.run(run)):
+                if self.signals:
+                    return TaskFailed("stopped", report=False)
                 run.fail(why)
-                self.lose(run, why)
-            else:
-                self.collect(run, "finished")
+                return TaskFailed(why)
+            self.collect(run, how)
+        except Exception as e:  # whatever is wrong with one run's files, the others go on
+            return TaskFailed(f"its results: {e}" if isinstance(e, (ValueError, OSError)) else f"its results: {e!r}")
+        finally:
+            self.running.remove(run)
             run.release()
 
-    def lose(self, run, why):
-        self.failed.append((run, why))
-        self.screen.say(run.name, f"FAILED: {why}")
-
-    def collect(self, run, what):
+    def run(self, run):
+        bar = self.bars.add_task(f"{run.name:{self.width}}", total=None, state=run.way())
+        if not self.live:
+            self.say(run.name, run.way())
+        run.start(self.args.program, self.args.threads, self.args.data,
+                  self.about | {"hardware": machine.this_machine(run.job)[0]})
+        if self.signals:
+            run.end(signal.SIGINT)
         try:
-            self.done.add(run)
-            row = self.done.find(run.job)
-        except Exception as e:  # whatever is wrong with one run's files, the others go on
-            return self.lose(run, f"its results: {e}" if isinstance(e, (ValueError, OSError)) else f"its results: {e!r}")
+            return run.wait(lambda run: self.show(run, bar))
+        finally:
+            self.bars.remove_task(bar)
+
+    def collect(self, run, how):
+        self.done.add(run)
+        row = self.done.find(run.job)
         self.finished += 1
         both = sum(float(row[f"{way}_bytes_per_image"]) for way in ("forward", "gradient"))
-        self.screen.say(run.name, f"{what}: accuracy {100 * float(row['accuracy']):.2f} %, {both / 1000:.3g} kB an image, "
-                                  f"{time_text(float(row['seconds']))}")
+        self.say(run.name, f"{how}: accuracy {100 * float(row['accuracy']):.2f} %, {both / 1000:.3g} kB an image, "
+                           f"{time_text(float(row['seconds']))}")
 
-    def foot(self):
-        facts = [f"{self.finished} finished", f"{len(self.running)} running", f"{len(self.waiting)} to come"]
-        facts += [f"{len(self.elsewhere)} at another runner"] * bool(self.elsewhere)
-        facts += [f"{len(self.failed)} failed"] * bool(self.failed)
-        if self.known[0] != (self.finished, len(self.waiting)):  # else the results have not changed
-            try:
-                known = [self.done.seconds(run.job, self.args.jobs, machine.this_machine(run.job)) for run in self.waiting]
-            except ValueError:  # someone is merging the results right now
-                known = [None]
-            self.known = (self.finished, len(self.waiting)), None if None in known else sum(known)
-        now = [run.left() for run in self.running]
-        if self.known[1] is not None and None not in now:
-            facts.append(f"about {time_text((self.known[1] + sum(now)) / self.args.jobs)} left")
-        return ", ".join(facts)
+    # What it shows.
 
-    def end_children(self):
+    def say(self, name, what):
+        self.console.print(f"{name:{self.width}}  {what}", markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, run, bar):
+        first, ended = not run.epochs, run.look()
+        if not self.live:
+            if ended:
+                self.say(run.name, f"epoch {run.epoch}/{run.epochs}  accuracy {run.accuracy} %  {run.rate} images/s")
+        elif run.epochs:
+            if first:
+                self.bars.reset(bar, total=1, completed=run.share())  # time left counts from here
+            self.bars.update(bar, completed=run.share(), state=f"epoch {run.epoch}/{run.epochs}  " + (
+                f"accuracy {run.accuracy} %  " if run.accuracy else "") + f"{run.rate} images/s")
+            whole = self.finished + len(self.failed)
+            self.bars.update(self.all, completed=whole + sum(r.share() for r in list(self.running)),
+                             state=f"{self.finished} finished" + (f", {len(self.failed)} failed" if self.failed else ""))
+
+    def add_failure(self, task, fail):
+        """doit calls it for a run that did not end well."""
+        if fail.report:
+            run = next(run for run in self.runs if run.name == task.name)
+            self.failed.append((run, fail.message))
+            self.say(run.name, f"FAILED: {fail.message}")
+
+    # How it ends.
+
+    def on_signal(self, number, _):
         """Ends the runs after their current step, keeping their last whole epoch; at a second signal, at once."""
-        self.screen.wipe()
-        print("study: ending the runs after their step (again: at once)", flush=True)
-        for run in self.running:
-            run.process.send_signal(signal.SIGINT)
-        limit = time.monotonic() + 60
-        while self.running:
-            if self.signals > 1 or time.monotonic() > limit:
-                for run in self.running:
-                    run.process.kill()
-            for run in list(self.running):
-                why = run.poll()
-                if why is not None:
-                    self.running.remove(run)
-                    if not why:
-                        self.collect(run, "finished")
-                    run.release()
-            time.sleep(0.05)
+        self.signals += 1
+        self.code = 128 + number
+        if self.signals == 1:
+            self.console.print("study: ending the runs after their step (again: at once)", soft_wrap=True)
+        for run in list(self.running):
+            run.end(signal.SIGINT if self.signals == 1 else signal.SIGKILL)
+
+    def stopped(self):
         print(f"study: stopped; every run is kept up to its last whole epoch in {self.args.out}\n"
               f"go on with: {self.args.again}", flush=True)
         return self.code

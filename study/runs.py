@@ -1,5 +1,5 @@
 """One run in its folder: who holds it, how far it is, and its process."""
-import ctypes
+import contextlib
 import fcntl
 import json
 import os
@@ -9,8 +9,6 @@ import signal
 import subprocess
 import time
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-PR_SET_PDEATHSIG = 1
 WHENEVER = 10**6  # seconds: ranks are threads of one process, so none is lost while it is only stopped or slow
 AT = re.compile(r"^epoch (\d+)/(\d+)\s+(?:(\d+) %\s+)?loss \S+(?:\s+test accuracy (\S+) %)?\s+(\d+) images/s", re.M)
 
@@ -42,12 +40,17 @@ class Run:
         self.name = job.name
         self.folder = pathlib.Path(base) / job.name
         self.log = self.folder / "log.txt"
-        self.process = None
-        self.lock = None
+        self.process = self.lock = None
         self.epoch = self.epochs = self.percent = self.ended = 0
         self.accuracy = self.rate = ""
 
     # What is on disk.
+
+    def read(self, name):
+        try:
+            return (self.folder / name).read_text()
+        except OSError:
+            return ""
 
     def finished(self):
         return (self.folder / "run.json").exists()
@@ -56,22 +59,19 @@ class Run:
         return (self.folder / "checkpoint" / "manifest").exists()
 
     def failure(self):
-        try:
-            return (self.folder / "failed").read_text().strip()
-        except OSError:
-            return ""
+        return self.read("failed").strip()
+
+    def fail(self, why):
+        write_whole(self.folder / "failed", why + "\n")
 
     def notes(self):
-        try:
-            return json.loads((self.folder / "notes.json").read_text())
-        except (OSError, ValueError):
-            return {}
+        return json.loads(self.read("notes.json") or "{}")
+
+    def note(self, **more):
+        write_whole(self.folder / "notes.json", json.dumps(self.notes() | more, indent=1) + "\n")
 
     def epochs_done(self):
-        try:
-            return max(0, len((self.folder / "metrics.csv").read_text().splitlines()) - 1)
-        except OSError:
-            return 0
+        return max(0, len(self.read("metrics.csv").splitlines()) - 1)
 
     def way(self):
         done = self.epochs_done() if self.begun() else 0
@@ -92,9 +92,8 @@ class Run:
         return True
 
     def release(self):
-        if self.lock is not None:
-            os.close(self.lock)
-            self.lock = None
+        os.close(self.lock)
+        self.lock = None
 
     def taken(self):
         """Whether another runner holds it, or a process that one has left behind."""
@@ -108,39 +107,32 @@ class Run:
     # Its process.
 
     def start(self, program, threads, data, about):
+        """`about`: what the results say of a run beside what the program says itself."""
         (self.folder / "failed").unlink(missing_ok=True)
-        notes = self.notes() if self.begun() else {}
-        commits, about = notes.get("commits", []), about | {"threads": threads}
-        notes |= {what: joined(notes.get(what), now) for what, now in about.items() if what != "commit"}
-        notes["commits"] = [*commits, *({about["commit"]} - set(commits))]
-        write_whole(self.folder / "notes.json", json.dumps(notes, indent=1) + "\n")
-        command = [program, "--out", str(self.folder), *(["--resume"] if self.begun() else []), *self.job.words(),
-                   "--threads", str(threads), "--timeout", str(WHENEVER), *(["--data", data] if data else [])]
-        out = open(self.log, "ab")
-        self.read_from = out.tell()
-        parent = os.getpid()
-
-        def with_its_runner():
-            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # the program then ends after its current step
-            if os.getppid() != parent:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        with out:
+        if not self.begun():
+            (self.folder / "notes.json").unlink(missing_ok=True)
+        notes, about = self.notes(), about | {"threads": threads}
+        commits = list(dict.fromkeys([*notes.get("commits", []), about.pop("commit")]))
+        self.note(**{what: joined(notes.get(what), now) for what, now in about.items()}, commits=commits)
+        # If this process is killed, the program ends after its current step.
+        command = ["setpriv", "--pdeathsig", "TERM", "--", program, "--out", self.folder,
+                   *(["--resume"] if self.begun() else []), *self.job.words(), "--threads", str(threads),
+                   "--timeout", str(WHENEVER), *(["--data", data] if data else [])]
+        with open(self.log, "ab") as out:
+            self.read_from = out.tell()
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                            pass_fds=[self.lock], start_new_session=True, preexec_fn=with_its_runner)
-        self.epochs = self.percent = 0
+                                            pass_fds=[self.lock], start_new_session=True)
         self.epoch = self.epochs_done() + 1
-        self.began, self.began_at = time.monotonic(), None
 
-    def poll(self):
-        """None while it runs; then '' if it has finished, else why not."""
-        pid, status, used = os.wait4(self.process.pid, os.WNOHANG)
-        if pid == 0:
-            return None
+    def wait(self, show):
+        """Calls `show` now and then until the process has ended: '' if the run has finished, else why not."""
+        pid = 0
+        while not pid:
+            time.sleep(0.2)
+            pid, status, used = os.wait4(self.process.pid, os.WNOHANG)
+            show(self)
         self.process.returncode = code = os.waitstatus_to_exitcode(status)
-        notes = self.notes()
-        notes["peak_mb"] = max(notes.get("peak_mb", 0), used.ru_maxrss // 1000)
-        write_whole(self.folder / "notes.json", json.dumps(notes, indent=1) + "\n")
+        self.note(peak_mb=max(self.notes().get("peak_mb", 0), used.ru_maxrss // 1000))
         if code == 0 and self.finished():
             return ""
         last = last_words(self.said())
@@ -148,8 +140,11 @@ class Run:
             return f"ended by {signal.Signals(-code).name}; last it said: {last}"
         return last if code else f"ended without run.json; last it said: {last}"
 
-    def fail(self, why):
-        write_whole(self.folder / "failed", why + "\n")
+    def end(self, number):
+        """Sends a signal, not through Popen, which would take the exit status from `wait`."""
+        if self.process and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
     def said(self):
         with open(self.log, "rb") as file:
@@ -164,15 +159,7 @@ class Run:
             self.percent = int(match[3] or 100)
             if match[4]:  # else it is training or testing
                 self.accuracy, self.ended = match[4], self.epoch
-        if self.epochs and self.began_at is None:
-            self.began_at, self.began = self.share(), time.monotonic()
         return self.ended != before
 
     def share(self):
         return (self.epoch - 1 + self.percent / 100) / self.epochs if self.epochs else 0.0
-
-    def left(self):
-        """Seconds left at the pace so far; None if that is not known yet."""
-        if self.began_at is None or self.share() <= self.began_at:
-            return None
-        return (time.monotonic() - self.began) / (self.share() - self.began_at) * (1 - self.share())

@@ -20,13 +20,12 @@ def draw(study):
         heads.append((row, f"to {wire}, {some[0][0].bits:.3g} bits an element", color))
         row += 1
         for plain, g, what, (mean, _) in some:
-            base = study.partner(g, plain.rows).by_seed
-            seeds = [a - base[s] for s, a in g.by_seed.items() if s in base]
+            seeds = g.above(study.partner(g, plain.rows))
             axes.plot(seeds, [row] * len(seeds), color=color, marker="o", ms=4, mfc="white", ls="none", zorder=3)
             axes.plot(mean, row, color=color, marker="|", ms=14, mew=2.5, zorder=4)
             axes.plot([0, mean], [row, row], color=color, lw=5, alpha=0.3, solid_capstyle="butt", zorder=2)
             lines = what.replace("; ", ";\n")
-            labels.append((row, f"{lines} ({g.bits:.3g} bits, {g.rows[0]['epochs']} epochs)"))
+            labels.append((row, f"{lines} ({g.bits:.3g} bits, {g.one('epochs')} epochs)"))
             row += 1
     axes.axvline(0, color="black", lw=1.2, zorder=1)
     axes.set_yticks([y for y, _ in labels], [text for _, text in labels])
@@ -39,5 +38,5 @@ def draw(study):
         axes.axhline(y - 0.5, color=GREY, lw=0.5) if y else None
     figure.supxlabel("accuracy gained over the plainer wire, points; bar: mean, circle: a seed", fontsize=10)
     figure.suptitle(f"What an addition is worth: recipe {study.recipe}, {'/'.join(study.values('data'))}, cut edge; "
-                    f"{seeds_text([len(set(g.by_seed) & set(p.by_seed)) for p, g, *_ in found])}", fontsize=12)
+                    f"{seeds_text([len(g.above(p)) for p, g, *_ in found])}", fontsize=12)
     return figure

@@ -24,11 +24,11 @@ def draw(study):
         right.plot(g.bytes, row, color=color, marker=marker, ms=6)
         right.annotate(kilo(g.bytes), (g.bytes, row), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8)
     shown = False
-    for r in study.reference("cuts"):
-        if r["cut"] in present and r["wire"] in wires:
-            row = present.index(r["cut"]) + 0.14 * (wires.index(r["wire"]) - (len(wires) - 1) / 2)
-            left.plot(float(r["accuracy"]) - study.published_raw(), row, color=GREY, marker=looks.get(r["wire"], (OTHER, "P"))[1],
-                      mfc="white", ms=6, ls="none")
+    for r in study.reference("cuts").itertuples():
+        if r.cut in present and r.wire in wires:
+            row = present.index(r.cut) + 0.14 * (wires.index(r.wire) - (len(wires) - 1) / 2)
+            left.plot(r.accuracy - study.published_raw(), row, color=GREY, marker=looks.get(r.wire, (OTHER, "P"))[1], mfc="white",
+                      ms=6, ls="none")
             shown = True
     everywhere = [left.axvline(0, color="black", lw=1.2, zorder=1, label="raw, wherever it is cut")]
     left.set_yticks(range(len(present)), [cut + (f"\n({CUTS[cut]})" if CUTS[cut] else "") for cut in present])

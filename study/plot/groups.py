@@ -1,15 +1,23 @@
 """Groups of runs that differ only in their seed: mean, spread, and difference to raw on the same seeds."""
 import dataclasses
+import functools
+import hashlib
 import math
 import pathlib
 import re
-import statistics
 import sys
+
+import pandas
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "study"))
 import results  # noqa: E402
 from lists import canonical  # noqa: E402
+
+# The columns to calculate with; the others stay text.
+NUMBERS = {"seed": int, "epochs": int, "accuracy": float, "seconds": float,
+           **{f"{way}_{what}": float for way in ("forward", "gradient") for what in ("bits", "bytes_per_image")},
+           **{name: float for name in ("nominal_forward", "nominal_gradient", "raw_bytes_per_image")}}
 
 # The published study's families, in its order; a wire's name decides its family.
 FAMILIES = {"TopK": r"topk\d+", "Downsample": r"downsample\d+", "Quant": r"quant\d+",
@@ -43,33 +51,35 @@ def without_start(options):
     return results.take_out(options, "--raw-epochs")[0]
 
 
-@dataclasses.dataclass
+def mean_and_spread(values):
+    """Mean and standard deviation, the latter None for a single value; None for no value."""
+    if values.empty:
+        return None
+    return values.mean(), values.std() if len(values) > 1 else None
+
+
+@dataclasses.dataclass(eq=False)  # one group is not another with the same runs
 class Group:
     """The runs of one wire, cut and set of options."""
     wire: str
     cut: str
     options: str
-    rows: list
+    rows: pandas.DataFrame
 
     def one(self, column):
-        return float(self.rows[0][column])
+        return self.rows[column].iloc[0]
 
     @property
     def family(self):
         return family(self.wire)
 
-    @property
+    @functools.cached_property
     def by_seed(self):
-        return {r["seed"]: 100 * float(r["accuracy"]) for r in self.rows}
+        return self.rows.set_index("seed").accuracy
 
     @property
-    def mean(self):
-        return statistics.mean(self.by_seed.values())
-
-    @property
-    def spread(self):
-        """Standard deviation over the seeds; None for a single seed."""
-        return statistics.stdev(self.by_seed.values()) if len(self.rows) > 1 else None
+    def reached(self):
+        return mean_and_spread(self.by_seed)
 
     @property
     def bytes(self):
@@ -86,14 +96,13 @@ class Group:
         """Per element, averaged over activations and gradients."""
         return 32 / self.times
 
+    def above(self, other):
+        """The difference to `other` for each seed that both have."""
+        return (self.by_seed - other.by_seed).dropna()
+
     def to(self, other):
         """Mean and spread of the seed-by-seed difference to `other`; None if they share no seed."""
-        if other is None:
-            return None
-        differences = [a - other.by_seed[s] for s, a in self.by_seed.items() if s in other.by_seed]
-        if not differences:
-            return None
-        return statistics.mean(differences), statistics.stdev(differences) if len(differences) > 1 else None
+        return None if other is None else mean_and_spread(self.above(other))
 
 
 class Study:
@@ -103,17 +112,22 @@ class Study:
         done = results.Results(folder)
         self.recipe, self.folder = recipe, folder
         done.data(recipe)  # refuses a mix of drawings and CIFAR-10
+        runs, epochs = done.runs(recipe), done.epochs(recipe)
+        published = results.read_csv(ROOT / "docs" / "study" / "published.csv")
         spelled = {}  # the same options get the same spelling
-        self.runs = [r | {"options": spelled.setdefault(canonical(r["options"]), r["options"])} for r in done.runs(recipe)]
-        used = {r["options"] for r in self.runs}
+        runs.options = [spelled.setdefault(canonical(o), o) for o in runs.options]
+        used = set(runs.options)
         self.shared = used.pop() if len(used) == 1 else ""  # shown once, not for each run
-        self.runs = [r | {"options": ""} for r in self.runs] if self.shared else self.runs
-        self.epochs = done.epochs(recipe)
-        self.published = results.read_csv(ROOT / "docs" / "study" / "published.csv")
-        groups = {}
-        for r in self.runs:
-            groups.setdefault((r["wire"], r["cut"], r["options"]), []).append(r)
-        self.groups = [Group(*key, rows) for key, rows in groups.items()]
+        if self.shared:
+            runs.options = ""
+        # Covers all that a picture is drawn from; stored in the picture, so that a stale one is found without drawing.
+        text = repr((recipe, *(table.to_dict("records") for table in (runs, epochs, published))))
+        self.digest = "pcomp results " + hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.runs, self.epochs = runs.astype(NUMBERS), epochs.astype({"epoch": int, "accuracy": float})
+        self.runs.accuracy *= 100
+        self.epochs.accuracy *= 100
+        self.published = published.astype({"accuracy": float})
+        self.groups = [Group(*key, rows) for key, rows in self.runs.groupby(["wire", "cut", "options"], sort=False)]
 
     def at(self, cut=None, options=None):
         return [g for g in self.groups if cut in (None, g.cut) and
@@ -122,20 +136,20 @@ class Study:
     def raw(self, cut, options=""):
         return next((g for g in self.at(cut, options) if g.wire == "raw"), None)
 
+    @functools.cache
     def beside(self, g, options=None):
         """The raw runs that `g` is compared with: those with `options`, by default its own without --raw-epochs. Raw
         trains bit for bit the same wherever it is cut, so a seed that did not run at this cut is taken from another."""
         options = without_start(g.options) if options is None else options
-        return self.partner(g, [row for r in self.at(None, options) if r.wire == "raw" for row in r.rows])
+        raw = [r.rows for r in self.at(None, options) if r.wire == "raw"]
+        return self.partner(g, pandas.concat(raw)) if raw else None
 
     def partner(self, g, rows):
         """One of `rows` for each seed, preferably from the processor on which `g` ran, then from its cut."""
-        ran_on = {r["seed"]: r["hardware"] for r in g.rows}
-        by_seed = {}
-        for row in sorted(rows, key=lambda r: (r["hardware"] != ran_on.get(r["seed"]), r["cut"] != g.cut)):
-            by_seed.setdefault(row["seed"], row)
-        rows = list(by_seed.values())
-        return Group(rows[0]["wire"], g.cut, rows[0]["options"], rows) if rows else None
+        ran_on = rows.seed.map(g.rows.set_index("seed").hardware)
+        rows = rows.assign(foreign=rows.hardware != ran_on, moved=rows.cut != g.cut)
+        rows = rows.sort_values(["foreign", "moved"], kind="stable").drop_duplicates("seed")
+        return Group(rows.wire.iloc[0], g.cut, rows.options.iloc[0], rows)
 
     def gains(self, cut="edge"):
         """What was added to which wire, from many bits to few: (plain, extended, what, (mean gain, spread))."""
@@ -187,13 +201,10 @@ class Study:
         return [g for cut in sorted({g.cut for g in self.groups} - {"edge"}) for g in self.others(cut)]
 
     def reference(self, study):
-        return [r for r in self.published if r["study"] == study]
+        return self.published[self.published.study == study]
 
     def published_raw(self):
-        return statistics.mean(float(r["accuracy"]) for r in self.reference("raw"))
-
-    def seeds(self):
-        return sorted({int(r["seed"]) for r in self.runs})
+        return self.reference("raw").accuracy.mean()
 
     def values(self, column):
-        return sorted({r[column] for r in self.runs})
+        return sorted(set(self.runs[column]))

@@ -25,8 +25,8 @@ def seeds_text(n):
 
 def recipe_text(study, g=None):
     """For group `g`, else for the runs without options."""
-    plain = g.rows[0] if g else next((r for r in study.runs if not r["options"]), study.runs[0])
-    return f"recipe {study.recipe} ({plain['epochs']} epochs), {'/'.join(study.values('data'))}"
+    rows = g.rows if g else study.runs.sort_values("options", kind="stable")  # "" comes first
+    return f"recipe {study.recipe} ({rows.epochs.iloc[0]} epochs), {'/'.join(study.values('data'))}"
 
 
 def error_bar(axes, x, y, color, marker):

@@ -43,7 +43,7 @@ def cells(study, g):
     rate = g.one("nominal_forward"), g.one("nominal_gradient")
     return [name(g), f"{rate[0]:.4g}" if rate[0] == rate[1] else f"{rate[0]:.4g} / {rate[1]:.4g}",
             f"{g.one('forward_bits'):.3g} / {g.one('gradient_bits'):.3g}", kilo(g.bytes), share(g),
-            with_spread(g.mean, g.spread), "" if g.wire == "raw" else difference(study, g), str(len(g.rows))]
+            with_spread(*g.reached), "" if g.wire == "raw" else difference(study, g), str(len(g.rows))]
 
 
 HEAD = ["`--wire`", "nominal rate", "bits an element, activation / gradient", "bytes an image, both ways", "of raw",
@@ -76,8 +76,8 @@ def cuts(study):
     rows = []
     compared = study.compared_cuts()
     for g in sorted(compared, key=lambda g: (list(CUTS).index(g.cut), g.bytes)):
-        theirs = [r["accuracy"] for r in study.reference("cuts") if (r["wire"], r["cut"]) == (g.wire, g.cut)]
-        rows.append([f"`{g.cut}`", CUTS[g.cut], name(g), kilo(g.bytes), with_spread(g.mean, g.spread),
+        theirs = [f"{r.accuracy}" for r in study.reference("cuts").itertuples() if (r.wire, r.cut) == (g.wire, g.cut)]
+        rows.append([f"`{g.cut}`", CUTS[g.cut], name(g), kilo(g.bytes), with_spread(*g.reached),
                      difference(study, g), str(len(g.rows)), *(theirs or [""])])
     head = ["`--cut`", "first:last", "`--wire`", "bytes an image, both ways", "accuracy, %", "to raw, points",
             "seeds", "published, %"]
@@ -111,8 +111,8 @@ def ladder(study):
     rows = []
     fit = [(g, d) for g in study.at("edge") if g.wire != "raw" and (d := g.to(study.beside(g)))]
     for above, bits in zip(BITS[1:] + (0,), BITS):
-        for epochs in sorted({int(g.rows[0]["epochs"]) for g, _ in fit}, reverse=True):
-            some = [(g, d) for g, d in fit if above < g.bits <= bits and int(g.rows[0]["epochs"]) == epochs]
+        for epochs in sorted({g.one("epochs") for g, _ in fit}, reverse=True):
+            some = [(g, d) for g, d in fit if above < g.bits <= bits and g.one("epochs") == epochs]
             rows += [[f"{above:g} to {bits:g}" if above else f"to {bits:g}", str(epochs), name(g, "--epochs"), f"{g.bits:.3g}",
                       difference(study, g), str(len(g.rows))] for g, d in sorted(some, key=lambda f: -f[1][0])[:3]]
     head = ["bits an element", "epochs", "`--wire`", "has", "to raw, points", "seeds"]
@@ -122,16 +122,14 @@ def ladder(study):
 def gains(study):
     """What each addition to a wire is worth on the same seeds."""
     rows = [[f"`{plain.wire}`", f"{plain.bits:.3g}", what, f"`{g.wire}`", f"{g.bits:.3g}", with_spread(*gain, sign="+"),
-             difference(study, g), g.rows[0]["epochs"], str(len(set(g.by_seed) & set(plain.by_seed)))] for plain, g, what, gain in study.gains()]
+             difference(study, g), str(g.one("epochs")), str(len(g.above(plain)))] for plain, g, what, gain in study.gains()]
     head = ["to", "bits an element", "is added", "which is `--wire`", "bits", "gain, points", "to raw", "epochs", "seeds"]
     return grid(head, rows) if rows else "No wire is finished beside the plainer one: `./dev study ablations`."
 
 
 def published(study):
-    rows = []
-    for r in study.reference("families"):
-        rows.append([r["family"], f"`{r['wire']}`", r["nominal"], r["accuracy"],
-                     f"{float(r['accuracy']) - study.published_raw():+.2f}"])
+    rows = [[r.family, f"`{r.wire}`", r.nominal, f"{r.accuracy}", f"{r.accuracy - study.published_raw():+.2f}"]
+            for r in study.reference("families").itertuples()]
     return grid(["family", "our `--wire`", "nominal rate", "accuracy, %", "to the middle of its raw runs"], rows)
 
 
@@ -144,14 +142,14 @@ def commits(study):
 
 
 def provenance(study):
-    if not study.runs:
+    if study.runs.empty:
         return "No run is finished."
-    one = study.runs[0]
-    least, most = (f"{pick(float(r['seconds']) for r in study.runs) / 60:.0f}" for pick in (min, max))
+    one, seeds = study.runs.iloc[0], study.values("seed")
+    least, most = (f"{seconds / 60:.0f}" for seconds in (study.runs.seconds.min(), study.runs.seconds.max()))
     shared = [["options", f"`{study.shared}`"]] if study.shared else []
     rows = [*shared,
             ["runs", f"{count(len(study.runs), 'run')} of {count(len(study.groups), 'setting')}, "
-                     f"seed{'s' * (len(study.seeds()) > 1)} {', '.join(map(str, study.seeds()))}"],
+                     f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"],
             ["images", f"{', '.join(study.values('data'))}: {one['train_images']} for training, {one['test_images']} for testing"],
             ["processor", "; ".join(study.values("hardware"))],
             ["threads a rank", ", ".join(study.values("threads"))],

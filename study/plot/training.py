@@ -1,7 +1,4 @@
 """The picture of accuracy after each epoch."""
-import collections
-import statistics
-
 import matplotlib.colors
 import matplotlib.pyplot as plt
 
@@ -11,34 +8,27 @@ from style import GREY, LOOK, OTHER, recipe_text, seeds_text
 
 def draw(study):
     """Accuracy after each epoch: one panel per family, with raw in each."""
-    by_run = collections.defaultdict(dict)
-    for e in study.epochs:
-        by_run[e["run"]][int(e["epoch"])] = 100 * float(e["accuracy"])
-
-    def common(histories):
-        return sorted(set(histories[0]).intersection(*histories)) if histories else []
+    by_run = study.epochs.pivot(index="epoch", columns="run", values="accuracy")
 
     def told(g):
-        """The epochs of the group's runs; a run whose epochs were lost is left out."""
-        return [by_run[r["run"]] for r in g.rows if r["run"] in by_run]
+        """The epochs that all of the group's runs have; a run whose epochs were lost is left out."""
+        return by_run[by_run.columns.intersection(g.rows.run)].dropna()
 
     raw = study.raw("edge")
-    if not raw or not common(told(raw)):
+    if not raw or told(raw).empty:
         return None
 
     def line(axes, g, color, width, style="-"):
-        histories = told(g)
-        epochs = common(histories)
-        mean = [statistics.mean(h[e] for h in histories) for e in epochs]
-        axes.plot(epochs, mean, color=color, lw=width, ls=style)
-        if len(histories) > 1:
-            axes.fill_between(epochs, [min(h[e] for h in histories) for e in epochs],
-                              [max(h[e] for h in histories) for e in epochs], color=color, alpha=0.15, lw=0)
-        return epochs[-1], mean[-1]
+        runs = told(g)
+        mean = runs.mean(axis=1)
+        axes.plot(mean.index, mean, color=color, lw=width, ls=style)
+        if runs.shape[1] > 1:
+            axes.fill_between(runs.index, runs.min(axis=1), runs.max(axis=1), color=color, alpha=0.15, lw=0)
+        return mean.index[-1], mean.iloc[-1]
 
     panels = [(name, study.of_family(name), LOOK[name][0]) for name in FAMILIES]
     panels.append(("other wires", [g for g in study.others() if not g.options], OTHER))
-    panels = [(title, found, color) for title, groups, color in panels if (found := [g for g in groups if common(told(g))])]
+    panels = [(title, found, color) for title, groups, color in panels if (found := [g for g in groups if not told(g).empty])]
     if not panels:
         return None
     columns = min(3, len(panels))
@@ -63,7 +53,7 @@ def draw(study):
         lowest = max(r for r in range(rows) if r * columns + column < len(panels))
         grid[lowest, column].set_xlabel("epoch")
         grid[lowest, column].tick_params(labelbottom=True)
-    last = max(int(e["epoch"]) for e in study.epochs if e["run"] in {r["run"] for r in raw.rows})
+    last = by_run[by_run.columns.intersection(raw.rows.run)].dropna(how="all").index.max()
     grid[0, 0].set_xlim(1, last * (1.08 + 0.0185 * max(len(g.wire) for _, groups, _ in panels for g in groups)))
     grid[0, 0].set_xticks(range(1, last + 1, max(1, last // 6)))
     n = seeds_text([len(g.rows) for _, groups, _ in panels for g in groups] + [len(raw.rows)])

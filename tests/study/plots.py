@@ -8,14 +8,13 @@ import tempfile
 import xml.etree.ElementTree as xml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "study" / "plot"))
-import groups  # noqa: E402
+sys.path[:0] = [str(ROOT / "study"), str(ROOT / "study" / "plot")]
 import python  # noqa: E402
 
-results = pathlib.Path(sys.argv[1])
-if not (program := python.find(ROOT / "build")):
-    print("skipped: no Python with matplotlib was found; ./dev plot installs one")
-    sys.exit(77)
+python.use()
+import groups  # noqa: E402
+
+program, results = sys.executable, pathlib.Path(sys.argv[1])
 
 
 def plot(*words, code=0, recipe="smoke", environment=None, limit=100):
@@ -96,7 +95,7 @@ with tempfile.TemporaryDirectory() as base:
     changed(copy, "smoke-epochs", lambda lines: [line for line in lines if not line.startswith(lost)])
     plot(*where)
     drawn = ("import sys; sys.path[:0] = sys.argv[1:2]; import groups, training; study = groups.Study(*sys.argv[2:]); "
-             "study.epochs = []; sys.exit(training.draw(study) is not None)")
+             "study.epochs = study.epochs[:0]; sys.exit(training.draw(study) is not None)")
     if subprocess.run([program, "-c", drawn, str(ROOT / "study" / "plot"), str(copy), "smoke"]).returncode:
         sys.exit("training: no epochs are drawn, or nothing is said of them")
     if len(list(xml.parse(f"{base}/smoke-ablations.svg").getroot().iter())) < 100:

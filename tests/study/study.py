@@ -16,6 +16,9 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "study"))
+import python  # noqa: E402
+
+python.use()
 import lists  # noqa: E402
 import results  # noqa: E402
 import runs as study_runs  # noqa: E402
@@ -44,11 +47,11 @@ def refused(kind, what, *needed):
 
 
 # Published results can be reproduced: the program knows every wire in them, and every run is in some list.
-known = {line.split()[0] for line in lists.Program(str(program)).wires().splitlines() if line.strip()}
+known = {line.split()[0] for line in lists.wires(str(program)).splitlines() if line.strip()}
 published = results.Results(ROOT / "docs" / "study" / "results")
 listed = {job.key for file in lists.HERE.glob("*.txt") for job in lists.read(file)[1]}
 for recipe in ("quick", "seed"):
-    for run in published.runs(recipe):
+    for run in published.runs(recipe).to_dict("records"):
         expect(known.issuperset(run["wire"].split("+")), f"{run['run']}: the program has no such wire any more")
         job = lists.Job(run["wire"], run["cut"], recipe, int(run["seed"]), tuple(run["options"].split()))
         expect(published.has(job) and job.name == run["run"], f"{run['run']}: its name is not that of its settings: {job.name}")
@@ -69,6 +72,8 @@ broken = base / "broken.csv"
 for lines, got in (("a,b\n1,2\n3\n", "1"), ("a,b\n1,2\n<<<<<<< HEAD\n", "1"), ("a,b\n1,2\n3,4,5\n", "3")):
     broken.write_text(lines)
     refused(results.BadResults, lambda: results.read_csv(broken), f"broken.csv:3: expected 2 columns, got {got}")
+broken.write_text('a,b\n1,\nNA,"x, y"\n')
+expect(results.read_csv(broken).to_csv(index=False) == broken.read_text(), "what is written again is not as it was")
 
 # The last words of a failed run say why it failed.
 for said, why in (("data  x\n--wire: there is no wire 'foo'\nRun with --help for more information.\n", "--wire: there is no wire 'foo'"),
@@ -171,7 +176,8 @@ def comparable(folder):
     """The results, without what may depend on what happened to a run on its way."""
     done = results.Results(folder)
     drop = ("seconds", "images_per_second", "peak_mb", "commit", "at_once")
-    return [{k: v for k, v in r.items() if k not in drop} for r in done.runs("smoke") + done.epochs("smoke")]
+    return [{k: v for k, v in r.items() if k not in drop}
+            for table in (done.runs("smoke"), done.epochs("smoke")) for r in table.to_dict("records")]
 
 
 text = study("whole", "smoke", "--jobs", "2")
@@ -182,13 +188,14 @@ expect(whole[0]["forward_bits"] == "32" and whole[0]["nominal_forward"] == "1", 
 expect(whole[2]["nominal_forward"] == "0.025" and 1.34 < float(whole[2]["forward_bits"]) < 1.37, f"{whole[2]}")
 told = json.loads((base / "whole" / "runs" / NAMES[1] / "run.json").read_text())
 first, second = (b for b in told["boundaries"] if b["compressed"])
-first["wire"] = "Quant<8>"  # boundaries are weighted by their elements
+# Boundaries are weighted by their elements.
+first |= {"wire": "Quant<8>", "nominal": {"forward": 0.25, "gradient": 0.25}}
 row = results.row(lists.Job("quant8+topk10-quant8", "edge", "smoke", 1), told, {"threads": 1, "hardware": "", "commits": []})
 share = first["forward"]["raw"] / (first["forward"]["raw"] + second["forward"]["raw"])
 expect(abs(float(row["nominal_forward"]) - 0.25 * share - 0.025 * (1 - share)) < 1e-6, f"{row}")
 expect(row["codec"] == "Quant<8> + TopK<1/10> | Quant<8>", f"{row}")
 done = results.Results(base / "results")
-machine = done.runs("smoke")[0]["hardware"], 3
+machine = done.runs("smoke").hardware[0], 3
 times = [done.seconds(lists.Job("raw", "edge", "smoke", 9, words), 2, machine) for words in ((), ("--epochs", "6"), ("--lr", "1"))]
 expect(times[0] > 0 and abs(times[1] / times[0] - 3) < 1e-6, f"smoke has 2 epochs, 6 should take three times as long: {times}")
 expect(times[2] is None, "how long another setting takes is not known")
@@ -328,28 +335,24 @@ for line, reason in (("raw whole smoke 1", "--cut whole: expected a cut with a b
 said = study("whole", "famlies", "--only-parse", code=2)  # what ./dev runs before it builds
 expect("there is no list 'famlies'" in said, said)
 
-# A run that was started by hand, with a program that wrote no run.json.
+# Runs that were started by hand; a list may spell their options in any way. Taken in again, they replace themselves.
 by_hand = base / "by-hand"
 shutil.copytree(base / "whole" / "runs" / NAMES[1], by_hand)
-(by_hand / "log.txt").rename(base / "by-hand.log")
-for file in ("run.json", "notes.json", "lock"):
+for file in ("notes.json", "lock"):
     (by_hand / file).unlink()
-study("imported", "--import", str(by_hand))
-one = results.Results(base / "imported" / "results").runs("smoke")
+subprocess.run([program, "--recipe", "smoke", "--cut", "edge", "--wire", "topk10-quant8", "--seed", "1", "--threads", "1",
+                "--batch", "64", "--lr", "0.2", "--out", base / "other"], env=environment, cwd=base, check=True, capture_output=True)
+study("imported", "--import", str(by_hand), str(base / "other"))
+study("imported", "--import", str(base / "other"))
+one, other = results.Results(base / "imported" / "results").runs("smoke").to_dict("records")
 ours = next(r for r in whole if r["run"] == NAMES[1] and "codec" in r)
-different = [k for k in ours if one[0][k] != ours[k] and k not in ("version",)]
-expect(len(one) == 1 and not different, f"taken in by hand, these differ: {different}")
-# A run with options, which a list may spell in any way; taken in again, it replaces itself.
-told = json.loads((base / "whole" / "runs" / NAMES[1] / "run.json").read_text())
-told["settings"] |= {"lr": 0.2, "batch": 64}
-shutil.copytree(base / "whole" / "runs" / NAMES[1], base / "other")
-(base / "other" / "run.json").write_text(json.dumps(told))
-study("imported", "--import", str(base / "other"))
-study("imported", "--import", str(base / "other"))
+different = [k for k in ours if one[k] != ours[k]]
+expect(not different and other["options"] == "--batch 64 --lr 0.2", f"taken in by hand, these differ: {different}, {other}")
 bad.write_text("topk10-quant8 edge smoke 1 --lr=0.20 --batch 64\ntopk10-quant8 edge smoke 1 --batch=64 --lr 2e-1\n")
 expect("all 1 runs are finished" in study("imported", str(bad)), "an imported run is not the list's")
-expect([r["options"] for r in results.Results(base / "imported" / "results").runs("smoke")] == ["", "--batch 64 --lr 0.2"],
-       "a run that was taken in twice")
-said = study("imported", "--import", str(base), code=1)
-expect("there is no checkpoint/manifest" in said, said)
+told = json.loads((by_hand / "run.json").read_text())
+del told["options"]
+(by_hand / "run.json").write_text(json.dumps(told))
+said = study("imported", "--import", str(base), str(by_hand), code=1)
+expect("run.json" in said and "has no 'options': an older program wrote it" in said, said)
 print("undisturbed, Ctrl-C, kill -9 of the runner and of a run, two runners: the same results")

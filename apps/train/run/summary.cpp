@@ -6,6 +6,9 @@
 #include <pcomp/base/error.hpp>
 #include <string_view>
 
+#include "../model/nominal.hpp"
+#include "../model/wires.hpp"
+
 namespace cifar {
 namespace {
 
@@ -22,6 +25,18 @@ Json json(const pcomp::runtime::Traffic& t) {
   return {{"messages", t.messages}, {"bytes", t.bytes}, {"raw", t.raw}};
 }
 
+/// The options in which a run differs from its recipe; wire, cut and seed are always given.
+std::string overrides(const Settings& s) {
+  std::string words;
+  const auto usual = identity(recipe(s.recipe)), own = identity(s);
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    const auto& [option, value] = own[i];
+    if (option == "wire" || option == "cut" || option == "seed" || value == usual[i].second) continue;
+    words += (words.empty() ? "--" : " --") + option + (value == "true" ? "" : " " + value);
+  }
+  return words;
+}
+
 }  // namespace
 
 std::string to_json(const Summary& s) {
@@ -29,16 +44,23 @@ std::string to_json(const Summary& s) {
   for (const auto& [option, value] : identity(s.settings))
     settings[option] = is_number(value) ? Json::parse(value) : Json(value);
   Json boundaries = Json::array();
-  for (const pcomp::runtime::BoundaryReport& b : s.traffic.boundaries)
-    boundaries.push_back({{"edge", b.boundary},
-                          {"compressed", std::ranges::count(s.cut.compressed, b.boundary) > 0},
-                          {"wire", b.wire},
-                          {"forward", json(b.forward)},
-                          {"gradient", json(b.gradient)},
-                          {"inference", json(b.inference)}});
+  const std::vector<NamedWire> chosen = wires_at(s.settings.wire, s.cut);
+  for (const pcomp::runtime::BoundaryReport& b : s.traffic.boundaries) {
+    Json boundary{
+        {"edge", b.boundary},         {"compressed", false},          {"wire", b.wire},
+        {"forward", json(b.forward)}, {"gradient", json(b.gradient)}, {"inference", json(b.inference)}};
+    const auto at = std::ranges::find(s.cut.compressed, b.boundary);
+    if (at != s.cut.compressed.end()) {
+      const Nominal n = nominal(chosen[static_cast<std::size_t>(at - s.cut.compressed.begin())].name);
+      boundary["compressed"] = true;
+      boundary["nominal"] = {{"forward", n.forward}, {"gradient", n.gradient}};
+    }
+    boundaries.push_back(boundary);
+  }
   const Json all{{"program", "mobilenetv2-cifar10"},
                  {"version", pcomp::version},
                  {"settings", settings},
+                 {"options", overrides(s.settings)},
                  {"device", s.settings.device},
                  {"threads", s.settings.threads},
                  {"ranks", s.ranks},
