@@ -9,7 +9,7 @@
 #include <chrono>
 #include <pcomp/autograd/tensor.hpp>
 #include <pcomp/runtime/boundary_ends.hpp>
-#include <pcomp/runtime/split_backward.hpp>
+#include <pcomp/stage/split_backward.hpp>
 #include <pcomp/transport/communicator.hpp>
 #include <thread>
 

@@ -18,3 +18,4 @@
 #include "schedule/policies/zero_bubble.hpp"
 #include "wire/bytes.hpp"
 #include "wire/delta.hpp"
+#include "wire/verbatim.hpp"

@@ -10,7 +10,7 @@ import tempfile
 from names import blanked, names_in
 
 LAYER = {"base": 0, "codec": 1, "schedule": 1, "wire": 2, "plan": 2, "viz": 3, "kernel": 3, "transport": 3,
-         "autograd": 4, "testing": 5, "nn": 5, "runtime": 6, "checkpoint": 7}
+         "autograd": 4, "stage": 4.5, "testing": 5, "nn": 5, "runtime": 6, "checkpoint": 7}
 # Layers that stand beside each other must not include each other.
 APART = {("schedule", "codec"), ("codec", "schedule"), ("transport", "kernel"), ("kernel", "transport"),
          ("transport", "codec"), ("transport", "wire"), ("wire", "schedule"), ("kernel", "schedule"),

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 START = "runtime/impl/engine.ipp"
 # Rooms that a step calls as a whole: what is behind them is read for other questions.
-CLOSED = ("base/", "codec/", "wire/", "kernel/", "plan/", "viz/", "schedule/", "testing/", "transport/c10d/", "transport/impl/", "checkpoint/", "runtime/impl/report.ipp", "runtime/impl/totals.ipp", "runtime/process_setup.hpp")
+CLOSED = ("base/", "codec/", "wire/", "kernel/", "plan/", "viz/", "schedule/", "testing/", "transport/c10d/", "transport/impl/", "checkpoint/", "runtime/impl/report.ipp", "runtime/impl/totals.ipp", "runtime/process_setup.hpp", "stage/")
 
 
 def opened(include):

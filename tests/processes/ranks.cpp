@@ -171,11 +171,12 @@ void several(const Settings& given) {
   for (const char* placement : {"010", "011", "012"})
     for (const char* policy : {"gpipe", "1f1b", "zero-bubble"}) {
       const schedule::RankMap where = placement_of(placement);
-      const int ranks = 1 + *std::max_element(where.begin(), where.end());
+      const int ranks = 1 + *std::max_element(placement, placement + 3) - '0';
       if (w.processes() && ranks != w.size()) continue;
       const std::string name = std::string(placement) + " " + policy + " several";
       const net::SeveralData d(11);
-      const auto print_all = [&](const std::vector<at::Tensor>& all, int stage, std::size_t from, std::size_t n) {
+      const auto print_all = [&](const std::vector<at::Tensor>& all, int stage, std::size_t from,
+                                 std::size_t n) {
         for (std::size_t i = 0; i < n; ++i)
           print(name + " stage " + std::to_string(stage) + " " + std::to_string(i), all[from + i]);
       };
@@ -192,19 +193,21 @@ void several(const Settings& given) {
         print_all(all, 0, 0, 1), print_all(all, 1, 1, 4), print_all(all, 2, 5, 1);
         continue;
       }
-      const schedule::ScheduleTable table = std::strcmp(policy, "gpipe") == 0  ? make_schedule(GPipe{}, 3, 4, where)
-                                            : std::strcmp(policy, "1f1b") == 0 ? make_schedule(OneFOneB{}, 3, 4, where)
-                                                                               : make_schedule(ZeroBubble{}, 3, 4, where);
+      const schedule::ScheduleTable table =
+          std::strcmp(policy, "gpipe") == 0  ? make_schedule(GPipe{}, 3, 4, where)
+          : std::strcmp(policy, "1f1b") == 0 ? make_schedule(OneFOneB{}, 3, 4, where)
+                                             : make_schedule(ZeroBubble{}, 3, 4, where);
       Engine pipe(w, net::several_stages(), wires, table);
       pipe.share({0, "table.weight"}, {2, "out.weight"});
       pipe.recompute({0, 1});
       std::optional<torch::optim::SGD> sgd;
       if (!pipe.parameters().empty()) sgd.emplace(pipe.parameters(), 0.1);
-      const training::BatchTensors side = pipe.here(1) ? training::BatchTensors{d.scale} : training::BatchTensors{};
+      const training::BatchTensors side =
+          pipe.here(1) ? training::BatchTensors{d.scale} : training::BatchTensors{};
       for (int step = 0; step < 2; ++step) {
-        print(name + " loss",
-              pipe.here(2) ? pipe.step(pipe.here(0) ? d.x : at::Tensor(), d.y, cross_entropy, side)
-                           : pipe.step(pipe.here(0) ? d.x : at::Tensor(), {}, {}, side));
+        print(name + " loss", pipe.here(2)
+                                  ? pipe.step(pipe.here(0) ? d.x : at::Tensor(), d.y, cross_entropy, side)
+                                  : pipe.step(pipe.here(0) ? d.x : at::Tensor(), {}, {}, side));
         if (sgd) sgd->step(), sgd->zero_grad();
       }
       for (int stage = 0; stage < 3; ++stage)

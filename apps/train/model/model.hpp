@@ -1,5 +1,5 @@
 #pragma once
-#include <pcomp/runtime/stage.hpp>
+#include <pcomp/stage/stage.hpp>
 
 #include "network.hpp"
 

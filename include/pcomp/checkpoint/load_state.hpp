@@ -201,8 +201,9 @@ inline void save_state(Engine& pipe, const std::filesystem::path& path,
   const at::AutoGradMode no_grad(false);
   std::vector<detail::StateTarget> own = detail::state_targets(pipe, name);
   std::erase_if(own, [](const detail::StateTarget& t) { return t.name.empty(); });
-  const auto lists =
-      transport::gather<std::string>(pipe, "list of the weights", [&] { return detail::listed(own); }).values();
+  const auto lists = transport::gather<std::string>(pipe, "list of the weights", [&] {
+                       return detail::listed(own);
+                     }).values();
   checkpoint::NamedTensors all;
   std::set<std::string> names;
   std::size_t next = 0;
@@ -214,7 +215,8 @@ inline void save_state(Engine& pipe, const std::filesystem::path& path,
       const at::Tensor value = mine ? own[next++].to.detach().to(at::kCPU).contiguous() : zeros;
       const std::int64_t bytes = static_cast<std::int64_t>(value.nbytes());
       // Sums of bytes with zeros are those bytes.
-      const at::Tensor sum = pipe.sum(at::from_blob(const_cast<void*>(value.const_data_ptr()), {bytes}, at::kByte));
+      const at::Tensor sum =
+          pipe.sum(at::from_blob(const_cast<void*>(value.const_data_ptr()), {bytes}, at::kByte));
       if (!pipe.here(0)) continue;
       if (bytes) std::memcpy(zeros.mutable_data_ptr(), sum.const_data_ptr(), static_cast<std::size_t>(bytes));
       all.emplace_back(there, zeros);

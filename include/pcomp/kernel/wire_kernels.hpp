@@ -37,7 +37,7 @@ struct WireKernels {
   Remembers forward{}, backward{};
   const WireKernels* first = nullptr;   ///< with Delta: the wire of a first visit
   const WireKernels* linear = nullptr;  ///< with ErrorFeedback on a restricted gradient: the wire in floats
-  bool verbatim = false;                ///< a tensor's own bytes, which needs no kernel: `bytes` is that of floats
+  bool verbatim = false;  ///< a tensor's own bytes, which needs no kernel: `bytes` is that of floats
 };
 
 }  // namespace pcomp::kernel

@@ -254,12 +254,15 @@ namespace pcomp::training {
 class Metric {
  public:
   template <class F>
-    requires(!std::same_as<F, Metric> && std::convertible_to<typename detail::OnTargets<F>::Result, at::Tensor>)
+    requires(!std::same_as<F, Metric> &&
+             std::convertible_to<typename detail::OnTargets<F>::Result, at::Tensor>)
   Metric(F f)  // implicit, as for std::function
       : f_([held = std::make_shared<F>(std::move(f))](const at::Tensor& output, const Targets& targets) {
           return at::Tensor(detail::on_targets(*held, output, targets));
         }) {}
-  at::Tensor operator()(const at::Tensor& output, const Targets& targets) const { return f_(output, targets); }
+  at::Tensor operator()(const at::Tensor& output, const Targets& targets) const {
+    return f_(output, targets);
+  }
 
  private:
   std::function<at::Tensor(const at::Tensor&, const Targets&)> f_;

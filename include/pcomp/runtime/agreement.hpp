@@ -19,8 +19,7 @@
 namespace pcomp::detail {
 
 /// Describes a pipeline, for its ranks to compare when they meet.
-inline transport::Fingerprint fingerprint(const schedule::ScheduleTable& schedule,
-                                          const kernel::Wires& wires,
+inline transport::Fingerprint fingerprint(const schedule::ScheduleTable& schedule, const kernel::Wires& wires,
                                           int world_size,
                                           const std::vector<runtime::StageSpec>& stages = {}) {
   transport::Fingerprint f;
@@ -44,8 +43,7 @@ inline transport::Fingerprint fingerprint(const schedule::ScheduleTable& schedul
   std::string sum;
   for (int shift = 60; shift >= 0; shift -= 4) sum += digits[rows >> shift & 15];
   f.add("rows", sum);
-  for (std::size_t e = 0; e < wires.size(); ++e)
-    f.add("wire " + std::to_string(e), wires[e].name());
+  for (std::size_t e = 0; e < wires.size(); ++e) f.add("wire " + std::to_string(e), wires[e].name());
   for (std::size_t s = 0; s < stages.size(); ++s) f.add("stage " + std::to_string(s), stages[s].name);
   return f;
 }
@@ -55,8 +53,7 @@ inline std::string text_of(const Extents& shape, at::ScalarType dtype) {
 }
 
 /// Describes a batch of a new shape, including its bytes on the link.
-inline transport::Fingerprint fingerprint(const Batch& batch,
-                                          const kernel::Wires& wires) {
+inline transport::Fingerprint fingerprint(const Batch& batch, const kernel::Wires& wires) {
   transport::Fingerprint f;
   f.add("step", batch.loss ? "training" : "inference");
   f.add("micro-batches", std::to_string(batch.parts.size()));
@@ -66,8 +63,8 @@ inline transport::Fingerprint fingerprint(const Batch& batch,
       const Extents s = batch.shape(static_cast<int>(e), 0, k);
       const at::ScalarType dtype = batch.activations[e][k].dtype;
       f.add("boundary " + std::to_string(e) + (k ? " tensor " + std::to_string(k) : ""),
-            text_of(s, dtype) + ", " + std::to_string(payload_bytes(wires[e][k], s, dtype)) + " bytes, back " +
-                std::to_string(wires[e][k].grad_bytes(s)));
+            text_of(s, dtype) + ", " + std::to_string(payload_bytes(wires[e][k], s, dtype)) +
+                " bytes, back " + std::to_string(wires[e][k].grad_bytes(s)));
     }
   return f;
 }
@@ -79,8 +76,7 @@ class Agreement {
  public:
   /// Their configurations, before anything else crosses a link.
   static void handshake(transport::Communicator& links, const World& world,
-                        const schedule::ScheduleTable& schedule,
-                        const kernel::Wires& wires,
+                        const schedule::ScheduleTable& schedule, const kernel::Wires& wires,
                         const std::vector<runtime::StageSpec>& stages) {
     if (!world.processes()) return;
     transport::Fingerprint::expect_alike(links.exchange(
@@ -91,15 +87,13 @@ class Agreement {
                      " processes: start as many as ranks");
   }
   static void compare(transport::Communicator& links, const std::string& about,
-                      const schedule::ScheduleTable& table,
-                      const kernel::Wires& wires) {
+                      const schedule::ScheduleTable& table, const kernel::Wires& wires) {
     if (!links.elsewhere().empty())
       transport::Fingerprint::expect_alike(
           links.exchange(about, fingerprint(table, wires, table.ranks).text()));
   }
   /// Each new batch shape, before its first payload.
-  void compare(transport::Communicator& links, const Batch& batch,
-               const kernel::Wires& wires) {
+  void compare(transport::Communicator& links, const Batch& batch, const kernel::Wires& wires) {
     if (links.elsewhere().empty()) return;
     const auto key = std::make_tuple(text_of(batch) + autocast(), batch.parts.size(), batch.loss != nullptr);
     if (agreed_.count(key)) return;

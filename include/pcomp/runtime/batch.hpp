@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "../nn/loss.hpp"
-#include "graph_check.hpp"
+#include "../stage/graph_check.hpp"
 #include "shape_inference.hpp"
 
 namespace pcomp::detail {
@@ -114,10 +114,11 @@ inline void expect_side(const training::BatchTensors& side, std::int64_t samples
       throw Error("pcomp: " + name +
                   " requires a gradient, and side inputs get none: detach it, or let a stage own it");
     if (t.defined() && !whole && (t.dim() < 1 || t.size(0) != samples))
-      throw Error("pcomp: the batch has " + std::to_string(samples) + " samples, but " + name + " has the shape " +
-                  to_string(extents_of(t)) +
-                  ": its first dimension is the batch, or it is training::whole(tensor), which every micro-batch "
-                  "gets as it is");
+      throw Error(
+          "pcomp: the batch has " + std::to_string(samples) + " samples, but " + name + " has the shape " +
+          to_string(extents_of(t)) +
+          ": its first dimension is the batch, or it is training::whole(tensor), which every micro-batch "
+          "gets as it is");
   }
 }
 

@@ -7,55 +7,10 @@
 
 #include "../autograd/feedback.hpp"
 #include "batch.hpp"
-#include "entrances.hpp"
-#include "payload_buffers.hpp"
+#include "microbatch_state.hpp"
 #include "report.hpp"
-#include "split_backward.hpp"
 
 namespace pcomp::detail {
-
-/// What crosses a boundary: activations towards the last stage, their gradients back.
-enum class Direction { forward, backward };
-inline constexpr Direction both_directions[] = {Direction::forward, Direction::backward};
-
-/// The boundary at which a stage receives and at which it sends.
-constexpr int receives_at(Direction d, int stage) { return d == Direction::forward ? stage - 1 : stage; }
-constexpr int sends_at(Direction d, int stage) { return d == Direction::forward ? stage : stage - 1; }
-
-/// One thing for each direction.
-template <class T>
-struct EachDirection {
-  T forward, backward;
-  T& operator[](Direction d) { return d == Direction::forward ? forward : backward; }
-  const T& operator[](Direction d) const { return d == Direction::forward ? forward : backward; }
-};
-
-/// What a stage keeps of one micro-batch between its forward and backward passes.
-struct MicrobatchState {
-  /// How a tensor was that left the stage: its gradient comes back so.
-  struct Form {
-    at::ScalarType dtype;
-    at::MemoryFormat format;
-    at::Device device;
-  };
-  StageGraph graph;
-  SplitBackward split;
-  std::vector<Form> sent;                           ///< by tensor
-  std::vector<PayloadBuffer> index_in, index_out;   ///< of the forward payloads, by tensor, on the stage's device
-  bool recomputes = false;                          ///< the stage runs again before its backward pass, from:
-  PayloadBuffer payload;                            ///< the message that it was given
-  runtime::Tensors given;                           ///< or the tensors, where the wires have a memory
-  RandomState random;                               ///< of its first run
-
-  /// Frees the graph; the payloads keep their storage.
-  void clear() {
-    graph = {};
-    split = {};
-    sent.clear();
-    given.clear();
-    random = {};
-  }
-};
 
 /// The ends of every wire on one rank: they turn a micro-batch's tensors into messages and back, in both directions.
 ///
@@ -117,7 +72,8 @@ class BoundaryEnds {
     for (std::size_t k = 0; k < tensors(boundary); ++k) {
       const Ends& e = boundaries_[at(boundary)][k];
       FeedbackState::Named own = (d == Direction::forward ? e.wire->forward : e.wire->gradient).save();
-      own.emplace_back("boundary/message", at::scalar_tensor(static_cast<std::int64_t>(e.messages), at::kLong));
+      own.emplace_back("boundary/message",
+                       at::scalar_tensor(static_cast<std::int64_t>(e.messages), at::kLong));
       for (auto& [name, tensor] : own) all.emplace_back(prefix(k) + name, std::move(tensor));
     }
     return all;
@@ -163,7 +119,8 @@ class BoundaryEnds {
 
   /// Forward: payload -> input of the stage behind `boundary`. Backward: payload -> gradient of the output of the stage
   /// before it.
-  void receive_and_decode(Direction d, int boundary, int micro, MicrobatchState& v, const DeviceBytes& message) {
+  void receive_and_decode(Direction d, int boundary, int micro, MicrobatchState& v,
+                          const DeviceBytes& message) {
     if (d == Direction::forward)
       v.graph.clear_inputs();
     else
@@ -235,7 +192,8 @@ class BoundaryEnds {
   std::size_t bytes(Direction d, int boundary, int micro, std::size_t k) const {
     const kernel::WireKernels& w = wire(boundary, micro, k);
     const Extents s = batch_->shape(boundary, micro, k);
-    return d == Direction::forward ? payload_bytes(w, s, batch_->activation(boundary, k).dtype) : w.grad_bytes(s);
+    return d == Direction::forward ? payload_bytes(w, s, batch_->activation(boundary, k).dtype)
+                                   : w.grad_bytes(s);
   }
   /// Calls f(tensor, payload) for each part of a message.
   template <class F>
@@ -282,8 +240,8 @@ class BoundaryEnds {
     if (!batch_->loss)
       w.encode(in(x), s, payload.bytes, torch_threads);
     else
-      feedback(boundary, k).encode(visit(boundary, k, micro), message(boundary, k, micro), x, s, payload.bytes,
-                                   both_here);
+      feedback(boundary, k)
+          .encode(visit(boundary, k, micro), message(boundary, k, micro), x, s, payload.bytes, both_here);
     if (!batch_->trains(boundary)) return;
     if (v.index_out.size() <= k) v.index_out.resize(k + 1);
     v.index_out[k].assign({payload.bytes.first(w.index_bytes(s)), payload.device}, x.device());
@@ -293,14 +251,14 @@ class BoundaryEnds {
                  bool both_here) {
     const Extents s = batch_->shape(boundary, micro, k);
     const at::Tensor came = v.graph.take_input_grad(k);
-    const at::Tensor dy =
-        came.defined() ? readable(came)
-                       : tensor_of(s, batch_->activation(boundary, k).dtype, at::MemoryFormat::Contiguous,
-                                   device_behind(boundary))
-                             .zero_();
+    const at::Tensor dy = came.defined() ? readable(came)
+                                         : tensor_of(s, batch_->activation(boundary, k).dtype,
+                                                     at::MemoryFormat::Contiguous, device_behind(boundary))
+                                               .zero_();
     const c10::DeviceGuard guard(dy.device());
-    feedback(boundary, k).encode_grad(visit(boundary, k, micro), message(boundary, k, micro), dy, s,
-                                      v.index_in[k].bytes(), payload.bytes, both_here);
+    feedback(boundary, k)
+        .encode_grad(visit(boundary, k, micro), message(boundary, k, micro), dy, s, v.index_in[k].bytes(),
+                     payload.bytes, both_here);
   }
   void receive_input(int boundary, int micro, std::size_t k, MicrobatchState& v, const DeviceBytes& payload) {
     const kernel::WireKernels& w = wire(boundary, micro, k);
@@ -328,7 +286,8 @@ class BoundaryEnds {
     const c10::DeviceGuard guard(form.device);
     at::Tensor& dx = v.graph.output_grads[k];
     dx = tensor_of(s, form.dtype, form.format, form.device);
-    feedback(boundary, k).decode_grad(visit(boundary, k, micro), payload.bytes, s, v.index_out[k].bytes(), dx);
+    feedback(boundary, k)
+        .decode_grad(visit(boundary, k, micro), payload.bytes, s, v.index_out[k].bytes(), dx);
   }
   static DeviceBytes bytes_of(const at::Tensor& plain) {
     auto* data = static_cast<std::byte*>(const_cast<void*>(plain.const_data_ptr()));

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "../base/compiled.hpp"
-#include "stage.hpp"
+#include "../stage/stage.hpp"
 
 namespace pcomp {
 

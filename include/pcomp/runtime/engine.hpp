@@ -10,9 +10,9 @@
 #include "../kernel/boundary_wires.hpp"
 #include "../nn/loss.hpp"
 #include "../schedule/make_schedule.hpp"
+#include "../stage/stage.hpp"
 #include "../transport/connect.hpp"
 #include "report.hpp"
-#include "stage.hpp"
 
 namespace pcomp::detail {
 
@@ -69,9 +69,8 @@ class Engine {
   Engine(const World& world, const Pipeline<Stages...>& net, Plan,
          const transport::CommunicatorFactory& join = transport::connect)
       : Engine(world, net.stages(), net.wires(), detail::table_of<Plan, sizeof...(Stages)>(), join) {}
-  Engine(const World& world, std::vector<runtime::StageSpec> stages,
-         kernel::Wires wires, schedule::ScheduleTable schedule,
-         const transport::CommunicatorFactory& join = transport::connect);
+  Engine(const World& world, std::vector<runtime::StageSpec> stages, kernel::Wires wires,
+         schedule::ScheduleTable schedule, const transport::CommunicatorFactory& join = transport::connect);
   Engine(Engine&&) noexcept;
   Engine& operator=(Engine&&) noexcept;
   ~Engine();
@@ -88,8 +87,9 @@ class Engine {
   /// Errors: `Error` for x and y of different batch sizes, Delta without ids, x that requires a gradient before frozen
   ///   stages, a loss or stage whose graph would leave something untrained, or first and last stage's ranks with
   ///   different batches.
-  at::Tensor step(const at::Tensor& x = {}, const training::BatchTensors& y = {}, const training::Loss& loss = {},
-                  const training::BatchTensors& side = {}, const at::Tensor& sample_ids = {});
+  at::Tensor step(const at::Tensor& x = {}, const training::BatchTensors& y = {},
+                  const training::Loss& loss = {}, const training::BatchTensors& side = {},
+                  const at::Tensor& sample_ids = {});
   template <std::same_as<at::Tensor> Ids>
   at::Tensor step(const at::Tensor& x, const training::BatchTensors& y, const training::Loss& loss,
                   const Ids& sample_ids) {
@@ -100,7 +100,8 @@ class Engine {
   ///
   /// Between processes it is an undefined tensor on the ranks that are not to have it: `Outputs::last_stage`,
   /// `Outputs::on({ranks})`; by default every rank has it, and it travels as it is.
-  at::Tensor infer(const at::Tensor& x = {}, const training::Outputs& outputs = training::Outputs::every_rank);
+  at::Tensor infer(const at::Tensor& x = {},
+                   const training::Outputs& outputs = training::Outputs::every_rank);
   at::Tensor infer(const at::Tensor& x, const training::BatchTensors& side,
                    const training::Outputs& outputs = training::Outputs::every_rank);
 
@@ -110,12 +111,13 @@ class Engine {
   ///   should count or sum: `count_correct`.
   /// Bytes: 8 for each number and micro-batch, to each other process.
   /// Errors: as `step`; a loss or metric that is not one number.
-  training::Evaluation evaluate(const at::Tensor& x, const training::BatchTensors& y, const training::Loss& loss,
-                                const std::vector<training::Metric>& metrics = {},
+  training::Evaluation evaluate(const at::Tensor& x, const training::BatchTensors& y,
+                                const training::Loss& loss, const std::vector<training::Metric>& metrics = {},
                                 const training::BatchTensors& side = {}, const at::Tensor& sample_ids = {});
   template <std::same_as<at::Tensor> Ids>
-  training::Evaluation evaluate(const at::Tensor& x, const training::BatchTensors& y, const training::Loss& loss,
-                                const std::vector<training::Metric>& metrics, const Ids& sample_ids) {
+  training::Evaluation evaluate(const at::Tensor& x, const training::BatchTensors& y,
+                                const training::Loss& loss, const std::vector<training::Metric>& metrics,
+                                const Ids& sample_ids) {
     return evaluate(x, y, loss, metrics, {}, sample_ids);
   }
 

@@ -14,8 +14,8 @@
 #include "gather.hpp"
 #include "payload_buffers.hpp"
 #include "ranks.hpp"
-#include "shared_weights.hpp"
 #include "shape_inference.hpp"
+#include "shared_weights.hpp"
 
 namespace pcomp::detail {
 
@@ -246,9 +246,8 @@ struct EngineParts {
   /// Learns every stage's output shape; the ranks agree on each new batch shape before its first payload.
   /// Returns what stands for this kind of batch.
   const void* infer_shapes(Batch& batch) {
-    const auto& known =
-        shapes.of(batch.x, batch.side, all_stages(), wires, table.rank_map(), *communicator,
-                  batch.parts[0].count);
+    const auto& known = shapes.of(batch.x, batch.side, all_stages(), wires, table.rank_map(), *communicator,
+                                  batch.parts[0].count);
     batch.activations = known;
     expect_shapes(batch, wires);
     agreement.compare(*communicator, batch, wires);

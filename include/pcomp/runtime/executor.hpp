@@ -193,11 +193,10 @@ class Executor {
     Flow& f = flow(d, stage);
     DeviceBytes payload;
     timed_(&runtime::RankReport::wait, now_, [&] { payload = f.received.take(); });
-    timed_(&runtime::RankReport::decode, now_,
-           [&] {
-             ends_.receive_and_decode(d, receives_at(d, stage), micro, live(stage, micro), payload);
-             keep(d, stage, micro, payload);
-           });
+    timed_(&runtime::RankReport::decode, now_, [&] {
+      ends_.receive_and_decode(d, receives_at(d, stage), micro, live(stage, micro), payload);
+      keep(d, stage, micro, payload);
+    });
     f.received.release();
     listen();
   }

@@ -1,8 +1,7 @@
 #pragma once
+#include <array>
 #include <boost/hana/for_each.hpp>
 #include <boost/hana/tuple.hpp>
-
-#include <array>
 #include <initializer_list>
 #include <tuple>
 #include <type_traits>
@@ -169,14 +168,17 @@ class Pipeline {
       const Extents* shape = microbatch.begin();
       detail::for_each_wire(each, [&]<class W>(std::type_identity<W>) {
         if (shape == microbatch.end()) throw Error("pcomp: bytes_per_step takes a shape for each tensor");
-        const auto more = [](std::size_t end, std::size_t n) { return n ? detail::payload_start(end) + n : end; };
+        const auto more = [](std::size_t end, std::size_t n) {
+          return n ? detail::payload_start(end) + n : end;
+        };
         forward = more(forward, wire_bytes(W{}, *shape));
         gradient = more(gradient, grad_wire_bytes(W{}, *shape));
         ++shape;
       });
     };
     (add(std::type_identity<Stages>{}), ...);
-    return Plan::bytes_per_step(boundary, static_cast<std::int64_t>(forward), static_cast<std::int64_t>(gradient));
+    return Plan::bytes_per_step(boundary, static_cast<std::int64_t>(forward),
+                                static_cast<std::int64_t>(gradient));
   }
 
   template <class... Builders>

@@ -8,9 +8,9 @@
 #include <thread>
 
 #include "../schedule/make_schedule.hpp"
+#include "../stage/stage.hpp"
 #include "../transport/communicator.hpp"
 #include "executor.hpp"
-#include "stage.hpp"
 
 namespace pcomp::detail {
 
@@ -166,8 +166,7 @@ class Ranks {
 };
 
 /// What the ranks of this process sent over each boundary, and where their time went. `boundaries`: what was predicted.
-inline runtime::Report report_of(const schedule::ScheduleTable& schedule,
-                                 const kernel::Wires& wires,
+inline runtime::Report report_of(const schedule::ScheduleTable& schedule, const kernel::Wires& wires,
                                  const std::vector<runtime::BoundaryReport>& boundaries, std::int64_t steps,
                                  const Ranks& ranks) {
   runtime::Report r;

@@ -10,9 +10,9 @@
 
 #include "../autograd/tensor.hpp"
 #include "../nn/loss.hpp"
+#include "../stage/graph_check.hpp"
 #include "../transport/transport.hpp"
 #include "batch.hpp"
-#include "graph_check.hpp"
 #include "report.hpp"
 
 namespace pcomp::detail {
@@ -37,8 +37,8 @@ inline at::Tensor zero_output(const Batch& batch, int micro) {
 }
 
 /// A micro-batch's loss, weighted by its share of the batch's.
-inline at::Tensor loss_of(const training::Loss& loss, const at::Tensor& output, const training::Targets& targets,
-                          const LossShare& part) {
+inline at::Tensor loss_of(const training::Loss& loss, const at::Tensor& output,
+                          const training::Targets& targets, const LossShare& part) {
   const at::Tensor mean = loss.mean(output, targets, part.weight);
   return one_number(part.weight > 0 ? mean : output.narrow(0, 0, 0).sum(), "the loss") * part.share;
 }
@@ -51,8 +51,7 @@ inline at::Tensor trained_loss(const training::Loss& loss, const at::Tensor& out
   const torch::autograd::Edge from =
       output.requires_grad() ? torch::autograd::impl::gradient_edge(output) : torch::autograd::Edge();
   const at::Tensor weighted = loss_of(loss, output, targets, part);
-  if (from.function &&
-      (!weighted.requires_grad() || (check && !reach_of({weighted}, {from.function}).input)))
+  if (from.function && (!weighted.requires_grad() || (check && !reach_of({weighted}, {from.function}).input)))
     throw Error(
         "the loss does not depend on the output of the last stage, so nothing would be trained: look for "
         "a detach(), an item() or a NoGradGuard in the loss");

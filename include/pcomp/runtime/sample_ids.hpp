@@ -160,8 +160,8 @@ class BatchShape {
 class BatchIdentity {
  public:
   /// `number`: the message's. `first`, `last`: the ranks of these stages. `away`: whether they are in two processes.
-  void begin(const training::BatchTensors& y, const at::Tensor& sample_ids, transport::Transport& link, int number,
-             int rank, int first, int last, bool away) {
+  void begin(const training::BatchTensors& y, const at::Tensor& sample_ids, transport::Transport& link,
+             int number, int rank, int first, int last, bool away) {
     finish();
     link_ = &link;
     first_ = first;

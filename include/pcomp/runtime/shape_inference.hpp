@@ -8,9 +8,9 @@
 #include "../autograd/tensor.hpp"
 #include "../kernel/boundary_wires.hpp"
 #include "../stage/batch_tensors.hpp"
+#include "../stage/entrances.hpp"
+#include "../stage/stage.hpp"
 #include "../transport/communicator.hpp"
-#include "entrances.hpp"
-#include "stage.hpp"
 
 namespace pcomp::detail {
 
@@ -50,8 +50,8 @@ inline std::string count_of(std::int64_t samples) {
 
 /// Sends some samples through a stage to learn what it makes of them; leaves the stage's state alone. `wires`: null
 /// behind the last stage.
-inline runtime::Tensors probe(const runtime::StageModule& stage, int number, const kernel::BoundaryWires* wires,
-                              runtime::Tensors x, Microbatch microbatch) {
+inline runtime::Tensors probe(const runtime::StageModule& stage, int number,
+                              const kernel::BoundaryWires* wires, runtime::Tensors x, Microbatch microbatch) {
   const std::int64_t samples = x.at(0).size(0);
   const at::AutoGradMode no_grad(false);
   const EvalMode eval(stage.module.get());
@@ -130,7 +130,7 @@ class ShapeInference {
       if (s) devices.push_back(s->device);
     const RngStateGuard random(devices);
     std::vector<ProbeSkips> skips(ask.stages.size());  // by rank
-    runtime::Tensors sample{x.clone()};  // a stage may work in place
+    runtime::Tensors sample{x.clone()};                // a stage may work in place
     for (std::size_t s = 0; s < ask.stages.size(); ++s) {
       const runtime::StageModule* stage = ask.stages[s];
       const auto learn = [&] {
@@ -141,8 +141,10 @@ class ShapeInference {
             sample.push_back(tensor_of(a.of(x.size(0)), a.dtype, a.format).zero_());
         Microbatch m(&skips[static_cast<std::size_t>(ask.rank_of[s])]);
         m.samples = x.size(0), m.probe = true;
-        if (stage->takes_microbatch) m.side = training::SideInputs(parts_of(ask.side, {0, x.size(0), 0}, stage->device));
-        sample = probe(*stage, static_cast<int>(s), s < ask.wires.size() ? &ask.wires[s] : nullptr, sample, m);
+        if (stage->takes_microbatch)
+          m.side = training::SideInputs(parts_of(ask.side, {0, x.size(0), 0}, stage->device));
+        sample =
+            probe(*stage, static_cast<int>(s), s < ask.wires.size() ? &ask.wires[s] : nullptr, sample, m);
         for (const at::Tensor& t : sample) {
           behind.push_back(Activation::of_sample(t));
           behind.back().learns = learns(*stage);

@@ -17,21 +17,24 @@ namespace pcomp::detail {
 /// Pairs of parameters of different stages that are one weight: see `Engine::share`.
 class SharedWeights {
  public:
-  void add(const runtime::WeightName& first, const runtime::WeightName& second, const kernel::WireKernels* wire,
-           const schedule::ScheduleTable& table, const Ranks& ranks, transport::Communicator& links) {
+  void add(const runtime::WeightName& first, const runtime::WeightName& second,
+           const kernel::WireKernels* wire, const schedule::ScheduleTable& table, const Ranks& ranks,
+           transport::Communicator& links) {
     Pair pair;
     pair.wire = wire;
     if (wire && (wire->verbatim || wire->forward.memory != codec::Memory::nothing))
       throw Error("pcomp: shared gradients pass through a wire without a memory, not " +
                   std::string(wire->name.view()));
     if (first.stage == second.stage)
-      throw Error("pcomp: a weight is shared between two stages, not within stage " + std::to_string(first.stage));
+      throw Error("pcomp: a weight is shared between two stages, not within stage " +
+                  std::to_string(first.stage));
     const runtime::WeightName* names[] = {&first, &second};
     std::string kind[2];
     for (int i = 0; i < 2; ++i) {
       const auto& [stage, name] = *names[i];
       if (stage < 0 || stage >= table.stages)
-        throw Error("pcomp: there is no stage " + std::to_string(stage) + " whose '" + name + "' could be shared");
+        throw Error("pcomp: there is no stage " + std::to_string(stage) + " whose '" + name +
+                    "' could be shared");
       pair.stage[i] = stage, pair.rank[i] = table.rank_of(stage);
       // Every process hears what the parameter is, or why there is none.
       const auto describe = [&] {
@@ -77,7 +80,8 @@ class SharedWeights {
   void put_back() {
     for (Pair& p : pairs_)
       for (int i = 0; i < 2; ++i)
-        if (std::exchange(p.aside[i], false)) p.parameter[i].mutable_grad() = std::exchange(p.before[i], at::Tensor());
+        if (std::exchange(p.aside[i], false))
+          p.parameter[i].mutable_grad() = std::exchange(p.before[i], at::Tensor());
   }
   /// The step's gradients of both become their sum, on top of what was set aside.
   void add_up(transport::Communicator& links, int number) {
@@ -92,7 +96,8 @@ class SharedWeights {
         p.aside[i] = false;
         at::Tensor sum = std::exchange(p.before[i], at::Tensor()), step;
         for (const int from : {later, 1 - later})
-          if (const at::Tensor g = unpack(p, from, p.parameter[i]); g.defined()) step = step.defined() ? step + g : g;
+          if (const at::Tensor g = unpack(p, from, p.parameter[i]); g.defined())
+            step = step.defined() ? step + g : g;
         p.parameter[i].mutable_grad() = !sum.defined() ? step : !step.defined() ? sum : sum + step;
       }
       ++p.steps;
@@ -139,8 +144,9 @@ class SharedWeights {
     const at::Tensor x = in_memory(value).to(at::kCPU).contiguous();
     const std::span<std::byte> payload = std::span(p.message[i]).subspan(header);
     if (p.wire)
-      p.wire->encode(in(x, kernel::rng_counter(static_cast<std::uint64_t>(p.stage[i]) + (1u << 30), true, p.steps)),
-                     extents_of(x), payload, torch_threads);
+      p.wire->encode(
+          in(x, kernel::rng_counter(static_cast<std::uint64_t>(p.stage[i]) + (1u << 30), true, p.steps)),
+          extents_of(x), payload, torch_threads);
     else
       std::memcpy(payload.data(), x.const_data_ptr(), payload.size());
   }

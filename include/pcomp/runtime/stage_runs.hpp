@@ -58,7 +58,8 @@ class StageRuns {
   /// A forward pass with a graph, from inputs that were given again. `finish()` adds the loss where this is the last
   /// stage.
   template <class Finish>
-  void forward_again(int stage, int micro, const runtime::StageModule& module, MicrobatchState& v, Finish finish) {
+  void forward_again(int stage, int micro, const runtime::StageModule& module, MicrobatchState& v,
+                     Finish finish) {
     const DrawsAlone lock(locks_, true);
     const RngStateGuard after({module.device});
     v.random.restore();
@@ -97,7 +98,8 @@ class StageRuns {
   }
 
  private:
-  void run(int stage, int micro, const runtime::StageModule& module, MicrobatchState& v, bool graph, bool again) {
+  void run(int stage, int micro, const runtime::StageModule& module, MicrobatchState& v, bool graph,
+           bool again) {
     const at::AutoGradMode mode(graph);
     // A cast without a graph must not be there when a stage that trains uses the same weights.
     const AutocastCache casts(at::autocast::is_autocast_cache_enabled() && (graph || !batch_->loss));

@@ -26,7 +26,8 @@ class BatchTensors {
   struct Entry {
     at::Tensor tensor;
     bool whole = false;
-    Entry(at::Tensor t) : tensor(std::move(t)) {}  // implicit, so that {mask, whole(positions)} is a list of them
+    Entry(at::Tensor t)
+        : tensor(std::move(t)) {}  // implicit, so that {mask, whole(positions)} is a list of them
     Entry(Whole w) : tensor(std::move(w.tensor)), whole(true) {}
     at::Tensor part(const SampleRange& m) const {
       return whole || !tensor.defined() ? tensor : tensor.narrow(0, m.first, m.count);

@@ -35,7 +35,7 @@ template <class M, class... A>
 concept Callable = HasForward<M, A...> || HasCall<M, A...>;
 
 template <class M, class... A>
-decltype(auto) call(M& m, const A&... a) {
+auto call(M& m, const A&... a) {
   if constexpr (HasForward<M, A...>)
     return m.forward(a...);
   else
@@ -56,7 +56,7 @@ template <class M, class... A>
 constexpr bool can_call = takes_microbatch<M, A...>() || Callable<M, A...>;
 
 template <class M, class... A>
-decltype(auto) call_with(M& m, const Microbatch& microbatch, const A&... a) {
+auto call_with(M& m, const Microbatch& microbatch, const A&... a) {
   if constexpr (takes_microbatch<M, A...>())
     return call(m, a..., microbatch);
   else
@@ -71,13 +71,12 @@ struct CallShape {
   static constexpr bool tuple = can_call<M, std::tuple<OneTensor<I>...>>;
   static constexpr bool list = can_call<M, runtime::Tensors>;
   static constexpr bool any = each || (sizeof...(I) > 1 && (array || tuple)) || list;
-  static constexpr bool microbatch =
-      each    ? takes_microbatch<M, OneTensor<I>...>()
-      : array ? takes_microbatch<M, std::array<at::Tensor, sizeof...(I)>>()
-      : tuple ? takes_microbatch<M, std::tuple<OneTensor<I>...>>()
-              : takes_microbatch<M, runtime::Tensors>();
+  static constexpr bool microbatch = each    ? takes_microbatch<M, OneTensor<I>...>()
+                                     : array ? takes_microbatch<M, std::array<at::Tensor, sizeof...(I)>>()
+                                     : tuple ? takes_microbatch<M, std::tuple<OneTensor<I>...>>()
+                                             : takes_microbatch<M, runtime::Tensors>();
 
-  static decltype(auto) make(M& m, const runtime::Tensors& x, const Microbatch& b) {
+  static auto make(M& m, const runtime::Tensors& x, const Microbatch& b) {
     if constexpr (each)
       return call_with(m, b, x[I]...);
     else if constexpr (sizeof...(I) > 1 && array)
@@ -110,8 +109,9 @@ constexpr int tensors_in() {
     return -1;
   else if constexpr (requires { std::tuple_size<T>::value; })
     return []<std::size_t... I>(std::index_sequence<I...>) {
-      return (std::is_convertible_v<std::tuple_element_t<I, T>, at::Tensor> && ...) ? static_cast<int>(sizeof...(I))
-                                                                                    : -2;
+      return (std::is_convertible_v<std::tuple_element_t<I, T>, at::Tensor> && ...)
+                 ? static_cast<int>(sizeof...(I))
+                 : -2;
     }(std::make_index_sequence<std::tuple_size<T>::value>());
   else
     return -2;

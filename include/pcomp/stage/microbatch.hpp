@@ -86,7 +86,7 @@ namespace pcomp {
 /// Example: examples/080-transformer
 class Microbatch {
  public:
-  int index = 0, count = 1;            ///< which of how many
+  int index = 0, count = 1;             ///< which of how many
   std::int64_t first = 0, samples = 1;  ///< its samples within the batch
   bool probe = false;                   ///< no training, only to learn the shapes: one sample, perhaps zeros
   training::SideInputs side;

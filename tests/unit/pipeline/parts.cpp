@@ -1,8 +1,8 @@
 // Parts of the pipeline that need no LibTorch, each judged by numbers written here.
 #include <cmath>
 #include <pcomp/core.hpp>
-#include <pcomp/nn/microbatch.hpp>
 #include <pcomp/runtime/report.hpp>
+#include <pcomp/stage/microbatch.hpp>
 #include <sstream>
 #include <thread>
 

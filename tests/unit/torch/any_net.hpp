@@ -30,10 +30,11 @@ struct Mix : torch::nn::Module {
     b = register_module("b", torch::nn::Linear(6, 6));
   }
   std::array<Tensor, 3> mix(const Tensor& h, const Tensor& mean, const Tensor& mask, const Tensor& scale) {
-    return {torch::tanh(a(h) + mean.unsqueeze(1)) * mask.unsqueeze(-1), torch::tanh(b(mean)) * scale.unsqueeze(-1),
-            mask};
+    return {torch::tanh(a(h) + mean.unsqueeze(1)) * mask.unsqueeze(-1),
+            torch::tanh(b(mean)) * scale.unsqueeze(-1), mask};
   }
-  std::array<Tensor, 3> forward(const Tensor& h, const Tensor& mean, const Tensor& mask, const pcomp::Microbatch& m) {
+  std::array<Tensor, 3> forward(const Tensor& h, const Tensor& mean, const Tensor& mask,
+                                const pcomp::Microbatch& m) {
     return mix(h, mean, mask, m.side[0]);
   }
   torch::nn::Linear a{nullptr}, b{nullptr};

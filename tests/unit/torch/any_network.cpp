@@ -22,7 +22,8 @@ const kernel::WireKernels* of(W w) {
 std::vector<schedule::ScheduleTable> tables(int stages, int microbatches) {
   std::vector<schedule::ScheduleTable> all;
   for (const schedule::RankMap& where :
-       {schedule::RankMap(), round_robin(2), schedule::RankMap(std::vector<int>(static_cast<std::size_t>(stages), 0))}) {
+       {schedule::RankMap(), round_robin(2),
+        schedule::RankMap(std::vector<int>(static_cast<std::size_t>(stages), 0))}) {
     all.push_back(make_schedule(GPipe{}, stages, microbatches, where));
     all.push_back(make_schedule(OneFOneB{}, stages, microbatches, where));
     all.push_back(make_schedule(ZeroBubble{}, stages, microbatches, where));
@@ -53,13 +54,15 @@ std::vector<Tensor> state_of(const std::vector<std::shared_ptr<torch::nn::Module
   return all;
 }
 
-Tensor loop(const Tensor& x, const Tensor& y, int microbatches, const std::function<Tensor(const Tensor&, int)>& net) {
+Tensor loop(const Tensor& x, const Tensor& y, int microbatches,
+            const std::function<Tensor(const Tensor&, int)>& net) {
   Tensor sum = torch::zeros({});
   const auto parts = training::split(x.size(0), microbatches);
   for (int m = 0; m < microbatches; ++m) {
     const auto& part = parts[static_cast<std::size_t>(m)];
-    const Tensor l = cross_entropy(net(x.narrow(0, part.first, part.count), m), y.narrow(0, part.first, part.count)) *
-                     part.weight;
+    const Tensor l =
+        cross_entropy(net(x.narrow(0, part.first, part.count), m), y.narrow(0, part.first, part.count)) *
+        part.weight;
     l.backward();
     sum = sum + l.detach();
   }
@@ -99,14 +102,15 @@ TEST_CASE("Several tensors cross a boundary, each over its own wire, as in a loo
     for (bool tied : {false, true}) check(Raw, Quant<8>, table, tied, {});
   for (const auto& table : tables(3, 4)) check(Half, Quant<8>, table, true, {0, 1, 2});
   check(TopK<Ratio<1, 4>> | Quant<8>, Half, make_schedule(OneFOneB{}, 3, 4), false, {1});
-  check(ErrorFeedback | TopK<Ratio<1, 4>>, Quant<4, PerGroup<128>, Stochastic>, make_schedule(ZeroBubble{}, 3, 4), false,
-        {0, 2});
+  check(ErrorFeedback | TopK<Ratio<1, 4>>, Quant<4, PerGroup<128>, Stochastic>,
+        make_schedule(ZeroBubble{}, 3, 4), false, {0, 2});
 }
 
 TEST_CASE("A shared weight is counted once in the norm, and adds up over steps") {
   at::set_num_threads(1);
   const net::SeveralData d(8);
-  const Wires wires{BoundaryWires({of(Raw), of(Raw), of(Verbatim)}), BoundaryWires({of(Raw), of(Raw), of(Verbatim)})};
+  const Wires wires{BoundaryWires({of(Raw), of(Raw), of(Verbatim)}),
+                    BoundaryWires({of(Raw), of(Raw), of(Verbatim)})};
   const auto make = [&] {
     return Engine(net::one_thread_each(), net::several_stages(), wires, make_schedule(OneFOneB{}, 3, 2));
   };
@@ -134,11 +138,17 @@ TEST_CASE("A shared weight is counted once in the norm, and adds up over steps")
   CHECK(torch::allclose(lossy.parameters()[0].grad(), once, 0.1, 0.05));
 
   Engine wrong = make();
-  has(error([&] { wrong.share({0, "table.weigth"}, {2, "out.weight"}); }), "stage 0 has no parameter 'table.weigth' to share");
+  has(error([&] {
+        wrong.share({0, "table.weigth"}, {2, "out.weight"});
+      }),
+      "stage 0 has no parameter 'table.weigth' to share");
   has(error([&] { wrong.share({0, "table.weight"}, {3, "out.weight"}); }), "there is no stage 3");
   has(error([&] { wrong.share({0, "table.weight"}, {1, "a.weight"}); }), "they cannot be one weight");
   has(error([&] { wrong.share({1, "a.weight"}, {1, "b.weight"}); }), "not within stage 1");
-  has(error([&] { wrong.share({0, "table.weight"}, {2, "out.weight"}, of(EF21 | Quant<8>)); }), "without a memory");
+  has(error([&] {
+        wrong.share({0, "table.weight"}, {2, "out.weight"}, of(EF21 | Quant<8>));
+      }),
+      "without a memory");
 }
 
 TEST_CASE("A message of several tensors has the bytes that its wires say, each payload aligned") {
@@ -146,11 +156,13 @@ TEST_CASE("A message of several tensors has the bytes that its wires say, each p
                        Stage<net::Mix, Wire<Raw>, Wire<Half>, Wire<Verbatim>>, Stage<net::Top>>;
   using Plan = Net::Plan<OneFOneB, 2>;
   constexpr Extents h{4, 5, 6}, mean{4, 6}, mask{4, 5};
-  constexpr std::int64_t payloads = static_cast<std::int64_t>(
-      pcomp::detail::payload_start(wire_bytes(Quant<8>, h)) + pcomp::detail::payload_start(wire_bytes(Raw, mean)) + 4 * 20);
-  static_assert(Net::bytes_per_step<Plan>(0, {h, mean, mask}) ==
-                2 * (payloads + static_cast<std::int64_t>(pcomp::detail::payload_start(grad_wire_bytes(Quant<8>, h)) +
-                                                          grad_wire_bytes(Raw, mean))));
+  constexpr std::int64_t payloads =
+      static_cast<std::int64_t>(pcomp::detail::payload_start(wire_bytes(Quant<8>, h)) +
+                                pcomp::detail::payload_start(wire_bytes(Raw, mean)) + 4 * 20);
+  static_assert(
+      Net::bytes_per_step<Plan>(0, {h, mean, mask}) ==
+      2 * (payloads + static_cast<std::int64_t>(pcomp::detail::payload_start(grad_wire_bytes(Quant<8>, h)) +
+                                                grad_wire_bytes(Raw, mean))));
   Engine pipe(net::one_thread_each(), Net{}, Plan{});
   const net::SeveralData d(8);
   pipe.step(d.x, d.y, cross_entropy, {d.scale});
@@ -201,14 +213,19 @@ TEST_CASE("What does not fit between stages is an error before the first step") 
     has(error([&] { pipe.step(x, y, cross_entropy, {torch::ones({8})}); }), why);
   };
   fails(net::several_stages(), {of(Raw), of(Raw)}, "stage 0 returns 3 tensors, but its boundary has 1 wires");
-  fails(net::several_stages(), {BoundaryWires({of(Raw), of(Raw), of(Raw)}), BoundaryWires({of(Raw), of(Raw), of(Verbatim)})},
-        "boundary 0, behind stage 0, tensor 2: a boundary takes float, bfloat16 or half, not Bool; Wire<Verbatim>");
-  fails({runtime::stage_spec([] { return std::make_shared<net::Embed>(); }), runtime::stage_spec([] { return net::Head(); })},
-        {BoundaryWires({of(Raw), of(Raw), of(Verbatim)})}, "stage 1 cannot take");
-  fails({runtime::stage_spec([] { return std::make_shared<net::Embed>(); })}, {}, "the last stage returns one");
   fails(net::several_stages(),
-        {BoundaryWires({of(Raw), of(Verbatim), of(Verbatim)}), BoundaryWires({of(Raw), of(Raw), of(Verbatim)})},
-        "output 1 requires a gradient, and Verbatim carries none");
+        {BoundaryWires({of(Raw), of(Raw), of(Raw)}), BoundaryWires({of(Raw), of(Raw), of(Verbatim)})},
+        "boundary 0, behind stage 0, tensor 2: a boundary takes float, bfloat16 or half, not Bool; "
+        "Wire<Verbatim>");
+  fails({runtime::stage_spec([] { return std::make_shared<net::Embed>(); }),
+         runtime::stage_spec([] { return net::Head(); })},
+        {BoundaryWires({of(Raw), of(Raw), of(Verbatim)})}, "stage 1 cannot take");
+  fails({runtime::stage_spec([] { return std::make_shared<net::Embed>(); })}, {},
+        "the last stage returns one");
+  fails(
+      net::several_stages(),
+      {BoundaryWires({of(Raw), of(Verbatim), of(Verbatim)}), BoundaryWires({of(Raw), of(Raw), of(Verbatim)})},
+      "output 1 requires a gradient, and Verbatim carries none");
 }
 
 namespace {
@@ -256,8 +273,9 @@ TEST_CASE("Side inputs come cut to the stages that ask, with the micro-batch's n
       return b2(out);
     });
     CHECK(torch::equal(came, expected));
-    CHECK(net::differing(state_of({masked, a.ptr(), b.ptr()}),
-                         state_of({std::shared_ptr<torch::nn::Module>(&plain, [](auto*) {}), a2.ptr(), b2.ptr()})) == 0);
+    CHECK(net::differing(
+              state_of({masked, a.ptr(), b.ptr()}),
+              state_of({std::shared_ptr<torch::nn::Module>(&plain, [](auto*) {}), a2.ptr(), b2.ptr()})) == 0);
     CHECK(masked->seen == std::vector<int>{-1, 0, 1, 2, 3});
     CHECK(masked->samples[1] == std::array<std::int64_t, 3>{3, 3, 4});
     CHECK(torch::equal(pipe.infer(x, {mask, training::whole(bias)}),
@@ -270,21 +288,25 @@ TEST_CASE("Side inputs that are missing, of another size, or learn are errors") 
   const Tensor x = torch::randn({8, 6}), y = torch::randint(4, {8});
   const auto says = [&](const training::BatchTensors& side) {
     Engine pipe(net::one_thread_each(),
-                {runtime::stage_spec([] { return std::make_shared<Masked>(); }), runtime::stage_spec([] { return torch::nn::Linear(6, 4); })},
+                {runtime::stage_spec([] { return std::make_shared<Masked>(); }),
+                 runtime::stage_spec([] { return torch::nn::Linear(6, 4); })},
                 {of(Raw)}, make_schedule(GPipe{}, 2, 2));
     return error([&] { pipe.step(x, y, cross_entropy, side); });
   };
   has(says({}), "the stage asks for side input 0, but this rank was given 0");
   has(says({torch::ones({8, 6})}), "the stage asks for side input 1, but this rank was given 1");
-  has(says({torch::ones({8, 6}), torch::ones({6})}), "side input 1 has the shape 6: its first dimension is the batch");
-  has(says({torch::ones({8, 6}).requires_grad_(), training::whole(torch::ones({6}))}), "side input 0 requires a gradient");
+  has(says({torch::ones({8, 6}), torch::ones({6})}),
+      "side input 1 has the shape 6: its first dimension is the batch");
+  has(says({torch::ones({8, 6}).requires_grad_(), training::whole(torch::ones({6}))}),
+      "side input 0 requires a gradient");
   CHECK(says({torch::ones({8, 6}), training::whole(torch::ones({6}))}) == "no error");
 }
 
 TEST_CASE("Several targets, and one that every micro-batch gets whole") {
   at::set_num_threads(1);
   torch::manual_seed(7);
-  const Tensor x = torch::randn({9, 6}), y = torch::randint(4, {9}), weights = torch::rand({9}), classes = torch::rand({4});
+  const Tensor x = torch::randn({9, 6}), y = torch::randint(4, {9}), weights = torch::rand({9}),
+               classes = torch::rand({4});
   torch::nn::Linear a(6, 6), b(6, 4);
   const auto stages = [&]() -> std::vector<runtime::StageSpec> {
     return {runtime::stage_spec([&] { return a; }), runtime::stage_spec([&] { return b; })};
@@ -304,7 +326,10 @@ TEST_CASE("Several targets, and one that every micro-batch gets whole") {
   const auto both = pipe.evaluate(x, {y, weights, training::whole(classes)}, loss, {count});
   CHECK(both.metrics[0].item<std::int64_t>() == b(a(x)).argmax(1).eq(y).sum().item<std::int64_t>());
   has(error([&] { pipe.step(x, {y, classes}, loss); }), "training::whole(tensor)");
-  has(error([&] { pipe.step(x, {y, weights}, cross_entropy); }), "the batch has 2 targets, but this loss or metric takes one");
+  has(error([&] {
+        pipe.step(x, {y, weights}, cross_entropy);
+      }),
+      "the batch has 2 targets, but this loss or metric takes one");
 }
 
 namespace {
@@ -352,7 +377,8 @@ TEST_CASE("A skip connection within a rank needs no message and is that of a loo
       const Tensor h0 = torch::relu(d0.conv(x.narrow(0, part.first, part.count))), s0 = d0.side(h0);
       const Tensor h1 = torch::relu(d1.conv(boundary<Quant<8>>(torch::max_pool2d(h0, 2)))), s1 = d1.side(h1);
       const Tensor up = u1.join(boundary<Quant<8>>(torch::max_pool2d(h1, 2)), s1);
-      const Tensor l = mse(u0.join(boundary<Quant<8>>(up), s0), y.narrow(0, part.first, part.count)) * part.weight;
+      const Tensor l =
+          mse(u0.join(boundary<Quant<8>>(up), s0), y.narrow(0, part.first, part.count)) * part.weight;
       l.backward();
       sum = sum + l.detach();
     }
@@ -382,16 +408,24 @@ TEST_CASE("A skip connection within a rank needs no message and is that of a loo
       }
   const auto says = [&](const std::vector<runtime::StageSpec>& stages, const schedule::RankMap& where) {
     const int n = static_cast<int>(stages.size());
-    Engine pipe(net::one_thread_each(), stages, std::vector<const kernel::WireKernels*>(stages.size() - 1, of(Raw)),
+    Engine pipe(net::one_thread_each(), stages,
+                std::vector<const kernel::WireKernels*>(stages.size() - 1, of(Raw)),
                 make_schedule(GPipe{}, n, 2, where));
     return error([&] { pipe.step(x, y, mse); });
   };
-  const auto down = [](const char* name) { return runtime::stage_spec([name] { return std::make_shared<Down>(1, name); }); };
-  const auto up = [](const char* name) { return runtime::stage_spec([name] { return std::make_shared<Up>(1, name); }); };
+  const auto down = [](const char* name) {
+    return runtime::stage_spec([name] { return std::make_shared<Down>(1, name); });
+  };
+  const auto up = [](const char* name) {
+    return runtime::stage_spec([name] { return std::make_shared<Up>(1, name); });
+  };
   has(says({down("a"), up("a")}, {}), "the stage pops 'a', which no earlier stage of this rank has stashed");
   has(says({down("a"), down("a"), up("a"), up("a")}, {0, 0, 0, 0}), "'a' is stashed already");
-  has(says({down("a"), down("b"), up("b"), up("b")}, {0, 0, 0, 0}), "stage pops 'b'");
-  has(says({down("a"), runtime::stage_spec([] { return [](const Tensor& t) { return torch::upsample_nearest2d(t, {8, 8}); }; })}, {0, 0}),
+  has(says({down("a"), down("b"), up("b"), up("b")}, {0, 0, 0, 0}), "'b' was popped already");
+  has(says({down("a"), runtime::stage_spec([] {
+              return [](const Tensor& t) { return torch::upsample_nearest2d(t, {8, 8}); };
+            })},
+           {0, 0}),
       "stage 0 stashed 'a' for micro-batch 0, which no later stage of this rank has popped");
 }
 
@@ -403,7 +437,8 @@ struct Noisy : torch::nn::Module {
     torch::manual_seed(seed);
     in = register_module("in", torch::nn::Linear(6, 6));
     norm = register_module("norm", torch::nn::BatchNorm1d(6));
-    if (deferred) later = register_module("later", training::DeferredBatchNorm2d(torch::nn::BatchNorm2dOptions(6)));
+    if (deferred)
+      later = register_module("later", training::DeferredBatchNorm2d(torch::nn::BatchNorm2dOptions(6)));
   }
   Tensor forward(Tensor x) {
     x.mul_(1.5);
@@ -422,16 +457,17 @@ TEST_CASE("Recomputation changes no bit: values, gradients, statistics, random n
   at::set_num_threads(1);
   torch::manual_seed(10);
   const Tensor data = torch::randn({12, 6}), y = torch::randint(4, {12});
-  const auto run = [&](const Wires& wires, const schedule::ScheduleTable& table, const std::vector<int>& again,
-                       bool grad) {
+  const auto run = [&](const Wires& wires, const schedule::ScheduleTable& table,
+                       const std::vector<int>& again, bool grad) {
     std::vector<std::shared_ptr<Noisy>> bodies;
     for (int s = 0; s < 3; ++s) bodies.push_back(std::make_shared<Noisy>(s + 1, s == 1));
     torch::manual_seed(3);
     torch::nn::Linear head(6, 4);
-    Engine pipe(net::one_thread_each(),
-                {runtime::stage_spec([&] { return bodies[0]; }), runtime::stage_spec([&] { return bodies[1]; }),
-                 runtime::stage_spec([&] { return bodies[2]; }), runtime::stage_spec([&] { return head; })},
-                wires, table);
+    Engine pipe(
+        net::one_thread_each(),
+        {runtime::stage_spec([&] { return bodies[0]; }), runtime::stage_spec([&] { return bodies[1]; }),
+         runtime::stage_spec([&] { return bodies[2]; }), runtime::stage_spec([&] { return head; })},
+        wires, table);
     pipe.recompute(again);
     torch::manual_seed(77);
     torch::optim::SGD sgd(pipe.parameters(), 0.1);
@@ -468,14 +504,18 @@ TEST_CASE("Stages that recompute run beside others on threads") {
   const std::vector<const kernel::WireKernels*> wires(4, of(Quant<8>));
   torch::manual_seed(5);
   const Tensor x = torch::randn({10, 3, 9, 7}), y = torch::randint(10, {10});
-  for (const auto& table : {make_schedule(GPipe{}, 5, 4), make_schedule(OneFOneB{}, 5, 4), make_schedule(ZeroBubble{}, 5, 4),
-                            make_schedule(Interleaved{}, 5, 4, round_robin(2))}) {
-    Engine plain(net::one_thread_each(), net::stages(), wires, table), pipe(net::one_thread_each(), net::stages(), wires, table);
+  for (const auto& table :
+       {make_schedule(GPipe{}, 5, 4), make_schedule(OneFOneB{}, 5, 4), make_schedule(ZeroBubble{}, 5, 4),
+        make_schedule(Interleaved{}, 5, 4, round_robin(2))}) {
+    Engine plain(net::one_thread_each(), net::stages(), wires, table),
+        pipe(net::one_thread_each(), net::stages(), wires, table);
     pipe.recompute({0, 1, 3, 4});
-    for (int step = 0; step < 2; ++step) CHECK(torch::equal(plain.step(x, y, cross_entropy), pipe.step(x, y, cross_entropy)));
+    for (int step = 0; step < 2; ++step)
+      CHECK(torch::equal(plain.step(x, y, cross_entropy), pipe.step(x, y, cross_entropy)));
     CHECK(net::differing(net::state(plain), net::state(pipe)) == 0);
   }
-  using Net = Pipeline<Stage<net::Stem, Wire<Quant<8>>, Recompute>, Stage<net::Body, Wire<Raw>>, Stage<net::Head>>;
+  using Net =
+      Pipeline<Stage<net::Stem, Wire<Quant<8>>, Recompute>, Stage<net::Body, Wire<Raw>>, Stage<net::Head>>;
   CHECK(Net{}.stages()[0].recompute);
   CHECK(!Net{}.stages()[1].recompute);
 }

@@ -420,7 +420,7 @@ TEST_CASE("A stage that works in place on the batch equals the loop, and changes
     for (std::int64_t n : {11, 8, 11}) {
       const torch::Tensor x = torch::randn({n, 6}), y = torch::randn({n, 6});
       torch::Tensor mine = x.clone(), targets = y.clone(), sum = torch::zeros({});
-      for (const training::Microbatch& m : training::split(n, 4)) {
+      for (const training::SampleRange& m : training::split(n, 4)) {
         const torch::Tensor l =
             shifted_error(b.forward(boundary<Raw>(a.forward(mine.narrow(0, m.first, m.count)))),
                           targets.narrow(0, m.first, m.count)) *

@@ -142,7 +142,7 @@ TEST_CASE("what the last stage made has reached every process when its step is o
   Remote link;
   const std::vector<int> others{1, 2};
   const training::Loss loss = cross_entropy;
-  pcomp::detail::Batch batch{training::split(4, 2), torch::zeros({4, 1}), {}, &loss, {}};
+  pcomp::detail::Batch batch{training::split(4, 2), torch::zeros({4, 1}), {}, {}, &loss, {}};
   pcomp::detail::Results results(0, true);
   results.begin(batch, link, -1, others);
   for (int m : {0, 1}) results.set(m, torch::full({}, 1.5), nullptr);

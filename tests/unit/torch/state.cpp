@@ -161,7 +161,8 @@ TEST_CASE("save_state writes what load_state reads") {
   save_state(from, path);
   Engine to = two_stages();
   load_state(to, path);
-  const auto saved = state_of(from, checkpoint::numbered_stages), loaded = state_of(to, checkpoint::numbered_stages);
+  const auto saved = state_of(from, checkpoint::numbered_stages),
+             loaded = state_of(to, checkpoint::numbered_stages);
   REQUIRE(saved.size() == loaded.size());
   for (std::size_t i = 0; i < saved.size(); ++i) {
     CHECK(saved[i].first == loaded[i].first);
@@ -171,7 +172,8 @@ TEST_CASE("save_state writes what load_state reads") {
   const auto twice = [](int, const std::string& name) { return name.substr(name.rfind('.') + 1); };
   CHECK(refusal([&] { save_state(from, folder.path / "b", twice); }).find("two weights would be saved as") !=
         std::string::npos);
-  CHECK(refusal([&] { save_state(from, folder.path / "no" / "c"); }).find("cannot save") != std::string::npos);
+  CHECK(refusal([&] { save_state(from, folder.path / "no" / "c"); }).find("cannot save") !=
+        std::string::npos);
 }
 
 TEST_CASE("A file of weights that does not fit changes nothing and says every reason at once") {

@@ -129,8 +129,7 @@ inline void load_parts(const checkpoint::CheckpointFolder& folder, const checkpo
       return r.memory == codec::Memory::estimate || r.memory == codec::Memory::samples;
     });
     if (engine.here(sender)) engine.ends_at(sender)->load(d, boundary, saved);
-    if (engine.here(receiver) && !same_rank && estimates)
-      engine.ends_at(receiver)->load(d, boundary, saved);
+    if (engine.here(receiver) && !same_rank && estimates) engine.ends_at(receiver)->load(d, boundary, saved);
   });
 }
 

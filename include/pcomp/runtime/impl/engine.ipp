@@ -12,9 +12,8 @@
 
 namespace pcomp {
 
-PCOMP_IMPL Engine::Engine(const World& world, std::vector<runtime::StageSpec> stages,
-                          kernel::Wires wires, schedule::ScheduleTable schedule,
-                          const transport::CommunicatorFactory& join)
+PCOMP_IMPL Engine::Engine(const World& world, std::vector<runtime::StageSpec> stages, kernel::Wires wires,
+                          schedule::ScheduleTable schedule, const transport::CommunicatorFactory& join)
     : parts_(std::make_unique<detail::EngineParts>(std::move(schedule), std::move(wires))) {
   detail::EngineParts& p = *parts_;
   detail::expect_runnable(p.table, stages.size(), p.wires.size());
@@ -150,9 +149,9 @@ PCOMP_IMPL double Engine::clip_grad_norm(double max, double norm_type, bool erro
       throw Error("pcomp: gradients are clipped to a norm of at least 0 and of an order of at least 0, not " +
                   std::to_string(max) + " and " + std::to_string(norm_type));
   });
-  const double norm = detail::clip_gradients(p.ranks, p.table.rank_map(), p.gather, *p.communicator,
-                                             p.table.stages, max, norm_type, error_if_nonfinite,
-                                             p.shared.copies());
+  const double norm =
+      detail::clip_gradients(p.ranks, p.table.rank_map(), p.gather, *p.communicator, p.table.stages, max,
+                             norm_type, error_if_nonfinite, p.shared.copies());
   p.count_gathered();
   return norm;
 }

@@ -59,9 +59,7 @@ PCOMP_IMPL std::string Calls::standing(const std::vector<Record>& all, std::int6
       order.emplace_back(r, c ? c : &all[r].calls.back());
   if (order.empty()) return "";
   const Call first = *order[0].second;
-  const auto differs = [&](const Call* c) {
-    return c->number != first.number || c->differs(first);
-  };
+  const auto differs = [&](const Call* c) { return c->number != first.number || c->differs(first); };
   if (order.size() > 8) {
     std::stable_partition(order.begin() + 1, order.end(), [&](const auto& e) { return differs(e.second); });
     order.resize(8);

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "../base/refuse.hpp"
-#include "../stage/call.hpp"
-#include "../stage/surroundings.hpp"
+#include "call.hpp"
+#include "surroundings.hpp"
 
 namespace pcomp::runtime {
 

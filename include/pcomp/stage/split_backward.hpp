@@ -27,7 +27,8 @@ class SplitBackward {
  public:
   /// The gradients that arrive at the nodes `entrances`, undefined where none does. Without entrances all is left to
   /// `weights`.
-  std::vector<at::Tensor> inputs(const std::vector<at::Tensor>& outputs, const std::vector<at::Tensor>& output_grads,
+  std::vector<at::Tensor> inputs(const std::vector<at::Tensor>& outputs,
+                                 const std::vector<at::Tensor>& output_grads,
                                  const std::vector<std::shared_ptr<Node>>& entrances) {
     std::vector<at::Tensor> arrived(entrances.size());
     torch::autograd::edge_list open, targets;
@@ -44,7 +45,8 @@ class SplitBackward {
     if (open.empty()) return ways_.clear(), arrived;
     std::vector<Kept> kept;
     for (const auto& [node, way] : ways_)
-      if (way && !is_entrance(node, entrances) && leads_elsewhere(*node)) kept.push_back({node->getptr(), {}});
+      if (way && !is_entrance(node, entrances) && leads_elsewhere(*node))
+        kept.push_back({node->getptr(), {}});
     for (Kept& k : kept) k.node->add_pre_hook(std::make_unique<Keep>(&k.grads));
     for (const auto& node : entrances) targets.emplace_back(node, 0);
     arrived = run(open, open_grads, true, targets);

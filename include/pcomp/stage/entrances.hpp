@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "../base/error.hpp"
-#include "../stage/call.hpp"
+#include "call.hpp"
 
 namespace pcomp::detail {
 
@@ -75,9 +75,10 @@ class ProbeSkips final : public SkipStore {
     return std::exchange(found->second, at::Tensor());
   }
   [[noreturn]] static void throw_unknown(const std::string& name) {
-    throw Error("the stage pops '" + name +
-                "', which no earlier stage of this rank has stashed: place the two on one rank, or hand the tensor "
-                "through the stages between as one more output");
+    throw Error(
+        "the stage pops '" + name +
+        "', which no earlier stage of this rank has stashed: place the two on one rank, or hand the tensor "
+        "through the stages between as one more output");
   }
 
  private:
@@ -126,7 +127,8 @@ class Skips final : public SkipStore {
     for (auto& [name, s] : held_.at(static_cast<std::size_t>(micro)))
       if (s.from == stage && s.learns && s.value.defined()) {
         outputs.push_back(s.value);
-        if (grads) grads->push_back(s.grad && s.grad->defined() ? s.grad->to(s.value.device()) : at::Tensor());
+        if (grads)
+          grads->push_back(s.grad && s.grad->defined() ? s.grad->to(s.value.device()) : at::Tensor());
       }
   }
   /// Adds the nodes where what it has popped enters its graph, and where their gradients are to come.
