@@ -10,8 +10,13 @@ HWY_BEFORE_NAMESPACE();
 #include "convert-inl.hpp"
 #include "range-inl.hpp"
 //
-#include "fit-inl.hpp"
+#include "coder-inl.hpp"
 #include "pack-inl.hpp"
+#include "round-inl.hpp"
+// The coders with loops of their own, one file for each in codec/.
+#include "half-inl.hpp"
+#include "quant-inl.hpp"
+#include "step-inl.hpp"
 //
 #include "code-inl.hpp"
 #include "pool-inl.hpp"

@@ -15,12 +15,4 @@ template <codec::CodeCodec C>
 using CodeWord = std::conditional_t<(C::bits <= 8), std::uint8_t,
                                     std::conditional_t<(C::bits <= 16), std::uint16_t, std::uint32_t>>;
 
-/// Coders whose codes and values follow from their Prepared as Quant's do.
-template <class C>
-inline constexpr bool is_affine = has_short_cut<C> && requires { requires C::affine; };
-
-/// Coders whose codes are multiples of a fixed step, as Step's are.
-template <class C>
-inline constexpr bool is_step = has_short_cut<C> && requires { requires C::stepwise; };
-
 }  // namespace pcomp::detail

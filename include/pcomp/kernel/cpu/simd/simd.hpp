@@ -8,6 +8,7 @@
 #include "../../../codec/concepts.hpp"
 #include "../../../codec/half.hpp"
 #include "../../../codec/quant.hpp"
+#include "../../../codec/step.hpp"
 #include "../../../wire/packing.hpp"
 #include "../index/bit_stream.hpp"
 #include "coder.hpp"
