@@ -12,11 +12,12 @@ HWY_BEFORE_NAMESPACE();
 //
 #include "coder-inl.hpp"
 #include "pack-inl.hpp"
-#include "round-inl.hpp"
-// The coders with loops of their own, one file for each in codec/.
-#include "half-inl.hpp"
-#include "quant-inl.hpp"
-#include "step-inl.hpp"
+// The coders with loops of their own, one file for each in codec/; what several of them use comes first.
+#include "coders/round-inl.hpp"
+//
+#include "coders/half-inl.hpp"
+#include "coders/quant-inl.hpp"
+#include "coders/step-inl.hpp"
 //
 #include "code-inl.hpp"
 #include "pool-inl.hpp"

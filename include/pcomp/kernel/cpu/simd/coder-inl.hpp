@@ -1,6 +1,11 @@
 // What the loops of code-inl.hpp ask of a coder, a block of 128 values at a time.
 namespace pcomp::detail::HWY_NAMESPACE {
 
+/// What holds a code until codes are packed.
+template <codec::CodeCodec C>
+using CodeWord = std::conditional_t<(C::bits <= 8), std::uint8_t,
+                                    std::conditional_t<(C::bits <= 16), std::uint16_t, std::uint32_t>>;
+
 /// Any coder, by its scalar functions alone, as the compiler vectorises them.
 template <codec::CodeCodec C>
 struct ScalarCoder {
@@ -36,7 +41,7 @@ struct ScalarCoder {
 };
 
 /// All that the loops know of coder C. A codec with loops of its own specialises it, for what they do better, in a file
-/// that all-inl.hpp names; `fit` is only called for scales of groups.
+/// of coders/, which all-inl.hpp names; `fit` is only called for scales of groups.
 ///
 /// Law: scales, codes and values are those of ScalarCoder<C>, bit for bit.
 template <codec::CodeCodec C>
