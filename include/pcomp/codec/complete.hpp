@@ -5,8 +5,7 @@
 namespace pcomp::detail {
 
 template <class C>
-inline constexpr bool promises = requires { requires C::affine; } || requires { requires C::stepwise; } ||
-                                 requires { requires C::magnitude; };
+inline constexpr bool promises = requires { requires C::magnitude; };
 
 template <class C>
 concept HasGroup =

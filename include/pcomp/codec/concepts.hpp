@@ -116,7 +116,7 @@ namespace pcomp::detail {
 
 struct Nothing {};
 
-/// Codecs whose `affine`, `stepwise` or `magnitude` the kernels rely on: pcomp's own.
+/// Selections whose `magnitude` the kernels rely on: pcomp's own.
 template <class C>
 inline constexpr bool has_short_cut = false;
 

@@ -71,7 +71,6 @@ struct Quant : Composable {
                                              (std::is_same_v<Rounding, Stochastic> ? ", Stochastic>" : ">");
   static constexpr int bits = Bits;
   static constexpr bool stochastic = std::is_same_v<Rounding, Stochastic>;
-  static constexpr bool affine = !stochastic;  // kernels may compute encode and decode from a Prepared
   static constexpr float levels = static_cast<float>((1 << Bits) - 1);
 
   using Scale = std::conditional_t<group == 0, detail::ScaleF32, detail::ScaleBf16>;
@@ -148,13 +147,6 @@ struct Quant : Composable {
 };
 
 }  // namespace pcomp::ops
-
-namespace pcomp::detail {
-
-template <int Bits, class Groups, class Rounding>
-inline constexpr bool has_short_cut<ops::Quant<Bits, Groups, Rounding>> = true;
-
-}  // namespace pcomp::detail
 
 namespace pcomp {
 

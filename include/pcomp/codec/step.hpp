@@ -28,8 +28,6 @@ struct Step : Composable {
   static constexpr codec::FixedString name =
       codec::FixedString("Step<") + S::num + "/" + S::den + ", " + std::int64_t{Bits} + ">";
   static constexpr int bits = Bits;
-  static constexpr bool stepwise =
-      true;  // kernels may compute encode and decode from s, least, most and bias
   static constexpr float s = static_cast<float>(static_cast<double>(S::num) / static_cast<double>(S::den));
   static constexpr float most = static_cast<float>((1 << (Bits - 1)) - 1);
   static constexpr float least = -most;
@@ -65,13 +63,6 @@ template <class S, int Bits = 8>
 using Step = lowest::Step<typename S::lowest, Bits>;
 
 }  // namespace pcomp::ops
-
-namespace pcomp::detail {
-
-template <class S, int Bits>
-inline constexpr bool has_short_cut<ops::lowest::Step<S, Bits>> = true;
-
-}  // namespace pcomp::detail
 
 namespace pcomp {
 

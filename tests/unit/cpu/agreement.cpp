@@ -40,6 +40,46 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size();
 }
 
+/// Codec C without what the loops know of it: the reference computes by its scalar functions.
+template <class C>
+struct Scalar : C {};
+
+/// Whether the loops of a coder, on the instruction set in isa(), send and receive what its scalar functions do.
+template <class W>
+void as_scalar(W w, int kind, kernel::DType t) {
+  const Extents e{3, 1111};  // whole chunks, whole blocks, a part of one
+  std::vector<float> x = values(e, kind, 3);
+  std::vector<std::uint16_t> x16(x.size()), y16(x.size());
+  const auto narrow = [&](float v) {
+    return t == kernel::DType::bf16 ? detail::to_bf16(v) : detail::to_half(v);
+  };
+  const auto wide = [&](std::uint16_t v) {
+    return t == kernel::DType::bf16 ? detail::from_bf16(v) : detail::from_half(v);
+  };
+  const bool is_wide = t == kernel::DType::f32;
+  if (!is_wide)
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = wide(x16[i] = narrow(x[i]));
+  kernel::TensorView in =
+      is_wide ? kernel::TensorView(std::span<const float>(x)) : kernel::TensorView(x16.data(), t, e.size());
+  in.noise = kernel::rng_counter(3, false, static_cast<std::uint64_t>(kind));
+  const reference::Wire<Scalar<typename detail::Form<W>::Code>> expected(x, x, e, in.noise);
+  const kernel::WireKernels& k = kernels_of(w);
+  std::vector<std::byte> payload(k.bytes(e));
+  std::vector<float> y(x.size());
+  INFO(name(w).view() << ", values of kind " << kind << ", dtype " << static_cast<int>(t));
+  k.encode(in, e, payload, {});
+  CHECK((payload == expected.forward.bytes));
+  if (is_wide) {
+    k.decode(payload, e, std::span<float>(y), {});
+    CHECK(same(y, expected.y));
+  } else {
+    k.decode(payload, e, kernel::MutableTensorView(y16.data(), t, e.size()), {});
+    std::vector<float> back(x.size());
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] = wide(y16[i]), back[i] = wide(narrow(expected.y[i]));
+    CHECK(same(y, back));
+  }
+}
+
 template <class W>
 void agrees(W w, const Extents& given, int kind, kernel::ParallelFor par) {
   const Extents e = fitting(kernels_of(w), given);
@@ -82,6 +122,21 @@ TEST_CASE("the bytes do not depend on threads or instruction set", "[wire]") {
     if (isa > best) continue;
     detail::isa() = isa;
     for_each_wire([&](auto w) { agrees(w, Extents{4, 3, 67, 65}, kind, Threads{isa == best ? 3 : 1}); });
+  }
+  detail::isa() = best;
+}
+
+TEST_CASE("the loops of SimdCoder compute what the codec's scalar functions do", "[wire]") {
+  const int kind = GENERATE(0, 1, 2, 3, 4, 5, 6, 7);
+  const auto best = detail::best_isa();
+  for (auto isa : {detail::Isa::baseline, detail::Isa::avx2, detail::Isa::avx512}) {
+    if (isa > best) continue;
+    detail::isa() = isa;
+    for (auto t : {kernel::DType::f32, kernel::DType::f16, kernel::DType::bf16})
+      for_each_wire([&](auto w) {
+        using W = decltype(w);
+        if constexpr (codec::CodeCodec<W> || std::is_same_v<W, ops::Raw>) as_scalar(w, kind, t);
+      });
   }
   detail::isa() = best;
 }

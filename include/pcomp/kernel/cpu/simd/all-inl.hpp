@@ -10,8 +10,14 @@ HWY_BEFORE_NAMESPACE();
 #include "convert-inl.hpp"
 #include "range-inl.hpp"
 //
-#include "fit-inl.hpp"
+#include "coder-inl.hpp"
 #include "pack-inl.hpp"
+// The coders with loops of their own, one file for each in codec/; what several of them use comes first.
+#include "coders/round-inl.hpp"
+//
+#include "coders/half-inl.hpp"
+#include "coders/quant-inl.hpp"
+#include "coders/step-inl.hpp"
 //
 #include "code-inl.hpp"
 #include "pool-inl.hpp"

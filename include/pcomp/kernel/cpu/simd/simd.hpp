@@ -8,14 +8,24 @@
 #include "../../../codec/concepts.hpp"
 #include "../../../codec/half.hpp"
 #include "../../../codec/quant.hpp"
+#include "../../../codec/step.hpp"
 #include "../../../wire/packing.hpp"
+#include "../../arithmetic.hpp"
 #include "../index/bit_stream.hpp"
-#include "coder.hpp"
 #include "isa.hpp"
 
 #if !__has_include(<hwy/highway.h>)
 #error "pcomp: <pcomp/cpu.hpp> needs the headers of Google Highway 1.0.3 or newer (Debian: libhwy-dev)"
 #endif
+
+namespace pcomp::detail {
+
+/// Elements that a kernel holds in the L1 cache at a time; a multiple of every group and pack block.
+inline constexpr std::int64_t chunk = 2048;
+/// Floats of padding past the end of an array that vectors are stored to.
+inline constexpr std::int64_t slack = 16;
+
+}  // namespace pcomp::detail
 
 // AVX2, AVX-512 with byte compaction or NEON, and plain code for older machines; fewer targets compile faster.
 #if !defined(HWY_DISABLED_TARGETS) && !defined(HIGHWAY_HWY_DETECT_TARGETS_H_)

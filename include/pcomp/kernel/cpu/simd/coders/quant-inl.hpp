@@ -1,12 +1,5 @@
-// The scales of a chunk's groups, a vector at a time.
+// Quant that rounds to the nearest code.
 namespace pcomp::detail::HWY_NAMESPACE {
-
-/// Coders whose groups are fitted in vectors: affine ones with a bfloat16 minimum and step.
-template <class C>
-inline constexpr bool fits_in_vectors = false;
-template <class C>
-  requires(is_affine<C> && std::is_same_v<typename C::Scale, ScaleBf16>)
-inline constexpr bool fits_in_vectors<C> = HWY_TARGET != HWY_SCALAR;
 
 #if HWY_TARGET != HWY_SCALAR
 /// All ones where a double is below zero, in lanes of float width: demotion keeps the sign.
@@ -64,6 +57,59 @@ HWY_INLINE void fit_groups(const float* range_lo, const float* range_hi, std::in
     hn::StoreU(pre, df, pre_out + g);
   }
 }
+
+/// Stochastic rounding is left to the scalar functions.
+template <int Bits, class Groups, class Rounding>
+  requires(!ops::Quant<Bits, Groups, Rounding>::stochastic)
+struct SimdCoder<ops::Quant<Bits, Groups, Rounding>> : ScalarCoder<ops::Quant<Bits, Groups, Rounding>> {
+  using C = ops::Quant<Bits, Groups, Rounding>;
+  using Prepared = typename C::Prepared;
+  using Code = CodeWord<C>;
+
+  static HWY_INLINE void fit(float* lo, float* hi, std::int64_t groups, std::byte* scales,
+                             Prepared* prepared) {
+    float inverse[chunk / C::group + slack], pre[chunk / C::group + slack];
+    std::fill_n(lo + groups, slack, 0.0f), std::fill_n(hi + groups, slack, 0.0f);
+    fit_groups<C>(lo, hi, groups, scales, lo, inverse, pre);
+    for (std::int64_t g = 0; g < groups; ++g)  // what encode reads
+      prepared[g].lo = lo[g], prepared[g].inverse = inverse[g], prepared[g].pre = pre[g];
+  }
+
+  struct Number {
+    using D = hn::ScalableTag<float>;
+    using V = hn::Vec<D>;
+    V lo, inverse, levels, pre;
+    bool halved;
+
+    HWY_INLINE Number(D d, const Prepared& p)
+        : lo(hn::Set(d, p.lo)),
+          inverse(hn::Set(d, p.inverse)),
+          levels(hn::Set(d, C::levels)),
+          pre(hn::Set(d, p.pre)),
+          halved(p.pre != 1) {}
+    HWY_INLINE V operator()(D d, const float* v) const {
+      V x = hn::LoadU(d, v);
+      if (halved) x = hn::Mul(x, pre);
+      const V number = hn::Mul(hn::Sub(x, lo), inverse);
+#if PCOMP_BMI2
+      return (void)d, number;
+#else
+      return hn::Min(higher(number, hn::Zero(d)), levels);
+#endif
+    }
+  };
+  static HWY_INLINE void encode(const float* v, const Prepared& p, std::uint32_t, Code* code) {
+    encode_rounded<Bits>(v, Number(hn::ScalableTag<float>(), p), code);
+  }
+
+  static HWY_INLINE void decode(const Code* code, const Prepared& p, float* out) {
+    if (!p.within) return ScalarCoder<C>::decode(code, p, out);
+    const hn::ScalableTag<float> d;
+    const auto lo = hn::Set(d, p.lo), step = hn::Set(d, p.step);
+    // The product is exact, so fusing changes nothing.
+    decode_rounded(code, out, [&](auto c) HWY_ATTR { return hn::MulAdd(hn::ConvertTo(d, c), step, lo); });
+  }
+};
 #endif
 
 }  // namespace pcomp::detail::HWY_NAMESPACE
