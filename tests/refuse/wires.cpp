@@ -99,6 +99,10 @@ auto w = Downsample<2, Axes<0, 1>>;
 auto w = Downsample<2, Axes<2, 1, 2>>;
 #elif CASE == 40  // Axes<...> names dimensions 1 to 7, or -1 to -7 from the last one on, each once
 auto w = Downsample<2, Axes<8>>;
+#elif CASE == 42  // VERBATIM_IS_A_WIRE_OF_ITS_OWN_AND_IS_NOT_JOINED_WITH_OTHERS
+auto w = Verbatim | Quant<8>;
+#elif CASE == 43  // VERBATIM_IS_A_WIRE_OF_ITS_OWN_AND_IS_NOT_JOINED_WITH_OTHERS
+auto w = TopK<Ratio<1, 10>> | Quant<8> | Verbatim;
 #elif CASE == 41  // Quant has one scale PerTensor or PerGroup<N>
 auto w = Quant<8, PerSample>;
 #endif

@@ -64,6 +64,8 @@ template <class Module, int n>
 constexpr int makes_tensors() {
   if constexpr (n < 1 || n > static_cast<int>(most_tensors))
     return -1;
+  else if constexpr (!StageCall<typename Held<Module>::type>::possible)
+    return -1;  // refused where it is built
   else
     return makes_of<typename Held<Module>::type, static_cast<std::size_t>(n)>();
 }
