@@ -97,8 +97,10 @@ class Run {
         held_(std::move(held)),
         state_(std::move(state)),
         cut_(find_cut(settings_.cut)),
-        data_(find_data(settings_.data)),
-        normalisation_(normalisation(data_.train)),
+        has_images_(!world.processes() || cut_.ranks.front() == world.rank() ||
+                    cut_.ranks.back() == world.rank()),
+        data_(has_images_ ? find_data(settings_.data) : DataSet()),
+        normalisation_(has_images_ ? normalisation(data_.train) : Normalisation()),
         wires_(wires_of(settings_, cut_, std::max(done(), 1))),
         device_(device),
         engine_(world,
@@ -109,6 +111,7 @@ class Run {
                                              .momentum(settings_.momentum)
                                              .weight_decay(settings_.weight_decay)) {
     pcomp::checkpoint::expect_saveable(optimiser_);
+    agree_on_images();
     prints_ = engine_.here(0);
     rank_ = world.rank();
     order_.pictures = engine_.here(0);
@@ -128,7 +131,7 @@ class Run {
   }
 
   int go() {
-    check_images();
+    expect_same_images();
     if (settings_.resume) {
       restore(checkpoint(), engine_, optimiser_);
     } else {
@@ -157,17 +160,31 @@ class Run {
   }
 
  private:
-  /// A run must have the same images on all ranks, from its first epoch to its last.
-  void check_images() {
-    const std::string own = identity(data_);
-    const auto all = pcomp::transport::gather<std::string>(engine_, "images", [&] { return own; }).values();
-    for (std::size_t r = 1; r < all.size(); ++r)
-      if (all[r] != all[0])
-        throw pcomp::Error("the ranks have different images: rank 0 " + all[0] + "; rank " +
-                           std::to_string(r) + " " + all[r] + "; give each the same with --data");
-    if (state_.data.empty()) state_.data = own;
-    if (state_.data != own)
-      throw pcomp::Error("the run to resume has other images: " + state_.data + "; here are " + own + ": " +
+  /// The ranks of the first and the last stage must have the same images; those between learn how many there are.
+  void agree_on_images() {
+    using Counts = std::array<int, 2>;
+    const auto counts = pcomp::transport::gather<Counts>(engine_, "number of images", [&] {
+                          return Counts{data_.train.size(), data_.test.size()};
+                        }).values();
+    const auto all = pcomp::transport::gather<std::string>(engine_, "images", [&] {
+                       return has_images_ ? identity(data_) : std::string();
+                     }).values();
+    const std::size_t from = all.size() > 1 ? static_cast<std::size_t>(cut_.ranks.front()) : 0;
+    for (std::size_t r = 0; r < all.size(); ++r)
+      if (!all[r].empty() && all[r] != all[from])
+        throw pcomp::Error("the ranks have different images: rank " + std::to_string(from) + " " + all[from] +
+                           "; rank " + std::to_string(r) + " " + all[r] + "; give each the same with --data");
+    images_are_ = all[from];
+    if (has_images_) return;
+    data_.train.labels.resize(static_cast<std::size_t>(counts[from][0]));  // without pictures
+    data_.test.labels.resize(static_cast<std::size_t>(counts[from][1]));
+  }
+  /// From the first epoch of a run to its last.
+  void expect_same_images() {
+    if (state_.data.empty()) state_.data = images_are_;
+    if (state_.data != images_are_)
+      throw pcomp::Error("the run to resume has other images: " + state_.data + "; here are " + images_are_ +
+                         ": " +
                          (state_.data.starts_with("drawings")
                               ? "go on where neither --data, $PCOMP_CIFAR10 nor data/ has CIFAR-10"
                               : "name the folder of its images with --data"));
@@ -290,8 +307,9 @@ class Run {
     Feed feed(data_.test, find(test_there_), normalisation_, order);
     at::Tensor right = at::zeros({}, at::kLong);
     for (TensorBatch batch; feed.next(batch);) {
-      const at::Tensor guesses = engine_.infer(batch.x).argmax(1);
-      right = right.to(guesses.device()) + guesses.eq(batch.y.to(guesses.device())).sum();
+      // Counted where the labels are, the same on every rank.
+      right = right +
+              engine_.evaluate(batch.x, batch.y, cross_entropy, {pcomp::training::count_correct}).metrics[0];
       if (interrupted) return std::nullopt;
     }
     return static_cast<double>(right.item<std::int64_t>()) / tested();
@@ -350,7 +368,9 @@ class Run {
   std::shared_ptr<void> held_;
   State state_;
   const Cut& cut_;
+  bool has_images_;  ///< this rank has the first or the last stage
   DataSet data_;
+  std::string images_are_;
   Normalisation normalisation_;
   std::vector<const pcomp::kernel::WireKernels*> wires_;
   at::Device device_;
