@@ -62,8 +62,12 @@ class Chain {
     for (std::size_t b = n; b-- > 0;) {
       if (split) {
         pcomp::detail::SplitBackward halves;
-        times[b].push_back(
-            seconds([&] { input_grads[b] = halves.inputs(outputs[b], grad, entrances[b].get()); }));
+        std::vector<std::shared_ptr<torch::autograd::Node>> entrance;
+        if (entrances[b]) entrance.push_back(entrances[b]);
+        times[b].push_back(seconds([&] {
+          const std::vector<at::Tensor> came = halves.inputs({outputs[b]}, {grad}, entrance);
+          if (!came.empty()) input_grads[b] = came[0];
+        }));
         times[b].push_back(seconds([&] { halves.weights(); }));
       } else {
         times[b].push_back(seconds([&] { outputs[b].backward(grad); }));

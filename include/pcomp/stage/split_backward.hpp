@@ -38,7 +38,7 @@ class SplitBackward {
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       const Edge root = torch::autograd::impl::gradient_edge(outputs[i]);
       const at::Tensor grad = output_grads[i].defined() ? output_grads[i] : at::ones_like(outputs[i]);
-      const bool way = find_ways(root.function.get());
+      const bool way = !entrances.empty() && find_ways(root.function.get());
       (way ? open : roots_).push_back(root);
       (way ? open_grads : grads_).push_back(grad);
     }

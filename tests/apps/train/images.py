@@ -9,6 +9,10 @@ import sys
 import tempfile
 import zlib
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "processes"))
+from job import OPTIONS, results
+from launch import Ranks
+
 program = str(pathlib.Path(sys.argv[1]).resolve())
 environment = {name: value for name, value in os.environ.items() if name != "PCOMP_CIFAR10"}
 options = "--recipe smoke --cut two --wire quant8 --threads 1 --epochs 4".split()
@@ -61,4 +65,13 @@ with tempfile.TemporaryDirectory() as base:
         file.write(b"\0")
     (base / "black").rename(base / "moved")
     expect("resumed after epoch" in run("--out", "run", "--resume", "--data", "moved"), "it does not go on")
-print("resumed with its own images alone")
+
+    # Ranks 1 to 3 of the looped cut hold stages between: only rank 0 has the images, and all end with the same accuracy.
+    where = [["--data", str(base / "moved")], *[["--data", "nowhere"]] * 3]
+    done = Ranks(program, 4, *OPTIONS, "--cut", "edge", "--out", str(base / "processes"), each=where, env=environment,
+                 cwd=base).wait(300)
+    expect(all(code == 0 for code, _, _ in done.values()), f"ranks between need images: {done}")
+    run(*OPTIONS, "--cut", "edge", "--out", "threads", "--data", "moved")
+    threads, processes = results(base / "threads"), results(base / "processes")
+    expect(threads == processes, f"with threads: {threads}\nwith processes: {processes}")
+print("resumed with its own images alone; ranks between need none")

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <pcomp/core.hpp>
 #include <pcomp/runtime/report.hpp>
-#include <pcomp/stage/microbatch.hpp>
+#include <pcomp/stage/split.hpp>
 #include <sstream>
 #include <thread>
 
