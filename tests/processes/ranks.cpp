@@ -160,9 +160,8 @@ void seeds(const World& w) {
 }
 
 /// Several tensors on a boundary, a side input, a shared weight, recomputation; each rank is given what it needs.
-void several(const Settings& given) {
+void several(const Settings& given, const World& w) {
   const bool sequential = given.at("mode") == "sequential";
-  const World w = world(given);
   const kernel::WireKernels& first = kernel::wire_kernels(Quant<8>);
   const kernel::WireKernels& second = kernel::wire_kernels(Half);
   const kernel::WireKernels* mask = &kernel::wire_kernels(Verbatim);
@@ -274,7 +273,7 @@ void same(const Settings& given) {
               if (t.bytes != t.predicted) throw Error(name + ": bytes and prediction differ");
         }
       }
-  several(given);
+  several(given, w);
   seeds(w);
 }
 

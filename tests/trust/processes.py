@@ -203,7 +203,7 @@ def outputs():
     lines = set(done[1][1].splitlines())
     expect("report rank 2 outputs 3 384 384" in lines, f"{lines}")  # 8 x 4 floats: twice, then once
     expect("report rank 2 losses 4 144 144" in lines, f"{lines}")  # 2 numbers of 2 micro-batches and 2 types; 1 number
-    expect("report rank 0 agreement 2 256 256" in lines, f"{lines}")
+    expect("report rank 0 agreement 12 1216 1216" in lines, f"{lines}")
 
 
 later("outputs", outputs)

@@ -31,7 +31,8 @@ class SharedWeights {
     const runtime::WeightName* names[] = {&first, &second};
     std::string kind[2];
     for (int i = 0; i < 2; ++i) {
-      const auto& [stage, name] = *names[i];
+      const int stage = names[i]->stage;
+      const std::string& name = names[i]->name;
       if (stage < 0 || stage >= table.stages)
         throw Error("pcomp: there is no stage " + std::to_string(stage) + " whose '" + name +
                     "' could be shared");
