@@ -12,6 +12,11 @@
 
 namespace pcomp::detail {
 
+[[noreturn]] inline void throw_verbatim_gradient(std::size_t output) {
+  throw Error("output " + std::to_string(output) +
+              " requires a gradient, and Verbatim carries none: detach it, or give it another wire");
+}
+
 /// The ends of every wire on one rank: they turn a micro-batch's tensors into messages and back, in both directions.
 ///
 /// Law: a tensor arrives in the memory format in which it departed, as from `boundary`. A wire's state changes only in
@@ -230,9 +235,7 @@ class BoundaryEnds {
     v.sent.push_back({output.scalar_type(), output.suggest_memory_format(), output.device()});
     const c10::DeviceGuard guard(output.device());
     if (w.verbatim) {
-      if (output.requires_grad())
-        throw Error("output " + std::to_string(k) +
-                    " requires a gradient, and Verbatim carries none: detach it, or give it another wire");
+      if (output.requires_grad()) throw_verbatim_gradient(k);
       const at::Tensor plain = in_memory(output).contiguous();
       return copy_bytes(bytes_of(plain), payload);
     }

@@ -172,7 +172,8 @@ class Engine {
   ///   `through` a wire if one is given. `clip_grad_norm` counts the weight once. Two stages of one rank need no call:
   ///   build them with the same module.
   /// Bytes: 16 and the gradient's, or its payload's, each way in each step.
-  /// Errors: `Error` for parameters that there are not or that differ in shape or dtype, and for a wire with a memory.
+  /// Errors: `Error` for parameters that there are not, that differ in shape or dtype or are shared already, for a wire
+  ///   with a memory, and after the first step.
   /// Source: tied weights of DeepSpeed and Megatron-LM (Shoeybi et al., 2019).
   /// Example: examples/080-transformer
   void share(const runtime::WeightName& first, const runtime::WeightName& second,

@@ -242,9 +242,9 @@ class Executor {
     const StageState& s = stages_.at(stage);
     timed_(&runtime::RankReport::compute, now_, [&] {
       if (stage == 0) enter(v, micro, s.module, false);
-      runs_.forward(stage, micro, s.module, v);
-      const at::AutoGradMode graph(batch_->trains(stage) && !v.recomputes);
-      if (last(stage)) finish(v, micro, s);
+      runs_.forward(stage, micro, s.module, v, [&] {
+        if (last(stage)) finish(v, micro, s);
+      });
     });
     if (!batch_->trains(stage) || v.recomputes) v.graph.clear_inputs();
     if (last(stage)) return;

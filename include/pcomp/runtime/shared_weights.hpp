@@ -17,17 +17,20 @@ namespace pcomp::detail {
 /// Pairs of parameters of different stages that are one weight: see `Engine::share`.
 class SharedWeights {
  public:
+  /// `number`: of the messages. `steps`: so many were taken.
   void add(const runtime::WeightName& first, const runtime::WeightName& second,
            const kernel::WireKernels* wire, const schedule::ScheduleTable& table, const Ranks& ranks,
-           transport::Communicator& links) {
-    Pair pair;
-    pair.wire = wire;
+           transport::Communicator& links, int number, std::int64_t steps) {
+    if (steps > 0)
+      throw Error(
+          "pcomp: weights are shared before the first step: optimisers have treated these two differently");
     if (wire && (wire->verbatim || wire->forward.memory != codec::Memory::nothing))
       throw Error("pcomp: shared gradients pass through a wire without a memory, not " +
                   std::string(wire->name.view()));
     if (first.stage == second.stage)
       throw Error("pcomp: a weight is shared between two stages, not within stage " +
                   std::to_string(first.stage));
+    Pair pair;
     const runtime::WeightName* names[] = {&first, &second};
     std::string kind[2];
     for (int i = 0; i < 2; ++i) {
@@ -36,7 +39,12 @@ class SharedWeights {
       if (stage < 0 || stage >= table.stages)
         throw Error("pcomp: there is no stage " + std::to_string(stage) + " whose '" + name +
                     "' could be shared");
-      pair.stage[i] = stage, pair.rank[i] = table.rank_of(stage);
+      for (const Pair& other : pairs_)
+        for (int j = 0; j < 2; ++j)
+          if (other.stage[j] == stage && other.name[j] == name)
+            throw Error("pcomp: '" + name + "' of stage " + std::to_string(stage) +
+                        " is shared already: a weight is shared between two stages");
+      pair.stage[i] = stage, pair.name[i] = name, pair.rank[i] = table.rank_of(stage);
       // Every process hears what the parameter is, or why there is none.
       const auto describe = [&] {
         const Rank* rank = ranks.find(pair.rank[i]);
@@ -52,20 +60,14 @@ class SharedWeights {
                   ", but '" + second.name + "' of stage " + std::to_string(second.stage) + " is " + kind[1] +
                   ": they cannot be one weight");
     if (pair.parameter[0].defined() && pair.parameter[0].is_same(pair.parameter[1])) return;  // it is one
-    pairs_.push_back(std::move(pair));
-  }
-  /// The last pair's second parameter becomes the first.
-  void start_equal(transport::Communicator& links, int number) {
     const at::AutoGradMode no_grad(false);
-    if (pairs_.empty()) return;
-    Pair& p = pairs_.back();
-    const kernel::WireKernels* const wire = std::exchange(p.wire, nullptr);
-    for (int i = 0; i < 2; ++i)
-      if (p.parameter[i].defined()) pack(p, i, i == 0 ? p.parameter[0].detach() : at::Tensor());
-    exchange(links, number, p);
-    if (p.parameter[1].defined()) p.parameter[1].copy_(unpack(p, 0, p.parameter[1]));
-    p.wire = wire;
+    for (int i = 0; i < 2; ++i)  // as it is: a wire is for gradients
+      if (pair.parameter[i].defined()) pack(pair, i, i == 0 ? pair.parameter[0].detach() : at::Tensor());
+    exchange(links, number, pair);
     sent_ = {};
+    if (pair.parameter[1].defined()) pair.parameter[1].copy_(unpack(pair, 0, pair.parameter[1]));
+    pair.wire = wire;
+    pairs_.push_back(std::move(pair));
   }
 
   /// A step begins: the gradients of earlier ones, which are sums already, wait.
@@ -117,6 +119,7 @@ class SharedWeights {
   static constexpr std::size_t header = 16;  ///< of a message: whether there is a gradient
   struct Pair {
     int stage[2] = {}, rank[2] = {};
+    std::string name[2];
     at::Tensor parameter[2], before[2];  ///< undefined in another process
     bool aside[2] = {};
     const kernel::WireKernels* wire = nullptr;

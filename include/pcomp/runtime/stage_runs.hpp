@@ -48,15 +48,18 @@ class StageRuns {
   void end() { skips_.expect_popped(), skips_.clear(); }
   void clear() { skips_.clear(); }
 
-  void forward(int stage, int micro, const runtime::StageModule& module, MicrobatchState& v) {
+  /// `finish()`, here and below: what the last stage makes of its output. It may draw random numbers too.
+  template <class Finish>
+  void forward(int stage, int micro, const runtime::StageModule& module, MicrobatchState& v, Finish finish) {
     const bool trains = batch_->trains(stage);
     v.recomputes = trains && module.recompute;
     const DrawsAlone lock(locks_, v.recomputes);
     if (v.recomputes) v.random = RandomState({module.device});
     run(stage, micro, module, v, trains && !v.recomputes, false);
+    const at::AutoGradMode graph(trains && !v.recomputes);
+    finish();
   }
-  /// A forward pass with a graph, from inputs that were given again. `finish()` adds the loss where this is the last
-  /// stage.
+  /// A forward pass with a graph, from inputs that were given again.
   template <class Finish>
   void forward_again(int stage, int micro, const runtime::StageModule& module, MicrobatchState& v,
                      Finish finish) {
@@ -74,11 +77,14 @@ class StageRuns {
     grads.resize(outputs.size());
     const std::size_t own = outputs.size();
     skips_.add_outputs(stage, micro, outputs, &grads);
-    for (std::size_t k = 0; k < outputs.size(); ++k)
-      if (outputs[k].requires_grad() && ((last && k < own) || grads[k].defined())) {
-        roots.push_back(outputs[k]);
-        given.push_back(grads[k]);
-      }
+    for (std::size_t k = 0; k < outputs.size(); ++k) {
+      if (!outputs[k].requires_grad()) continue;
+      // Every wire but Verbatim has brought one; a stage that recomputes had no graph when it sent.
+      if (k < own && !last && !grads[k].defined()) throw_verbatim_gradient(k);
+      if (k >= own && !grads[k].defined()) continue;
+      roots.push_back(outputs[k]);
+      given.push_back(grads[k]);
+    }
     if (split_) {
       std::vector<std::shared_ptr<torch::autograd::Node>> nodes;
       std::vector<at::Tensor*> slots;

@@ -63,28 +63,51 @@ auto call_with(M& m, const Microbatch& microbatch, const A&... a) {
     return call(m, a...);
 }
 
+/// How M takes n tensors.
+enum class Takes { nothing, each, array, tuple, list };
+
+/// What can be called with one tensor takes several one by one: a generic lambda would be tried with an array, which is
+/// an error within it.
+template <class M, std::size_t... I>
+constexpr Takes takes() {
+  if constexpr (can_call<M, OneTensor<I>...>)
+    return Takes::each;
+  else if constexpr (can_call<M, at::Tensor>)
+    return Takes::nothing;
+  else if constexpr (can_call<M, runtime::Tensors>)
+    return Takes::list;
+  else if constexpr (can_call<M, std::array<at::Tensor, sizeof...(I)>>)
+    return Takes::array;
+  else
+    return can_call<M, std::tuple<OneTensor<I>...>> ? Takes::tuple : Takes::nothing;
+}
+
 /// Calls `m` with all of `x`, of which there are as many as indices.
 template <class M, std::size_t... I>
 struct CallShape {
-  static constexpr bool each = can_call<M, OneTensor<I>...>;
-  static constexpr bool array = can_call<M, std::array<at::Tensor, sizeof...(I)>>;
-  static constexpr bool tuple = can_call<M, std::tuple<OneTensor<I>...>>;
-  static constexpr bool list = can_call<M, runtime::Tensors>;
-  static constexpr bool any = each || (sizeof...(I) > 1 && (array || tuple)) || list;
-  static constexpr bool microbatch = each    ? takes_microbatch<M, OneTensor<I>...>()
-                                     : array ? takes_microbatch<M, std::array<at::Tensor, sizeof...(I)>>()
-                                     : tuple ? takes_microbatch<M, std::tuple<OneTensor<I>...>>()
-                                             : takes_microbatch<M, runtime::Tensors>();
+  static constexpr Takes how = takes<M, I...>();
+  static constexpr bool any = how != Takes::nothing;
 
   static auto make(M& m, const runtime::Tensors& x, const Microbatch& b) {
-    if constexpr (each)
+    if constexpr (how == Takes::each)
       return call_with(m, b, x[I]...);
-    else if constexpr (sizeof...(I) > 1 && array)
+    else if constexpr (how == Takes::array)
       return call_with(m, b, std::array<at::Tensor, sizeof...(I)>{x[I]...});
-    else if constexpr (sizeof...(I) > 1 && tuple)
+    else if constexpr (how == Takes::tuple)
       return call_with(m, b, std::tuple<OneTensor<I>...>{x[I]...});
     else
       return call_with(m, b, x);
+  }
+  /// Whether a Microbatch is given too.
+  static constexpr bool microbatch() {
+    if constexpr (how == Takes::each)
+      return takes_microbatch<M, OneTensor<I>...>();
+    else if constexpr (how == Takes::array)
+      return takes_microbatch<M, std::array<at::Tensor, sizeof...(I)>>();
+    else if constexpr (how == Takes::tuple)
+      return takes_microbatch<M, std::tuple<OneTensor<I>...>>();
+    else
+      return how == Takes::list && takes_microbatch<M, runtime::Tensors>();
   }
 };
 template <class M, class Indices>
@@ -118,7 +141,7 @@ constexpr int tensors_in() {
 }
 template <class R>
 runtime::Tensors tensors_of(R&& made) {
-  if constexpr (tensors_in<R>() == 1 && std::is_convertible_v<R, at::Tensor>)
+  if constexpr (std::is_convertible_v<R, at::Tensor>)
     return {at::Tensor(std::forward<R>(made))};
   else if constexpr (tensors_in<R>() == -1)
     return std::forward<R>(made);
@@ -143,7 +166,7 @@ struct StageCall {
     return ((makes_of<M, I + 1>() >= -1) || ...);
   }(std::make_index_sequence<most_tensors>());
   static constexpr bool takes_microbatch = []<std::size_t... I>(std::index_sequence<I...>) {
-    return ((CallOf<M, I + 1>::any && CallOf<M, I + 1>::microbatch) || ...);
+    return (CallOf<M, I + 1>::microbatch() || ...);
   }(std::make_index_sequence<most_tensors>());
 
   static runtime::Tensors call(M& m, const runtime::Tensors& x, const Microbatch& b) {
@@ -158,7 +181,7 @@ struct StageCall {
     }
     if constexpr (n < most_tensors)
       return with<n + 1>(m, x, b);
-    else if constexpr (CallShape<M>::list)
+    else if constexpr (CallOf<M, 1>::how == Takes::list)
       return tensors_of(call_with(m, b, x));
     else
       throw Error("the stage's function does not take " + std::to_string(x.size()) +

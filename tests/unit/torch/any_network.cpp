@@ -1,4 +1,8 @@
 // Networks other than a chain of single tensors: several tensors on a boundary, side inputs, skips, recomputation.
+#include <unistd.h>
+
+#include <filesystem>
+#include <pcomp/checkpoint/checkpoint.hpp>
 #include <pcomp/core.hpp>
 #include <pcomp/nn/deferred_batch_norm.hpp>
 
@@ -137,6 +141,8 @@ TEST_CASE("A shared weight is counted once in the norm, and adds up over steps")
   CHECK(!torch::equal(lossy.parameters()[0].grad(), once));
   CHECK(torch::allclose(lossy.parameters()[0].grad(), once, 0.1, 0.05));
 
+  has(error([&] { lossy.share({1, "a.weight"}, {2, "out.weight"}); }), "before the first step");
+
   Engine wrong = make();
   has(error([&] {
         wrong.share({0, "table.weigth"}, {2, "out.weight"});
@@ -149,6 +155,8 @@ TEST_CASE("A shared weight is counted once in the norm, and adds up over steps")
         wrong.share({0, "table.weight"}, {2, "out.weight"}, of(EF21 | Quant<8>));
       }),
       "without a memory");
+  wrong.share({0, "table.weight"}, {2, "out.weight"});
+  has(error([&] { wrong.share({2, "out.weight"}, {0, "table.weight"}); }), "is shared already");
 }
 
 TEST_CASE("A message of several tensors has the bytes that its wires say, each payload aligned") {
@@ -203,6 +211,78 @@ TEST_CASE("Integers of any size, bools and doubles travel as they are") {
     CHECK(torch::equal(came[i + 1], all[i]));
   }
   CHECK(came.back().is_contiguous(at::MemoryFormat::ChannelsLast));
+}
+
+TEST_CASE(
+    "A boundary of Verbatim alone has no gradient, which only a stage without parameters can do without") {
+  at::set_num_threads(1);
+  const net::SeveralData d(8);
+  for (const auto& table :
+       {make_schedule(GPipe{}, 2, 4), make_schedule(OneFOneB{}, 2, 4), make_schedule(ZeroBubble{}, 2, 4),
+        make_schedule(OneFOneB{}, 2, 4, schedule::RankMap{0, 0})}) {
+    const auto make = [] {
+      torch::manual_seed(3);
+      torch::nn::Embedding words(7, 6);
+      torch::nn::Linear out(30, 7);
+      return torch::nn::Sequential(words, torch::nn::Flatten(), out);
+    };
+    torch::nn::Sequential piped = make(), plain = make();
+    Engine pipe(
+        net::one_thread_each(),
+        {runtime::stage_spec([] { return [](const auto& x) { return (x + 3) % 7; }; }),  // a generic lambda
+         runtime::stage_spec([&] { return piped; })},
+        {of(Verbatim)}, table);
+    CHECK(torch::equal(pipe.step(d.x, d.y, cross_entropy),
+                       loop(d.x, d.y, 4, [&](const Tensor& x, int) { return plain->forward((x + 3) % 7); })));
+    CHECK(net::differing(state_of({piped.ptr()}), state_of({plain.ptr()})) == 0);
+    CHECK(pipe.report().boundaries[0].gradient.messages == 4);
+    CHECK(pipe.report().boundaries[0].gradient.bytes == 0);
+  }
+  for (const std::vector<int>& again : {std::vector<int>{}, {0}}) {
+    Engine pipe(net::one_thread_each(), net::several_stages(),
+                {BoundaryWires({of(Raw), of(Verbatim), of(Verbatim)}),
+                 BoundaryWires({of(Raw), of(Raw), of(Verbatim)})},
+                make_schedule(GPipe{}, 3, 2));
+    pipe.recompute(again);
+    has(error([&] { pipe.step(d.x, d.y, cross_entropy, {d.scale}); }),
+        "output 1 requires a gradient, and Verbatim carries none");
+  }
+}
+
+TEST_CASE("What the wires of one boundary remember is saved wire by wire, and comes back") {
+  at::set_num_threads(1);
+  const net::SeveralData d(8);
+  const auto make = [] {
+    const auto* residual = of(ErrorFeedback | TopK<Ratio<1, 4>>);
+    const auto* estimate = of(EF21 | Quant<2>);
+    return Engine(net::one_thread_each(), net::several_stages(),
+                  {BoundaryWires({residual, estimate, of(Verbatim)}),
+                   BoundaryWires({estimate, residual, of(Verbatim)})},
+                  make_schedule(OneFOneB{}, 3, 2));
+  };
+  const std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("pcomp-several-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(path);
+  {
+    Engine whole = make();
+    torch::optim::SGD sgd(whole.parameters(), 0.1);
+    const auto step = [&](Engine& pipe, torch::optim::SGD& with) {
+      with.zero_grad();
+      const Tensor loss = pipe.step(d.x, d.y, cross_entropy, {d.scale});
+      with.step();
+      return loss;
+    };
+    step(whole, sgd), step(whole, sgd);
+    const checkpoint::CheckpointFolder folder(path);
+    save_checkpoint(folder, {}, whole, sgd, {});
+    Engine resumed = make();
+    torch::optim::SGD other(resumed.parameters(), 0.1);
+    load_checkpoint(folder, folder.manifest(), resumed, other);
+    CHECK(torch::equal(step(resumed, other), step(whole, sgd)));
+    CHECK(torch::equal(step(resumed, other), step(whole, sgd)));
+    CHECK(net::differing(net::state(whole), net::state(resumed)) == 0);
+  }
+  std::filesystem::remove_all(path);
 }
 
 TEST_CASE("What does not fit between stages is an error before the first step") {

@@ -217,8 +217,9 @@ PCOMP_IMPL void Engine::share(const runtime::WeightName& first, const runtime::W
     return c10::str(first.name, " of stage ", first.stage, " and ", second.name, " of stage ", second.stage,
                     through ? c10::str(" over ", through->name.view()) : std::string());
   });
-  p.checked([&] { p.shared.add(first, second, through, p.table, p.ranks, *p.communicator); });
-  p.checked([&] { p.shared.start_equal(*p.communicator, p.table.stages); });
+  p.checked([&] {
+    p.shared.add(first, second, through, p.table, p.ranks, *p.communicator, p.table.stages, p.steps);
+  });
 }
 
 PCOMP_IMPL void Engine::recompute(const std::vector<int>& stages) {
