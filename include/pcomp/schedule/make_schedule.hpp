@@ -133,6 +133,18 @@ class ScheduleTable {
     const BoundaryBytes b = bytes[static_cast<std::size_t>(boundary)];
     return bytes_per_step(boundary, b.forward, b.gradient);
   }
+  /// The most bytes that each rank needs at once in a step, if the stages need these.
+  [[nodiscard]] std::vector<std::int64_t> peak_bytes(const std::vector<StageBytes>& needs) const {
+    if (needs.size() != static_cast<std::size_t>(stages))
+      detail::fail(detail::LongText() << "pcomp: peak_bytes takes what each of " << stages
+                                      << " stages needs, not " << static_cast<int>(needs.size()));
+    return with_rows([&](detail::Rows all) {
+      std::vector<std::int64_t> peak;
+      for (const auto& row : all)
+        peak.push_back(detail::peak_bytes(row, passes_, {needs.data(), needs.size()}));
+      return peak;
+    });
+  }
   template <class W>
   std::int64_t bytes_per_step(int boundary, W wire, const Extents& microbatch) const {
     const BoundaryBytes b = detail::BoundaryBytesOf<W>::of(wire, microbatch);

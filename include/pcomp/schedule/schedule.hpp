@@ -2,6 +2,7 @@
 #include "../base/boundary_bytes.hpp"
 #include "../base/shape.hpp"
 #include "draw.hpp"
+#include "memory.hpp"
 #include "placement.hpp"
 #include "prove.hpp"
 #include "row.hpp"
@@ -27,7 +28,8 @@ namespace pcomp {
 /// A table of what every rank does in one step, as a constant: the same table is proved, drawn and executed.
 ///
 /// Law: `deadlock_free` under a blocking rendezvous, or it does not compile; forward and backward passes run in
-///   ascending micro-batches on every stage; `peak_live[r]` is the most activations that rank r keeps at once.
+///   ascending micro-batches on every stage; `peak_live[r]` is the most activations that rank r keeps at once, and
+///   `peak_bytes(needs)[r]` the most memory.
 /// Bytes: `bytes_per_step(boundary, f, g)` for f bytes forward and g bytes backward in each micro-batch, or
 ///   `bytes_per_step(boundary, wire, shape of a micro-batch)`.
 /// Shapes: `ticks` counts every computation as one and messages as none; `bubble` is the idle fraction of ranks
@@ -116,6 +118,14 @@ class Schedule {
     for (std::size_t r = 0; r < peak.size(); ++r) peak[r] = detail::peak_live(all[r], detail::passes_of<P>);
     return peak;
   }();
+  /// The most bytes that each rank needs at once in a step, if the stages need these.
+  static constexpr std::array<std::int64_t, static_cast<std::size_t>(ranks)> peak_bytes(
+      const std::array<schedule::StageBytes, static_cast<std::size_t>(n.stages)>& needs) {
+    std::array<std::int64_t, static_cast<std::size_t>(ranks)> peak{};
+    for (std::size_t r = 0; r < peak.size(); ++r)
+      peak[r] = detail::peak_bytes(all[r], detail::passes_of<P>, needs);
+    return peak;
+  }
   static constexpr int ticks = detail::count_ticks(rows(), n);
   static constexpr double bubble = detail::bubble(n, detail::passes_of<P>, ticks);
 

@@ -50,18 +50,6 @@ constexpr int count_ticks(Rows rows, schedule::PipelineDims n) {
   return timeline(rows, n, [](std::size_t, std::size_t, int) {});
 }
 
-/// The most activations alive at once in one row. One lives from its Forward to the end of its backward pass, or,
-/// where nothing flows back, during Forward.
-constexpr int peak_live(std::span<const Action> row, schedule::Passes passes) {
-  int live = 0, peak = 0;
-  for (const Action& a : row) {
-    if (a.op == Op::Forward && live + 1 > peak) peak = live + 1;
-    if (a.op == Op::Forward && passes.trains(a.stage)) ++live;
-    if (a.op == (passes.weights ? Op::BackwardWeights : Op::Backward)) --live;
-  }
-  return peak;
-}
-
 /// The share of rank-ticks in which nothing is computed.
 constexpr double bubble(schedule::PipelineDims n, schedule::Passes passes, int ticks) {
   const double busy = static_cast<double>(passes.computations(n.stages)) * n.microbatches;

@@ -210,6 +210,43 @@ TEST_CASE("Memory and bubble are what the papers say, over the same grid") {
   CHECK(wrong == 0);
 }
 
+TEST_CASE("The memory of a step is counted from the row, stage by stage") {
+  // Stage s keeps 100 + s bytes of a micro-batch, and needs 7 more in a forward and 50 more in a backward pass.
+  const auto needs = [](int stages, std::int64_t live) {
+    std::vector<schedule::StageBytes> all;
+    for (int s = 0; s < stages; ++s) all.push_back({1000, live + s, live + s + 7, 50});
+    return all;
+  };
+  for (int p = 1; p <= 8; ++p)
+    for (int m = 1; m <= 16; ++m) {
+      const auto gpipe = make_schedule(GPipe{}, p, m).peak_bytes(needs(p, 100));
+      const auto one = make_schedule(OneFOneB{}, p, m).peak_bytes(needs(p, 100));
+      for (int r = 0; r < p; ++r) {
+        REQUIRE(gpipe[at(r)] == 1000 + m * (100 + r) + 50);
+        REQUIRE(one[at(r)] == 1000 + std::min(p - r, m) * (100 + r) + 50);
+      }
+    }
+  // Recomputation: little is kept, and one graph at a time (GPipe, section 2.3).
+  std::vector<schedule::StageBytes> again(4, {0, 10, 120, 150});
+  CHECK(make_schedule(GPipe{}, 4, 8).peak_bytes(again) == std::vector<std::int64_t>(4, 8 * 10 + 150));
+  // Several stages on a rank, a frozen stage and a split backward pass, by hand.
+  const auto two = make_schedule(GPipe{}, 3, 2, {0, 1, 0});
+  CHECK(two.peak_bytes({{5, 10, 10, 0}, {7, 20, 90, 0}, {9, 30, 30, 3}}) ==
+        std::vector<std::int64_t>{5 + 9 + 2 * 10 + 2 * 30 + 3, 7 + 20 + 90});
+  CHECK(two.freeze(1).peak_bytes({{5, 10, 15, 0}, {7, 20, 90, 0}, {9, 30, 30, 3}}) ==
+        std::vector<std::int64_t>{5 + 9 + 2 * 30 + 3, 7 + 20 + 90});
+  CHECK(make_schedule(ZeroBubble{}, 2, 4).peak_bytes({{0, 10, 10, 4}, {0, 10, 10, 4}}) ==
+        std::vector<std::int64_t>(2, 2 * 10 + 4));
+  constexpr std::array<schedule::StageBytes, 3> stages{{{1, 2, 3, 4}, {5, 6, 7, 8}, {9, 10, 11, 12}}};
+  constexpr auto fixed = Schedule<OneFOneB, 3, 4>::peak_bytes(stages);
+  static_assert(fixed[0] == 1 + 3 * 2 + 4);
+  CHECK(make_schedule(OneFOneB{}, 3, 4).peak_bytes({stages.begin(), stages.end()}) ==
+        std::vector<std::int64_t>(fixed.begin(), fixed.end()));
+  CHECK(thrown([] {
+          (void)make_schedule(OneFOneB{}, 4, 8).peak_bytes({{}, {}});
+        }) == "pcomp: peak_bytes takes what each of 4 stages needs, not 2");
+}
+
 TEST_CASE("What ends under a rendezvous ends with any number of messages in flight") {
   for (int stages : {1, 2, 5})
     for (int microbatches : {1, 4, 7})
