@@ -48,9 +48,9 @@ struct RankReport {
   double wait = 0;                             ///< for payloads to arrive
   double send = 0;                             ///< posting sends, and waiting for a buffer still in flight
   double steps = 0;                            ///< from begin to end
-  std::int64_t peak_bytes = 0;                 ///< the most that it needed at once; see `Report::peak_bytes`
   Traffic losses, outputs;                     ///< what the last stage's rank sent to the others
-  Traffic agreement;  ///< what the batch is, and the numbers of `sum` and `clip_grad_norm`
+  Traffic agreement;            ///< what the batch is, and the numbers of `sum` and `clip_grad_norm`
+  std::int64_t peak_bytes = 0;  ///< the most that it needed at once, as in `Report::peak_bytes`
 
   double busy() const { return compute + encode + decode; }
   /// The share of the steps' time in which this rank does no work of its own.
@@ -66,7 +66,7 @@ struct RankReport {
 struct StageReport {
   plan::StageCost sum;
   std::int64_t microbatches = 0;
-  schedule::StageBytes bytes;  ///< of the largest batch so far
+  schedule::StageBytes bytes{};  ///< of the largest batch so far
   plan::StageCost each() const {
     const double n = microbatches > 0 ? static_cast<double>(microbatches) : 1;
     return {sum.forward / n, sum.backward / n, sum.weights / n};
