@@ -3,6 +3,7 @@
 #include <pcomp/checkpoint/impl/checkpoint.ipp>
 #include <pcomp/checkpoint/impl/optimizer_state.ipp>
 #include <pcomp/checkpoint/impl/tensor_file.ipp>
+#include <pcomp/nn/impl/optim.ipp>
 #include <pcomp/runtime/impl/cut.ipp>
 #include <pcomp/runtime/impl/engine.ipp>
 #include <pcomp/runtime/impl/report.ipp>

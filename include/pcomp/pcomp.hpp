@@ -6,6 +6,7 @@
 #include "autograd/boundary.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "cpu.hpp"
+#include "nn/optim.hpp"
 #include "runtime/cut.hpp"
 #include "runtime/pipeline.hpp"
 #include "testing/check_codec.hpp"

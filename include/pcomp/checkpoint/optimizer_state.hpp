@@ -7,7 +7,8 @@ namespace pcomp::checkpoint {
 
 /// Before training: whether checkpoints can hold what this optimiser keeps.
 ///
-/// Errors: `Error` for one that is not exactly SGD, Adam, AdamW, RMSprop or Adagrad, such as one of your own.
+/// Errors: `Error` for one that is not exactly SGD, Adam, AdamW (LibTorch's or `pcomp::optim`'s), RMSprop or Adagrad, such
+///   as one of your own.
 /// Example: docs/checkpoints.md
 void expect_saveable(const torch::optim::Optimizer& optimizer);
 

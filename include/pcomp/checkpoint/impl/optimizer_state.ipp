@@ -11,6 +11,7 @@
 #include <typeinfo>
 
 #include "../../base/error.hpp"
+#include "../../nn/optim.hpp"
 #include "../optimizer_state.hpp"
 
 namespace pcomp::detail {
@@ -63,9 +64,12 @@ template <class Use>
 void with_state_type(const torch::optim::Optimizer& optimizer, const Use& use) {
   using namespace torch::optim;
   const std::type_info& type = typeid(optimizer);  // a derived optimiser may keep more than its base
-  if (type == typeid(SGD)) return use(std::type_identity<SGDParamState>{}, "SGD");
-  if (type == typeid(Adam)) return use(std::type_identity<AdamParamState>{}, "Adam");
-  if (type == typeid(AdamW)) return use(std::type_identity<AdamWParamState>{}, "AdamW");
+  if (type == typeid(SGD) || type == typeid(optim::SGD))
+    return use(std::type_identity<SGDParamState>{}, "SGD");
+  if (type == typeid(Adam) || type == typeid(optim::Adam))
+    return use(std::type_identity<AdamParamState>{}, "Adam");
+  if (type == typeid(AdamW) || type == typeid(optim::AdamW))
+    return use(std::type_identity<AdamWParamState>{}, "AdamW");
   if (type == typeid(RMSprop)) return use(std::type_identity<RMSpropParamState>{}, "RMSprop");
   if (type == typeid(Adagrad)) return use(std::type_identity<AdagradParamState>{}, "Adagrad");
   throw Error(
