@@ -3,6 +3,11 @@
 #include <pcomp/checkpoint/impl/checkpoint.ipp>
 #include <pcomp/checkpoint/impl/optimizer_state.ipp>
 #include <pcomp/checkpoint/impl/tensor_file.ipp>
+#include <pcomp/plan/impl/alone.ipp>
+#include <pcomp/plan/impl/choices.ipp>
+#include <pcomp/plan/impl/costs_of.ipp>
+#include <pcomp/plan/impl/measured.ipp>
+#include <pcomp/plan/impl/rank.ipp>
 #include <pcomp/runtime/impl/cut.ipp>
 #include <pcomp/runtime/impl/engine.ipp>
 #include <pcomp/runtime/impl/report.ipp>

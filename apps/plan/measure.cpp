@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <barrier>
+#include <charconv>
 #include <chrono>
 #include <pcomp/autograd/tensor.hpp>
 #include <pcomp/runtime/boundary_ends.hpp>
@@ -18,6 +19,8 @@
 
 namespace planner {
 namespace {
+
+using namespace pcomp::plan;
 
 using Clock = std::chrono::steady_clock;
 
@@ -122,11 +125,17 @@ WireCost wire(const pcomp::kernel::WireKernels& w, int times) {
 
 }  // namespace
 
+std::string name_of(double width) {
+  char text[32];  // in full, so that it reads back unchanged
+  *std::to_chars(text, text + sizeof text - 1, width).ptr = '\0';
+  return text;
+}
+
 Machine measure(const Effort& effort, int at_once) {
   std::vector<std::unique_ptr<Chain>> chains;  // one after the other: one generator draws the weights
   for (int t = 0; t < at_once; ++t) chains.push_back(std::make_unique<Chain>(effort.width));
   Machine first;
-  first.width = effort.width, first.batch = effort.batch;
+  first.network = name_of(effort.width), first.batch = effort.batch;
   std::barrier together(at_once);
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(at_once));
   std::vector<std::thread> threads;
