@@ -12,6 +12,7 @@
 #include <pcomp/runtime/impl/engine.ipp>
 #include <pcomp/runtime/impl/report.ipp>
 #include <pcomp/runtime/impl/totals.ipp>
+#include <pcomp/stage/impl/step_memory.ipp>
 #include <pcomp/transport/c10d/impl/connect.ipp>
 #include <pcomp/transport/impl/communicator.ipp>
 #include <pcomp/transport/impl/world.ipp>

@@ -217,6 +217,47 @@ void several(const Settings& given, const World& w) {
     }
 }
 
+/// Skip connections between stages of one rank: a U-Net whose outer level, or whose both levels, fold back.
+void skips(const Settings& given, const World& w) {
+  torch::manual_seed(8);
+  const at::Tensor x = torch::randn({7, 4, 8, 8}), y = torch::randn({7, 4, 8, 8});
+  for (const char* placement : {"0000", "0110"})
+    for (const char* policy : {"gpipe", "1f1b", "zero-bubble"})
+      for (const bool again : {false, true}) {
+        const int ranks = placement[1] == '1' ? 2 : 1;
+        if (w.processes() && ranks != w.size()) continue;
+        const std::string name = std::string(placement) + " " + policy + (again ? " skips again" : " skips");
+        const auto print_all = [&](const torch::nn::Module& m, int stage) {
+          const auto all = m.parameters();
+          for (std::size_t i = 0; i < all.size(); ++i)
+            print(name + " stage " + std::to_string(stage) + " " + std::to_string(i), all[i]);
+        };
+        const auto train = [&](const std::vector<at::Tensor>& parameters, auto step) {
+          torch::optim::SGD sgd(parameters, 0.1);
+          for (int i = 0; i < 2; ++i) print(name + " loss", step()), sgd.step(), sgd.zero_grad();
+        };
+        if (given.at("mode") == "sequential") {
+          net::SkipsLoop plain;
+          std::vector<at::Tensor> all;
+          for (const torch::nn::Module* m : plain.parts())
+            for (const at::Tensor& p : m->parameters()) all.push_back(p);
+          train(all, [&] { return plain.step(x, y, 3); });
+          for (int s = 0; s < 4; ++s) print_all(*plain.parts()[static_cast<std::size_t>(s)], s);
+          continue;
+        }
+        const schedule::RankMap where = placement_of(placement);
+        const std::vector<const kernel::WireKernels*> wires(3, &kernel::wire_kernels(Quant<8>));
+        Engine pipe(w, net::skip_stages(), wires,
+                    std::strcmp(policy, "gpipe") == 0  ? make_schedule(GPipe{}, 4, 3, where)
+                    : std::strcmp(policy, "1f1b") == 0 ? make_schedule(OneFOneB{}, 4, 3, where)
+                                                       : make_schedule(ZeroBubble{}, 4, 3, where));
+        if (again) pipe.recompute({0, 1, 2, 3});
+        train(pipe.parameters(), [&] { return pipe.step(x, y, net::mse); });
+        for (int s = 0; s < 4; ++s)
+          if (const auto m = pipe.module(s)) print_all(*m, s);
+      }
+}
+
 /// Every combination of schedule, placement and wire that suits this number of ranks; all where ranks are threads.
 void same(const Settings& given) {
   const bool sequential = given.at("mode") == "sequential";
@@ -274,6 +315,7 @@ void same(const Settings& given) {
         }
       }
   several(given, w);
+  skips(given, w);
   seeds(w);
 }
 

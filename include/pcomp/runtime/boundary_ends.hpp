@@ -71,6 +71,11 @@ class BoundaryEnds {
     for (const Ends& e : boundaries_[at(boundary)]) sum += e.wire->forward.bytes() + e.wire->gradient.bytes();
     return sum;
   }
+  std::int64_t state() const {
+    std::int64_t sum = 0;
+    for (std::size_t b = 0; b < boundaries_.size(); ++b) sum += state(static_cast<int>(b));
+    return sum + local_[0].capacity() + local_[1].capacity();
+  }
   /// Of tensor k > 0 under "tensor<k>/".
   FeedbackState::Named save(Direction d, int boundary) const {
     FeedbackState::Named all;
@@ -155,9 +160,13 @@ class BoundaryEnds {
   }
 
   /// Both ends of a boundary within this rank: `from` sends and `to` receives. The message stays until the next one.
-  DeviceBytes pass(Direction d, int boundary, int micro, MicrobatchState& from, MicrobatchState& to) {
+  /// `between` is called once `from` has sent.
+  template <class F>
+  DeviceBytes pass(Direction d, int boundary, int micro, MicrobatchState& from, MicrobatchState& to,
+                   F between) {
     const DeviceBytes message = local(boundary, bytes(d, boundary, micro));
     encode_and_send(d, boundary, micro, from, message, true);
+    between();
     receive_and_decode(d, boundary, micro, to, message);
     return message;
   }

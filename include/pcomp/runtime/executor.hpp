@@ -3,6 +3,7 @@
 
 #include "../schedule/action.hpp"
 #include "../schedule/send_queue.hpp"
+#include "../stage/step_memory.hpp"
 #include "device_streams.hpp"
 #include "payload_buffers.hpp"
 #include "report.hpp"
@@ -41,13 +42,16 @@ class Executor {
     previous.flow.backward.after = &s.flow.backward;
   }
   const runtime::StageModule& stage(int s) const { return stages_.at(s).module; }
-  void recompute(int s, bool on) { stages_.at(s).module.recompute = on; }
+  void recompute(int s, bool on) {
+    if (std::exchange(stages_.at(s).module.recompute, on) != on) memory_.forget();
+  }
   int rank() const { return rank_; }
   RankStreams& streams() { return streams_; }
   const BoundaryEnds& ends() const { return ends_; }
   BoundaryEnds& ends() { return ends_; }
   Stopwatch& stopwatch() { return timed_; }
   const Stopwatch& stopwatch() const { return timed_; }
+  const StepMemory& memory() const { return memory_; }
   /// Of every micro-batch its numbers (in a step, its weighted loss) or, in inference, its output.
   std::vector<std::vector<at::Tensor>> results() { return results_.take(); }
   /// The gradient of x, in parts, where stage 0 is here and x came with a graph; undefined where there is none.
@@ -64,15 +68,16 @@ class Executor {
     try {
       ends_.begin(batch);
       begin(row, elsewhere, locks);
-      if (batch.numbers() && rank_of_.back() == rank_)
-        shares_ = loss_shares(batch.loss ? *batch.loss : *batch.judge, batch.y, batch.parts,
-                              [&](int m) { return zero_output(batch, m); });
-      for (const Action& a : row) {
-        now_ = a;
+      if (batch.numbers() && rank_of_.back() == rank_) loss_.begin(batch);
+      const std::vector<char> last = last_actions(row, rank_of_.size(), batch.parts.size());
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        now_ = row[i];
         link.aborted().raise_if_any();
-        act(a);
+        act(row[i]);
+        if (last[i]) stages_.at(row[i].stage).live.done(row[i].micro);
       }
       runs_.end();
+      measured();
       timed_(&runtime::RankReport::send, now_, [&] {
         for (auto& entry : stages_)
           for (const Direction d : both_directions) entry.second.flow[d].sent.flush();
@@ -106,7 +111,7 @@ class Executor {
   struct StageState {
     runtime::StageModule module;
     transport::StreamFence* order = nullptr;
-    std::vector<MicrobatchState> live;
+    LiveMicrobatches live;
     EachDirection<Flow> flow;
   };
 
@@ -117,7 +122,8 @@ class Executor {
   static Direction direction(Op op) {
     return op == Op::Recv || op == Op::Forward || op == Op::Send ? Direction::forward : Direction::backward;
   }
-  MicrobatchState& live(int stage, int micro) { return stages_.at(stage).live[at(micro)]; }
+  static Op pass_of(Direction d) { return d == Direction::forward ? Op::Forward : Op::Backward; }
+  MicrobatchState& live(int stage, int micro) { return stages_.at(stage).live.of(micro); }
   Flow& flow(Direction d, int stage) { return stages_.at(stage).flow[d]; }
   /// A stage's end of a boundary.
   BoundaryEnd end(const StageState& s, Direction d, int stage, int boundary) const {
@@ -138,8 +144,9 @@ class Executor {
   void begin(std::span<const Action> row, const std::vector<int>& elsewhere, bool locks) {
     split_ = std::any_of(row.begin(), row.end(), [](const Action& a) { return a.op == Op::BackwardWeights; });
     runs_.begin(*batch_, split_, locks);
+    if (batch_->loss && batch_->graphs->check) measure();
     for (auto& [stage, s] : stages_) {
-      s.live.resize(std::max(s.live.size(), batch_->parts.size()));
+      s.live.begin(batch_->parts.size());
       for (const Direction d : both_directions) {
         Flow& f = s.flow[d];
         f.gone.assign(batch_->parts.size(), 0);
@@ -164,6 +171,31 @@ class Executor {
     input_grads_.assign(batch_->wants_grad ? batch_->parts.size() : 0, at::Tensor());
   }
 
+  void measure() {
+    std::vector<StepMemory::Owner> owners;
+    for (const auto& [stage, s] : stages_)
+      owners.push_back({stage, s.module.module.get(), batch_->trains(stage)});
+    const auto& parts = batch_->parts;
+    memory_.begin(owners, parts.size() > 1 && parts[1].count == parts[0].count, parts.size() == 1, [this] {
+      std::int64_t sum = ends_.state();
+      for (const auto& entry : stages_) sum += messages(entry.second) + entry.second.live.capacity();
+      return sum;
+    });
+  }
+  void measured() {
+    std::int64_t wires = ends_.state();
+    memory_.end([&](int s) {
+      const StageState& stage = stages_.at(s);
+      return StepMemory::Kept{messages(stage) + std::exchange(wires, 0), stage.live.largest()};
+    });
+  }
+  static std::int64_t messages(const StageState& s) {
+    std::int64_t sum = 0;
+    for (const Direction d : both_directions)
+      sum += s.flow[d].received.capacity() + s.flow[d].sent.capacity();
+    return sum;
+  }
+
   /// A send is posted once its payload can be made, those before it in the row are posted and a buffer is free: at or
   /// before its place in the row. A rendezvous would send it at that place, so posting it no later cannot hang.
   void act(const Action& a) {
@@ -181,6 +213,7 @@ class Executor {
         flow(d, a.stage).early.pass();
         return send_ready(d, a.stage);
       case Op::BackwardWeights:
+        memory_.turn(a.stage, a.micro, Op::BackwardWeights);
         return timed_(&runtime::RankReport::compute, now_, [&] {
           const auto here = batch_->graphs->shared.enter(a.stage, a.micro);
           live(a.stage, a.micro).split.weights();
@@ -190,6 +223,7 @@ class Executor {
   }
 
   void receive(Direction d, int stage, int micro) {
+    memory_.turn(stage, micro, pass_of(d));
     Flow& f = flow(d, stage);
     DeviceBytes payload;
     timed_(&runtime::RankReport::wait, now_, [&] { payload = f.received.take(); });
@@ -207,6 +241,7 @@ class Executor {
 
   void send(Direction d, int stage, int micro) {
     now_.op = d == Direction::forward ? Op::Send : Op::SendGrad;
+    memory_.turn(stage, micro, pass_of(d));
     Flow& f = flow(d, stage);
     const int to = sends_at(d, stage);
     DeviceBytes payload;
@@ -224,7 +259,8 @@ class Executor {
     const int to = sends_at(d, stage), receiver = d == Direction::forward ? stage + 1 : stage - 1;
     if (local(to))
       timed_(&runtime::RankReport::encode, now_, [&] {
-        const DeviceBytes message = ends_.pass(d, to, micro, live(stage, micro), live(receiver, micro));
+        const DeviceBytes message = ends_.pass(d, to, micro, live(stage, micro), live(receiver, micro),
+                                               [&] { memory_.turn(receiver, micro, pass_of(d)); });
         keep(d, receiver, micro, message);
       });
     else
@@ -240,6 +276,7 @@ class Executor {
   void forward_pass(int stage, int micro) {
     MicrobatchState& v = live(stage, micro);
     const StageState& s = stages_.at(stage);
+    memory_.turn(stage, micro, Op::Forward);
     timed_(&runtime::RankReport::compute, now_, [&] {
       if (stage == 0) enter(v, micro, s.module, false);
       runs_.forward(stage, micro, s.module, v, [&] {
@@ -265,39 +302,26 @@ class Executor {
   void finish(MicrobatchState& v, int micro, const StageState& s) {
     identity_.expect_same();
     if (batch_->loss) {
-      add_loss(v, micro, s);
+      loss_.add_loss(v.graph.outputs, micro, s.module.device);
       results_.set(micro, v.graph.outputs[0].detach(), s.order);
       if (v.recomputes) v.graph.outputs.clear();
       return;
     }
-    const at::Tensor output = std::exchange(v.graph.outputs.at(0), at::Tensor());
-    if (!batch_->judge) return results_.set(micro, output, s.order);
-    const training::Targets targets = targets_of(micro, s);
-    std::vector<at::Tensor> numbers{loss_of(*batch_->judge, output, targets, shares_[at(micro)])};
-    for (const training::Metric& metric : *batch_->metrics)
-      numbers.push_back(one_number(metric(output, targets), "a metric"));
-    results_.set(micro, std::move(numbers), s.order);
-  }
-  training::Targets targets_of(int micro, const StageState& s) const {
-    return parts_of(batch_->y, batch_->parts[at(micro)], s.module.device);
-  }
-  /// The last stage's graph ends in the weighted loss.
-  void add_loss(MicrobatchState& v, int micro, const StageState& s) {
-    if (v.graph.outputs.size() != 1) throw Error("the last stage returns one tensor, for the loss");
-    at::Tensor& output = v.graph.outputs[0];
-    output = trained_loss(*batch_->loss, output, targets_of(micro, s), shares_[at(micro)],
-                          batch_->graphs->check.has_value());
+    at::Tensor output = std::exchange(v.graph.outputs.at(0), at::Tensor());
+    if (!batch_->judge) return results_.set(micro, std::move(output), s.order);
+    results_.set(micro, loss_.judge(output, micro, s.module.device), s.order);
   }
 
   void backward_pass(int stage, int micro) {
     MicrobatchState& v = live(stage, micro);
     const StageState& s = stages_.at(stage);
+    memory_.turn(stage, micro, Op::Backward);
     timed_(&runtime::RankReport::compute, now_, [&] {
       const auto here = batch_->graphs->shared.enter(stage, micro);
       if (v.recomputes) {
         stage == 0 ? enter(v, micro, s.module, true) : ends_.give_again(stage - 1, micro, v);
         runs_.forward_again(stage, micro, s.module, v, [&] {
-          if (last(stage)) add_loss(v, micro, s);
+          if (last(stage)) loss_.add_loss(v.graph.outputs, micro, s.module.device);
         });
       }
       runs_.backward(stage, micro, last(stage), v);
@@ -322,8 +346,8 @@ class Executor {
 
   void clear() {
     runs_.clear();
-    for (auto& [stage, s] : stages_)
-      for (MicrobatchState& v : s.live) v.clear();
+    memory_.drop();
+    for (auto& entry : stages_) entry.second.live.clear();
   }
 
   int rank_;
@@ -331,6 +355,8 @@ class Executor {
   RankStreams streams_;  ///< outlives what is in their memory
   BoundaryEnds ends_;
   StageRuns runs_;
+  StepMemory memory_;
+  LastStage loss_;
   Results results_;
   BatchIdentity identity_;
   std::map<int, StageState> stages_;
@@ -338,8 +364,7 @@ class Executor {
   transport::Transport* link_ = nullptr;
   Action now_;
   std::vector<at::Tensor> input_grads_;
-  std::vector<LossShare> shares_;  ///< of the batch's loss, for each micro-batch; on the last stage's rank
-  bool split_ = false;             ///< the row has BackwardWeights
+  bool split_ = false;  ///< the row has BackwardWeights
   Stopwatch timed_;
 };
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <deque>
 #include <vector>
 
 #include "../stage/entrances.hpp"
@@ -42,6 +43,13 @@ struct MicrobatchState {
   runtime::Tensors given;   ///< or the tensors, where the wires have a memory
   RandomState random;       ///< of its first run
 
+  /// Of the storage that outlives the micro-batch.
+  std::int64_t capacity() const {
+    std::int64_t sum = payload.capacity();
+    for (const auto* all : {&index_in, &index_out})
+      for (const PayloadBuffer& b : *all) sum += b.capacity();
+    return sum;
+  }
   /// Frees the graph; the payloads keep their storage.
   void clear() {
     graph = {};
@@ -50,6 +58,48 @@ struct MicrobatchState {
     given.clear();
     random = {};
   }
+};
+
+/// What a stage keeps of its micro-batches: each has a state from its first operation to its last one, then another
+/// has it, storage included.
+class LiveMicrobatches {
+ public:
+  void begin(std::size_t microbatches) {
+    clear();
+    state_of_.assign(microbatches, nullptr);
+  }
+  MicrobatchState& of(int micro) {
+    MicrobatchState*& state = state_of_[static_cast<std::size_t>(micro)];
+    if (state) return *state;
+    if (free_.empty()) free_.push_back(&all_.emplace_back());
+    state = free_.back();
+    free_.pop_back();
+    return *state;
+  }
+  void done(int micro) {
+    MicrobatchState*& state = state_of_[static_cast<std::size_t>(micro)];
+    if (!state) return;
+    state->clear();
+    free_.push_back(std::exchange(state, nullptr));
+  }
+  void clear() {
+    for (std::size_t m = 0; m < state_of_.size(); ++m) done(static_cast<int>(m));
+  }
+  /// Of the storage of all states, and of the largest.
+  std::int64_t capacity() const {
+    std::int64_t sum = 0;
+    for (const MicrobatchState& s : all_) sum += s.capacity();
+    return sum;
+  }
+  std::int64_t largest() const {
+    std::int64_t most = 0;
+    for (const MicrobatchState& s : all_) most = std::max(most, s.capacity());
+    return most;
+  }
+
+ private:
+  std::deque<MicrobatchState> all_;
+  std::vector<MicrobatchState*> state_of_, free_;  ///< by micro-batch; null where it has none
 };
 
 }  // namespace pcomp::detail

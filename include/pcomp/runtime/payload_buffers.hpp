@@ -55,6 +55,9 @@ class PayloadBuffer {
     copy_bytes(from, held_);
   }
   const DeviceBytes& held() const { return held_; }
+  std::int64_t capacity() const {
+    return storage_.defined() ? static_cast<std::int64_t>(storage_.nbytes()) : 0;
+  }
   std::span<const std::byte> bytes() const { return held_.bytes; }
 
  private:
@@ -79,6 +82,11 @@ struct BoundaryEnd {
 class BoundaryBuffers {
  public:
   static constexpr std::size_t depth = 2;
+  std::int64_t capacity() const {
+    std::int64_t sum = 0;
+    for (const Slot& s : slots_) sum += s.storage.capacity();
+    return sum;
+  }
 
  protected:
   struct Slot {
@@ -107,6 +115,7 @@ class BoundaryBuffers {
 /// Receives of one boundary and direction, posted up to two ahead, in row order.
 class Inbox : BoundaryBuffers {
  public:
+  using BoundaryBuffers::capacity;
   struct Expected {
     int micro;
     std::size_t size;
@@ -148,6 +157,7 @@ class Inbox : BoundaryBuffers {
 /// Sends of one boundary and direction: a buffer is reused once its send is complete.
 class Outbox : BoundaryBuffers {
  public:
+  using BoundaryBuffers::capacity;
   void begin(const BoundaryEnd& end) {
     forget();
     end_ = end;

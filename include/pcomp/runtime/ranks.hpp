@@ -186,13 +186,19 @@ inline runtime::Report report_of(const schedule::ScheduleTable& schedule, const 
     r.boundaries.push_back(b);
   }
   r.ranks.resize(static_cast<std::size_t>(schedule.ranks));
-  for (const auto& rank : ranks)
-    r.ranks[static_cast<std::size_t>(rank->executor.rank())] = rank->executor.stopwatch().times();
+  for (const auto& rank : ranks) {
+    runtime::RankReport& own = r.ranks[static_cast<std::size_t>(rank->executor.rank())];
+    own = rank->executor.stopwatch().times();
+    own.peak_bytes = rank->executor.memory().peak();
+  }
   r.stages.resize(static_cast<std::size_t>(schedule.stages));
   for (int s = 0; s < schedule.stages; ++s)
-    if (const Rank* rank = ranks.find(schedule.rank_of(s)))
+    if (const Rank* rank = ranks.find(schedule.rank_of(s))) {
+      runtime::StageReport& stage = r.stages[static_cast<std::size_t>(s)];
       if (const auto& own = rank->executor.stopwatch().stages(); static_cast<std::size_t>(s) < own.size())
-        r.stages[static_cast<std::size_t>(s)] = own[static_cast<std::size_t>(s)];
+        stage = own[static_cast<std::size_t>(s)];
+      stage.bytes = rank->executor.memory().stage(s);
+    }
   r.predict(schedule);
   return r;
 }

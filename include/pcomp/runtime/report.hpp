@@ -10,6 +10,7 @@
 
 #include "../base/compiled.hpp"
 #include "../plan/costs.hpp"
+#include "../schedule/memory.hpp"
 #include "../schedule/trace.hpp"
 
 namespace pcomp {
@@ -48,7 +49,8 @@ struct RankReport {
   double send = 0;                             ///< posting sends, and waiting for a buffer still in flight
   double steps = 0;                            ///< from begin to end
   Traffic losses, outputs;                     ///< what the last stage's rank sent to the others
-  Traffic agreement;  ///< what the batch is, and the numbers of `sum` and `clip_grad_norm`
+  Traffic agreement;            ///< what the batch is, and the numbers of `sum` and `clip_grad_norm`
+  std::int64_t peak_bytes = 0;  ///< the most that it needed at once, as in `Report::peak_bytes`
 
   double busy() const { return compute + encode + decode; }
   /// The share of the steps' time in which this rank does no work of its own.
@@ -64,6 +66,7 @@ struct RankReport {
 struct StageReport {
   plan::StageCost sum;
   std::int64_t microbatches = 0;
+  schedule::StageBytes bytes{};  ///< of the largest batch so far
   plan::StageCost each() const {
     const double n = microbatches > 0 ? static_cast<double>(microbatches) : 1;
     return {sum.forward / n, sum.backward / n, sum.weights / n};
@@ -75,7 +78,9 @@ struct StageReport {
 /// Law: for every boundary and direction, and for what crosses none, `bytes == predicted`; failed calls do not count,
 ///   nor what goes through the store: start-up, new batch shapes, `exchange`. `step.seconds` is what `simulate`
 ///   predicts from the measured stage costs over links that cost nothing: any excess is due to the links or the
-///   machine.
+///   machine. `peak_bytes` is what the schedule predicts from what one micro-batch of each stage needed; measured and
+///   predicted count weights, gradients, buffers, and what a step allocates for its graphs and payloads, in the first
+///   step of each kind of batch, but not an optimiser's state; 0 while the program's own profiler is on.
 /// Bytes: per direction, beside the prediction and the raw size.
 /// Example: examples/050-first-program
 struct Report {
@@ -83,7 +88,8 @@ struct Report {
   std::vector<BoundaryReport> boundaries;
   std::vector<RankReport> ranks;
   std::vector<StageReport> stages;
-  plan::Simulation step;  ///< predicted; 0 seconds before the first step
+  plan::Simulation step;                 ///< predicted; 0 seconds before the first step
+  std::vector<std::int64_t> peak_bytes;  ///< predicted, by rank; empty before the first step
 
   /// Measured seconds per step, of the slowest rank.
   double seconds() const {
@@ -99,7 +105,7 @@ struct Report {
         sum += (b.from_rank == r ? b.forward.bytes : 0) + (b.to_rank == r ? b.gradient.bytes : 0);
     return sum;
   }
-  /// Simulates one step from the measured stage costs.
+  /// Simulates one step from the measured stage costs, and counts its memory.
   void predict(const schedule::ScheduleTable& schedule, std::vector<plan::LinkModel> links = {});
 
   /// Only the bytes, which are the same on every machine.
@@ -107,6 +113,9 @@ struct Report {
 
   /// Where the time went, rank by rank, measured beside predicted.
   void print_times(std::ostream& out) const;
+
+  /// The most memory that each rank needed at once, measured beside predicted.
+  void print_memory(std::ostream& out) const;
 
   friend std::ostream& operator<<(std::ostream& out, const Report& r);
 

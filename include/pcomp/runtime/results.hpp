@@ -58,6 +58,38 @@ inline at::Tensor trained_loss(const training::Loss& loss, const at::Tensor& out
   return weighted;
 }
 
+/// What follows the last stage on its rank: the loss and the metrics.
+class LastStage {
+ public:
+  void begin(const Batch& batch) {
+    batch_ = &batch;
+    shares_ = loss_shares(batch.loss ? *batch.loss : *batch.judge, batch.y, batch.parts,
+                          [&](int m) { return zero_output(batch, m); });
+  }
+  /// The graph of a training step ends in the weighted loss.
+  void add_loss(runtime::Tensors& outputs, int micro, at::Device device) const {
+    if (outputs.size() != 1) throw Error("the last stage returns one tensor, for the loss");
+    outputs[0] = trained_loss(*batch_->loss, outputs[0], targets(micro, device), share(micro),
+                              batch_->graphs->check.has_value());
+  }
+  /// The weighted loss and the metrics of an evaluation.
+  std::vector<at::Tensor> judge(const at::Tensor& output, int micro, at::Device device) const {
+    const training::Targets y = targets(micro, device);
+    std::vector<at::Tensor> numbers{loss_of(*batch_->judge, output, y, share(micro))};
+    for (const training::Metric& metric : *batch_->metrics)
+      numbers.push_back(one_number(metric(output, y), "a metric"));
+    return numbers;
+  }
+
+ private:
+  const LossShare& share(int micro) const { return shares_[static_cast<std::size_t>(micro)]; }
+  training::Targets targets(int micro, at::Device device) const {
+    return parts_of(batch_->y, batch_->parts[static_cast<std::size_t>(micro)], device);
+  }
+  const Batch* batch_ = nullptr;
+  std::vector<LossShare> shares_;  ///< by micro-batch
+};
+
 /// What the last stage makes of each micro-batch, on the ranks that are to have it: numbers (its weighted loss and,
 /// in an evaluation, metrics) or its output.
 ///

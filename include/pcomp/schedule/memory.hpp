@@ -7,11 +7,16 @@ namespace pcomp::schedule {
 
 /// What one stage needs in memory, in bytes.
 struct StageBytes {
-  std::int64_t fixed = 0;    ///< at any time: weights, their gradients, buffers
-  std::int64_t live = 0;     ///< for each micro-batch, from its forward pass to the end of its backward pass
-  std::int64_t forward = 0;  ///< at most, during a forward pass, beyond what was there before it
-  std::int64_t backward =
-      0;  ///< likewise during a backward pass, with the forward pass that a stage repeats for it
+  /// At any time: weights, their gradients, buffers, messages, memory of wires.
+  std::int64_t fixed = 0;
+  /// For each micro-batch, from its forward pass to the end of its backward pass.
+  std::int64_t live = 0;
+  /// At most, during a forward pass, beyond what was there before it.
+  std::int64_t forward = 0;
+  /// Likewise during a backward pass, with the forward pass that a stage may repeat for it.
+  std::int64_t backward = 0;
+  /// For each micro-batch more than `live`, between the halves of a split backward pass, and at most in the second.
+  std::int64_t between = 0, weights = 0;
   friend constexpr bool operator==(const StageBytes&, const StageBytes&) = default;
 };
 
@@ -44,13 +49,29 @@ constexpr std::int64_t peak_bytes(std::span<const Action> row, schedule::Passes 
     if (!schedule::is_compute(a.op)) continue;
     const schedule::StageBytes& s = stages[static_cast<std::size_t>(a.stage)];
     if (a.op == Op::Forward && a.micro == 0) fixed += s.fixed;  // every stage of the row has one
-    const std::int64_t most = live + (a.op == Op::Forward ? s.forward : s.backward);
+    const std::int64_t most = live + (a.op == Op::Forward    ? s.forward
+                                      : a.op == Op::Backward ? s.backward
+                                                             : s.weights);
     peak = most > peak ? most : peak;
     if (a.op == Op::Forward && passes.trains(a.stage)) live += s.live;
+    if (a.op == Op::Backward && passes.weights) live += s.between;
     peak = live > peak ? live : peak;
-    if (a.op == last_pass(passes)) live -= s.live;
+    if (a.op == last_pass(passes)) live -= s.live + (passes.weights ? s.between : 0);
   }
   return fixed + peak;
+}
+
+/// For each action of a row, whether it is the last one of its stage and micro-batch there.
+inline std::vector<char> last_actions(std::span<const Action> row, std::size_t stages,
+                                      std::size_t microbatches) {
+  std::vector<char> last(row.size()), seen(stages * microbatches);
+  for (std::size_t i = row.size(); i-- > 0;) {
+    char& later =
+        seen[static_cast<std::size_t>(row[i].stage) * microbatches + static_cast<std::size_t>(row[i].micro)];
+    last[i] = !later;
+    later = true;
+  }
+  return last;
 }
 
 }  // namespace pcomp::detail

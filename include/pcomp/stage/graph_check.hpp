@@ -274,6 +274,8 @@ class StepGraphs {
     if (!checked_.count(kind_)) check.emplace(stages, microbatches, shared);
     shared.begin(microbatches, frozen);
   }
+  /// The next step of each kind is looked at again.
+  void forget() { checked_.clear(); }
   void end(bool whole) {
     shared.end(whole);
     check.reset();

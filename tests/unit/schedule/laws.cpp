@@ -235,8 +235,10 @@ TEST_CASE("The memory of a step is counted from the row, stage by stage") {
         std::vector<std::int64_t>{5 + 9 + 2 * 10 + 2 * 30 + 3, 7 + 20 + 90});
   CHECK(two.freeze(1).peak_bytes({{5, 10, 15, 0}, {7, 20, 90, 0}, {9, 30, 30, 3}}) ==
         std::vector<std::int64_t>{5 + 9 + 2 * 30 + 3, 7 + 20 + 90});
-  CHECK(make_schedule(ZeroBubble{}, 2, 4).peak_bytes({{0, 10, 10, 4}, {0, 10, 10, 4}}) ==
+  CHECK(make_schedule(ZeroBubble{}, 2, 4).peak_bytes({{0, 10, 10, 4}, {0, 10, 10, 0, 0, 4}}) ==
         std::vector<std::int64_t>(2, 2 * 10 + 4));
+  CHECK(make_schedule(ZeroBubble{}, 2, 4).peak_bytes({{0, 10, 10, 4, 100, 3}, {0, 10, 10, 4, -9}}) ==
+        std::vector<std::int64_t>{10 + 110 + 3, 1 + 10 + 4});
   constexpr std::array<schedule::StageBytes, 3> stages{{{1, 2, 3, 4}, {5, 6, 7, 8}, {9, 10, 11, 12}}};
   constexpr auto fixed = Schedule<OneFOneB, 3, 4>::peak_bytes(stages);
   static_assert(fixed[0] == 1 + 3 * 2 + 4);
@@ -245,6 +247,20 @@ TEST_CASE("The memory of a step is counted from the row, stage by stage") {
   CHECK(thrown([] {
           (void)make_schedule(OneFOneB{}, 4, 8).peak_bytes({{}, {}});
         }) == "pcomp: peak_bytes takes what each of 4 stages needs, not 2");
+}
+
+TEST_CASE("The last action of each stage and micro-batch is known") {
+  const auto table = make_schedule(OneFOneB{}, 3, 4, {0, 1, 0});
+  for (int r = 0; r < table.ranks; ++r) {
+    const auto row = table.row(r);
+    const std::vector<char> last = detail::last_actions(row, 3, 4);
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      bool later = false;
+      for (std::size_t j = i + 1; j < row.size(); ++j)
+        later = later || (row[j].stage == row[i].stage && row[j].micro == row[i].micro);
+      REQUIRE(bool(last[i]) == !later);
+    }
+  }
 }
 
 TEST_CASE("What ends under a rendezvous ends with any number of messages in flight") {

@@ -106,4 +106,61 @@ struct SeveralLoop {
   pcomp::Boundary b00, b01, b10, b11;
 };
 
+/// A U-Net's levels: what goes down is stashed, what comes up pops it.
+struct Down : torch::nn::Module {
+  explicit Down(std::uint64_t seed, std::string n) : name(std::move(n)) {
+    torch::manual_seed(seed);
+    conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(4, 4, 3).padding(1)));
+    side = register_module("side", torch::nn::Conv2d(torch::nn::Conv2dOptions(4, 4, 1)));
+  }
+  Tensor forward(const Tensor& x, const pcomp::Microbatch& m) {
+    const Tensor h = torch::relu(conv(x));
+    m.stash(name, side(h));
+    return torch::max_pool2d(h, 2);
+  }
+  std::string name;
+  torch::nn::Conv2d conv{nullptr}, side{nullptr};
+};
+struct Up : torch::nn::Module {
+  explicit Up(std::uint64_t seed, std::string n) : name(std::move(n)) {
+    torch::manual_seed(seed);
+    conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(8, 4, 3).padding(1)));
+  }
+  Tensor forward(const Tensor& x, const pcomp::Microbatch& m) { return join(x, m.pop(name)); }
+  Tensor join(const Tensor& x, const Tensor& skip) {
+    return torch::tanh(conv(torch::cat({torch::upsample_nearest2d(x, skip.sizes().slice(2)), skip}, 1)));
+  }
+  std::string name;
+  torch::nn::Conv2d conv{nullptr};
+};
+
+inline std::vector<pcomp::runtime::StageSpec> skip_stages() {
+  return {pcomp::runtime::stage_spec([] { return std::make_shared<Down>(1, "outer"); }),
+          pcomp::runtime::stage_spec([] { return std::make_shared<Down>(2, "inner"); }),
+          pcomp::runtime::stage_spec([] { return std::make_shared<Up>(3, "inner"); }),
+          pcomp::runtime::stage_spec([] { return std::make_shared<Up>(4, "outer"); })};
+}
+inline Tensor mse(const Tensor& a, const Tensor& b) { return torch::mse_loss(a, b); }
+
+/// The same as a plain loop, over 8 bits.
+struct SkipsLoop {
+  Tensor step(const Tensor& x, const Tensor& y, int microbatches) {
+    using pcomp::boundary, pcomp::Quant;
+    Tensor sum = torch::zeros({});
+    for (const auto& part : pcomp::training::split(x.size(0), microbatches)) {
+      const Tensor h0 = torch::relu(d0.conv(x.narrow(0, part.first, part.count))), s0 = d0.side(h0);
+      const Tensor h1 = torch::relu(d1.conv(boundary<Quant<8>>(torch::max_pool2d(h0, 2)))), s1 = d1.side(h1);
+      const Tensor up = u1.join(boundary<Quant<8>>(torch::max_pool2d(h1, 2)), s1);
+      const Tensor l =
+          mse(u0.join(boundary<Quant<8>>(up), s0), y.narrow(0, part.first, part.count)) * part.weight;
+      l.backward();
+      sum = sum + l.detach();
+    }
+    return sum;
+  }
+  std::vector<torch::nn::Module*> parts() { return {&d0, &d1, &u1, &u0}; }
+  Down d0{1, "outer"}, d1{2, "inner"};
+  Up u1{3, "inner"}, u0{4, "outer"};
+};
+
 }  // namespace net

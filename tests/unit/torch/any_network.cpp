@@ -412,61 +412,18 @@ TEST_CASE("Several targets, and one that every micro-batch gets whole") {
       "the batch has 2 targets, but this loss or metric takes one");
 }
 
-namespace {
-
-/// A U-Net's levels: what goes down is stashed, what comes up pops it.
-struct Down : torch::nn::Module {
-  explicit Down(std::uint64_t seed, std::string n) : name(std::move(n)) {
-    torch::manual_seed(seed);
-    conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(4, 4, 3).padding(1)));
-    side = register_module("side", torch::nn::Conv2d(torch::nn::Conv2dOptions(4, 4, 1)));
-  }
-  Tensor forward(const Tensor& x, const Microbatch& m) {
-    const Tensor h = torch::relu(conv(x));
-    m.stash(name, side(h));
-    return torch::max_pool2d(h, 2);
-  }
-  std::string name;
-  torch::nn::Conv2d conv{nullptr}, side{nullptr};
-};
-struct Up : torch::nn::Module {
-  explicit Up(std::uint64_t seed, std::string n) : name(std::move(n)) {
-    torch::manual_seed(seed);
-    conv = register_module("conv", torch::nn::Conv2d(torch::nn::Conv2dOptions(8, 4, 3).padding(1)));
-  }
-  Tensor forward(const Tensor& x, const Microbatch& m) { return join(x, m.pop(name)); }
-  Tensor join(const Tensor& x, const Tensor& skip) {
-    return torch::tanh(conv(torch::cat({torch::upsample_nearest2d(x, skip.sizes().slice(2)), skip}, 1)));
-  }
-  std::string name;
-  torch::nn::Conv2d conv{nullptr};
-};
-
-}  // namespace
+using net::Down;
+using net::Up;
 
 TEST_CASE("A skip connection within a rank needs no message and is that of a loop") {
   at::set_num_threads(1);
   torch::manual_seed(8);
   const Tensor x = torch::randn({7, 4, 8, 8}), y = torch::randn({7, 4, 8, 8});
   const auto mse = [](const Tensor& a, const Tensor& b) { return torch::mse_loss(a, b); };
-  Down d0(1, "outer"), d1(2, "inner");
-  Up u1(3, "inner"), u0(4, "outer");
-  const auto reference = [&] {
-    Tensor sum = torch::zeros({});
-    for (const auto& part : training::split(7, 3)) {
-      const Tensor h0 = torch::relu(d0.conv(x.narrow(0, part.first, part.count))), s0 = d0.side(h0);
-      const Tensor h1 = torch::relu(d1.conv(boundary<Quant<8>>(torch::max_pool2d(h0, 2)))), s1 = d1.side(h1);
-      const Tensor up = u1.join(boundary<Quant<8>>(torch::max_pool2d(h1, 2)), s1);
-      const Tensor l =
-          mse(u0.join(boundary<Quant<8>>(up), s0), y.narrow(0, part.first, part.count)) * part.weight;
-      l.backward();
-      sum = sum + l.detach();
-    }
-    return sum;
-  }();
+  net::SkipsLoop plain;
+  const Tensor reference = plain.step(x, y, 3);
   std::vector<Tensor> expected;
-  for (torch::nn::Module* m : std::initializer_list<torch::nn::Module*>{&d0, &d1, &u1, &u0})
-    net::Sequential::collect(*m, expected);
+  for (torch::nn::Module* m : plain.parts()) net::Sequential::collect(*m, expected);
   for (const schedule::RankMap& where : {schedule::RankMap{0, 1, 1, 0}, schedule::RankMap{0, 0, 0, 0}})
     for (const auto& table : {make_schedule(GPipe{}, 4, 3, where), make_schedule(OneFOneB{}, 4, 3, where),
                               make_schedule(ZeroBubble{}, 4, 3, where)})

@@ -231,6 +231,7 @@ PCOMP_IMPL void Engine::recompute(const std::vector<int>& stages) {
   for (int s = 0; s < p.table.stages; ++s)
     if (detail::Rank* rank = p.find_rank(s))
       rank->executor.recompute(s, std::find(stages.begin(), stages.end(), s) != stages.end());
+  p.graphs->forget();
 }
 
 PCOMP_IMPL void Engine::record(bool on) { parts_->recording = on; }

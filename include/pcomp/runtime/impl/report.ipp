@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <iomanip>
 #include <ostream>
 
@@ -10,6 +11,10 @@ namespace pcomp::runtime {
 PCOMP_IMPL void Report::predict(const schedule::ScheduleTable& schedule, std::vector<plan::LinkModel> links) {
   if (steps == 0 || std::int64_t{schedule.stages} * schedule.microbatches > 10000)
     return;  // too slow to do in passing
+  std::vector<schedule::StageBytes> needs;
+  for (const StageReport& s : stages) needs.push_back(s.bytes);
+  const bool measured = std::all_of(ranks.begin(), ranks.end(), [](auto& k) { return k.peak_bytes > 0; });
+  if (measured) peak_bytes = schedule.peak_bytes(needs);
   plan::Costs costs;
   for (const StageReport& s : stages) costs.stages.push_back(s.each());
   if (!links.empty())
@@ -60,9 +65,18 @@ PCOMP_IMPL void Report::print_times(std::ostream& out) const {
   out.precision(precision);
 }
 
+PCOMP_IMPL void Report::print_memory(std::ostream& out) const {
+  if (peak_bytes.size() != ranks.size()) return;
+  out << "rank   most memory     predicted   (bytes at once: weights, gradients, activations, payloads)\n";
+  for (std::size_t i = 0; i < ranks.size(); ++i)
+    out << std::setw(4) << i << std::setw(14) << ranks[i].peak_bytes << std::setw(14) << peak_bytes[i]
+        << "\n";
+}
+
 PCOMP_IMPL std::ostream& operator<<(std::ostream& out, const Report& r) {
   r.print_traffic(out);
   r.print_times(out);
+  r.print_memory(out);
   return out;
 }
 

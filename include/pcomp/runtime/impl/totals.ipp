@@ -19,11 +19,15 @@ void for_each_number(runtime::Report& r, F f) {
   for (runtime::RankReport& k : r.ranks) {
     for (runtime::Traffic* t : {&k.losses, &k.outputs, &k.agreement})
       for (std::int64_t* v : {&t->messages, &t->bytes, &t->predicted, &t->raw}) f(*v);
+    f(k.peak_bytes);
     for (double* v : k.counters()) f(*v);
   }
   for (runtime::StageReport& s : r.stages) {
     for (double* v : {&s.sum.forward, &s.sum.backward, &s.sum.weights}) f(*v);
     f(s.microbatches);
+    for (std::int64_t* v : {&s.bytes.fixed, &s.bytes.live, &s.bytes.forward, &s.bytes.backward,
+                            &s.bytes.between, &s.bytes.weights})
+      f(*v);
   }
 }
 

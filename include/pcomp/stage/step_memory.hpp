@@ -1,0 +1,104 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "../base/compiled.hpp"
+#include "../schedule/memory.hpp"
+
+namespace torch::nn {
+class Module;
+}
+
+namespace pcomp::detail {
+
+/// Counts the memory that this thread's operations take and give back, and those that autograd runs for it.
+///
+/// Law: counts nothing while the program's own profiler watches this thread, as LibTorch reports to one at a time.
+class MemoryMeter {
+ public:
+  MemoryMeter();
+  MemoryMeter(const MemoryMeter&) = delete;
+  MemoryMeter& operator=(const MemoryMeter&) = delete;
+  ~MemoryMeter();
+  bool counts() const { return guard_ != nullptr; }
+  std::int64_t now() const;
+  /// The most since the last call of this, or since it began.
+  std::int64_t take_peak();
+
+ private:
+  struct Counter;
+  struct Guard;
+  std::shared_ptr<Counter> counter_;
+  std::unique_ptr<Guard> guard_;
+};
+
+/// What the stages of one rank need in memory, measured in the first step of each kind.
+///
+/// Law: what is allocated between two calls of `turn` belongs to the first one's stage and pass, but for what outlives
+///   the step. What a stage needs for a micro-batch is taken from the second one, unless that is smaller than the first.
+class StepMemory {
+ public:
+  /// One stage of this rank, by number.
+  struct Owner {
+    int stage = 0;
+    const torch::nn::Module* module = nullptr;  ///< or null
+    bool trains = false;
+  };
+  /// Bytes of a stage that outlive the step.
+  struct Kept {
+    std::int64_t fixed = 0;            ///< messages, memory of wires
+    std::int64_t each_microbatch = 0;  ///< the storage of its payloads
+  };
+  /// `probe`: the micro-batch that is measured; `alone`: it is the only one. `lasting`: all that outlives the step.
+  void begin(const std::vector<Owner>& owners, int probe, bool alone, std::function<std::int64_t()> lasting);
+  /// `pass`: Forward, Backward or BackwardWeights.
+  void turn(int stage, int micro, Op pass) {
+    if (meter_) change(stage, micro, pass);
+  }
+  void end(const std::function<Kept(int stage)>& kept);
+  /// After a failed step, or when what was measured holds no longer.
+  void drop() { meter_.reset(); }
+  void forget() { *this = StepMemory(); }
+
+  schedule::StageBytes stage(int s) const {
+    return static_cast<std::size_t>(s) < stages_.size() ? stages_[static_cast<std::size_t>(s)]
+                                                        : schedule::StageBytes();
+  }
+  /// The most that the rank needed at once, its stages' weights and gradients among it; 0: not measured.
+  std::int64_t peak() const { return peak_; }
+
+ private:
+  struct Turn {
+    int stage = -1;
+    bool measured = false;
+    Op pass = Op::Forward;
+    std::int64_t begin = 0, lasting = 0;
+  };
+  /// By stage, in this step: what a pass of the measured micro-batch has added so far, and at most.
+  struct Sum {
+    std::int64_t now = 0, most = 0;
+  };
+  struct Sums {
+    Sum forward, backward, weights;
+  };
+  void change(int stage, int micro, Op pass);
+  void close();
+
+  std::unique_ptr<MemoryMeter> meter_;
+  std::vector<Owner> owners_;
+  std::function<std::int64_t()> lasting_;
+  Turn turn_;
+  int probe_ = 0;
+  bool alone_ = false;
+  std::int64_t before_ = 0, grads_ = 0, most_ = 0, peak_ = 0;
+  std::vector<Sums> sums_;
+  std::vector<schedule::StageBytes> stages_;
+};
+
+}  // namespace pcomp::detail
+
+#if !defined(PCOMP_COMPILED)
+#include "impl/step_memory.ipp"
+#endif
