@@ -8,10 +8,11 @@
 #include <pcomp/plan/impl/costs_of.ipp>
 #include <pcomp/plan/impl/measured.ipp>
 #include <pcomp/plan/impl/rank.ipp>
-#include <pcomp/runtime/impl/cut.ipp>
 #include <pcomp/runtime/impl/engine.ipp>
 #include <pcomp/runtime/impl/report.ipp>
 #include <pcomp/runtime/impl/totals.ipp>
+#include <pcomp/stage/impl/cut.ipp>
+#include <pcomp/stage/impl/measure.ipp>
 #include <pcomp/stage/impl/step_memory.ipp>
 #include <pcomp/transport/c10d/impl/connect.ipp>
 #include <pcomp/transport/impl/communicator.ipp>

@@ -14,10 +14,9 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <pcomp/nn/loss.hpp>
-#include <pcomp/plan/alone.hpp>
-#include <pcomp/plan/rank.hpp>
 #include <pcomp/runtime/engine.hpp>
 #include <pcomp/runtime/process_setup.hpp>
+#include <pcomp/stage/measure.hpp>
 #include <pcomp/transport/communicator.hpp>
 #include <sstream>
 
@@ -33,7 +32,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct Settings {
-  planner::Effort effort;
+  planner::Network network;
   std::vector<std::string> schedules{"gpipe", "1f1b", "zero-bubble"};
   std::string rate, latency, memory, recompute = "fit", save, from;
   double tolerance = 3;
@@ -171,17 +170,17 @@ constexpr const char* header =
 /// The median of a few measured steps of this candidate, in seconds.
 double run(const pcomp::World& world, const Settings& s, const plan::Candidate& c) {
   cifar::Cut cut{"", "", c.first, {}, {}};
-  std::vector<pcomp::runtime::StageSpec> stages = cifar::stages(s.effort.width, cut, 1);
+  std::vector<pcomp::runtime::StageSpec> stages = cifar::stages(s.network.width, cut, 1);
   for (std::size_t i = 0; i < stages.size(); ++i) stages[i].recompute = c.recomputes(i);
   pcomp::Engine engine(
       world, std::move(stages),
       std::vector<const pcomp::kernel::WireKernels*>(c.first.size() - 1, cifar::find_wire(c.wire).ops),
       plan::table_of(c.schedule, static_cast<int>(c.first.size()), c.microbatches));
-  const at::Tensor x = at::randn({s.effort.batch, 3, 32, 32}),
-                   y = at::randint(10, {s.effort.batch}, at::kLong);
+  const at::Tensor x = at::randn({s.network.batch, 3, 32, 32}),
+                   y = at::randint(10, {s.network.batch}, at::kLong);
   const auto parameters = engine.parameters();
   std::vector<double> all;
-  for (int i = 0; i < s.effort.times + 2; ++i) {
+  for (int i = 0; i < s.network.times + 2; ++i) {
     for (const at::Tensor& p : parameters) p.mutable_grad() = at::Tensor();
     const auto start = std::chrono::steady_clock::now();
     engine.step(x, y, pcomp::cross_entropy);
@@ -220,8 +219,8 @@ std::vector<Checked> check(const pcomp::World& world, const Settings& s, const p
 
 /// Refuses what is known to be wrong before minutes of measuring.
 void refuse_mistakes(const Settings& s, bool saves) {
-  for (const std::string& name : s.effort.wires) cifar::find_wire(name);
-  for (const std::string& name : s.schedules) plan::table_of(name, 1, 1);
+  for (const std::string& name : s.network.wires) cifar::find_wire(name);
+  for (const std::string& name : s.schedules) static_cast<void>(plan::table_of(name, 1, 1));
   if (!s.from.empty())
     for (const char* option : {"--check", "--save", "--times"})
       if (s.gives(option))
@@ -265,8 +264,8 @@ plan::Machine read_measured(Settings& s) {
         throw pcomp::Error(why.str());
       }
   };
-  choose("--wires", s.effort.wires, machine.wires);
-  choose("--micro-batches", s.effort.microbatches, machine.blocks);
+  choose("--wires", s.network.wires, machine.wires);
+  choose("--micro-batches", s.network.microbatches, machine.blocks);
   const auto take = [&](const char* option, auto& asked, auto measured) {
     if (measured == 0) return;
     if (s.gives(option) && asked != measured) {
@@ -284,33 +283,33 @@ plan::Machine read_measured(Settings& s) {
       throw pcomp::Error("--from " + s.from + ": it was measured with the network '" + machine.network +
                          "', which is no width of MobileNetV2");
   }
-  take("--width", s.effort.width, width);
-  take("--batch", s.effort.batch, machine.batch);
+  take("--width", s.network.width, width);
+  take("--batch", s.network.batch, machine.batch);
   if (s.alone) machine.crowded.clear();
   return machine;
 }
 
 /// The engine cuts a batch into at most as many micro-batches as it has images.
 void fit_microbatches(Settings& s) {
-  std::vector<int>& all = s.effort.microbatches;
-  const auto too_many = [&](int microbatches) { return microbatches > s.effort.batch; };
+  std::vector<int>& all = s.network.microbatches;
+  const auto too_many = [&](int microbatches) { return microbatches > s.network.batch; };
   if (!s.gives("--micro-batches")) {
     std::erase_if(all, too_many);
     if (all.empty()) all.push_back(1);
   }
   for (const int microbatches : all)
     if (too_many(microbatches))
-      throw pcomp::Error("--batch " + std::to_string(s.effort.batch) +
+      throw pcomp::Error("--batch " + std::to_string(s.network.batch) +
                          " cannot be cut into --micro-batches " + std::to_string(microbatches));
 }
 
 int plan_for(Settings s) {
   pcomp::World world = pcomp::World::from_env();
-  pcomp::runtime::keep_memory(world.processes() ? 1 : s.effort.ranks);
+  pcomp::runtime::keep_memory(world.processes() ? 1 : s.network.ranks);
   world.threads_per_rank = 1;
   const bool prints = world.rank() == 0;
-  if (world.processes()) s.effort.ranks = world.size();
-  const int ranks = s.effort.ranks;
+  if (world.processes()) s.network.ranks = world.size();
+  const int ranks = s.network.ranks;
   plan::Choices choices;
   choices.link = link_of(s);
   choices.memory_limit = limit_of(s);
@@ -321,9 +320,9 @@ int plan_for(Settings s) {
   refuse_mistakes(s, prints);
   if (!s.from.empty()) choices.machines.assign(static_cast<std::size_t>(ranks), read_measured(s));
   fit_microbatches(s);
-  choices.batch = s.effort.batch;
+  choices.batch = s.network.batch;
   choices.schedules = s.schedules;
-  const auto units = cifar::mobilenetv2(s.effort.width);
+  const auto units = cifar::mobilenetv2(s.network.width);
   choices.activation = [units](int row, int samples) {
     const cifar::Unit& u = units[static_cast<std::size_t>(row)];
     return pcomp::Extents{samples, u.out, u.size, u.size};
@@ -331,7 +330,7 @@ int plan_for(Settings s) {
   if (s.from.empty()) {
     if (prints && !s.json) {
       std::printf("measuring %zu wires and %d rows of MobileNetV2, width %g, batch %d, one thread a rank\n",
-                  s.effort.wires.size(), cifar::rows, s.effort.width, s.effort.batch);
+                  s.network.wires.size(), cifar::rows, s.network.width, s.network.batch);
       std::fflush(stdout);
     }
     std::unique_ptr<pcomp::transport::Communicator> links;
@@ -347,13 +346,13 @@ int plan_for(Settings s) {
     }
     plan::Machine own;
     if (!links) {
-      own = planner::measure(s.effort, s.alone ? 1 : ranks);
+      own = planner::measure(s.network, s.alone ? 1 : ranks);
     } else {  // each rank alone in turn, then all at once
       for (int r = 0; r < ranks; ++r) {
-        if (r == world.rank()) own = planner::measure(s.effort, 1);
+        if (r == world.rank()) own = planner::measure(s.network, 1);
         links->exchange("turn of rank " + std::to_string(r), "");
       }
-      if (!s.alone) own.crowded = planner::measure(s.effort, 1).blocks;
+      if (!s.alone) own.crowded = planner::measure(s.network, 1).blocks;
     }
     if (links)
       for (const std::string& text : pcomp::transport::gather<std::string>(*links, "measured costs", [&] {
@@ -365,22 +364,17 @@ int plan_for(Settings s) {
     if (!s.save.empty() && prints && !(std::ofstream(s.save) << plan::write(own) << std::flush))
       throw pcomp::Error("--save " + s.save + ": it cannot be written: " + std::strerror(errno));
   }
-  choices.microbatches = s.effort.microbatches;
-  for (const std::string& name : s.effort.wires) {
-    const pcomp::kernel::WireKernels* ops = cifar::find_wire(name).ops;
-    choices.wires.push_back({name, [ops](const pcomp::Extents& shape) {
-                               return pcomp::schedule::BoundaryBytes{
-                                   static_cast<std::int64_t>(ops->bytes(shape)),
-                                   static_cast<std::int64_t>(ops->grad_bytes(shape))};
-                             }});
-  }
+  choices.microbatches = s.network.microbatches;
+  for (const std::string& name : s.network.wires)
+    choices.wires.push_back(plan::choice_of(name, *cifar::find_wire(name).ops));
 
   const std::vector<plan::Candidate> ranked = plan::rank(choices);
   const plan::Candidate& best = plan::recommend(ranked, s.tolerance / 100);
   const plan::Alone alone = plan::alone(choices);
   if (prints && !s.json) {
     if (!s.from.empty())
-      std::printf("MobileNetV2 of width %g, batch %d, as measured before\n", s.effort.width, s.effort.batch);
+      std::printf("MobileNetV2 of width %g, batch %d, as measured before\n", s.network.width,
+                  s.network.batch);
     if (costs_nothing(choices.link))
       std::printf("%d ranks over a link that costs nothing; give --rate and --latency for another\n", ranks);
     else if (std::isinf(choices.link.bandwidth))
@@ -411,18 +405,18 @@ int plan_for(Settings s) {
 
 int main(int argc, char** argv) {
   Settings s;
-  s.effort.microbatches = {2, 4, 8, 16};
-  s.effort.wires = {"raw", "half", "quant8", "quant4", "topk10-quant8", "thin"};
+  s.network.microbatches = {2, 4, 8, 16};
+  s.network.wires = {"raw", "half", "quant8", "quant4", "topk10-quant8", "thin"};
   CLI::App app("Measures MobileNetV2 block by block and recommends cut, wire, schedule and micro-batches.",
                "pcomp-plan");
   app.get_formatter()->column_width(30);
-  app.add_option("--width", s.effort.width, "width of the network")
+  app.add_option("--width", s.network.width, "width of the network")
       ->check(cifar::between(0.05, 4.0))
       ->capture_default_str();
-  app.add_option("--batch", s.effort.batch, "images per step")
+  app.add_option("--batch", s.network.batch, "images per step")
       ->check(cifar::between(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--ranks", s.effort.ranks, "stages, one per rank [the launcher's processes]")
+  app.add_option("--ranks", s.network.ranks, "stages, one per rank [the launcher's processes]")
       ->check(cifar::between(1, 8))
       ->capture_default_str();
   app.add_option("--rate", s.rate, "rate of each link, such as 100mbit [measured between two processes]");
@@ -432,18 +426,18 @@ int main(int argc, char** argv) {
                  "stages that keep no activations: never, fit (where needed), always")
       ->check(CLI::IsMember({"never", "fit", "always"}))
       ->capture_default_str();
-  app.add_option("--wires", s.effort.wires, "wires to choose from")->delimiter(',')->capture_default_str();
+  app.add_option("--wires", s.network.wires, "wires to choose from")->delimiter(',')->capture_default_str();
   app.add_option("--schedules", s.schedules, "schedules to choose from")
       ->delimiter(',')
       ->capture_default_str();
-  app.add_option("--micro-batches", s.effort.microbatches, "numbers of micro-batches to choose from")
+  app.add_option("--micro-batches", s.network.microbatches, "numbers of micro-batches to choose from")
       ->delimiter(',')
       ->check(cifar::between(1, 1 << 20))
       ->capture_default_str();
   app.add_option("--tolerance", s.tolerance, "percent of a step that a wire which compresses less may cost")
       ->check(cifar::between(0.0, 100.0))
       ->capture_default_str();
-  app.add_option("--times", s.effort.times, "runs, of which the median counts")
+  app.add_option("--times", s.network.times, "runs, of which the median counts")
       ->check(cifar::between(1, 1000))
       ->capture_default_str();
   app.add_flag("--alone", s.alone, "measure as if each rank had a machine of its own");

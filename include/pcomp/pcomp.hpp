@@ -6,6 +6,6 @@
 #include "autograd/boundary.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "cpu.hpp"
-#include "runtime/cut.hpp"
+#include "stage/cut.hpp"
 #include "runtime/pipeline.hpp"
 #include "testing/check_codec.hpp"

@@ -35,7 +35,7 @@ struct Machine {
 /// A machine's measurements as text, a line for each entry, for files and for other processes.
 ///
 /// Law: `read(write(m))` is `m` to 9 digits.
-/// Bytes: a block has 4 numbers, seconds, or 8, with its bytes: `fixed live forward backward`.
+/// Bytes: a block has 4 numbers, seconds, or 10, with its bytes, in the order of `StageBytes`.
 /// Errors: `Error` for a network's name that is no word without spaces; `read`: for any other line, with that line.
 /// Example: apps/plan/measured.txt
 [[nodiscard]] std::string write(const Machine& machine);

@@ -21,8 +21,8 @@ namespace pcomp::plan {
 ///
 /// Bytes: a stage keeps what its blocks do and the tensor that enters it, of 4 bytes an element, for each live
 ///   micro-batch; one that recomputes keeps the payload of that tensor alone. Fixed are weights, gradients and buffers as
-///   measured, and the batch on the first rank. Not counted: buffers of the transport, and what programs and libraries
-///   themselves take.
+///   measured, up to two messages in each direction, and the batch on the first rank. Not counted: the loss, memory of
+///   wires with feedback, and what programs and libraries themselves take.
 [[nodiscard]] std::vector<schedule::StageBytes> needs_of(const Choices& choices, const Candidate& candidate);
 
 /// Simulates one step of a candidate, then again with the stages as crowded as the first run shows.

@@ -24,11 +24,12 @@ plan::Choices random_choices(unsigned seed, int ranks, int blocks) {
       for (int b = 0; b < blocks; ++b) {
         const double forward = draw(1, 20), inputs = draw(1, 20), weights = draw(1, 20);
         const std::int64_t live = draw(0, 900);
-        m.blocks[n].push_back({forward / n,
-                               (inputs + weights) / n,
-                               inputs / n,
-                               weights / n,
-                               {draw(0, 2000), live, live + draw(0, 300), draw(0, 500)}});
+        m.blocks[n].push_back(
+            {forward / n,
+             (inputs + weights) / n,
+             inputs / n,
+             weights / n,
+             {draw(0, 2000), live, live + draw(0, 300), draw(0, 500), draw(0, 90), draw(0, 400)}});
       }
     m.wires = {{"raw", {}}, {"thin", {0.01, 0.02, 0.03, 0.04}}};
     c.machines.push_back(m);
@@ -51,25 +52,41 @@ plan::Choices random_choices(unsigned seed, int ranks, int blocks) {
 
 /// What a stage of these blocks needs, written down a second time.
 schedule::StageBytes stage_needs(const plan::Choices& c, int rank, int microbatches, const std::string& wire,
-                                 int begin, int end, bool recompute) {
+                                 int begin, int end, bool split, bool recompute) {
   const auto& blocks = c.machines[static_cast<std::size_t>(rank)].blocks.at(microbatches);
+  const int all = static_cast<int>(blocks.size()), samples = c.batch / microbatches;
   const auto of = [&](int b) { return blocks[static_cast<std::size_t>(b)].bytes; };
-  const int samples = c.batch / microbatches;
   const auto output = [&](int b) { return b < 0 ? 0 : 4 * c.activation(b, samples).size(); };
-  schedule::StageBytes s;
-  if (begin == 0) s.fixed = 10 * c.batch;
-  std::int64_t all = output(begin - 1);
-  for (int b = begin; b < end; ++b) s.fixed += of(b).fixed, all += of(b).live;
-  std::int64_t before = output(begin - 1);
+  const auto sum = [&](int from, int to, auto field) {
+    std::int64_t bytes = 0;
+    for (int b = from; b < to; ++b) bytes += of(b).*field;
+    return bytes;
+  };
+  using S = schedule::StageBytes;
+  const auto messages = [&](int b) {  // one or two, there and back; thin ones are an eighth and a sixteenth
+    if (b < 0 || b + 1 == all) return std::int64_t{0};
+    return std::min(microbatches, 2) * (wire == "raw" ? 2 * output(b) : output(b) / 8 + output(b) / 16);
+  };
+  const std::int64_t x = output(begin - 1), graph = x + sum(begin, end, &S::live);
+  S s;
+  s.fixed =
+      (begin == 0 ? 10 * c.batch : 0) + sum(begin, end, &S::fixed) + messages(begin - 1) + messages(end - 1);
+  s.live = !recompute ? graph : begin == 0 ? 0 : wire == "raw" ? x : x / 8;
+  std::int64_t building = 0, running = 0;
   for (int b = begin; b < end; ++b) {
-    const std::int64_t plain = output(begin - 1) + of(b).forward + (b > begin ? output(b - 1) : 0);
-    s.forward = std::max(s.forward, recompute ? plain : before + of(b).forward);
-    s.backward = std::max(s.backward, (recompute ? all : 0) + of(b).backward + output(b));
-    if (recompute) s.backward = std::max(s.backward, before + of(b).forward);
-    before += of(b).live;
+    building = std::max(building, x + sum(begin, b, &S::live) + of(b).forward);
+    running = std::max(running, x + of(b).forward + (b > begin ? output(b - 1) : 0));
+    std::int64_t behind = sum(b + 1, end, split ? &S::between : &S::live);
+    if (!split) {
+      behind = -behind;
+      if (b + 1 < end) behind += std::min(of(end - 1).live, output(end - 1));  // the stage's output stays
+    }
+    s.backward = std::max(s.backward, behind + of(b).backward + output(b));
+    if (split) s.weights = std::max(s.weights, of(b).weights);
   }
-  const std::int64_t payload = begin == 0 ? 0 : wire == "raw" ? output(begin - 1) : output(begin - 1) / 4 / 2;
-  s.live = recompute ? payload : all;
+  s.forward = recompute ? running : building;
+  if (recompute) s.backward = std::max(building, graph + s.backward);
+  if (split) s.between = sum(begin, end, &S::between) + (recompute ? graph : 0);
   return s;
 }
 
@@ -112,7 +129,8 @@ TEST_CASE("With a limit of memory, the first candidate is the fastest of all tha
                       one.recompute.push_back(again >> s & 1);
                       const std::size_t next = static_cast<std::size_t>(s) + 1;
                       needs.push_back(stage_needs(c, s, n, w.name, first[next - 1],
-                                                  next < first.size() ? first[next] : 5, again >> s & 1));
+                                                  next < first.size() ? first[next] : 5,
+                                                  schedule == "zero-bubble", again >> s & 1));
                     }
                     CHECK(plan::needs_of(c, one) == needs);
                     const auto table = plan::table_of(schedule, ranks, n);
@@ -192,25 +210,25 @@ TEST_CASE("A stage that recomputes runs forward once more for every micro-batch"
 TEST_CASE("One machine alone: the fastest way through all blocks without a boundary") {
   plan::Choices c = random_choices(5, 2, 4);
   for (plan::Machine& m : c.machines)
-    for (auto& [n, blocks] : m.blocks) blocks.assign(4, {1.0 / n, 2.0 / n, 9, 9, {100, 50, 70, 20}});
-  c.machines[1].blocks[4].assign(4, {0.2, 0.4, 9, 9, {100, 50, 70, 20}});  // 9.6 seconds, against 12
+    for (auto& [n, blocks] : m.blocks) blocks.assign(4, {1.0 / n, 2.0 / n, 9, 9, {100, 50, 70, 20, 5, 6}});
+  c.machines[1].blocks[4].assign(4, {0.2, 0.4, 9, 9, {100, 50, 70, 20, 5, 6}});  // 9.6 seconds, against 12
   plan::Alone a = plan::alone(c);
   CHECK(a.seconds == Approx(9.6));
   CHECK((a.machine == 1 && a.microbatches == 4 && a.fits && !a.recompute));
   // All weights, the batch, what every block keeps, and the gradient of 2 samples that enters the last.
-  std::int64_t widest = 0;
-  for (int b = 0; b < 4; ++b) widest = std::max(widest, 4 * c.activation(b, 2).size());
-  CHECK(a.peak_bytes == 4 * 100 + 10 * 8 + 4 * 50 + 20 + widest);
+  c.activation = [](int, int samples) { return Extents{samples, 3}; };
+  a = plan::alone(c);
+  CHECK(a.peak_bytes == 4 * 100 + 10 * 8 + 4 * 50 + 20 + 4 * 2 * 3);
   // The whole batch at once, which no candidate does but the machine was measured with.
-  c.machines[0].blocks[1].assign(4, {0.1, 0.2, 9, 9, {100, 50, 70, 20}});
+  c.machines[0].blocks[1].assign(4, {0.1, 0.2, 9, 9, {100, 50, 70, 20, 5, 6}});
   c.microbatches = {4};
   CHECK(plan::alone(c).microbatches == 1);
   CHECK(plan::alone(c).seconds == Approx(1.2));
   // The faster one that fits; recomputed if need be, unless that is not allowed; else the leanest.
-  c.machines[0].blocks[1].assign(4, {0.1, 0.2, 9, 9, {1000, 50, 70, 20}});
+  c.machines[0].blocks[1].assign(4, {0.1, 0.2, 9, 9, {1000, 50, 70, 20, 5, 6}});
   c.memory_limit = a.peak_bytes;
   CHECK(plan::alone(c).seconds == Approx(9.6));
-  c.machines[0].blocks[1].assign(4, {1, 2, 9, 9, {100, 5000, 5000, 20}});
+  c.machines[0].blocks[1].assign(4, {1, 2, 9, 9, {100, 5000, 5000, 20, 5, 6}});
   c.memory_limit = a.peak_bytes - 1;
   a = plan::alone(c);
   CHECK((!a.fits && !a.recompute && a.peak_bytes == c.memory_limit + 1));
@@ -313,9 +331,11 @@ TEST_CASE("Bytes are saved with the blocks; a line has all of them or none") {
   for (std::size_t b = 0; b < 3; ++b) CHECK(back.blocks.at(4)[b].bytes == m.blocks.at(4)[b].bytes);
   CHECK(back.network == "mine");
   CHECK(plan::read("block 4 0 1 2 3 4 ").blocks.at(4)[0].bytes == schedule::StageBytes{});
-  for (const char* bad : {"block 4 0 1 2 3 4 5", "block 4 0 1 2 3 4 5 6 7", "block 4 0 1 2 3 4 5 6 7 8 9",
-                          "block 4 0 1 2 3 4 -5 6 7 8", "block 4 0 1 2 3 4 5 -6 7 8",
-                          "block 4 0 1 2 3 4 5 6 -7 8", "block 4 0 1 2 3 4 5 6 7 -8", "wire raw 1 1 1 1 1"})
+  for (const char* bad :
+       {"block 4 0 1 2 3 4 5", "block 4 0 1 2 3 4 5 6 7 8 9", "block 4 0 1 2 3 4 5 6 7 8 9 10 11",
+        "block 4 0 1 2 3 4 -5 6 7 8 9 10", "block 4 0 1 2 3 4 5 -6 7 8 9 10",
+        "block 4 0 1 2 3 4 5 6 -7 8 9 10", "block 4 0 1 2 3 4 5 6 7 -8 9 10",
+        "block 4 0 1 2 3 4 5 6 7 8 -9 10", "block 4 0 1 2 3 4 5 6 7 8 9 -10", "wire raw 1 1 1 1 1"})
     CHECK(thrown([&] { (void)plan::read(bad); }).find("not '" + std::string(bad) + "'") != std::string::npos);
   m.network = "my network";
   CHECK(thrown([&] { (void)plan::write(m); }).find("one word, not 'my network'") != std::string::npos);
@@ -368,8 +388,9 @@ TEST_CASE("Choices that make no sense are one error, before anything is simulate
       refused([&](C& c) { c.machines[1].wires["thin"].*field = bad; },
               "measured times are at least 0 seconds");
   }
-  for (auto field : {&schedule::StageBytes::fixed, &schedule::StageBytes::live,
-                     &schedule::StageBytes::forward, &schedule::StageBytes::backward})
+  for (auto field :
+       {&schedule::StageBytes::fixed, &schedule::StageBytes::live, &schedule::StageBytes::forward,
+        &schedule::StageBytes::backward, &schedule::StageBytes::between, &schedule::StageBytes::weights})
     refused([&](C& c) { c.machines[1].blocks[4][2].bytes.*field = -1; },
             "measured memory is at least 0 bytes");
   const auto forget = [](C& c) {

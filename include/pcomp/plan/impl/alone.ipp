@@ -30,14 +30,15 @@ PCOMP_IMPL Alone alone(const Choices& choices) {
       one.microbatches = {n};
       if (choices.memory_limit > 0 && !one.knows_bytes()) continue;  // 1 micro-batch, without its bytes
       const detail::StageSums sums(one, "", n);
+      const detail::StagePeak peak(table_of("1f1b", 1, n).row(0), false);
       for (const bool again : {false, true}) {
         if (again ? choices.recompute == Recomputation::never : choices.recompute == Recomputation::always)
           continue;
         if (again && choices.recompute == Recomputation::to_fit && choices.memory_limit == 0) continue;
         const StageCost c = sums.cost(0, 0, sums.blocks(), false, again);
-        const schedule::StageBytes needs = sums.bytes(0, 0, sums.blocks(), again);
+        const schedule::StageBytes needs = sums.bytes(0, 0, sums.blocks(), false, again);
         Alone a{static_cast<int>(m), n, again, n * (c.forward + c.backward + c.weights + c.again)};
-        if (one.knows_bytes()) a.peak_bytes = detail::peak_bytes_alone(needs, 1);
+        if (one.knows_bytes()) a.peak_bytes = peak(needs);
         a.fits = choices.memory_limit == 0 || a.peak_bytes <= choices.memory_limit;
         consider(a);
       }

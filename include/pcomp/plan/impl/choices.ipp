@@ -94,7 +94,8 @@ PCOMP_IMPL void Choices::check() const {
         for (std::size_t b = 0; all && b < all->size(); ++b) {
           const BlockCost& c = (*all)[b];
           seconds({c.forward, c.backward, c.inputs, c.weights});
-          expect(c.bytes.fixed >= 0 && c.bytes.live >= 0 && c.bytes.forward >= 0 && c.bytes.backward >= 0,
+          const schedule::StageBytes& k = c.bytes;
+          expect(std::min({k.fixed, k.live, k.forward, k.backward, k.between, k.weights}) >= 0,
                  "measured memory is at least 0 bytes");
         }
       for (const WireChoice& w : wires) {

@@ -43,7 +43,8 @@ inline std::vector<schedule::StageBytes> needs_of(const plan::Choices& choices, 
   std::vector<schedule::StageBytes> needs(c.first.size());
   if (choices.knows_bytes())
     for (std::size_t s = 0; s < needs.size(); ++s)
-      needs[s] = sums.bytes(static_cast<int>(s), c.first[s], end_of(c, s, sums), c.recomputes(s));
+      needs[s] = sums.bytes(static_cast<int>(s), c.first[s], end_of(c, s, sums), c.schedule == "zero-bubble",
+                            c.recomputes(s));
   return needs;
 }
 

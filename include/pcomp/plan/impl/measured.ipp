@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <sstream>
 
 #include "../../base/error.hpp"
@@ -23,7 +24,7 @@ PCOMP_IMPL std::string write(const Machine& machine) {
              << c.inputs << ' ' << c.weights;
         if (c.bytes != schedule::StageBytes{})
           text << ' ' << c.bytes.fixed << ' ' << c.bytes.live << ' ' << c.bytes.forward << ' '
-               << c.bytes.backward;
+               << c.bytes.backward << ' ' << c.bytes.between << ' ' << c.bytes.weights;
         text << '\n';
       }
   };
@@ -54,8 +55,9 @@ PCOMP_IMPL Machine read(const std::string& text) {
            microbatches > 0;
       schedule::StageBytes& b = c.bytes;
       if (ok && !(in >> std::ws).eof())
-        ok = in >> b.fixed >> b.live >> b.forward >> b.backward && b.fixed >= 0 && b.live >= 0 &&
-             b.forward >= 0 && b.backward >= 0;
+        ok =
+            static_cast<bool>(in >> b.fixed >> b.live >> b.forward >> b.backward >> b.between >> b.weights) &&
+            std::min({b.fixed, b.live, b.forward, b.backward, b.between, b.weights}) >= 0;
       auto& blocks = (what == "block" ? machine.blocks : machine.crowded)[microbatches];
       ok = ok && block == blocks.size();
       blocks.push_back(c);

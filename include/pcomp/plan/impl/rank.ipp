@@ -20,10 +20,12 @@ inline std::string megabytes(std::int64_t bytes) {
 class Fitting {
  public:
   Fitting(const plan::Choices& choices, const StageSums& sums, const schedule::ScheduleTable& table)
-      : choices_(choices), sums_(sums), live_(table.peak_live.get()) {}
+      : choices_(choices), sums_(sums), split_(table.splits_backward()) {
+    for (int r = 0; r < table.ranks; ++r) peaks_.emplace_back(table.row(r), split_);
+  }
 
   std::int64_t peak(int s, int begin, int end, bool recompute) const {
-    return peak_bytes_alone(sums_.bytes(s, begin, end, recompute), live_[static_cast<std::size_t>(s)]);
+    return peaks_[static_cast<std::size_t>(s)](sums_.bytes(s, begin, end, split_, recompute));
   }
   /// Whether the stage recomputes; none if it does not fit either way.
   std::optional<bool> recompute(int s, int begin, int end) const {
@@ -47,7 +49,8 @@ class Fitting {
   }
   const plan::Choices& choices_;
   const StageSums& sums_;
-  std::vector<int> live_;
+  bool split_;
+  std::vector<StagePeak> peaks_;
 };
 
 /// A lower bound on a step's time, per micro-batch: the work of a stage, or of the link behind it.

@@ -1,6 +1,7 @@
 #pragma once
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -80,35 +81,49 @@ class StageSums {
     return sum;
   }
 
-  schedule::StageBytes bytes(int s, int begin, int end, bool recompute) const {
+  /// The same blocks in memory. A backward pass runs from the last block to the first: as a whole it frees what a block
+  /// kept, its first half keeps that and more until the second.
+  schedule::StageBytes bytes(int s, int begin, int end, bool split, bool recompute) const {
     const std::vector<plan::BlockCost>& all = *alone_.at(at(s));
     const std::int64_t entered = begin > 0 ? 4 * elements(begin - 1) : 0;
     schedule::StageBytes sum;
     if (begin == 0) sum.fixed = choices_.batch * choices_.sample_bytes;
-    std::int64_t kept = entered, graphless = 0, with_graph = 0, back = 0;
+    for (const int boundary : {begin - 1, end - 1})
+      if (boundary >= 0 && boundary + 1 < blocks()) sum.fixed += messages(boundary);
+    std::int64_t kept = entered, graphless = 0;
     for (int b = begin; b < end; ++b) {
       const schedule::StageBytes& k = all.at(at(b)).bytes;
       const std::int64_t most = std::max(k.forward, k.live);
       sum.fixed += k.fixed;
-      with_graph = std::max(with_graph, kept + most);
+      sum.forward = std::max(sum.forward, kept + most);
       graphless = std::max(graphless, entered + most + (b > begin ? 4 * elements(b - 1) : 0));
-      back = std::max(back, k.backward + 4 * elements(b));  // with the gradient that enters the block
       kept += k.live;
     }
+    std::int64_t before = 0;  // what the blocks behind have added, or freed
+    for (int b = end - 1; b >= begin; --b) {
+      const schedule::StageBytes& k = all.at(at(b)).bytes;
+      const std::int64_t gradient = 4 * elements(b);  // enters the block
+      sum.backward = std::max(sum.backward, before + k.backward + gradient);
+      if (split) sum.between += k.between, sum.weights = std::max(sum.weights, k.weights);
+      const std::int64_t output = b + 1 == end ? 4 * elements(b) : 0;  // kept to the end
+      before += split ? k.between : -std::max<std::int64_t>(0, k.live - output);
+    }
+    sum.live = kept;
     if (recompute) {
       sum.live = begin > 0 ? payload(begin - 1).forward : 0;
+      sum.backward = std::max(sum.forward, kept + sum.backward);
       sum.forward = graphless;
-      sum.backward = std::max(with_graph, kept + back);
-    } else {
-      sum.live = kept;
-      sum.forward = with_graph;
-      sum.backward = back;
+      if (split) sum.between += kept;  // the graph of the repeated forward pass
     }
     return sum;
   }
 
  private:
   static std::size_t at(int i) { return static_cast<std::size_t>(i); }
+  /// Up to two on their way in each direction of the boundary behind a block, as in the engine.
+  std::int64_t messages(int block) const {
+    return std::min(2, microbatches_) * (payload(block).forward + payload(block).gradient);
+  }
   double count(int block) const { return static_cast<double>(elements(block)); }
 
   const plan::Choices& choices_;
@@ -121,11 +136,42 @@ class StageSums {
   std::string why_;  // the wire refused a shape, if it did
 };
 
-/// The most bytes of a stage that is alone on its rank, where at most `live` micro-batches are alive at once.
+/// The most bytes of a stage that is alone on its rank, by what its row has alive at once.
 ///
-/// Law: `peak_bytes` of its row.
-inline std::int64_t peak_bytes_alone(const schedule::StageBytes& s, int live) {
-  return s.fixed + std::max({(live - 1) * s.live + s.forward, live * s.live, live * s.live + s.backward});
-}
+/// Law: `ScheduleTable::peak_bytes`, for any needs, without its row.
+class StagePeak {
+ public:
+  StagePeak(std::span<const Action> row, bool split) {
+    int live = 0, between = 0;
+    for (const Action& a : row) {
+      if (!schedule::is_compute(a.op)) continue;
+      const Moment begins{a.op, live, between};
+      if (a.op == Op::Forward) ++live;
+      if (a.op == Op::Backward && split) ++between;
+      for (const Moment& m : {begins, Moment{Op::Recv, live, between}})  // at its most, and at its end
+        if (std::find(moments_.begin(), moments_.end(), m) == moments_.end()) moments_.push_back(m);
+      if (a.op == (split ? Op::BackwardWeights : Op::Backward)) --live, between -= split ? 1 : 0;
+    }
+  }
+
+  std::int64_t operator()(const schedule::StageBytes& s) const {
+    std::int64_t most = 0;
+    for (const Moment& m : moments_)
+      most = std::max(most, m.live * s.live + m.between * s.between +
+                                (m.op == Op::Forward           ? s.forward
+                                 : m.op == Op::Backward        ? s.backward
+                                 : m.op == Op::BackwardWeights ? s.weights
+                                                               : 0));
+    return s.fixed + most;
+  }
+
+ private:
+  struct Moment {
+    Op op;
+    int live, between;
+    friend bool operator==(const Moment&, const Moment&) = default;
+  };
+  std::vector<Moment> moments_;
+};
 
 }  // namespace pcomp::detail
