@@ -4,10 +4,16 @@
 #include <pcomp/checkpoint/impl/optimizer_state.ipp>
 #include <pcomp/checkpoint/impl/tensor_file.ipp>
 #include <pcomp/nn/impl/optim.ipp>
-#include <pcomp/runtime/impl/cut.ipp>
+#include <pcomp/plan/impl/alone.ipp>
+#include <pcomp/plan/impl/choices.ipp>
+#include <pcomp/plan/impl/costs_of.ipp>
+#include <pcomp/plan/impl/measured.ipp>
+#include <pcomp/plan/impl/rank.ipp>
 #include <pcomp/runtime/impl/engine.ipp>
 #include <pcomp/runtime/impl/report.ipp>
 #include <pcomp/runtime/impl/totals.ipp>
+#include <pcomp/stage/impl/cut.ipp>
+#include <pcomp/stage/impl/measure.ipp>
 #include <pcomp/stage/impl/step_memory.ipp>
 #include <pcomp/transport/c10d/impl/connect.ipp>
 #include <pcomp/transport/impl/communicator.ipp>

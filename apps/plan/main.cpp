@@ -16,6 +16,7 @@
 #include <pcomp/nn/loss.hpp>
 #include <pcomp/runtime/engine.hpp>
 #include <pcomp/runtime/process_setup.hpp>
+#include <pcomp/stage/measure.hpp>
 #include <pcomp/transport/communicator.hpp>
 #include <sstream>
 
@@ -24,14 +25,16 @@
 #include "model/wires.hpp"
 #include "run/between.hpp"
 
+namespace plan = pcomp::plan;
+
 namespace {
 
 using Json = nlohmann::ordered_json;
 
 struct Settings {
-  planner::Effort effort;
+  planner::Network network;
   std::vector<std::string> schedules{"gpipe", "1f1b", "zero-bubble"};
-  std::string rate, latency, save, from;
+  std::string rate, latency, memory, recompute = "fit", save, from;
   double tolerance = 3;
   int top = 10, check = 0;
   bool alone = false, json = false;
@@ -44,7 +47,7 @@ struct Settings {
 
 /// What `--check` found, in seconds per step.
 struct Checked {
-  planner::Candidate candidate;
+  plan::Candidate candidate;
   double predicted, measured;
 };
 
@@ -65,8 +68,8 @@ double quantity(const std::string& text, const char* option,
   throw pcomp::Error(std::string(option) + " " + text + ": expected a number and one of " + known);
 }
 
-pcomp::plan::LinkModel link_of(const Settings& s) {
-  pcomp::plan::LinkModel link;
+plan::LinkModel link_of(const Settings& s) {
+  plan::LinkModel link;
   if (!s.rate.empty())
     link.bandwidth = quantity(s.rate, "--rate", {{"kbit", 1e3 / 8}, {"mbit", 1e6 / 8}, {"gbit", 1e9 / 8}});
   if (!(link.bandwidth > 0)) throw pcomp::Error("--rate " + s.rate + ": expected more than nothing");
@@ -75,11 +78,19 @@ pcomp::plan::LinkModel link_of(const Settings& s) {
   return link;
 }
 
-bool costs_nothing(const pcomp::plan::LinkModel& link) {
-  return std::isinf(link.bandwidth) && link.latency == 0;
+/// Bytes of each rank; 0: no limit.
+std::int64_t limit_of(const Settings& s) {
+  if (s.memory.empty()) return 0;
+  const double bytes = quantity(s.memory, "--memory", {{"kb", 1e3}, {"mb", 1e6}, {"gb", 1e9}});
+  if (!(bytes >= 1 && bytes <= 1e18))
+    throw pcomp::Error("--memory " + s.memory + ": expected more than nothing and at most 1e9 gb");
+  return static_cast<std::int64_t>(bytes);
 }
 
-std::string cut_text(const std::vector<int>& first) {
+bool costs_nothing(const plan::LinkModel& link) { return std::isinf(link.bandwidth) && link.latency == 0; }
+
+std::string cut_text(const plan::Candidate& c) {
+  const std::vector<int>& first = c.first;
   static const auto name = [](int row) {
     return row == 0    ? std::string("conv1")
            : row <= 17 ? std::to_string(row - 1)
@@ -90,31 +101,49 @@ std::string cut_text(const std::vector<int>& first) {
   std::string text;
   for (std::size_t s = 0; s < first.size(); ++s) {
     const int last = s + 1 < first.size() ? first[s + 1] - 1 : cifar::rows - 1;
-    text += (s ? " | " : "") + name(first[s]) + (last > first[s] ? "-" + name(last) : "");
+    text += (s ? " | " : "") + name(first[s]) + (last > first[s] ? "-" + name(last) : "") +
+            (c.recomputes(s) ? " again" : "");
   }
   return text;
 }
 
-Json json(const planner::Candidate& c) {
+Json json(const plan::Candidate& c) {
   return {{"first_rows", c.first},
-          {"cut", cut_text(c.first)},
+          {"cut", cut_text(c)},
           {"wire", c.wire},
           {"schedule", c.schedule},
           {"micro_batches", c.microbatches},
           {"seconds", c.seconds},
           {"bubble", c.bubble},
+          {"busy", c.busy},
           {"bytes", c.bytes},
-          {"raw_bytes", c.raw_bytes}};
+          {"raw_bytes", c.raw_bytes},
+          {"recompute", c.recompute},
+          {"peak_bytes", c.fullest() > 0 ? Json(c.peak_bytes) : Json(nullptr)}};
 }
-Json json(const pcomp::plan::LinkModel& link) {
+Json json(const plan::Alone& a) {
+  return {{"rank", a.machine},
+          {"micro_batches", a.microbatches},
+          {"recompute", a.recompute},
+          {"seconds", a.seconds},
+          {"peak_bytes", a.peak_bytes > 0 ? Json(a.peak_bytes) : Json(nullptr)},
+          {"fits", a.fits}};
+}
+Json json(const plan::LinkModel& link) {
   if (costs_nothing(link)) return nullptr;
   const bool limited = std::isfinite(link.bandwidth);
   return {{"bytes_per_second", limited ? Json(link.bandwidth) : Json(nullptr)}, {"latency", link.latency}};
 }
 
-void print_json(const std::vector<planner::Candidate>& ranked, const planner::Candidate& best,
-                const pcomp::plan::LinkModel& link, int top, const std::vector<Checked>& checks) {
-  Json all{{"link", json(link)}, {"recommended", json(best)}, {"candidates", Json::array()}};
+void print_json(const std::vector<plan::Candidate>& ranked, const plan::Candidate& best,
+                const plan::Alone& alone, const plan::LinkModel& link, int top,
+                const std::vector<Checked>& checks) {
+  Json all{{"link", json(link)},
+           {"alone", json(alone)},
+           {"recommended", json(best)},
+           {"speedup", alone.seconds / best.seconds},
+           {"verdict", plan::verdict(best, alone)},
+           {"candidates", Json::array()}};
   for (std::size_t i = 0; i < ranked.size() && i < static_cast<std::size_t>(top); ++i)
     all["candidates"].push_back(json(ranked[i]));
   for (const Checked& c : checks)
@@ -123,28 +152,35 @@ void print_json(const std::vector<planner::Candidate>& ranked, const planner::Ca
   std::printf("%s\n", all.dump(1).c_str());
 }
 
-void print_line(const char* mark, const planner::Candidate& c) {
+std::string megabytes(std::int64_t bytes) {
+  char text[32] = "-";
+  if (bytes > 0) std::snprintf(text, sizeof text, "%.1f", static_cast<double>(bytes) / 1e6);
+  return text;
+}
+void print_line(const char* mark, const plan::Candidate& c) {
   std::printf(
-      "%-4s%10.1f %7.1f%% %12.1f %8.1f%%  %-16s %-12s %5d  %s\n", mark, 1e3 * c.seconds, 100 * c.bubble,
-      static_cast<double>(c.bytes) / 1e3,
+      "%-4s%10.1f %7.1f%% %9s %12.1f %8.1f%%  %-16s %-12s %5d  %s\n", mark, 1e3 * c.seconds, 100 * c.bubble,
+      megabytes(c.fullest()).c_str(), static_cast<double>(c.bytes) / 1e3,
       100 * static_cast<double>(c.bytes) / static_cast<double>(std::max<std::int64_t>(1, c.raw_bytes)),
-      c.wire.c_str(), c.schedule.c_str(), c.microbatches, cut_text(c.first).c_str());
+      c.wire.c_str(), c.schedule.c_str(), c.microbatches, cut_text(c).c_str());
 }
 constexpr const char* header =
-    "     ms a step   bubble    kB a step   of raw  wire             schedule     micro  stages\n";
+    "     ms a step   bubble        MB    kB a step   of raw  wire             schedule     micro  stages\n";
 
 /// The median of a few measured steps of this candidate, in seconds.
-double run(const pcomp::World& world, const Settings& s, const planner::Candidate& c) {
+double run(const pcomp::World& world, const Settings& s, const plan::Candidate& c) {
   cifar::Cut cut{"", "", c.first, {}, {}};
+  std::vector<pcomp::runtime::StageSpec> stages = cifar::stages(s.network.width, cut, 1);
+  for (std::size_t i = 0; i < stages.size(); ++i) stages[i].recompute = c.recomputes(i);
   pcomp::Engine engine(
-      world, cifar::stages(s.effort.width, cut, 1),
+      world, std::move(stages),
       std::vector<const pcomp::kernel::WireKernels*>(c.first.size() - 1, cifar::find_wire(c.wire).ops),
-      planner::table_of(c.schedule, static_cast<int>(c.first.size()), c.microbatches));
-  const at::Tensor x = at::randn({s.effort.batch, 3, 32, 32}),
-                   y = at::randint(10, {s.effort.batch}, at::kLong);
+      plan::table_of(c.schedule, static_cast<int>(c.first.size()), c.microbatches));
+  const at::Tensor x = at::randn({s.network.batch, 3, 32, 32}),
+                   y = at::randint(10, {s.network.batch}, at::kLong);
   const auto parameters = engine.parameters();
   std::vector<double> all;
-  for (int i = 0; i < s.effort.times + 2; ++i) {
+  for (int i = 0; i < s.network.times + 2; ++i) {
     for (const at::Tensor& p : parameters) p.mutable_grad() = at::Tensor();
     const auto start = std::chrono::steady_clock::now();
     engine.step(x, y, pcomp::cross_entropy);
@@ -155,10 +191,10 @@ double run(const pcomp::World& world, const Settings& s, const planner::Candidat
   return all[all.size() / 2];
 }
 
-std::vector<Checked> check(const pcomp::World& world, const Settings& s, const planner::Choices& choices,
-                           const std::vector<planner::Candidate>& ranked, const planner::Candidate& best,
+std::vector<Checked> check(const pcomp::World& world, const Settings& s, const plan::Choices& choices,
+                           const std::vector<plan::Candidate>& ranked, const plan::Candidate& best,
                            bool prints) {
-  std::vector<planner::Candidate> chosen{best};
+  std::vector<plan::Candidate> chosen{best};
   for (int i = 0; i + 1 < s.check; ++i)  // from the fastest to the slowest
     chosen.push_back(ranked[(ranked.size() - 1) * static_cast<std::size_t>(i) /
                             static_cast<std::size_t>(std::max(1, s.check - 2))]);
@@ -166,16 +202,16 @@ std::vector<Checked> check(const pcomp::World& world, const Settings& s, const p
     std::printf("\npredicted  measured  measured/predicted   (ms, over %s)\n",
                 world.processes() ? "this link" : "threads: no link");
   std::vector<Checked> all;
-  for (const planner::Candidate& c : chosen) {
-    planner::Choices here = choices;
+  for (const plan::Candidate& c : chosen) {
+    plan::Choices here = choices;
     if (!world.processes()) here.link = {};
-    const double predicted = planner::predict(here, c).seconds;
+    const double predicted = plan::predict(here, c).seconds;
     const double measured = run(world, s, c);
     all.push_back({c, predicted, measured});
     if (!prints) continue;
     std::printf("%9.1f %9.1f %11.3f           %s, %s, %d micro-batches, %s\n", 1e3 * predicted,
                 1e3 * measured, measured / predicted, c.wire.c_str(), c.schedule.c_str(), c.microbatches,
-                cut_text(c.first).c_str());
+                cut_text(c).c_str());
     std::fflush(stdout);
   }
   return all;
@@ -183,8 +219,8 @@ std::vector<Checked> check(const pcomp::World& world, const Settings& s, const p
 
 /// Refuses what is known to be wrong before minutes of measuring.
 void refuse_mistakes(const Settings& s, bool saves) {
-  for (const std::string& name : s.effort.wires) cifar::find_wire(name);
-  for (const std::string& name : s.schedules) planner::table_of(name, 1, 1);
+  for (const std::string& name : s.network.wires) cifar::find_wire(name);
+  for (const std::string& name : s.schedules) static_cast<void>(plan::table_of(name, 1, 1));
   if (!s.from.empty())
     for (const char* option : {"--check", "--save", "--times"})
       if (s.gives(option))
@@ -197,12 +233,12 @@ void refuse_mistakes(const Settings& s, bool saves) {
 
 /// What was measured before, for the requested network and choices; those that no option gives are taken from the
 /// file.
-planner::Machine read_measured(Settings& s) {
+plan::Machine read_measured(Settings& s) {
   std::ifstream file(s.from);
   if (!file) throw pcomp::Error("--from " + s.from + ": there is no such file");
   std::stringstream text;
   text << file.rdbuf();
-  planner::Machine machine = planner::read(text.str());
+  plan::Machine machine = plan::read(text.str());
   if (machine.blocks.empty() || machine.wires.empty())
     throw pcomp::Error("--from " + s.from + ": it has no measured blocks or no wires");
   for (const auto* measured : {&machine.blocks, &machine.crowded})
@@ -228,8 +264,8 @@ planner::Machine read_measured(Settings& s) {
         throw pcomp::Error(why.str());
       }
   };
-  choose("--wires", s.effort.wires, machine.wires);
-  choose("--micro-batches", s.effort.microbatches, machine.blocks);
+  choose("--wires", s.network.wires, machine.wires);
+  choose("--micro-batches", s.network.microbatches, machine.blocks);
   const auto take = [&](const char* option, auto& asked, auto measured) {
     if (measured == 0) return;
     if (s.gives(option) && asked != measured) {
@@ -240,41 +276,53 @@ planner::Machine read_measured(Settings& s) {
     }
     asked = measured;
   };
-  take("--width", s.effort.width, machine.width);
-  take("--batch", s.effort.batch, machine.batch);
+  double width = 0;
+  if (!machine.network.empty()) {
+    std::istringstream(machine.network) >> width;
+    if (planner::name_of(width) != machine.network || !(width > 0))
+      throw pcomp::Error("--from " + s.from + ": it was measured with the network '" + machine.network +
+                         "', which is no width of MobileNetV2");
+  }
+  take("--width", s.network.width, width);
+  take("--batch", s.network.batch, machine.batch);
   if (s.alone) machine.crowded.clear();
   return machine;
 }
 
 /// The engine cuts a batch into at most as many micro-batches as it has images.
 void fit_microbatches(Settings& s) {
-  std::vector<int>& all = s.effort.microbatches;
-  const auto too_many = [&](int microbatches) { return microbatches > s.effort.batch; };
+  std::vector<int>& all = s.network.microbatches;
+  const auto too_many = [&](int microbatches) { return microbatches > s.network.batch; };
   if (!s.gives("--micro-batches")) {
     std::erase_if(all, too_many);
     if (all.empty()) all.push_back(1);
   }
   for (const int microbatches : all)
     if (too_many(microbatches))
-      throw pcomp::Error("--batch " + std::to_string(s.effort.batch) +
+      throw pcomp::Error("--batch " + std::to_string(s.network.batch) +
                          " cannot be cut into --micro-batches " + std::to_string(microbatches));
 }
 
 int plan_for(Settings s) {
   pcomp::World world = pcomp::World::from_env();
-  pcomp::runtime::keep_memory(world.processes() ? 1 : s.effort.ranks);
+  pcomp::runtime::keep_memory(world.processes() ? 1 : s.network.ranks);
   world.threads_per_rank = 1;
   const bool prints = world.rank() == 0;
-  if (world.processes()) s.effort.ranks = world.size();
-  const int ranks = s.effort.ranks;
-  planner::Choices choices;
+  if (world.processes()) s.network.ranks = world.size();
+  const int ranks = s.network.ranks;
+  plan::Choices choices;
   choices.link = link_of(s);
+  choices.memory_limit = limit_of(s);
+  choices.recompute = s.recompute == "never"    ? plan::Recomputation::never
+                      : s.recompute == "always" ? plan::Recomputation::always
+                                                : plan::Recomputation::to_fit;
+  choices.sample_bytes = 3 * 32 * 32 * 4;
   refuse_mistakes(s, prints);
   if (!s.from.empty()) choices.machines.assign(static_cast<std::size_t>(ranks), read_measured(s));
   fit_microbatches(s);
-  choices.batch = s.effort.batch;
+  choices.batch = s.network.batch;
   choices.schedules = s.schedules;
-  const auto units = cifar::mobilenetv2(s.effort.width);
+  const auto units = cifar::mobilenetv2(s.network.width);
   choices.activation = [units](int row, int samples) {
     const cifar::Unit& u = units[static_cast<std::size_t>(row)];
     return pcomp::Extents{samples, u.out, u.size, u.size};
@@ -282,7 +330,7 @@ int plan_for(Settings s) {
   if (s.from.empty()) {
     if (prints && !s.json) {
       std::printf("measuring %zu wires and %d rows of MobileNetV2, width %g, batch %d, one thread a rank\n",
-                  s.effort.wires.size(), cifar::rows, s.effort.width, s.effort.batch);
+                  s.network.wires.size(), cifar::rows, s.network.width, s.network.batch);
       std::fflush(stdout);
     }
     std::unique_ptr<pcomp::transport::Communicator> links;
@@ -292,45 +340,41 @@ int plan_for(Settings s) {
       links = pcomp::transport::connect(world, ranks, a_stage_each);
     }
     if (links && s.rate.empty() && ranks == 2) {
-      const pcomp::plan::LinkModel measured = planner::measure_link(*links, world.rank());
+      const plan::LinkModel measured = planner::measure_link(*links, world.rank());
       choices.link.bandwidth = measured.bandwidth;
       if (s.latency.empty()) choices.link.latency = measured.latency;
     }
-    planner::Machine own;
+    plan::Machine own;
     if (!links) {
-      own = planner::measure(s.effort, s.alone ? 1 : ranks);
+      own = planner::measure(s.network, s.alone ? 1 : ranks);
     } else {  // each rank alone in turn, then all at once
       for (int r = 0; r < ranks; ++r) {
-        if (r == world.rank()) own = planner::measure(s.effort, 1);
+        if (r == world.rank()) own = planner::measure(s.network, 1);
         links->exchange("turn of rank " + std::to_string(r), "");
       }
-      if (!s.alone) own.crowded = planner::measure(s.effort, 1).blocks;
+      if (!s.alone) own.crowded = planner::measure(s.network, 1).blocks;
     }
     if (links)
       for (const std::string& text : pcomp::transport::gather<std::string>(*links, "measured costs", [&] {
-                                       return planner::write(own);
+                                       return plan::write(own);
                                      }).values())
-        choices.machines.push_back(planner::read(text));
+        choices.machines.push_back(plan::read(text));
     else
       choices.machines.assign(static_cast<std::size_t>(ranks), own);
-    if (!s.save.empty() && prints && !(std::ofstream(s.save) << planner::write(own) << std::flush))
+    if (!s.save.empty() && prints && !(std::ofstream(s.save) << plan::write(own) << std::flush))
       throw pcomp::Error("--save " + s.save + ": it cannot be written: " + std::strerror(errno));
   }
-  choices.microbatches = s.effort.microbatches;
-  for (const std::string& name : s.effort.wires) {
-    const pcomp::kernel::WireKernels* ops = cifar::find_wire(name).ops;
-    choices.wires.push_back({name, [ops](const pcomp::Extents& shape) {
-                               return pcomp::schedule::BoundaryBytes{
-                                   static_cast<std::int64_t>(ops->bytes(shape)),
-                                   static_cast<std::int64_t>(ops->grad_bytes(shape))};
-                             }});
-  }
+  choices.microbatches = s.network.microbatches;
+  for (const std::string& name : s.network.wires)
+    choices.wires.push_back(plan::choice_of(name, *cifar::find_wire(name).ops));
 
-  const std::vector<planner::Candidate> ranked = planner::rank(choices);
-  const planner::Candidate& best = planner::recommend(ranked, s.tolerance / 100);
+  const std::vector<plan::Candidate> ranked = plan::rank(choices);
+  const plan::Candidate& best = plan::recommend(ranked, s.tolerance / 100);
+  const plan::Alone alone = plan::alone(choices);
   if (prints && !s.json) {
     if (!s.from.empty())
-      std::printf("MobileNetV2 of width %g, batch %d, as measured before\n", s.effort.width, s.effort.batch);
+      std::printf("MobileNetV2 of width %g, batch %d, as measured before\n", s.network.width,
+                  s.network.batch);
     if (costs_nothing(choices.link))
       std::printf("%d ranks over a link that costs nothing; give --rate and --latency for another\n", ranks);
     else if (std::isinf(choices.link.bandwidth))
@@ -338,15 +382,22 @@ int plan_for(Settings s) {
     else
       std::printf("%d ranks over links of %.4g Mbit/s, %.3g ms\n", ranks, choices.link.bandwidth * 8e-6,
                   1e3 * choices.link.latency);
+    if (choices.memory_limit > 0)
+      std::printf("at most %s MB a rank\n", megabytes(choices.memory_limit).c_str());
+    std::printf("one machine alone: %.1f ms a step of %d micro-batches%s", 1e3 * alone.seconds,
+                alone.microbatches, alone.recompute ? ", recomputed" : "");
+    if (alone.peak_bytes > 0) std::printf(", %s MB", megabytes(alone.peak_bytes).c_str());
+    std::printf("%s\n", alone.fits ? "" : ", which do not fit");
     std::printf("%zu candidates, fastest first, as simulated\n\n%s", ranked.size(), header);
     for (std::size_t i = 0; i < ranked.size() && i < static_cast<std::size_t>(s.top); ++i)
       print_line(std::to_string(i + 1).c_str(), ranked[i]);
     std::printf("\nrecommended: what compresses least of all within %g %% of the fastest\n", s.tolerance);
     print_line("->", best);
+    std::printf("%s\n", plan::verdict(best, alone).c_str());
   }
   std::vector<Checked> checks;
   if (s.check > 0) checks = check(world, s, choices, ranked, best, prints && !s.json);
-  if (prints && s.json) print_json(ranked, best, choices.link, s.top, checks);
+  if (prints && s.json) print_json(ranked, best, alone, choices.link, s.top, checks);
   return 0;
 }
 
@@ -354,34 +405,39 @@ int plan_for(Settings s) {
 
 int main(int argc, char** argv) {
   Settings s;
-  s.effort.microbatches = {2, 4, 8, 16};
-  s.effort.wires = {"raw", "half", "quant8", "quant4", "topk10-quant8", "thin"};
+  s.network.microbatches = {2, 4, 8, 16};
+  s.network.wires = {"raw", "half", "quant8", "quant4", "topk10-quant8", "thin"};
   CLI::App app("Measures MobileNetV2 block by block and recommends cut, wire, schedule and micro-batches.",
                "pcomp-plan");
   app.get_formatter()->column_width(30);
-  app.add_option("--width", s.effort.width, "width of the network")
+  app.add_option("--width", s.network.width, "width of the network")
       ->check(cifar::between(0.05, 4.0))
       ->capture_default_str();
-  app.add_option("--batch", s.effort.batch, "images per step")
+  app.add_option("--batch", s.network.batch, "images per step")
       ->check(cifar::between(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--ranks", s.effort.ranks, "stages, one per rank [the launcher's processes]")
+  app.add_option("--ranks", s.network.ranks, "stages, one per rank [the launcher's processes]")
       ->check(cifar::between(1, 8))
       ->capture_default_str();
   app.add_option("--rate", s.rate, "rate of each link, such as 100mbit [measured between two processes]");
   app.add_option("--latency", s.latency, "latency of each link, such as 20ms");
-  app.add_option("--wires", s.effort.wires, "wires to choose from")->delimiter(',')->capture_default_str();
+  app.add_option("--memory", s.memory, "most memory of each rank, such as 500mb or 2gb");
+  app.add_option("--recompute", s.recompute,
+                 "stages that keep no activations: never, fit (where needed), always")
+      ->check(CLI::IsMember({"never", "fit", "always"}))
+      ->capture_default_str();
+  app.add_option("--wires", s.network.wires, "wires to choose from")->delimiter(',')->capture_default_str();
   app.add_option("--schedules", s.schedules, "schedules to choose from")
       ->delimiter(',')
       ->capture_default_str();
-  app.add_option("--micro-batches", s.effort.microbatches, "numbers of micro-batches to choose from")
+  app.add_option("--micro-batches", s.network.microbatches, "numbers of micro-batches to choose from")
       ->delimiter(',')
       ->check(cifar::between(1, 1 << 20))
       ->capture_default_str();
   app.add_option("--tolerance", s.tolerance, "percent of a step that a wire which compresses less may cost")
       ->check(cifar::between(0.0, 100.0))
       ->capture_default_str();
-  app.add_option("--times", s.effort.times, "runs, of which the median counts")
+  app.add_option("--times", s.network.times, "runs, of which the median counts")
       ->check(cifar::between(1, 1000))
       ->capture_default_str();
   app.add_flag("--alone", s.alone, "measure as if each rank had a machine of its own");

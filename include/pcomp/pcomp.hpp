@@ -7,6 +7,6 @@
 #include "checkpoint/checkpoint.hpp"
 #include "cpu.hpp"
 #include "nn/optim.hpp"
-#include "runtime/cut.hpp"
 #include "runtime/pipeline.hpp"
+#include "stage/cut.hpp"
 #include "testing/check_codec.hpp"

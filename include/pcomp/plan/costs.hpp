@@ -10,6 +10,7 @@ namespace pcomp::plan {
 /// that is not split takes the sum of the last two.
 struct StageCost {
   double forward = 0, backward = 0, weights = 0;
+  double again = 0;  ///< the forward pass repeated before the backward pass, with recomputation; else 0
 };
 
 /// The link between two stages: bytes per second in each direction, and seconds from the last byte sent to its arrival.
@@ -44,7 +45,8 @@ struct Costs {
       if (!ok) throw Error(std::string("pcomp: costs need ") + what);
     };
     for (const StageCost& s : stages)
-      number(s.forward >= 0 && s.backward >= 0 && s.weights >= 0, "times of at least 0 seconds");
+      number(s.forward >= 0 && s.backward >= 0 && s.weights >= 0 && s.again >= 0,
+             "times of at least 0 seconds");
     for (const schedule::BoundaryBytes& b : bytes)
       number(b.forward >= 0 && b.gradient >= 0, "at least 0 bytes");
     for (const LinkModel& l : links)
@@ -57,7 +59,7 @@ struct Costs {
     const StageCost& s = stages[static_cast<std::size_t>(a.stage)];
     if (a.op == Op::Forward) return s.forward;
     if (a.op == Op::BackwardWeights) return s.weights;
-    return split ? s.backward : s.backward + s.weights;
+    return s.again + (split ? s.backward : s.backward + s.weights);
   }
 };
 

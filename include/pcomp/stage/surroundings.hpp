@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -112,6 +113,35 @@ class RngStateGuard {
 
  private:
   RandomState before_;
+};
+
+/// While it lives, modules compute on copies of their buffers and begin without gradients; then both are what they were,
+/// the same tensors with the same values.
+class ModuleStateGuard {
+ public:
+  explicit ModuleStateGuard(const std::vector<std::shared_ptr<torch::nn::Module>>& modules) {
+    std::unordered_set<const void*> seen;
+    const auto first = [&](const at::Tensor& t) { return seen.insert(t.unsafeGetTensorImpl()).second; };
+    for (const auto& m : modules) {
+      if (!m) continue;
+      for (const at::Tensor& p : m->parameters())
+        if (first(p)) gradients_.emplace_back(p, std::exchange(p.mutable_grad(), at::Tensor()));
+      for (const at::Tensor& b : m->buffers())
+        if (b.defined() && first(b)) {
+          buffers_.emplace_back(b, b.variable_data());
+          b.set_data(b.detach().clone());
+        }
+    }
+  }
+  ModuleStateGuard(const ModuleStateGuard&) = delete;
+  ModuleStateGuard& operator=(const ModuleStateGuard&) = delete;
+  ~ModuleStateGuard() {
+    for (auto& [parameter, gradient] : gradients_) parameter.mutable_grad() = gradient;
+    for (auto& [buffer, original] : buffers_) buffer.set_data(original);
+  }
+
+ private:
+  std::vector<std::pair<at::Tensor, at::Tensor>> gradients_, buffers_;
 };
 
 /// While it lives, a stage's forward pass is computed a second time: what it counts was counted the first time. Its

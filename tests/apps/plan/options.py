@@ -63,6 +63,24 @@ expect(slow["link"] == {"bytes_per_second": None, "latency": 0.02}, slow["link"]
 expect("over links of unlimited rate, 20 ms" in run("--from", measured, "--latency", "20ms"), "the latency is not told")
 refused("--rate", "0mbit", because="expected more than nothing")
 
+# One machine alone, and whether the pipeline pays.
+expect(whole["speedup"] == whole["alone"]["seconds"] / whole["recommended"]["seconds"], whole["alone"])
+expect(("does not pay" in whole["verdict"]) == (whole["speedup"] < 1), whole["verdict"])
+lines = run("--from", measured, "--rate", "10mbit").splitlines()
+expect(lines[2].startswith(f"one machine alone: {1e3 * whole['alone']['seconds']:.1f} ms a step of "), lines[2])
+expect(lines[-1] == whole["verdict"], lines[-1])
+
+# Memory.
+for bad in ("0mb", "5", "1tb", "mb", "-1gb", "nanmb", "infgb", "1e30gb"):
+    refused("--from", measured, f"--memory={bad}", because=f"--memory {bad}: expected ")
+refused("--recompute", "sometimes", because="sometimes not in", code=105)
+with tempfile.TemporaryDirectory() as base:
+    old = pathlib.Path(base) / "old"  # as it was before blocks were measured with their bytes
+    old.write_text("".join(" ".join(line.split()[:7]) + "\n" for line in pathlib.Path(measured).read_text().splitlines()
+                           if not line.startswith("#")))
+    refused("--from", old, "--memory", "1gb", because="needs the blocks' bytes, which were not measured: measure them anew")
+    expect(plan("--from", old, "--rate", "10mbit")["recommended"]["cut"] == whole["recommended"]["cut"], "without bytes")
+
 # Mistakes are reported before anything is measured.
 refused("--wires", "quant9", because="there is no wire 'quant9'")
 refused("--schedules", "pipe", because="there is no schedule 'pipe'")
@@ -81,6 +99,17 @@ with tempfile.TemporaryDirectory() as base:
     expect(here["checks"][0]["candidate"] == here["recommended"], here)
     expect(file.read_text().startswith("network 0.05 3\n"), file.read_text()[:100])
     expect(same(plan("--from", file), here), "another plan from the file")
+    # Its blocks have bytes. Half of what the fullest needs is enough for some, and for more if they recompute.
+    peaks = [max(candidate["peak_bytes"]) for candidate in here["candidates"]]
+    limit = (min(peaks) + max(peaks)) // 2
+    for recompute in ("never", "fit"):
+        less = plan("--from", file, "--memory", f"{limit / 1e3}kb", "--recompute", recompute)["candidates"]
+        expect(less and all(max(one["peak_bytes"]) <= limit for one in less), f"{limit}: {less[:1]}")
+        if recompute == "never":
+            expect(len(less) == sum(peak <= limit for peak in peaks), f"{len(less)} candidates within {limit}: {peaks}")
+            expect(not any(any(one["recompute"]) for one in less), less[0])
+    expect(all(all(one["recompute"]) for one in plan("--from", file, "--recompute", "always")["candidates"]), "always")
+    refused("--from", file, "--memory", "1kb", because="nothing fits into 0.001 MB a rank: the leanest needs ")
     # A file from before the network was saved: the options name it.
     old.write_text("".join(file.read_text().splitlines(True)[1:]))
     expect(same(plan("--from", old, "--width", 0.05, "--batch", 3), here), "an older file")

@@ -1,7 +1,7 @@
-#include "plan.hpp"
-
 #include <cmath>
 #include <pcomp/cpu.hpp>
+#include <pcomp/plan/alone.hpp>
+#include <pcomp/plan/rank.hpp>
 
 #include "../../unit/schedule/catch.hpp"
 
@@ -9,7 +9,7 @@ using namespace pcomp;
 
 namespace {
 
-planner::Wire wire(const char* name, double share) {
+plan::WireChoice wire(const char* name, double share) {
   return {name, [share](const Extents& s) {
             const auto bytes = std::llround(4 * share * static_cast<double>(s.size()));
             return schedule::BoundaryBytes{bytes, bytes};
@@ -17,9 +17,9 @@ planner::Wire wire(const char* name, double share) {
 }
 
 /// Six blocks whose costs rise and whose activations shrink from one to the next, on two equal machines.
-planner::Choices choices(double bandwidth) {
-  planner::Choices c;
-  planner::Machine m;
+plan::Choices choices(double bandwidth) {
+  plan::Choices c;
+  plan::Machine m;
   for (int microbatches : {2, 4})
     for (int b = 0; b < 6; ++b)
       m.blocks[microbatches].push_back(
@@ -39,19 +39,18 @@ planner::Choices choices(double bandwidth) {
 }  // namespace
 
 TEST_CASE("Every combination is simulated, and the first is the fastest of them") {
-  const planner::Choices c = choices(5e6);
-  const auto ranked = planner::rank(c);
+  const plan::Choices c = choices(5e6);
+  const auto ranked = plan::rank(c);
   CHECK(ranked.size() == 5 * 3 * 3 * 2);
   double least = 1e9;
   for (int first = 1; first < 6; ++first)
-    for (const planner::Wire& w : c.wires)
+    for (const plan::WireChoice& w : c.wires)
       for (const std::string& schedule : c.schedules)
         for (int microbatches : c.microbatches) {
-          const planner::Candidate one{{0, first}, w.name, schedule, microbatches};
+          const plan::Candidate one{{0, first}, w.name, schedule, microbatches};
           const double seconds =
-              pcomp::plan::simulate(planner::table_of(schedule, 2, microbatches), planner::costs_of(c, one))
-                  .seconds;
-          const bool found = std::any_of(ranked.begin(), ranked.end(), [&](const planner::Candidate& r) {
+              plan::simulate(plan::table_of(schedule, 2, microbatches), plan::costs_of(c, one)).seconds;
+          const bool found = std::any_of(ranked.begin(), ranked.end(), [&](const plan::Candidate& r) {
             return r.first == one.first && r.wire == one.wire && r.schedule == schedule &&
                    r.microbatches == microbatches && r.seconds == seconds;
           });
@@ -63,15 +62,15 @@ TEST_CASE("Every combination is simulated, and the first is the fastest of them"
 }
 
 TEST_CASE("A stage costs its blocks and its payloads, a link its bytes") {
-  planner::Choices c = choices(1e6);
+  plan::Choices c = choices(1e6);
   c.machines[1].blocks[4][5].forward = 1;
-  const pcomp::plan::Costs costs = planner::costs_of(c, {{0, 4}, "thin", "1f1b", 4});
+  const plan::Costs costs = plan::costs_of(c, {{0, 4}, "thin", "1f1b", 4});
   const double elements = 2 * 40 * 16 * 16;
   CHECK(costs.stages[0].forward == Approx((0.010 + 0.012 + 0.014 + 0.016) / 4 + 1e-10 * elements));
   CHECK(costs.stages[0].backward == Approx((0.020 + 0.022 + 0.024 + 0.026) / 4 + 1e-10 * elements));
   CHECK(costs.stages[1].forward == Approx(0.018 / 4 + 1 + 1e-10 * elements));
   CHECK(costs.stages[0].weights == 0);
-  CHECK(planner::costs_of(c, {{0, 4}, "thin", "zero-bubble", 4}).stages[0].weights > 0);
+  CHECK(plan::costs_of(c, {{0, 4}, "thin", "zero-bubble", 4}).stages[0].weights > 0);
   REQUIRE(costs.bytes.size() == 1);
   CHECK(costs.bytes[0].forward == std::llround(0.04 * elements));
   CHECK(costs.links[0].bandwidth == 1e6);
@@ -80,87 +79,87 @@ TEST_CASE("A stage costs its blocks and its payloads, a link its bytes") {
 TEST_CASE(
     "A fast link gets raw activations, a slow one the thinnest wire, and a tolerance the mildest that will "
     "do") {
-  const auto fast = planner::rank(choices(1e12));
-  CHECK(planner::recommend(fast, 0.03).wire == "raw");
-  const auto slow = planner::rank(choices(1e5));
+  const auto fast = plan::rank(choices(1e12));
+  CHECK(plan::recommend(fast, 0.03).wire == "raw");
+  const auto slow = plan::rank(choices(1e5));
   CHECK(slow.front().wire == "thin");
-  CHECK(planner::recommend(slow, 0.03).wire == "thin");
-  CHECK(planner::recommend(slow, 1e9).wire == "raw");
+  CHECK(plan::recommend(slow, 0.03).wire == "thin");
+  CHECK(plan::recommend(slow, 1e9).wire == "raw");
   for (const double bandwidth : {1e5, 1e6, 1e7, 1e8}) {
-    const auto ranked = planner::rank(choices(bandwidth));
-    const planner::Candidate& best = planner::recommend(ranked, 0.05);
+    const auto ranked = plan::rank(choices(bandwidth));
+    const plan::Candidate& best = plan::recommend(ranked, 0.05);
     CHECK(best.seconds <= 1.05 * ranked.front().seconds);
-    for (const planner::Candidate& r : ranked)
+    for (const plan::Candidate& r : ranked)
       if (r.seconds <= 1.05 * ranked.front().seconds)
         CHECK(r.bytes * best.raw_bytes <= best.bytes * r.raw_bytes);
   }
 }
 
 TEST_CASE("Where ranks crowd each other, a stage costs more for as long as the other computes") {
-  planner::Choices c = choices(1e12);
-  const planner::Candidate even{{0, 3}, "raw", "gpipe", 4}, lone{{0, 5}, "raw", "gpipe", 4};
-  const double alone = planner::predict(c, even).seconds;
-  for (planner::Machine& m : c.machines) m.crowded = m.blocks;
-  CHECK(planner::predict(c, even).seconds == Approx(alone));
-  for (planner::Machine& m : c.machines)
+  plan::Choices c = choices(1e12);
+  const plan::Candidate even{{0, 3}, "raw", "gpipe", 4}, lone{{0, 5}, "raw", "gpipe", 4};
+  const double alone = plan::predict(c, even).seconds;
+  for (plan::Machine& m : c.machines) m.crowded = m.blocks;
+  CHECK(plan::predict(c, even).seconds == Approx(alone));
+  for (plan::Machine& m : c.machines)
     for (auto& [microbatches, blocks] : m.crowded)
-      for (planner::BlockCost& b : blocks) b = {2 * b.forward, 2 * b.backward, 2 * b.inputs, 2 * b.weights};
-  const pcomp::plan::Simulation crowded = planner::predict(c, even);
+      for (plan::BlockCost& b : blocks) b = {2 * b.forward, 2 * b.backward, 2 * b.inputs, 2 * b.weights};
+  const plan::Simulation crowded = plan::predict(c, even);
   CHECK(crowded.seconds > 1.4 * alone);
   CHECK(crowded.seconds < 2 * alone);
   // A stage that is always crowded costs twice as much; otherwise its costs grow by the share of the overlap.
-  const pcomp::plan::Costs half = planner::costs_of(c, even, {0.5, 0});
-  CHECK(half.stages[0].forward == Approx(1.5 * planner::costs_of(c, even).stages[0].forward));
-  CHECK(half.stages[1].forward == Approx(planner::costs_of(c, even).stages[1].forward));
-  const double idle =
-      pcomp::plan::simulate(planner::table_of("gpipe", 2, 4), planner::costs_of(c, lone)).seconds;
-  CHECK(planner::predict(c, lone).seconds / idle < crowded.seconds / alone);
-  CHECK(planner::write(planner::read(planner::write(c.machines[0]))) == planner::write(c.machines[0]));
+  const plan::Costs half = plan::costs_of(c, even, {0.5, 0});
+  CHECK(half.stages[0].forward == Approx(1.5 * plan::costs_of(c, even).stages[0].forward));
+  CHECK(half.stages[1].forward == Approx(plan::costs_of(c, even).stages[1].forward));
+  const double idle = plan::simulate(plan::table_of("gpipe", 2, 4), plan::costs_of(c, lone)).seconds;
+  CHECK(plan::predict(c, lone).seconds / idle < crowded.seconds / alone);
+  CHECK(plan::write(plan::read(plan::write(c.machines[0]))) == plan::write(c.machines[0]));
 }
 
 TEST_CASE("More ranks than two: the shortlist finds what all cuts would") {
-  planner::Choices c = choices(2e6);
+  plan::Choices c = choices(2e6);
   c.machines.push_back(c.machines[0]);
   c.machines[2].blocks[2][5].forward = 0.3;  // a machine that is slow at the last block
-  const auto all = planner::rank(c);
+  const auto all = plan::rank(c);
   CHECK(all.size() == 10 * 3 * 3 * 2);
   c.shortlist = 4;
-  const auto some = planner::rank(c);
+  const auto some = plan::rank(c);
   CHECK(some.size() == 4 * 3 * 3 * 2);
   CHECK(some.front().seconds == all.front().seconds);
 }
 
 TEST_CASE("What was measured is read back, and mistakes are one error") {
-  const planner::Machine m = choices(1).machines[0];
-  const std::string text = planner::write(m);
-  CHECK(planner::write(planner::read(text)) == text);
-  CHECK(planner::read("# by hand\n\n" + text).blocks.at(4).size() == 6);
-  planner::Machine known = m;
-  known.width = 0.1, known.batch = 7;
-  CHECK(planner::read(text).batch == 0);
-  CHECK(planner::read(planner::write(known)).width == 0.1);
-  CHECK(planner::read(planner::write(known)).batch == 7);
-  for (const char* bad : {"network 0.25", "network 0 64", "network 1 0", "block 2 1 1 1 1 1", "block 2 0 1 1",
-                          "wire raw 1", "blocks", "block x"})
-    CHECK(thrown([&] { planner::read(bad); }).find("not '" + std::string(bad) + "'") != std::string::npos);
-  planner::Choices c = choices(1);
+  const plan::Machine m = choices(1).machines[0];
+  const std::string text = plan::write(m);
+  CHECK(plan::write(plan::read(text)) == text);
+  CHECK(plan::read("# by hand\n\n" + text).blocks.at(4).size() == 6);
+  plan::Machine known = m;
+  known.network = "0.1", known.batch = 7;
+  CHECK(plan::read(text).batch == 0);
+  CHECK(plan::read(plan::write(known)).network == "0.1");
+  CHECK(plan::read(plan::write(known)).batch == 7);
+  for (const char* bad : {"network 0.25", "network 1 0", "block 2 1 1 1 1 1", "block 2 0 1 1", "wire raw 1",
+                          "blocks", "block x"})
+    CHECK(thrown([&] { (void)plan::read(bad); }).find("not '" + std::string(bad) + "'") != std::string::npos);
+  plan::Choices c = choices(1);
   c.microbatches = {3};
-  CHECK(thrown([&] { planner::rank(c); }).find("0 blocks were measured, fewer than the 2 ranks") !=
+  CHECK(thrown([&] { (void)plan::rank(c); }).find("0 blocks were measured, fewer than the 2 ranks") !=
         std::string::npos);
   c = choices(1);
   c.wires = {wire("other", 1)};
-  CHECK(thrown([&] { planner::rank(c); }).find("was not measured with 2 micro-batches and the wire other") !=
-        std::string::npos);
+  CHECK(thrown([&] {
+          (void)plan::rank(c);
+        }).find("was not measured with 2 micro-batches and the wire other") != std::string::npos);
   c = choices(1);
   c.schedules = {"none"};
-  CHECK(thrown([&] { planner::rank(c); }).find("there is no schedule 'none'") != std::string::npos);
+  CHECK(thrown([&] { (void)plan::rank(c); }).find("there is no schedule 'none'") != std::string::npos);
 }
 
 namespace {
 /// Two equal blocks for each of `ranks` machines, and a wire that costs nothing.
-planner::Choices even_choices(int ranks, double bandwidth = std::numeric_limits<double>::infinity()) {
-  planner::Choices c;
-  planner::Machine m;
+plan::Choices even_choices(int ranks, double bandwidth = std::numeric_limits<double>::infinity()) {
+  plan::Choices c;
+  plan::Machine m;
   for (int b = 0; b < ranks; ++b) m.blocks[4].push_back({1, 2, 1, 1});
   m.wires = {{"raw", {}}};
   c.machines.assign(static_cast<std::size_t>(ranks), m);
@@ -175,42 +174,42 @@ planner::Choices even_choices(int ranks, double bandwidth = std::numeric_limits<
 }  // namespace
 
 TEST_CASE("Three ranks crowd a stage by the share of the two others that compute at the same time") {
-  planner::Choices c = even_choices(3);
-  const planner::Candidate even{{0, 1, 2}, "raw", "gpipe", 4};
-  for (planner::Machine& m : c.machines) {
+  plan::Choices c = even_choices(3);
+  const plan::Candidate even{{0, 1, 2}, "raw", "gpipe", 4};
+  for (plan::Machine& m : c.machines) {
     m.crowded = m.blocks;
-    for (planner::BlockCost& b : m.crowded[4]) b = {2, 4, 2, 2};
+    for (plan::BlockCost& b : m.crowded[4]) b = {2, 4, 2, 2};
   }
   // GPipe, stages of 1 and 2 seconds, 4 micro-batches: forward from 0 to 4, 1 to 5 and 2 to 6 on ranks 0, 1 and 2;
   // backward from 10 to 18, 8 to 16 and 6 to 14. Each computes for 12 seconds.
   const double with_1 = 3 + 6, with_2 = 2 + 4, between = 3 + 6;
   const auto crowded = [&](double first, double second) { return 1 + (first + second) / 24; };
-  const pcomp::plan::Costs costs =
-      planner::costs_of(c, even, {(with_1 + with_2) / 24, (with_1 + between) / 24, (with_2 + between) / 24});
+  const plan::Costs costs =
+      plan::costs_of(c, even, {(with_1 + with_2) / 24, (with_1 + between) / 24, (with_2 + between) / 24});
   CHECK(costs.stages[0].forward == Approx(crowded(with_1, with_2)));
   CHECK(costs.stages[1].forward == Approx(crowded(with_1, between)));
-  CHECK(planner::predict(c, even).seconds ==
-        Approx(pcomp::plan::simulate(make_schedule(GPipe{}, 3, 4), costs).seconds).epsilon(1e-12));
-  CHECK(planner::predict(c, even).busy[0] == Approx(12 * crowded(with_1, with_2)));
-  CHECK(planner::predict(c, even).busy[1] == Approx(12 * crowded(with_1, between)));
+  CHECK(plan::predict(c, even).seconds ==
+        Approx(plan::simulate(make_schedule(GPipe{}, 3, 4), costs).seconds).epsilon(1e-12));
+  CHECK(plan::predict(c, even).busy[0] == Approx(12 * crowded(with_1, with_2)));
+  CHECK(plan::predict(c, even).busy[1] == Approx(12 * crowded(with_1, between)));
 }
 
 TEST_CASE("The shortlist looks at the direction that sends more") {
   // Activations shrink from block to block, the links are slow, and only one direction sends more for a larger one.
   for (const bool gradient : {false, true}) {
-    planner::Choices c = even_choices(6, 1000);
+    plan::Choices c = even_choices(6, 1000);
     c.machines.resize(2);
-    for (planner::Machine& m : c.machines) m.blocks[4].assign(6, {1e-3, 1e-3, 1e-3, 1e-3});
+    for (plan::Machine& m : c.machines) m.blocks[4].assign(6, {1e-3, 1e-3, 1e-3, 1e-3});
     c.wires = {
         {"raw", [gradient](const Extents& s) {
            const std::int64_t dear = 4000 * s[1], cheap = 4000;
            return gradient ? schedule::BoundaryBytes{cheap, dear} : schedule::BoundaryBytes{dear, cheap};
          }}};
     c.activation = [](int block, int) { return Extents{1, 6 - block}; };
-    const auto all = planner::rank(c);
+    const auto all = plan::rank(c);
     CHECK(all.size() == 5);
     c.shortlist = 1;
-    const auto best = planner::rank(c);
+    const auto best = plan::rank(c);
     REQUIRE(best.size() == 1);
     CHECK(best[0].first == all[0].first);
     CHECK(best[0].first == std::vector<int>{0, 5});
@@ -222,30 +221,30 @@ TEST_CASE("The shortlist looks at the direction that sends more") {
 }
 
 TEST_CASE("Every field of a measured line has a bad value of its own") {
-  CHECK(thrown([] { planner::read("block 1 0 1 1 1 1\nblock 1 1 1 1 1 1\ncrowded 1 0 1 1 1 1"); }) ==
+  CHECK(thrown([] { (void)plan::read("block 1 0 1 1 1 1\nblock 1 1 1 1 1 1\ncrowded 1 0 1 1 1 1"); }) ==
         "nothing");
   for (const char* bad :
        {"block 0 0 1 1 1 1", "block -1 0 1 1 1 1", "crowded 0 0 1 1 1 1", "block 1 1 1 1 1 1",
         "crowded 1 1 1 1 1 1", "block 1 -1 1 1 1 1", "block 1 0 x 1 1 1", "block 1 0 1 x 1 1",
-        "block 1 0 1 1 x 1", "block 1 0 1 1 1 x", "block 1 0 1 1 1", "network -1 64", "network 1 -64",
-        "network x 64", "wire", "wire raw", "wire raw 1 1 1", "wire raw 1 1 1 x", "Block 1 0 1 1 1 1"})
-    CHECK(thrown([&] { planner::read(bad); }).find("not '" + std::string(bad) + "'") != std::string::npos);
-  CHECK(thrown([] { planner::read("block 1 0 1 1 1 1\nblock 1 0 1 1 1 1"); }).find("not 'block 1 0") !=
+        "block 1 0 1 1 x 1", "block 1 0 1 1 1 x", "block 1 0 1 1 1", "network 1 -64", "network 1 x",
+        "network 1 64 1", "wire", "wire raw", "wire raw 1 1 1", "wire raw 1 1 1 x", "Block 1 0 1 1 1 1"})
+    CHECK(thrown([&] { (void)plan::read(bad); }).find("not '" + std::string(bad) + "'") != std::string::npos);
+  CHECK(thrown([] { (void)plan::read("block 1 0 1 1 1 1\nblock 1 0 1 1 1 1"); }).find("not 'block 1 0") !=
         std::string::npos);
-  CHECK(thrown([] { planner::read("block 1 0 1 1 1 1\nblock 1 2 1 1 1 1"); }).find("not 'block 1 2") !=
+  CHECK(thrown([] { (void)plan::read("block 1 0 1 1 1 1\nblock 1 2 1 1 1 1"); }).find("not 'block 1 2") !=
         std::string::npos);
 }
 
 TEST_CASE("Each stage pays for what it codes: the activation that enters it and the one that leaves it") {
-  planner::Choices c = even_choices(3);
+  plan::Choices c = even_choices(3);
   c.machines[1].wires["raw"] = {1, 10, 100, 1000};  // encode, decode, encode_grad, decode_grad
   c.activation = [](int block, int samples) { return Extents{samples, block == 0 ? 3 : 7}; };
-  const pcomp::plan::Costs costs = planner::costs_of(c, {{0, 1, 2}, "raw", "gpipe", 4});
+  const plan::Costs costs = plan::costs_of(c, {{0, 1, 2}, "raw", "gpipe", 4});
   CHECK(costs.stages[1].forward == 1 + 2 * 3 * 10 + 2 * 7 * 1);
   CHECK(costs.stages[1].backward == 2 + 2 * 3 * 100 + 2 * 7 * 1000);
   CHECK((costs.stages[0].forward == 1 && costs.stages[2].forward == 1));
-  const pcomp::plan::Costs split = planner::costs_of(c, {{0, 1, 2}, "raw", "zero-bubble", 4});
+  const plan::Costs split = plan::costs_of(c, {{0, 1, 2}, "raw", "zero-bubble", 4});
   CHECK((split.stages[0].backward == 1 && split.stages[0].weights == 1));
   c.batch = 9;  // the largest micro-batch has 3 of 9 samples
-  CHECK(planner::costs_of(c, {{0, 1, 2}, "raw", "gpipe", 4}).bytes.at(0).forward == 4 * 3 * 3);
+  CHECK(plan::costs_of(c, {{0, 1, 2}, "raw", "gpipe", 4}).bytes.at(0).forward == 4 * 3 * 3);
 }

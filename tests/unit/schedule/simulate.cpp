@@ -309,7 +309,8 @@ TEST_CASE("Every cost has a bad value of its own, in every place") {
   };
   for (std::size_t place : {0u, 2u})
     for (double bad : {-1.0, never})
-      for (auto field : {&plan::StageCost::forward, &plan::StageCost::backward, &plan::StageCost::weights}) {
+      for (auto field : {&plan::StageCost::forward, &plan::StageCost::backward, &plan::StageCost::weights,
+                         &plan::StageCost::again}) {
         plan::Costs c;
         c.stages.assign(3, {1, 1, 1});
         CHECK(says(c) == "nothing");

@@ -3,8 +3,8 @@
 #include <pcomp/checkpoint/checkpoint.hpp>
 #include <pcomp/core.hpp>
 #include <pcomp/kernel/wire_kernels.hpp>
-#include <pcomp/runtime/cut.hpp>
 #include <pcomp/runtime/pipeline.hpp>
+#include <pcomp/stage/cut.hpp>
 
 #include "catch.hpp"
 

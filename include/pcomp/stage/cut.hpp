@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "../base/compiled.hpp"
-#include "../stage/stage.hpp"
+#include "stage.hpp"
 
 namespace pcomp {
 

@@ -87,12 +87,8 @@ PCOMP_IMPL std::vector<int> cut_by_time(const torch::nn::Sequential& net, int st
   detail::expect_children(net, stages);
   torch::nn::Sequential own = net;
   const detail::RngStateGuard random;
+  const detail::ModuleStateGuard state({net.ptr()});
   const at::AutoGradMode grad(true);
-  std::vector<std::pair<at::Tensor, at::Tensor>> kept;  // tensors, and what they held
-  for (const at::Tensor& b : net->buffers()) kept.emplace_back(b, b.detach().clone());
-  std::vector<std::pair<at::Tensor, at::Tensor>> grads;
-  for (const at::Tensor& p : net->parameters())
-    grads.emplace_back(p, p.grad().defined() ? p.grad().clone() : at::Tensor());
   constexpr int times = 4;  // the first warms up
   std::vector<std::vector<double>> measured(net->size());
   for (int t = 0; t < times; ++t) {
@@ -107,9 +103,6 @@ PCOMP_IMPL std::vector<int> cut_by_time(const torch::nn::Sequential& net, int st
       x = out.detach();
     }
   }
-  const at::AutoGradMode no_grad(false);
-  for (auto& [tensor, held] : kept) tensor.copy_(held);
-  for (auto& [parameter, held] : grads) parameter.mutable_grad() = held;
   std::vector<double> each;
   for (auto& m : measured) each.push_back(*std::min_element(m.begin() + 1, m.end()));
   return detail::balanced(each, stages);
