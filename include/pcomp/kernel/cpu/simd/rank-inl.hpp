@@ -1,25 +1,9 @@
 // The key of rank k: selection by compaction.
 namespace pcomp::detail::HWY_NAMESPACE {
 
-HWY_INLINE int count_of(std::uint64_t bits) { return static_cast<int>(std::popcount(bits)); }
-
 /// A mask of the lowest n bits; all of them for n >= 64.
 HWY_INLINE std::uint64_t first_bits(std::int64_t n) {
   return n < 64 ? (std::uint64_t{1} << n) - 1 : ~std::uint64_t{0};
-}
-
-/// The lanes of a mask as bits.
-template <class D, class M>
-HWY_INLINE std::uint64_t bits_of(D d, M mask) {
-#if PCOMP_AVX512
-  return (void)d, static_cast<std::uint64_t>(mask.raw);
-#else
-  std::uint8_t bytes[8] = {};
-  hn::StoreMaskBits(d, mask, bytes);
-  std::uint64_t bits;
-  std::memcpy(&bits, bytes, 8);
-  return bits;
-#endif
 }
 
 /// How many of n keys lie above and below a bracket.
@@ -51,9 +35,10 @@ HWY_INLINE std::int64_t keep_between(std::int32_t* key, std::int64_t n, std::int
   const auto low = hn::Set(d, lo), high = hn::Set(d, hi);
   for (; i + lanes <= n; i += lanes) {
     const auto x = hn::LoadU(d, key + i);
-    const auto out = hn::Or(hn::Lt(x, low), hn::Gt(x, high));
-    hn::StoreU(hn::Compress(x, hn::Not(out)), d, key + c);
-    c += lanes - count_of(bits_of(d, out));
+    const auto kept = hn::Not(hn::Or(hn::Lt(x, low), hn::Gt(x, high)));
+    const std::uint64_t bits = bits_of(d, kept);
+    hn::StoreU(compact(d, x, kept, bits), d, key + c);
+    c += count_of(bits);
   }
 #endif
   for (; i < n; ++i) {

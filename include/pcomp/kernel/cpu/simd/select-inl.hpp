@@ -50,8 +50,9 @@ inline std::array<std::int32_t, 2> split(const float* v, std::int64_t first, std
     const auto over = hn::Gt(key, high);
     const auto within = hn::And(hn::Gt(key, low), hn::Not(over));
     above += count_of(bits_of(d, over));
-    hn::StoreU(hn::Compress(key, within), d, inside + in);
-    in += count_of(bits_of(d, within));
+    const std::uint64_t bits = bits_of(d, within);
+    hn::StoreU(compact(d, key, within, bits), d, inside + in);
+    in += count_of(bits);
   }
 #endif
   for (; i < n; ++i) {
@@ -95,7 +96,7 @@ inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64
         const auto key = keys_of<S>(d, v + i + j, first + i + j);
         const auto kept = ties == 0 ? hn::Gt(key, limit) : hn::Not(hn::Gt(limit, key));
         const std::uint64_t bits = bits_of(d, kept);
-        hn::StoreU(hn::Compress(hn::LoadU(df, v + i + j), hn::RebindMask(df, kept)), df, value + c);
+        hn::StoreU(compact(df, hn::LoadU(df, v + i + j), hn::RebindMask(df, kept), bits), df, value + c);
         word |= bits << j;
         c += count_of(bits);
       }
@@ -134,7 +135,7 @@ HWY_INLINE std::int64_t gather_above(const float* v, std::int64_t n, std::int32_
     const auto x = hn::LoadU(df, v + i + j);
     const auto kept = hn::Gt(hn::And(hn::BitCast(d, x), magnitude), limit);
     const std::uint64_t bits = bits_of(d, kept);
-    hn::StoreU(hn::Compress(x, hn::RebindMask(df, kept)), df, value + c);
+    hn::StoreU(compact(df, x, hn::RebindMask(df, kept), bits), df, value + c);
     c += count_of(bits);
     return bits << j;
   };
@@ -169,8 +170,9 @@ inline std::array<std::int32_t, 3> sweep(const float* v, std::int64_t n, std::in
   for (; i + lanes <= c; i += lanes) {
     const auto key = keys_of<S>(d, value + i, 0);
     const auto within = hn::Not(hn::Gt(key, high));
-    hn::StoreU(hn::Compress(key, within), d, inside + in);
-    in += count_of(bits_of(d, within));
+    const std::uint64_t bits = bits_of(d, within);
+    hn::StoreU(compact(d, key, within, bits), d, inside + in);
+    in += count_of(bits);
   }
 #endif
   for (; i < c; ++i) {
