@@ -94,8 +94,9 @@ void encode_chain(const Source& plain, const Extents& shape, std::byte* out, con
         IndexWriter index(l.index, out, b);
         selection.emit(
             b, e,
-            [&](std::int64_t position, const std::uint64_t* word, std::int64_t bits) {
-              if (write) index.mask(position, word, bits);
+            [&](std::int64_t position, const std::uint64_t* word, std::int64_t bits,
+                std::span<const std::uint8_t> places) {
+              if (write) index.mask(position, word, bits, places);
             },
             f);
       });

@@ -47,24 +47,32 @@ class BitStream {
     }
     fill_ += length;
   }
-  /// The same for up to 8 at a time, without a branch per item.
-  PCOMP_INLINE void append_all(const std::uint64_t* bits, const int* length, int count) {
-    std::uint64_t word[9], value = value_;
-    int full = 0, fill = fill_;
-    for (int i = 0; i < count; ++i) {
-      const std::uint64_t here = value | bits[i] << fill, beyond = bits[i] >> 1 >> (63 - fill);
+  /// The same for up to `most` at a time, without a branch per item.
+  static constexpr std::int64_t most = 32;
+  PCOMP_INLINE void append_all(const std::uint64_t* bits, const std::uint64_t* length, std::int64_t count) {
+    std::uint64_t word[most + 1], value = value_, fill = static_cast<std::uint64_t>(fill_);
+    std::uint64_t full = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::uint64_t here = value | bits[i] << fill, beyond = bits[i] >> 1 >> (~fill & 63);
       fill += length[i];
-      const int crossed = fill >> 6;
+      const std::uint64_t crossed = fill >> 6;
       word[full] = here;
-      value = crossed ? beyond : here;
+      value = here ^ ((here ^ beyond) & (0 - crossed));
       full += crossed;
       fill &= 63;
     }
-    for (int w = 0; w < full; ++w) {
+    value_ = value, fill_ = static_cast<int>(fill);
+    const auto words = static_cast<std::int64_t>(full);
+    if (shared_ <= 0 && (word_ + words) * 8 <= bytes_) {
+      std::memcpy(to_ + word_ * 8, word, full * 8);
+      word_ += words;
+      return;
+    }
+    for (std::int64_t w = 0; w < words; ++w) {
       value_ = word[w];
       flush_word();
     }
-    value_ = value, fill_ = fill;
+    value_ = value;
   }
   /// From here on, words may hold bits of the thread that continues after this stretch.
   void share() { shared_ = 1 << 30; }

@@ -1,4 +1,6 @@
 #pragma once
+#include <span>
+
 #include "../../../wire/packing.hpp"
 #include "../simd/simd.hpp"
 
@@ -27,11 +29,19 @@ class IndexWriter {
   IndexWriter(const IndexWriter&) = delete;
   IndexWriter& operator=(const IndexWriter&) = delete;
 
-  /// Takes which of `bits` positions from `position` on survive; positions ascend from call to call.
-  void mask(std::int64_t position, const std::uint64_t* word, std::int64_t bits) {
+  /// Takes which of `bits` positions from `position` on survive, and the place of each within its eight, or none; positions
+  /// ascend from call to call.
+  void mask(std::int64_t position, const std::uint64_t* word, std::int64_t bits,
+            std::span<const std::uint8_t> places) {
     if (f_.kind == IndexFormat::none) return;
     const std::int64_t count = ceil_div(bits, 64);
-    if (f_.kind == IndexFormat::elias_fano && f_.low_bits > 0) lows(position, word, count);
+    if (f_.kind == IndexFormat::elias_fano && f_.low_bits > 0) {
+      if (!places.empty() && f_.low_bits <= 3 && position % 8 == 0)
+        low_fill_ = PCOMP_DISPATCH(append_places)(places.data(), static_cast<std::int64_t>(places.size()),
+                                                  f_.low_bits, low_byte_, low_fill_, low_out_);
+      else
+        lows(position, word, count);
+    }
     const int shift = static_cast<int>(position % 64);
     if (shift) {
       for (std::int64_t w = 0; w < count; ++w) {
@@ -62,14 +72,13 @@ class IndexWriter {
     }
     constexpr std::int64_t far = 64;
     if (holds_ && at - held_at_ > far * 64) end_stretch();
-    if (!holds_) {
-      out_.begin(f_.kind == IndexFormat::bitmap ? at : (at >> f_.low_bits) + rank_);
-    } else {
-      emit(&held_, 1, held_at_);
-      const std::uint64_t none[far] = {};
-      emit(none, (at - held_at_) / 64 - 1, held_at_ + 64);
-    }
-    emit(word, count - 1, at);
+    if (!holds_) out_.begin(f_.kind == IndexFormat::bitmap ? at : (at >> f_.low_bits) + rank_);
+    // The held word, those up to `at`, and all but the last of the new ones: together, as eight at a time cost least.
+    std::uint64_t all[far + chunk / 64 + 3];
+    const std::int64_t before = holds_ ? (at - held_at_) / 64 : 0;
+    if (holds_) std::fill_n(all, before, std::uint64_t{0}), all[0] = held_;
+    std::fill_n(std::copy_n(word, count - 1, all + before), 3, std::uint64_t{0});
+    emit(all, before + count - 1, at - before * 64);
     holds_ = true, held_ = word[count - 1], held_at_ = at + (count - 1) * 64;
   }
   void emit(const std::uint64_t* word, std::int64_t count, std::int64_t at) {
@@ -82,7 +91,7 @@ class IndexWriter {
   void end_stretch() {
     if (!holds_) return;
     out_.share();
-    emit(&held_, 1, held_at_);
+    emit(&held_, 1, held_at_);  // one word is read alone
     out_.finish();
     holds_ = false;
   }

@@ -20,6 +20,7 @@ HWY_BEFORE_NAMESPACE();
 #include "coders/step-inl.hpp"
 //
 #include "code-inl.hpp"
+#include "compact-inl.hpp"
 #include "pool-inl.hpp"
 #include "rank-inl.hpp"
 #include "rotate-inl.hpp"

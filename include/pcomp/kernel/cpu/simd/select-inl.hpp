@@ -50,8 +50,9 @@ inline std::array<std::int32_t, 2> split(const float* v, std::int64_t first, std
     const auto over = hn::Gt(key, high);
     const auto within = hn::And(hn::Gt(key, low), hn::Not(over));
     above += count_of(bits_of(d, over));
-    hn::StoreU(hn::Compress(key, within), d, inside + in);
-    in += count_of(bits_of(d, within));
+    const std::uint64_t bits = bits_of(d, within);
+    hn::StoreU(compact(d, key, within, bits), d, inside + in);
+    in += count_of(bits);
   }
 #endif
   for (; i < n; ++i) {
@@ -84,22 +85,15 @@ inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64
   std::int64_t c = 0, i = 0;
 #if HWY_TARGET != HWY_SCALAR
   const hn::ScalableTag<std::int32_t> d;
-  const hn::Rebind<float, decltype(d)> df;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   if (ties == 0 || all_ties) {
     const auto limit = hn::Set(d, cut);
-    for (; i + 64 <= n; i += 64) {
-      std::uint64_t word = 0;
-      for (std::int64_t j = 0; j < 64; j += lanes) {
-        hwy::Prefetch(v + i + j + chunk);
-        const auto key = keys_of<S>(d, v + i + j, first + i + j);
-        const auto kept = ties == 0 ? hn::Gt(key, limit) : hn::Not(hn::Gt(limit, key));
-        const std::uint64_t bits = bits_of(d, kept);
-        hn::StoreU(hn::Compress(hn::LoadU(df, v + i + j), hn::RebindMask(df, kept)), df, value + c);
-        word |= bits << j;
-        c += count_of(bits);
-      }
-      mask[i / 64] = word;
+    const auto test = [&](std::int64_t j) HWY_ATTR {
+      const auto key = keys_of<S>(d, v + i + j, first + i + j);
+      return ties == 0 ? hn::Gt(key, limit) : hn::Not(hn::Gt(limit, key));
+    };
+    for (std::uint64_t* word = mask; i + 64 <= n; i += 64) {
+      prefetch_word(v + i);
+      compact_word(d, v + i, test, value, nullptr, c, word++);
     }
   }
 #endif
@@ -119,59 +113,27 @@ inline std::int64_t compact_piece(const float* v, std::int64_t first, std::int64
   return c;
 }
 
-/// Writes the elements whose magnitude lies above `lo` and their mask, 64 per word; returns how many. `value` has room
-/// for a vector past them.
-HWY_INLINE std::int64_t gather_above(const float* v, std::int64_t n, std::int32_t lo, float* value,
-                                     std::uint64_t* mask) {
-  std::int64_t c = 0, i = 0;
-#if HWY_TARGET != HWY_SCALAR
-  const hn::ScalableTag<std::int32_t> d;
-  const hn::Rebind<float, decltype(d)> df;
-  constexpr auto lanes = static_cast<std::int64_t>(hn::MaxLanes(d));
-  const auto limit = hn::Set(d, lo), magnitude = hn::Set(d, 0x7fffffff);
-  const auto step = [&](std::int64_t j) HWY_ATTR {
-    hwy::Prefetch(v + i + j + chunk);
-    const auto x = hn::LoadU(df, v + i + j);
-    const auto kept = hn::Gt(hn::And(hn::BitCast(d, x), magnitude), limit);
-    const std::uint64_t bits = bits_of(d, kept);
-    hn::StoreU(hn::Compress(x, hn::RebindMask(df, kept)), df, value + c);
-    c += count_of(bits);
-    return bits << j;
-  };
-  for (; i + 64 <= n; i += 64) {
-    std::uint64_t word = 0;
-    for (std::int64_t j = 0; j < 64; j += 4 * lanes)
-      word |= step(j) | step(j + lanes) | step(j + 2 * lanes) | step(j + 3 * lanes);
-    mask[i / 64] = word;
-  }
-#endif
-  for (std::uint64_t word = 0; i < n; ++i) {
-    const bool kept = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(v[i]) & 0x7fffffffu) > lo;
-    value[c] = v[i];
-    c += kept;
-    word |= std::uint64_t{kept} << (i % 64);
-    if (i % 64 == 63 || i + 1 == n) mask[i / 64] = word, word = 0;
-  }
-  return c;
-}
-
-/// One piece of the only sweep: writes what lies above `lo` with its mask, and the keys in (lo, hi]; returns how many
-/// lie above `lo`, above `hi`, and inside.
+/// One piece of the only sweep: writes what lies above `lo` as gather_above does, and the keys in (lo, hi]; returns how
+/// many lie above `lo`, above `hi`, and inside.
 template <codec::SelectCodec S>
 inline std::array<std::int32_t, 3> sweep(const float* v, std::int64_t n, std::int32_t lo, std::int32_t hi,
-                                         float* value, std::uint64_t* mask, std::int32_t* inside) {
-  const std::int64_t c = gather_above(v, n, lo, value, mask);
+                                         float* value, std::uint64_t* mask, std::uint8_t* place,
+                                         std::int32_t* inside) {
+  const std::int64_t c = gather_above<false>(v, n, lo, value, mask, place);
   std::int64_t in = 0, i = 0;
 #if HWY_TARGET != HWY_SCALAR
   const hn::ScalableTag<std::int32_t> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const auto high = hn::Set(d, hi);
-  for (; i + lanes <= c; i += lanes) {
+  const auto step = [&](std::uint64_t some) HWY_ATTR {
     const auto key = keys_of<S>(d, value + i, 0);
     const auto within = hn::Not(hn::Gt(key, high));
-    hn::StoreU(hn::Compress(key, within), d, inside + in);
-    in += count_of(bits_of(d, within));
-  }
+    const std::uint64_t bits = bits_of(d, within) & some;
+    hn::StoreU(compact(d, key, within, bits), d, inside + in);
+    in += count_of(bits);
+  };
+  for (; i + lanes <= c; i += lanes) step(~std::uint64_t{0});
+  if (i < c) step(first_bits(c - i)), i = c;
 #endif
   for (; i < c; ++i) {
     inside[in] = key_of<S>(value[i], 0);
@@ -192,21 +154,29 @@ HWY_INLINE std::uint64_t deposit(std::uint64_t bits, std::uint64_t mask) {
 #endif
 }
 
-/// Writes those of `count` values that survive, and their mask, made from the mask of all; returns how many. All above
-/// the cut survive, and the first `ties` that equal it.
+/// Writes those of `count` values that survive, with their places where there are any, and their mask, made from the
+/// mask of all; returns how many. All above the cut survive, and the first `ties` that equal it. A vector past the values
+/// and places may be read.
 template <codec::SelectCodec S>
-inline std::int64_t narrow(const float* v, std::int64_t count, std::int32_t cut, std::int64_t ties,
-                           bool all_ties, const std::uint64_t* mask, std::int64_t words, float* value,
-                           std::uint64_t* kept) {
+inline std::int64_t narrow(const float* v, const std::uint8_t* place, std::int64_t count, std::int32_t cut,
+                           std::int64_t ties, bool all_ties, const std::uint64_t* mask, std::int64_t words,
+                           float* value, std::uint8_t* kept_place, std::uint64_t* kept) {
   std::uint64_t survives[chunk / 64 + 2];
-  const std::int64_t c = compact_piece<S>(v, 0, count, cut, ties, all_ties, value, survives);
+  const std::int64_t c = is_magnitude<S> && (ties == 0 || all_ties)
+                             ? gather_above<true>(v, count, ties ? cut - 1 : cut, value, survives, nullptr)
+                             : compact_piece<S>(v, 0, count, cut, ties, all_ties, value, survives);
   std::fill_n(survives + ceil_div(count, 64), 2, std::uint64_t{0});
-  std::int64_t at = 0;
+  if (place) compact_places(place, count, survives, kept_place);
+  const auto* byte = reinterpret_cast<const std::byte*>(survives);
+  std::uint64_t at = 0;
   for (std::int64_t w = 0; w < words; ++w) {
-    const std::uint64_t* from = survives + at / 64;
-    const int shift = static_cast<int>(at % 64);
-    kept[w] = deposit(from[0] >> shift | from[1] << 1 << (63 - shift), mask[w]);
-    at += std::popcount(mask[w]);
+    const auto some = static_cast<std::uint64_t>(std::popcount(mask[w]));
+    std::uint64_t bits;
+    std::memcpy(&bits, byte + at / 8, 8);
+    bits >>= at % 8;
+    if (some > 57) bits |= std::to_integer<std::uint64_t>(byte[at / 8 + 8]) << 1 << (63 - at % 8);
+    kept[w] = deposit(bits, mask[w]);
+    at += some;
   }
   return c;
 }

@@ -12,6 +12,7 @@
 #include "../../../wire/packing.hpp"
 #include "../../arithmetic.hpp"
 #include "../index/bit_stream.hpp"
+#include "byte_table.hpp"
 #include "isa.hpp"
 
 #if !__has_include(<hwy/highway.h>)

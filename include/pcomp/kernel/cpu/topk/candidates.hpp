@@ -149,9 +149,10 @@ inline Bracket bracket_of(std::int32_t* sample, std::int64_t m, double share) {
 ///   so that it stays well below the tensor's own size.
 class Candidates {
  public:
-  /// One piece: `count` values, and a mask word per 64 elements.
+  /// One piece: `count` values, perhaps with places, and a mask word per 64 elements.
   struct Of {
     const float* value;
+    const std::uint8_t* place;  // of each value within its eight elements, if there are places
     const std::uint64_t* mask;
     std::int64_t count;
   };
@@ -160,15 +161,17 @@ class Candidates {
     const double share = s.segment ? static_cast<double>(s.keep) / static_cast<double>(s.segment) : 1;
     if (s.segment <= gathered_whole || share > 0.25) return;
     const double most = share + bracket_width(sample_runs(s.segment) * sample_run, share);
-    value_.make(frame, static_cast<std::int64_t>(most * static_cast<double>(s.n)), writers * s.count());
+    const auto room = static_cast<std::int64_t>(most * static_cast<double>(s.n));
+    value_.make(frame, room, writers * s.count());
+    if (places_) place_.make(frame, room, writers * s.count());
     mask_ = frame.take<std::uint64_t>(s.pieces * words);
-    start_ = frame.take<std::int64_t>(s.pieces);
+    start_ = frame.take<Start>(s.pieces);
     count_ = frame.take<std::int32_t>(s.pieces);
     std::fill(count_.begin(), count_.end(), none);
   }
 
   /// Whether pieces are to be put here, and whether this one was; if not, it is read from the source again.
-  bool takes() const { return !count_.empty() && !value_.overflown(); }
+  bool takes() const { return !count_.empty() && !value_.overflown() && !place_.overflown(); }
   bool has(std::int64_t piece) const { return takes() && count_[static_cast<std::size_t>(piece)] != none; }
   /// Drops these pieces: what was seen of them is not enough.
   void forget(std::int64_t first, std::int64_t pieces) {
@@ -176,25 +179,42 @@ class Candidates {
   }
 
   std::uint64_t* mask(std::int64_t piece) { return mask_.data() + piece * words; }
-  SharedList<float>& values() { return value_; }
-  void place(std::int64_t piece, std::int64_t start, std::int32_t count) {
-    start_[static_cast<std::size_t>(piece)] = start;
-    count_[static_cast<std::size_t>(piece)] = count;
-  }
+  /// One thread's writer of what pieces hold.
+  class Writer {
+   public:
+    explicit Writer(Candidates& list) : list_(list), values_(list.value_), places_(list.place_) {}
+    void put(std::int64_t piece, const float* value, const std::uint8_t* place, std::int32_t count) {
+      const auto p = static_cast<std::size_t>(piece);
+      list_.start_[p] = {values_.put(value, count), list_.places_ ? places_.put(place, count) : 0};
+      list_.count_[p] = count;
+    }
+
+   private:
+    Candidates& list_;
+    SharedList<float>::Writer values_;
+    SharedList<std::uint8_t>::Writer places_;
+  };
 
   Of of(std::int64_t piece) const {
     const auto p = static_cast<std::size_t>(piece);
-    return {value_.data() + start_[p], mask_.data() + piece * words, count_[p]};
+    return {value_.data() + start_[p].value, places_ ? place_.data() + start_[p].place : nullptr,
+            mask_.data() + piece * words, count_[p]};
   }
 
  private:
   static constexpr std::int64_t words = chunk / 64;
   static constexpr std::int32_t none = -1;
 
+  struct Start {
+    std::int64_t value, place;
+  };
+
+  const bool places_ = PCOMP_DISPATCH(gives_places)();
   std::span<std::uint64_t> mask_;
-  std::span<std::int64_t> start_;
+  std::span<Start> start_;
   std::span<std::int32_t> count_;
   SharedList<float> value_;
+  SharedList<std::uint8_t> place_;
 };
 
 }  // namespace pcomp::detail

@@ -35,26 +35,29 @@ class Selection {
     if (begin >= end) return;
     float value[2 * chunk + slack], buffer[chunk];
     std::uint64_t word[chunk / 64];
+    std::uint8_t places[chunk + slack];
     std::int64_t piece = piece_of(begin), skip = begin - start_of(piece), held = 0;
     auto cursor = source_.cursor(segments_.begin_of(piece));
     for (std::int64_t rank = begin, next = begin; rank < end && piece < segments_.pieces; ++piece) {
       const std::int64_t i = segments_.begin_of(piece), n = segments_.end_of(piece) - i;
       if (!segments_.is_short() && !any(piece)) continue;
+      const std::uint8_t* place = nullptr;
       std::int64_t found = kept_.has(piece)
-                               ? narrowed(piece, n, value + held, word)
+                               ? narrowed(piece, n, value + held, word, places, place)
                                : compact(piece, cursor.load(i, n, buffer), i, n, value + held, word);
       if (skip) {
         skip = std::min(skip, found);
         drop_first(word, skip);
         found -= skip;
         std::copy_n(value + held + skip, found, value + held);
+        if (place) place += skip;
         skip = 0;
       }
       if (next + found > end) {
         found = end - next;
         keep_first(word, ceil_div(n, 64), found);
       }
-      if (found > 0) mask(i, word, n);
+      if (found > 0) mask(i, word, n, std::span(place, place ? static_cast<std::size_t>(found) : 0));
       next += found, held += found;
       while (held >= chunk || (held > 0 && rank + held == end)) {
         const std::int64_t count = std::min(held, chunk);
@@ -99,12 +102,15 @@ class Selection {
     }
   }
 
-  std::int64_t narrowed(std::int64_t piece, std::int64_t n, float* value, std::uint64_t* word) const {
+  /// `place` becomes where their places are, if there are any.
+  std::int64_t narrowed(std::int64_t piece, std::int64_t n, float* value, std::uint64_t* word,
+                        std::uint8_t* places, const std::uint8_t*& place) const {
     const Piece& p = pieces_[static_cast<std::size_t>(piece)];
     const std::int32_t cut = cuts_[static_cast<std::size_t>(segments_.segment_of(piece))];
     const Candidates::Of c = kept_.of(piece);
-    return PCOMP_DISPATCH(narrow<S>)(c.value, c.count, cut, std::int64_t{p.ties}, p.ties == p.equal, c.mask,
-                                     ceil_div(n, 64), value, word);
+    if (c.place) place = places;
+    return PCOMP_DISPATCH(narrow<S>)(c.value, c.place, c.count, cut, std::int64_t{p.ties}, p.ties == p.equal,
+                                     c.mask, ceil_div(n, 64), value, places, word);
   }
 
   std::int64_t compact(std::int64_t piece, const float* v, std::int64_t i, std::int64_t n, float* value,

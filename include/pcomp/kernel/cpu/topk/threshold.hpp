@@ -82,7 +82,7 @@ class ThresholdSearch {
     const std::int64_t first = s * s_.pieces_each;
     each_stretch(s, [&](auto&& all) {
       SharedList<std::int32_t>::Writer keys(inside);
-      SharedList<float>::Writer values(kept_.values());
+      Candidates::Writer values(kept_);
       all([&](std::int64_t p, const float* v, std::int64_t i, std::int64_t count) {
         std::int32_t in[chunk + slack];
         const auto both = see(first + p, v, i, count, ends, values, in);
@@ -106,7 +106,7 @@ class ThresholdSearch {
       for (auto p = static_cast<std::size_t>(b); p < static_cast<std::size_t>(e); ++p)
         std::copy_n(inside.data() + start[p], found[p], key.data() + to[p]);
     });
-    const std::int32_t cut = PCOMP_DISPATCH(nth_highest)(key.data(), in, k - above);
+    const std::int32_t cut = PCOMP_DISPATCH(nth_between)(key.data(), in, k - above, ends.lo, ends.hi);
     std::atomic<std::int64_t> over{0};
     par_(pieces, cut_grain, [&](std::int64_t b, std::int64_t e) {
       std::int64_t mine = 0;
@@ -125,13 +125,13 @@ class ThresholdSearch {
 
   /// Counts a piece's keys above a bracket, gathers those inside, and keeps what lies above its lower end.
   std::array<std::int32_t, 2> see(std::int64_t piece, const float* v, std::int64_t i, std::int64_t n,
-                                  const Bracket& b, SharedList<float>::Writer& values,
-                                  std::int32_t* in) const {
+                                  const Bracket& b, Candidates::Writer& values, std::int32_t* in) const {
     if constexpr (is_magnitude<S>) {
       if (kept_.takes()) {
         float value[chunk + slack];
-        const auto all = PCOMP_DISPATCH(sweep<S>)(v, n, b.lo, b.hi, value, kept_.mask(piece), in);
-        kept_.place(piece, values.put(value, all[0]), all[0]);
+        std::uint8_t place[chunk + slack];
+        const auto all = PCOMP_DISPATCH(sweep<S>)(v, n, b.lo, b.hi, value, kept_.mask(piece), place, in);
+        values.put(piece, value, place, all[0]);
         return {all[1], all[2]};
       }
     }
