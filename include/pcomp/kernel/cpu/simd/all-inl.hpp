@@ -29,6 +29,7 @@ HWY_BEFORE_NAMESPACE();
 #include "scatter-inl.hpp"
 #include "select-inl.hpp"
 #include "transpose-inl.hpp"
+#include "unary-inl.hpp"
 HWY_AFTER_NAMESPACE();
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
