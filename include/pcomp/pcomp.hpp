@@ -6,6 +6,6 @@
 #include "autograd/boundary.hpp"
 #include "checkpoint/checkpoint.hpp"
 #include "cpu.hpp"
-#include "stage/cut.hpp"
 #include "runtime/pipeline.hpp"
+#include "stage/cut.hpp"
 #include "testing/check_codec.hpp"

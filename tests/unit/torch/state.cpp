@@ -6,8 +6,8 @@
 #include <fstream>
 #include <pcomp/checkpoint/load_state.hpp>
 #include <pcomp/kernel/wire_kernels.hpp>
-#include <pcomp/stage/cut.hpp>
 #include <pcomp/schedule/policies/one_f_one_b.hpp>
+#include <pcomp/stage/cut.hpp>
 
 #include "catch.hpp"
 
