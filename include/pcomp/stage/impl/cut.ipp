@@ -9,6 +9,7 @@
 
 #include "../../base/error.hpp"
 #include "../cut.hpp"
+#include "../entrances.hpp"
 
 namespace pcomp::detail {
 
@@ -92,10 +93,11 @@ PCOMP_IMPL std::vector<int> cut_by_time(const torch::nn::Sequential& net, int st
   constexpr int times = 4;  // the first warms up
   std::vector<std::vector<double>> measured(net->size());
   for (int t = 0; t < times; ++t) {
-    at::Tensor x = sample;
+    at::Tensor x = sample.detach().clone();  // a child may change its input in place
     auto seconds = measured.begin();
     for (torch::nn::AnyModule& child : *own) {
-      const at::Tensor in = at::isFloatingType(x.scalar_type()) ? x.detach().requires_grad_() : x;
+      at::Tensor gradient;
+      const at::Tensor in = at::isFloatingType(x.scalar_type()) ? detail::entrance(x, &gradient) : x;
       const auto start = std::chrono::steady_clock::now();
       const at::Tensor out = child.forward<at::Tensor>(in);
       if (out.requires_grad()) out.backward(at::ones_like(out));

@@ -1,6 +1,7 @@
 #pragma once
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/randn.h>
 #include <c10/util/Exception.h>
@@ -132,14 +133,24 @@ class BlockChain {
     };
     std::int64_t none = 0;
     shapes_.clear();
-    at::Tensor h = x_;
+    at::Tensor h = x_.detach();
     for (std::size_t b = 0; b < n; ++b) {
       plan::BlockCost& c = costs[b];
+      const at::Tensor empty = at::empty({0}, h.options());
       if (b > 0) {
         h = entrance(h, &input_grads[b]);
         entrances[b] = h.grad_fn();
       }
-      c.forward = timed([&] { outputs[b] = forward(b, h); }, c.bytes.forward, c.bytes.live);
+      c.forward = timed(
+          [&] {
+            outputs[b] = forward(b, h);
+            if (!meter) return;
+            // Within a stage, what a block is given lives on only where a graph has saved it: the graph's end is enough
+            // to come back to.
+            h = at::Tensor();
+            if (b > 0) outputs[b - 1].set_data(empty);
+          },
+          c.bytes.forward, c.bytes.live);
       shapes_.push_back(extents_of(outputs[b]));
       h = outputs[b].detach();
     }
