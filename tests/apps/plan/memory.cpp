@@ -324,7 +324,7 @@ TEST_CASE("A cut where the wire does not take the tensor is none") {
         "pcomp: no wire can carry what is between any 2 stages; thin: odd widths only");
 }
 
-TEST_CASE("Bytes are saved with the blocks; a line has all of them or none") {
+TEST_CASE("Bytes are saved with the blocks, and a line has all of them or none") {
   plan::Machine m = random_choices(2, 1, 3).machines[0];
   m.network = "mine", m.batch = 8;
   const plan::Machine back = plan::read(plan::write(m));
