@@ -1,4 +1,6 @@
 #pragma once
+#include <torch/nn/module.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -6,10 +8,6 @@
 
 #include "../base/compiled.hpp"
 #include "../schedule/memory.hpp"
-
-namespace torch::nn {
-class Module;
-}
 
 namespace pcomp::detail {
 

@@ -2,7 +2,6 @@
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
 #include <torch/csrc/profiler/orchestration/observer.h>
-#include <torch/nn/module.h>
 
 #include <algorithm>
 #include <atomic>
