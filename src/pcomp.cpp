@@ -14,6 +14,7 @@
 #include <pcomp/runtime/impl/totals.ipp>
 #include <pcomp/stage/impl/cut.ipp>
 #include <pcomp/stage/impl/measure.ipp>
+#include <pcomp/stage/impl/memory_meter.ipp>
 #include <pcomp/stage/impl/step_memory.ipp>
 #include <pcomp/transport/c10d/impl/connect.ipp>
 #include <pcomp/transport/impl/communicator.ipp>

@@ -144,7 +144,7 @@ class Executor {
   void begin(std::span<const Action> row, const std::vector<int>& elsewhere, bool locks) {
     split_ = std::any_of(row.begin(), row.end(), [](const Action& a) { return a.op == Op::BackwardWeights; });
     runs_.begin(*batch_, split_, locks);
-    if (batch_->loss && batch_->graphs->check) measure();
+    if (batch_->loss && (batch_->graphs->check || memory_.larger(samples()))) measure();
     for (auto& [stage, s] : stages_) {
       s.live.begin(batch_->parts.size());
       for (const Direction d : both_directions) {
@@ -171,12 +171,14 @@ class Executor {
     input_grads_.assign(batch_->wants_grad ? batch_->parts.size() : 0, at::Tensor());
   }
 
+  std::int64_t samples() const { return batch_->parts.back().first + batch_->parts.back().count; }
   void measure() {
     std::vector<StepMemory::Owner> owners;
     for (const auto& [stage, s] : stages_)
       owners.push_back({stage, s.module.module.get(), batch_->trains(stage)});
     const auto& parts = batch_->parts;
-    memory_.begin(owners, parts.size() > 1 && parts[1].count == parts[0].count, parts.size() == 1, [this] {
+    const int probe = parts.size() > 1 && parts[1].count == parts[0].count ? 1 : 0;
+    memory_.begin(owners, {samples(), probe, parts.size() == 1}, [this] {
       std::int64_t sum = ends_.state();
       for (const auto& entry : stages_) sum += messages(entry.second) + entry.second.live.capacity();
       return sum;

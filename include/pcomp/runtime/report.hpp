@@ -66,7 +66,7 @@ struct RankReport {
 struct StageReport {
   plan::StageCost sum;
   std::int64_t microbatches = 0;
-  schedule::StageBytes bytes{};  ///< of the largest batch so far
+  schedule::StageBytes bytes{};  ///< in the step that needed most
   plan::StageCost each() const {
     const double n = microbatches > 0 ? static_cast<double>(microbatches) : 1;
     return {sum.forward / n, sum.backward / n, sum.weights / n};

@@ -8,31 +8,12 @@
 
 #include "../base/compiled.hpp"
 #include "../schedule/memory.hpp"
+#include "memory_meter.hpp"
 
 namespace pcomp::detail {
 
-/// Counts the memory that this thread's operations take and give back, and those that autograd runs for it.
-///
-/// Law: counts nothing while the program's own profiler watches this thread, as LibTorch reports to one at a time.
-class MemoryMeter {
- public:
-  MemoryMeter();
-  MemoryMeter(const MemoryMeter&) = delete;
-  MemoryMeter& operator=(const MemoryMeter&) = delete;
-  ~MemoryMeter();
-  bool counts() const { return guard_ != nullptr; }
-  std::int64_t now() const;
-  /// The most since the last call of this, or since it began.
-  std::int64_t take_peak();
-
- private:
-  struct Counter;
-  struct Guard;
-  std::shared_ptr<Counter> counter_;
-  std::unique_ptr<Guard> guard_;
-};
-
-/// What the stages of one rank need in memory, measured in the first step of each kind.
+/// What the stages of one rank need in memory: in the step that needed most of those that were measured, the first of each
+/// kind and each of a larger batch than before.
 ///
 /// Law: what is allocated between two calls of `turn` belongs to the first one's stage and pass, but for what outlives
 ///   the step. What a stage needs for a micro-batch is taken from the second one, unless that is smaller than the first.
@@ -49,8 +30,15 @@ class StepMemory {
     std::int64_t fixed = 0;            ///< messages, memory of wires
     std::int64_t each_microbatch = 0;  ///< the storage of its payloads
   };
-  /// `probe`: the micro-batch that is measured; `alone`: it is the only one. `lasting`: all that outlives the step.
-  void begin(const std::vector<Owner>& owners, int probe, bool alone, std::function<std::int64_t()> lasting);
+  struct Batch {
+    std::int64_t samples = 0;
+    int probe = 0;      ///< the micro-batch of which stages' needs are taken
+    bool alone = true;  ///< it is the only one
+  };
+  /// Whether no batch of so many samples was measured yet.
+  bool larger(std::int64_t samples) const { return samples > samples_; }
+  /// `lasting`: bytes of all that outlives the step.
+  void begin(const std::vector<Owner>& owners, const Batch& batch, std::function<std::int64_t()> lasting);
   /// `pass`: Forward, Backward or BackwardWeights.
   void turn(int stage, int micro, Op pass) {
     if (meter_) change(stage, micro, pass);
@@ -88,11 +76,11 @@ class StepMemory {
   std::vector<Owner> owners_;
   std::function<std::int64_t()> lasting_;
   Turn turn_;
-  int probe_ = 0;
-  bool alone_ = false;
+  Batch batch_;
+  std::int64_t samples_ = 0;  ///< of the largest batch measured
   std::int64_t before_ = 0, grads_ = 0, most_ = 0, peak_ = 0;
   std::vector<Sums> sums_;
-  std::vector<schedule::StageBytes> stages_;
+  std::vector<schedule::StageBytes> now_, stages_;  ///< of this step; of the one that needed most
 };
 
 }  // namespace pcomp::detail

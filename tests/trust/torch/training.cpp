@@ -22,16 +22,6 @@ namespace nn = torch::nn;
 
 namespace {
 
-std::string thrown(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  } catch (const std::exception& e) {
-    return std::string("not an Error: ") + e.what();
-  }
-  return "nothing";
-}
 bool has(const std::string& text, const std::string& part) {
   UNSCOPED_INFO(text);
   return text.find(part) != std::string::npos;

@@ -3,4 +3,20 @@
 #include <c10/util/Logging.h>
 #undef CHECK
 
+#include <pcomp/base/error.hpp>
+#include <string>
+
 #include "../cpu/catch.hpp"
+
+/// The text of the Error that a call throws, or "nothing".
+template <class F>
+std::string thrown(F&& f) {
+  try {
+    f();
+  } catch (const pcomp::Error& e) {
+    return e.what();
+  } catch (const std::exception& e) {
+    return std::string("not an Error: ") + e.what();
+  }
+  return "nothing";
+}

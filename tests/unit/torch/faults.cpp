@@ -8,19 +8,6 @@ using namespace pcomp;
 
 namespace {
 
-/// What a call throws, or "nothing".
-template <class F>
-std::string thrown(F&& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  } catch (const std::exception& e) {
-    return std::string("not a pcomp::Error: ") + e.what();
-  }
-  return "nothing";
-}
-
 bool has(const std::string& text, const std::string& part) {
   INFO(text);
   return text.find(part) != std::string::npos;

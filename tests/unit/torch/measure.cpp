@@ -12,16 +12,6 @@ using namespace pcomp;
 
 namespace {
 
-template <class F>
-std::string text_thrown(F&& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing";
-}
-
 plan::Effort quickly() {
   plan::Effort effort;
   effort.microbatches = {2, 4};
@@ -92,7 +82,7 @@ TEST_CASE("Measuring leaves a network as it was") {
     }
   CHECK(plan::read(plan::write(c.machines[0])).blocks.at(4)[2].bytes == c.machines[0].blocks.at(4)[2].bytes);
   // A network that throws is left as it was too.
-  CHECK(text_thrown([&] {
+  CHECK(thrown([&] {
           (void)plan::measure(net, narrow, quickly());
         }).find("block 1 of 5 (modules 1 to 1 of 5) fails: ") != std::string::npos);
   unchanged();
@@ -178,7 +168,7 @@ TEST_CASE("What cannot be measured is one error") {
   const auto refused = [&](auto change, const std::string& because) {
     plan::Effort effort = quickly();
     change(effort);
-    const std::string said = text_thrown([&] { (void)plan::measure(net, x, effort); });
+    const std::string said = thrown([&] { (void)plan::measure(net, x, effort); });
     INFO(said);
     CHECK(said.find(because) != std::string::npos);
   };
@@ -194,7 +184,7 @@ TEST_CASE("What cannot be measured is one error") {
   const auto error_of = [&](std::vector<runtime::StageSpec> blocks) {
     plan::Effort effort = quickly();
     effort.ranks = 1;
-    return text_thrown([&] { (void)plan::measure(blocks, x, effort); });
+    return thrown([&] { (void)plan::measure(blocks, x, effort); });
   };
   using at::Tensor;
   const auto lambda = [](auto f) { return runtime::stage_spec([f] { return f; }, "mine"); };
@@ -210,9 +200,9 @@ TEST_CASE("What cannot be measured is one error") {
   CHECK(error_of({lambda([](const Tensor& t) { return t.sum(0); })}).find("not that of the samples") !=
         std::string::npos);
   CHECK(error_of({}).find("there is no block to measure") != std::string::npos);
-  CHECK(text_thrown([&] { (void)plan::measure(torch::nn::Sequential(), x, quickly()); }).find("no block") !=
+  CHECK(thrown([&] { (void)plan::measure(torch::nn::Sequential(), x, quickly()); }).find("no block") !=
         std::string::npos);
-  CHECK(text_thrown([&] {
+  CHECK(thrown([&] {
           (void)cut(net, plan::Candidate{{1, 2}, "raw", "gpipe"});
         }).find("begins at block 0") != std::string::npos);
   // Blocks that are made anew each time can be measured while others compute.

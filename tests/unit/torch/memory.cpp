@@ -1,8 +1,12 @@
 // What a step needs in memory: measured, and predicted from one micro-batch of each stage.
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <pcomp/core.hpp>
 #include <sstream>
 
@@ -123,6 +127,58 @@ TEST_CASE("A stage that computes again keeps the payload alone") {
   const runtime::Report now = after(pipe, 4 * samples);
   CHECK(now.stages[1].bytes.live < before.stages[1].bytes.live / 20);
   CHECK(now.ranks[1].peak_bytes < before.ranks[1].peak_bytes / 2);
+}
+
+TEST_CASE("The step that needed most is reported, whatever came first") {
+  at::set_num_threads(1);
+  torch::manual_seed(5);
+  Engine pipe(net::one_thread_each(), {deep(4), deep(4)}, wires(2, Quant<8>),
+              make_schedule(ZeroBubble{}, 2, 4));
+  const runtime::Report first = after(pipe, 2 * samples), large = after(pipe, 8 * samples);
+  Engine other(net::one_thread_each(), {deep(4), deep(4)}, wires(2, Quant<8>),
+               make_schedule(ZeroBubble{}, 2, 4));
+  const runtime::Report alone = after(other, 8 * samples);
+  const Tensor short_x = torch::randn({64, 2, features}), short_y = torch::randn({64, 2, features});
+  pipe.step(short_x, short_y, loss_of);  // another kind
+  const runtime::Report last = pipe.report();
+  for (const std::size_t r : {0, 1}) {
+    INFO("rank " << r << ": " << first.ranks[r].peak_bytes << ", " << large.ranks[r].peak_bytes << ", alone "
+                 << alone.ranks[r].peak_bytes);
+    CHECK(large.ranks[r].peak_bytes > 3 * first.ranks[r].peak_bytes);
+    CHECK(std::abs(double(large.ranks[r].peak_bytes) / double(alone.ranks[r].peak_bytes) - 1) < 0.02);
+    CHECK(std::abs(double(large.peak_bytes[r]) / double(alone.peak_bytes[r]) - 1) < 0.02);
+    CHECK(last.ranks[r].peak_bytes == large.ranks[r].peak_bytes);
+    CHECK(last.peak_bytes[r] == large.peak_bytes[r]);
+  }
+}
+
+TEST_CASE("Measuring says nothing, though a module frees what was there before the step") {
+  struct Keeps : torch::nn::Module {
+    Keeps() { linear = register_module("linear", torch::nn::Linear(features, features)); }
+    Tensor forward(const Tensor& x) {
+      last = torch::tanh(linear(x)).detach();
+      return torch::tanh(linear(x));
+    }
+    torch::nn::Linear linear{nullptr};
+    Tensor last;
+  };
+  at::set_num_threads(1);
+  const auto stage = runtime::stage_spec([] { return std::make_shared<Keeps>(); });
+  Engine pipe(net::one_thread_each(), {stage, stage}, wires(2, Raw), make_schedule(GPipe{}, 2, 2));
+  const std::string path = "/tmp/pcomp-memory-" + std::to_string(getpid());
+  std::fflush(stderr);
+  const int before = dup(2), file = open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600);
+  REQUIRE(dup2(file, 2) == 2);
+  const runtime::Report r = after(pipe, 64);
+  after(pipe, 128);
+  std::fflush(stderr);
+  REQUIRE(dup2(before, 2) == 2);
+  close(before), close(file);
+  std::stringstream said;
+  said << std::ifstream(path).rdbuf();
+  std::filesystem::remove(path);
+  CHECK(said.str() == "");
+  CHECK(r.ranks[0].peak_bytes > 0);
 }
 
 TEST_CASE("While the program's own profiler is on, memory is not measured, and the profiler sees it") {

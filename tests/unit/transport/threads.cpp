@@ -1,25 +1,16 @@
 // What both ends of a mailbox must agree on, what an abort does, and the parts that processes add: each on its own.
 #include <netinet/in.h>
 
-#include <catch2/catch.hpp>
 #include <pcomp/transport/c10d/address.hpp>
 #include <pcomp/transport/c10d/timed_call.hpp>
 #include <pcomp/transport/fingerprint.hpp>
 #include <pcomp/transport/threads.hpp>
 
+#include "../schedule/catch.hpp"
+
 using namespace pcomp;
 
 namespace {
-
-template <class F>
-std::string thrown(F&& f) {
-  try {
-    f();
-  } catch (const std::exception& e) {
-    return e.what();
-  }
-  return "nothing";
-}
 
 /// One end of a message, as it is posted.
 struct End {

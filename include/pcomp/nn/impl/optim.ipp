@@ -20,8 +20,9 @@ struct FusedUpdate {
   std::vector<at::Tensor> parameters, gradients;
   std::vector<at::Tensor> first, second, third;  ///< what the optimiser keeps of each
 };
-/// By device, dtype and number of steps taken.
-using FusedUpdates = std::map<std::tuple<std::string, at::ScalarType, std::int64_t>, FusedUpdate>;
+/// By device, its index, dtype and number of steps taken.
+using FusedUpdates =
+    std::map<std::tuple<at::DeviceType, at::DeviceIndex, at::ScalarType, std::int64_t>, FusedUpdate>;
 
 /// The kernels walk through memory and look at no strides, so those of a parameter and all that belongs to it must agree.
 inline void expect_fusable(const at::Tensor& p) {
@@ -43,17 +44,20 @@ inline at::Tensor arranged_as(const at::Tensor& t, const at::Tensor& p) {
   return t.strides() == p.strides() ? t : at::empty_like(p).copy_(t);
 }
 
-/// Calls add(parameter, updates) for those that have a gradient, once all are seen to be fit.
+inline void expect_fusable(const std::vector<torch::optim::OptimizerParamGroup>& groups) {
+  for (const auto& group : groups)
+    for (const at::Tensor& p : group.params()) expect_fusable(p);
+}
+/// Calls add(parameter, updates) for those that have a gradient.
 template <class Add>
 FusedUpdates fused_updates(const torch::optim::OptimizerParamGroup& group, Add add) {
-  for (const at::Tensor& p : group.params()) expect_fusable(p);
   FusedUpdates all;
   for (const at::Tensor& p : group.params())
     if (p.grad().defined()) add(p, all);
   return all;
 }
 inline FusedUpdate& add_to(FusedUpdates& all, const at::Tensor& p, std::int64_t steps) {
-  FusedUpdate& u = all[{p.device().str(), p.scalar_type(), steps}];
+  FusedUpdate& u = all[{p.device().type(), p.device().index(), p.scalar_type(), steps}];
   u.parameters.push_back(p);
   u.gradients.push_back(arranged_as(p.grad(), p));
   return u;
@@ -66,6 +70,7 @@ inline at::Tensor loss_of_closure(const torch::optim::Optimizer::LossClosure& cl
 /// Adam and AdamW: `Options`, `State` and the kernel are theirs.
 template <class Options, class State, class StateMap, class Kernel>
 void adam_step(std::vector<torch::optim::OptimizerParamGroup>& groups, StateMap& states, Kernel kernel) {
+  expect_fusable(groups);
   for (torch::optim::OptimizerParamGroup& group : groups) {
     const auto& options = static_cast<const Options&>(group.options());
     FusedUpdates all = fused_updates(group, [&](const at::Tensor& p, FusedUpdates& to) {
@@ -90,7 +95,7 @@ void adam_step(std::vector<torch::optim::OptimizerParamGroup>& groups, StateMap&
       u.third.push_back(state.max_exp_avg_sq());
     });
     for (auto& [key, u] : all) {
-      const auto taken = static_cast<double>(std::get<2>(key));
+      const auto taken = static_cast<double>(std::get<3>(key));
       const std::vector<at::Tensor> steps(
           u.parameters.size(),
           at::full({}, taken, at::TensorOptions(u.parameters[0].device()).dtype(at::kFloat)));
@@ -108,6 +113,7 @@ namespace pcomp::optim {
 PCOMP_IMPL at::Tensor SGD::step(LossClosure closure) {
   const at::NoGradGuard no_grad;
   at::Tensor loss = detail::loss_of_closure(closure);
+  detail::expect_fusable(param_groups_);
   for (torch::optim::OptimizerParamGroup& group : param_groups_) {
     const auto& options = static_cast<const torch::optim::SGDOptions&>(group.options());
     const bool keeps = options.momentum() != 0;
@@ -123,7 +129,7 @@ PCOMP_IMPL at::Tensor SGD::step(LossClosure closure) {
         });
     for (auto& [key, u] : all)
       at::_fused_sgd_(u.parameters, u.gradients, u.first, options.weight_decay(), options.momentum(),
-                      options.lr(), options.dampening(), options.nesterov(), false, std::get<2>(key) == 0);
+                      options.lr(), options.dampening(), options.nesterov(), false, std::get<3>(key) == 0);
   }
   return loss;
 }

@@ -17,8 +17,8 @@
 #include "../cut.hpp"
 #include "../entrances.hpp"
 #include "../measure.hpp"
+#include "../memory_meter.hpp"
 #include "../split_backward.hpp"
-#include "../step_memory.hpp"
 
 namespace pcomp::detail {
 
