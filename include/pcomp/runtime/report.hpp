@@ -79,8 +79,9 @@ struct StageReport {
 ///   nor what goes through the store: start-up, new batch shapes, `exchange`. `step.seconds` is what `simulate`
 ///   predicts from the measured stage costs over links that cost nothing: any excess is due to the links or the
 ///   machine. `peak_bytes` is what the schedule predicts from what one micro-batch of each stage needed; measured and
-///   predicted count weights, gradients, buffers, and what a step allocates for its graphs and payloads, in the first
-///   step of each kind of batch, but not an optimiser's state; 0 while the program's own profiler is on.
+///   predicted count weights, gradients, buffers, and what a step allocates for its graphs and payloads, in the
+///   first step of each kind of batch and of each larger batch, but not an optimiser's state; 0 while the program's own
+///   profiler is on.
 /// Bytes: per direction, beside the prediction and the raw size.
 /// Example: examples/050-first-program
 struct Report {

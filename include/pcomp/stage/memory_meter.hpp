@@ -1,5 +1,5 @@
 #pragma once
-#include <c10/macros/Macros.h>
+#include <c10/macros/Macros.h>  // what is header-only here needs LibTorch
 
 #include <cstdint>
 #include <memory>
